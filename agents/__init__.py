@@ -1,0 +1,1 @@
+"""Reinforcement-learning agents: one file per algorithm, each reads like its paper."""

@@ -1,0 +1,61 @@
+"""What every agent offers, and what it is shown: four verbs over one vector step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+Observation = np.ndarray | dict[str, np.ndarray]
+"""A batch over environments: `[E, ...]`, or one such array per name for Dict observation spaces."""
+
+
+@dataclass(frozen=True)
+class Transition:
+    """One step of E environments in SAME_STEP autoreset mode.
+
+    Attributes:
+        observation: What the agent acted on. `[E, ...]`
+        action: What it did. `[E]`, or `[E, A]` where an action has several parts.
+        reward: What it got. `[E]`
+        terminated: Whether the task ended: nothing follows, so nothing is bootstrapped. `[E]` of bool
+        truncated: Whether the episode was cut: bootstrap from `next_observation`. `[E]` of bool
+        next_observation: The true successor; where an episode ended its last observation, not the reset one. `[E, ...]`
+        reset_observation: What the agent acts on next; differs from `next_observation` only where an episode
+            ended. `[E, ...]`
+        info: The environments' own remarks, never shown to the agent's policy.
+    """
+
+    observation: Observation
+    action: np.ndarray
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    next_observation: Observation
+    reset_observation: Observation
+    info: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def done(self) -> np.ndarray:
+        """Whether the episode ended, either way. `[E]` of bool"""
+        return self.terminated | self.truncated
+
+
+class Agent(Protocol):
+    """An agent, batched over E vectorised environments and built from ready objects, never from a config."""
+
+    def act(self, observation: Observation, *, explore: bool = True) -> np.ndarray:
+        """Choose one action per environment. With `explore=False` nothing inside the agent changes."""
+
+    def observe(self, transition: Transition) -> None:
+        """Take in one vector step; may write to memory."""
+
+    def learn(self) -> dict[str, float]:
+        """Improve; returns metrics by TensorBoard name, or `{}` if there was nothing to learn yet."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a continued run needs: weights, optimiser, counters, RNG and memory."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave, or raise before anything is changed."""

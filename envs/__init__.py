@@ -1,0 +1,1 @@
+"""Environments whose targets shift, their limits, and a wrapper that makes any target shift."""

@@ -1,0 +1,1 @@
+"""Episodic memory: a differentiable neural dictionary with incomplete-hash keys, usable without any agent."""

@@ -1,0 +1,1 @@
+"""What surrounds an agent in a run: construction, rollout, evaluation, logging, checkpoints, statistics."""
