@@ -38,7 +38,7 @@ class Transition:
 
     @property
     def done(self) -> np.ndarray:
-        """Whether the episode ended, either way. `[E]` of bool"""
+        """Whether the episode ended, either way. `[E]` of bool."""
         return self.terminated | self.truncated
 
 
