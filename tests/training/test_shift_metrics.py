@@ -1,0 +1,121 @@
+"""What the shift metrics promise: each against a few episodes counted by hand, or a loop."""
+
+import numpy as np
+import pytest
+
+from training import shift_metrics as metrics
+
+
+def test_excess_and_dynamic_regret_follow_an_optimum_that_moves():
+    cost, optimum = [5, 4, 9, 6], [3, 4, 6, 6]
+    np.testing.assert_array_equal(metrics.dynamic_regret(cost, optimum), [2, 2, 5, 5])
+    assert metrics.excess(cost, optimum) == 5
+
+
+def test_every_metric_takes_runs_by_episodes():
+    cost = np.random.default_rng(0).integers(3, 30, size=(6, 40)).astype(float)
+    limit, random = np.full(40, 3.0), np.full(40, 30.0)
+    shifts, phase = [10, 20, 30], np.repeat([0, 1, 0, 1], 10)
+    assert metrics.excess(cost, limit).shape == (6,)
+    assert metrics.solve_rate(cost < 20).shape == (6,)
+    assert metrics.excess_after_shift(cost, limit, shifts).shape == (6,)
+    assert metrics.post_shift_area(cost, random, limit, shifts).shape == (6,)
+    assert metrics.recovery(cost, limit, shifts).shape == (6, 3)
+    assert metrics.savings(cost, limit, phase).shape == (6, 2)
+    assert metrics.plateau(cost, limit, shifts).shape == (6, 4)
+    each = [metrics.recovery(run, limit, shifts) for run in cost]
+    np.testing.assert_array_equal(metrics.recovery(cost, limit, shifts), each)
+
+
+def test_the_solve_rate_is_the_share_of_episodes():
+    assert metrics.solve_rate([True, False, True, True]) == 0.75
+
+
+def test_excess_after_shift_counts_the_first_episodes_after_the_first_shift_only():
+    cost = np.arange(12.0)
+    assert metrics.excess_after_shift(cost, np.zeros(12), [4, 9], window=5) == 4 + 5 + 6 + 7 + 8
+    assert np.isnan(metrics.excess_after_shift(cost, np.zeros(12), []))
+
+
+def test_the_post_shift_area_is_one_at_the_limit_and_nothing_at_random():
+    limit, random = np.array([3.0, 5, 4, 7, 6, 2]), np.array([50.0, 60, 40, 70, 60, 20])
+    area = lambda cost: metrics.post_shift_area(cost, random, limit, [2, 4], window=2)  # noqa: E731
+    assert area(limit) == 1
+    assert area(random) == 0
+    assert area((limit + random) / 2) == pytest.approx(0.5)
+
+
+def test_the_post_shift_area_stops_at_its_window_and_at_the_next_shift():
+    limit, random = np.zeros(10), np.full(10, 10.0)
+    cost = np.array([9, 9, 9, 0, 5, 9, 0, 9, 9, 9.0])  # shifts at 3 and 6: windows are episodes 3, 4 and 6, 7
+    assert metrics.post_shift_area(cost, random, limit, [3, 6], window=2) == pytest.approx(1 - (0 + 5 + 0 + 9) / 40)
+    crowded = metrics.post_shift_area(cost, random, limit, [3, 4, 6], window=3)  # 3 | 4, 5 | 6, 7, 8
+    assert crowded == pytest.approx(1 - (0 + 5 + 9 + 0 + 9 + 9) / 60)
+
+
+def test_the_post_shift_area_ignores_episodes_that_start_beside_their_goal():
+    """Summed before dividing: a single episode in which random equals the limit does no harm."""
+    assert metrics.post_shift_area([1, 1, 5], [1, 1, 11], [1, 1, 1], [1], window=2) == pytest.approx(0.6)
+    assert np.isnan(metrics.post_shift_area([1, 1], [1, 1], [1, 1], [1]))
+
+
+def test_recovery_is_the_first_of_three_in_a_row_within_the_tolerance():
+    limit = np.full(12, 8.0)
+    cost = np.array([8, 8, 8, 8, 30, 10, 9, 30, 10, 8, 10, 8.0])  # shift at 4; 10 = 1.25 x 8 is just within
+    assert metrics.recovery(cost, limit, [4]) == [4]
+    cost[7] = 10
+    assert metrics.recovery(cost, limit, [4]) == [1]
+    cost[4] = 10
+    assert metrics.recovery(cost, limit, [4]) == [0]
+
+
+def test_recovery_is_absolute_so_a_flat_bad_curve_is_censored():
+    assert metrics.recovery(np.full(20, 40.0), np.full(20, 8.0), [10]) == [np.inf]
+
+
+def test_recovery_has_to_happen_before_the_next_shift():
+    limit = np.ones(8)
+    cost = np.array([1, 1, 9, 1, 1, 1, 1, 1.0])
+    np.testing.assert_array_equal(metrics.recovery(cost, limit, [2, 5]), [np.inf, 0])
+    np.testing.assert_array_equal(metrics.recovery(cost, limit, [2, 7]), [1, np.inf])
+
+
+def test_recovery_matches_a_loop_over_random_runs():
+    generator = np.random.default_rng(3)
+    cost, limit, shifts = generator.integers(4, 9, size=(50, 30)), generator.integers(4, 7, size=30), [7, 18]
+    for run, got in zip(cost, metrics.recovery(cost, limit, shifts), strict=True):
+        for (start, end), value in zip([(7, 18), (18, 30)], got, strict=True):
+            streaks = [i for i in range(start, end - 2) if all(run[i + j] <= 1.25 * limit[i + j] for j in range(3))]
+            assert value == (streaks[0] - start if streaks else np.inf)
+
+
+def test_savings_compare_a_returning_target_with_the_first_time():
+    phase = [0, 0, 1, 1, 0, 0, 1, 1]
+    cost = np.array([11, 9, 21, 1, 6, 4, 1, 1.0])
+    np.testing.assert_allclose(metrics.savings(cost, np.ones(8), phase), [1 - 8 / 18, 1.0])
+    assert metrics.savings(cost, np.ones(8), np.arange(8)).shape == (0,)
+
+
+def test_savings_are_undefined_where_the_first_time_cost_nothing():
+    assert np.isnan(metrics.savings(np.ones(6), np.ones(6), [0, 0, 1, 1, 0, 0])).all()
+
+
+def test_the_plateau_is_the_level_before_each_shift_in_multiples_of_the_limit():
+    cost = np.array([40, 8, 16, 40, 40, 12, 12.0])
+    np.testing.assert_allclose(metrics.plateau(cost, np.full(7, 8.0), [3], tail=2), [1.5, 1.5])
+
+
+def test_shift_episodes_are_where_the_phase_changes():
+    assert metrics.shift_episodes([0, 0, 1, 1, 0]) == [2, 4]
+    assert metrics.shift_episodes([3, 3]) == []
+
+
+@pytest.mark.parametrize("shifts", [[0], [5], [3, 3], [4, 2]])
+def test_impossible_shifts_are_refused(shifts):
+    with pytest.raises(ValueError, match="rising order"):
+        metrics.recovery(np.ones(5), np.ones(5), shifts)
+
+
+def test_arrays_of_different_lengths_are_refused():
+    with pytest.raises(ValueError, match="same number of episodes"):
+        metrics.excess(np.ones(5), np.ones(1))

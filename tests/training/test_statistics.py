@@ -1,0 +1,112 @@
+"""What the statistics promise, against slow references."""
+
+import numpy as np
+import pytest
+from scipy.stats import mannwhitneyu
+
+from training.statistics import interquartile_mean, performance_curve, probability_of_improvement, stratified_bootstrap
+
+
+def slow_interquartile_mean(scores):
+    ordered = sorted(scores)
+    cut = len(ordered) // 4
+    kept = ordered[cut : len(ordered) - cut]
+    return sum(kept) / len(kept)
+
+
+@pytest.mark.parametrize("runs", [1, 3, 4, 5, 10, 23])
+def test_the_interquartile_mean_is_the_mean_of_the_middle_half(runs):
+    scores = np.random.default_rng(runs).normal(size=runs)
+    assert interquartile_mean(scores) == pytest.approx(slow_interquartile_mean(scores), abs=1e-12)
+
+
+def test_the_interquartile_mean_pools_the_axes_it_is_given():
+    scores = np.random.default_rng(0).normal(size=(6, 5, 3))
+    expected = [slow_interquartile_mean(scores[:, point].ravel()) for point in range(5)]
+    np.testing.assert_allclose(interquartile_mean(scores, axis=(0, 2)), expected, atol=1e-12)
+
+
+def test_the_interquartile_mean_survives_a_quarter_of_censored_runs_and_no_more():
+    assert interquartile_mean([1, 2, 3, np.inf]) == 2.5
+    assert interquartile_mean([1, 2, np.inf, np.inf]) == np.inf
+
+
+def test_the_bootstrap_matches_a_loop_over_tasks_and_draws():
+    scores = np.random.default_rng(0).gamma(2.0, size=(12, 3)) + np.array([0, 10, 20])
+    generator = np.random.default_rng(1)
+    draws = []
+    for _ in range(4000):
+        resampled = [task[generator.integers(12, size=12)] for task in scores.T]
+        draws.append(slow_interquartile_mean(np.concatenate(resampled)))
+    interval = stratified_bootstrap(scores, samples=4000)
+    assert interval.point == pytest.approx(slow_interquartile_mean(scores.ravel()))
+    assert interval.low == pytest.approx(np.quantile(draws, 0.025), abs=0.05)
+    assert interval.high == pytest.approx(np.quantile(draws, 0.975), abs=0.05)
+
+
+def test_runs_never_cross_from_one_task_to_another():
+    """With equal runs inside each task, resampling within tasks leaves nothing to vary."""
+    scores = np.tile([1.0, 5.0, 9.0], (8, 1))
+    interval = stratified_bootstrap(scores, np.mean)
+    assert (interval.low, interval.high) == (5.0, 5.0)
+
+
+@pytest.mark.parametrize(("statistic", "expected"), [(np.mean, 3.0), (interquartile_mean, 3.0)])
+def test_95_percent_intervals_cover_the_truth_about_95_percent_of_the_time(statistic, expected):
+    """Of 400 experiments of 20 runs; the percentile bootstrap is known to be slightly narrow at such sizes."""
+    experiments = np.random.default_rng(7).normal(3.0, 2.0, size=(400, 20))
+    intervals = [stratified_bootstrap(runs, statistic, samples=400, seed=i) for i, runs in enumerate(experiments)]
+    covered = np.mean([interval.low <= expected <= interval.high for interval in intervals])
+    assert 0.90 <= covered <= 0.98
+
+
+def test_a_wider_confidence_gives_a_wider_interval_and_a_seed_repeats_it():
+    scores = np.random.default_rng(0).normal(size=20)
+    narrow, wide = (stratified_bootstrap(scores, confidence=level) for level in (0.5, 0.99))
+    assert wide.low < narrow.low < narrow.point < narrow.high < wide.high
+    assert stratified_bootstrap(scores, seed=3) == stratified_bootstrap(scores, seed=3)
+
+
+def test_an_interval_is_infinite_rather_than_nan_where_draws_never_recover():
+    interval = stratified_bootstrap([2, 3, 4, 5, 6, 7, np.inf, np.inf])
+    assert np.isfinite(interval.low) and interval.high == np.inf
+
+
+def test_a_performance_curve_is_the_bootstrap_at_each_point_over_whole_runs():
+    curves = np.random.default_rng(0).normal(size=(10, 4)).cumsum(axis=1)
+    curve = performance_curve(curves, samples=4000)
+    for point in range(4):
+        alone = stratified_bootstrap(curves[:, point], samples=4000)
+        assert curve.point[point] == pytest.approx(alone.point)
+        assert curve.low[point] == pytest.approx(alone.low, abs=0.15)
+        assert curve.high[point] == pytest.approx(alone.high, abs=0.15)
+
+
+def test_the_probability_of_improvement_is_mann_whitney_over_pairs():
+    generator = np.random.default_rng(0)
+    x, y = generator.integers(0, 6, size=(9, 2)), generator.integers(0, 5, size=(7, 2))
+    expected = np.mean([mannwhitneyu(x[:, t], y[:, t]).statistic / 63 for t in range(2)])
+    assert probability_of_improvement(x, y).point == pytest.approx(expected)
+
+
+def test_the_probability_of_improvement_of_clearly_better_equal_and_worse():
+    low, high = np.arange(8.0), np.arange(8.0) + 100
+    assert probability_of_improvement(high, low).low == 1.0
+    assert probability_of_improvement(low, high).high == 0.0
+    same = probability_of_improvement(low, low)
+    assert same.point == 0.5 and same.low < 0.5 < same.high
+
+
+@pytest.mark.parametrize("bad", [[], np.zeros((2, 2, 2)), [1.0, np.nan]])
+def test_scores_that_mean_nothing_are_refused(bad):
+    with pytest.raises(ValueError, match="scores of"):
+        stratified_bootstrap(bad)
+
+
+def test_agents_are_compared_on_the_same_tasks_only():
+    with pytest.raises(ValueError, match="3 and 2 tasks"):
+        probability_of_improvement(np.zeros((4, 3)), np.zeros((4, 2)))
+
+
+def test_an_interval_prints_as_a_figure_with_its_limits():
+    assert f"{stratified_bootstrap([2.0, 2.0]):.1f}" == "2.0 [2.0, 2.0]"

@@ -1,0 +1,148 @@
+"""How well an agent follows targets that shift: pure functions of what each episode cost.
+
+Every array has episodes on its last axis, `[..., E]`, and any axes before it (runs). A *cost* is what an episode took,
+mostly its steps; the *optimum* is what the same episode takes at best, so both may differ from episode to episode.
+`shifts` are the episodes at which a new phase begins, in order, the first episode of all not among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import ArrayLike
+
+
+def excess(cost: ArrayLike, optimum: ArrayLike) -> np.ndarray:
+    """What the whole run cost above the optimum (the shortest path with obstacles). `[...]`."""
+    return dynamic_regret(cost, optimum)[..., -1]
+
+
+def solve_rate(solved: ArrayLike) -> np.ndarray:
+    """The share of episodes solved. `[...]`."""
+    return np.asarray(solved, dtype=np.float64).mean(axis=-1)
+
+
+def dynamic_regret(cost: ArrayLike, optimum: ArrayLike) -> np.ndarray:
+    """The cost so far above the optimum of each moment, which moves with the target. `[..., E]`."""
+    costs, optima = _aligned(cost, optimum)
+    return np.cumsum(costs - optima, axis=-1)
+
+
+def excess_after_shift(cost: ArrayLike, optimum: ArrayLike, shifts: Sequence[int], window: int = 5) -> np.ndarray:
+    """The cost above the optimum in the first `window` episodes after the first shift. `[...]`, NaN without a shift."""
+    costs, optima = _aligned(cost, optimum)
+    if not len(shifts):
+        return np.full(costs.shape[:-1], np.nan)
+    after = slice(shifts[0], shifts[0] + window)
+    return (costs - optima)[..., after].sum(axis=-1)
+
+
+def post_shift_area(
+    cost: ArrayLike, random: ArrayLike, limit: ArrayLike, shifts: Sequence[int], window: int = 10
+) -> np.ndarray:
+    """How much of what can be gained over random was gained just after the shifts: 1 at the limit, 0 at random.
+
+    `(random - cost) / (random - limit)`, each summed over the first `window` episodes after every shift (fewer where
+    the next shift comes sooner); summed before dividing, since a single episode may start beside its goal.
+
+    Returns:
+        `[...]`, NaN without a shift.
+    """
+    costs, bad, good = _aligned(cost, random, limit)
+    after = np.zeros(costs.shape[-1], dtype=bool)
+    for start, end in _phases(shifts, costs.shape[-1])[1:]:
+        after[start : min(start + window, end)] = True
+    gained = (bad - costs)[..., after].sum(axis=-1)
+    possible = (bad - good)[..., after].sum(axis=-1)
+    return np.divide(gained, possible, out=np.full_like(gained, np.nan), where=possible != 0)
+
+
+def recovery(
+    cost: ArrayLike, limit: ArrayLike, shifts: Sequence[int], *, tolerance: float = 1.25, streak: int = 3
+) -> np.ndarray:
+    """How many episodes pass after each shift before `streak` episodes in a row cost at most `tolerance` x the limit.
+
+    0 means recovered at once. The measure is absolute, not relative to the level before the shift: a flat bad curve
+    never recovers. The streak has to end before the next shift; otherwise the recovery is censored.
+
+    Returns:
+        `[..., S]`, `inf` where censored.
+    """
+    costs, limits = _aligned(cost, limit)
+    within = costs <= tolerance * limits  # [..., E]
+    found = [_first_streak(within[..., start:end], streak) for start, end in _phases(shifts, costs.shape[-1])[1:]]
+    return np.stack(found, axis=-1) if found else np.empty((*costs.shape[:-1], 0))
+
+
+def savings(cost: ArrayLike, optimum: ArrayLike, phase: Sequence[int], window: int = 5) -> np.ndarray:
+    """What knowing a target from before saves when it returns: 1 - excess on return / excess when it was new.
+
+    Ebbinghaus' savings, over the first `window` episodes of the phases. 1: nothing is relearned. 0: as if it were new.
+
+    Args:
+        cost: `[..., E]`
+        optimum: `[..., E]`
+        phase: Which target each episode has; an earlier number that comes back is a return. `[E]`
+        window: Episodes from the start of a phase that are compared.
+
+    Returns:
+        One number per return, `[..., returns]`; NaN where learning it the first time cost nothing.
+    """
+    costs, optima = _aligned(cost, optimum)
+    above = costs - optima  # [..., E]
+    targets = np.asarray(phase)
+    first_cost: dict[int, np.ndarray] = {}
+    saved = []
+    for start, end in _phases(shift_episodes(targets), len(targets)):
+        paid = above[..., start : min(start + window, end)].mean(axis=-1)
+        before = first_cost.setdefault(int(targets[start]), paid)
+        if before is not paid:
+            saved.append(1 - np.divide(paid, before, out=np.full_like(paid, np.nan), where=before != 0))
+    return np.stack(saved, axis=-1) if saved else np.empty((*costs.shape[:-1], 0))
+
+
+def plateau(cost: ArrayLike, limit: ArrayLike, shifts: Sequence[int], tail: int = 10) -> np.ndarray:
+    """The level that each phase settles at: cost / limit over its last `tail` episodes; 1 is the limit.
+
+    Returns:
+        `[..., S + 1]`: before the first shift, and after each.
+    """
+    costs, limits = _aligned(cost, limit)
+    ends = [slice(max(start, end - tail), end) for start, end in _phases(shifts, costs.shape[-1])]
+    return np.stack([costs[..., end].sum(axis=-1) / limits[..., end].sum(axis=-1) for end in ends], axis=-1)
+
+
+def shift_episodes(phase: ArrayLike) -> list[int]:
+    """The episodes whose phase differs from the one before. `[E]` -> `[S]`."""
+    return (np.flatnonzero(np.diff(np.asarray(phase))) + 1).tolist()
+
+
+def _phases(shifts: Sequence[int], episodes: int) -> list[tuple[int, int]]:
+    """(first episode, one past the last) of each phase."""
+    edges = [0, *shifts, episodes]
+    if any(later <= earlier for earlier, later in pairwise(edges)):
+        raise ValueError(
+            f"shifts {list(shifts)}: give episodes in rising order, above 0 and below the {episodes} played"
+        )
+    return list(pairwise(edges))
+
+
+def _first_streak(within: np.ndarray, streak: int) -> np.ndarray:
+    """Where the first `streak` trues in a row begin. `[..., E]` -> `[...]`, inf if nowhere."""
+    if within.shape[-1] < streak:
+        return np.full(within.shape[:-1], np.inf)
+    full = sliding_window_view(within, streak, axis=-1).all(axis=-1)  # [..., E - streak + 1]
+    return np.where(full.any(axis=-1), full.argmax(axis=-1), np.inf)
+
+
+def _aligned(*arrays: ArrayLike) -> list[np.ndarray]:
+    """The arrays in float64, broadcast against each other, episodes last."""
+    given = [np.asarray(array, dtype=np.float64) for array in arrays]
+    episodes = {array.shape[-1] if array.ndim else 0 for array in given}
+    if len(episodes) != 1 or 0 in episodes:
+        shapes = ", ".join(str(array.shape) for array in given)
+        raise ValueError(f"arrays of shapes {shapes}: give each as [..., episodes] with the same number of episodes")
+    return list(np.broadcast_arrays(*given))
