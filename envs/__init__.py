@@ -1,1 +1,17 @@
-"""Environments whose targets shift, their limits, and a wrapper that makes any target shift."""
+"""Environments whose targets shift, their limits, and a wrapper that makes any target shift.
+
+Importing this package registers the suite with Gymnasium as `engram/<Name>-v0`, single and vectorised.
+"""
+
+from gymnasium import register
+
+_SUITE = {
+    "ShiftWall": "envs.shift_wall",
+}
+
+for _name, _module in _SUITE.items():
+    register(
+        f"engram/{_name}-v0",
+        entry_point=f"{_module}:{_name}",
+        vector_entry_point=f"{_module}:{_name}Vector",
+    )

@@ -1,0 +1,64 @@
+"""Counter-based random draws: what episode i of run s holds is a pure function of (s, i), whoever asks and when.
+
+A stateful generator per environment would need a Python loop at every reset; hashing counters draws for any batch of
+runs at once, and a single environment sees exactly what the same run sees among a thousand others.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+_GAMMA = np.uint64(0x9E3779B97F4A7C15)
+
+
+def integers(seed: np.ndarray, counter: np.ndarray | int, stream: int, bound: np.ndarray | int) -> np.ndarray:
+    """Uniform integers in [0, bound), by hashing their coordinates.
+
+    Args:
+        seed: The run's seed. `[B]` of uint64
+        counter: The episode, or another count within the run. `[B]`, or one int for all
+        stream: Which of the draws made at this count: two draws with the same coordinates are equal.
+        bound: Exclusive upper limit, at least 1. `[B]`, or one int for all
+
+    Returns:
+        The draws. `[B]` of int64
+    """
+    bits = _bits(seed, counter, stream)
+    return (bits % np.asarray(bound).astype(np.uint64)).astype(np.int64)
+
+
+def uniforms(seed: np.ndarray, counter: np.ndarray | int, stream: int) -> np.ndarray:
+    """Uniform floats in [0, 1), by hashing their coordinates as `integers` does. `[B]` of float64."""
+    return (_bits(seed, counter, stream) >> np.uint64(11)) * 2.0**-53
+
+
+def one_of(allowed: np.ndarray, seed: np.ndarray, counter: np.ndarray | int, stream: int) -> np.ndarray:
+    """The index of one allowed cell, uniform over those allowed.
+
+    Args:
+        allowed: Which cells may be drawn, at least one in each row. `[B, C]` of bool
+        seed: As for `integers`. `[B]`
+        counter: As for `integers`.
+        stream: As for `integers`.
+
+    Returns:
+        The cells drawn. `[B]` of int64
+    """
+    rank = np.cumsum(allowed, axis=1, dtype=np.int32)  # [B, C]: how many allowed cells up to here
+    wanted = integers(seed, counter, stream, rank[:, -1]) + 1  # [B]
+    return np.argmax(rank == wanted[:, None], axis=1)
+
+
+def _bits(seed: np.ndarray, counter: np.ndarray | int, stream: int) -> np.ndarray:
+    """64 random bits for each coordinate. `[B]` of uint64."""
+    counters = np.broadcast_to(np.asarray(counter), seed.shape).astype(np.uint64)
+    streams = np.full(seed.shape, stream, dtype=np.uint64)
+    return _mix(_mix(_mix(seed.astype(np.uint64)) ^ counters) ^ streams)
+
+
+def _mix(x: np.ndarray) -> np.ndarray:
+    """One step of SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators")."""
+    z = x + _GAMMA
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))

@@ -1,0 +1,113 @@
+"""Policies that mark the limits of an environment: what nobody can beat, and what nobody should fail to beat.
+
+A policy has the verbs of an agent and plays every run of a suite vector environment at once, so it can be evaluated
+wherever an agent can:
+
+    policy = make_policy("clairvoyant", env, seed=0)
+    actions = policy.act(observation)            # [E, ...] -> [E]
+    policy.observe(transition)                   # anything with the fields of `Step`
+    policy.learn()                               # always {}: there is nothing to train
+
+What each is told is in its docstring; `told` says it in a word.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from envs.grid import GridCore
+from envs.paths import distance_fields
+from envs.suite import SuiteVectorEnv
+
+
+class Step(Protocol):
+    """What a policy reads of a vector step, in SAME_STEP autoreset mode; `agents.Transition` has it all."""
+
+    observation: Any  # [E, D]: what was acted on
+    action: np.ndarray  # [E]
+    reward: np.ndarray  # [E]
+    terminated: np.ndarray  # [E]
+    truncated: np.ndarray  # [E]
+    next_observation: Any  # [E, D]: the true successor
+    reset_observation: Any  # [E, D]: what is acted on next
+
+
+class Policy:
+    """Acts in E runs at once.
+
+    Args:
+        env: The vector environment that it will play.
+        seed: Of its choices, among which are those between equally good actions.
+    """
+
+    told = "nothing"
+
+    def __init__(self, env: SuiteVectorEnv, seed: int) -> None:
+        self.num_actions = int(env.core.action_space.n)
+        self.random = np.random.default_rng(seed)
+
+    def act(self, observation: Any, *, explore: bool = True) -> np.ndarray:
+        """One action for each run. `[E]`."""
+        raise NotImplementedError
+
+    def observe(self, transition: Step) -> None:
+        """Take in one vector step."""
+
+    def learn(self) -> dict[str, float]:
+        """Nothing to train."""
+        return {}
+
+    def best(self, cost: np.ndarray) -> np.ndarray:
+        """The cheapest action of each run, ties broken at random. `cost [E, A]` -> `[E]`."""
+        ties = self.random.random(cost.shape)
+        return np.argmin(np.where(cost == cost.min(axis=1, keepdims=True), ties, 1.0), axis=1)
+
+
+class RandomPolicy(Policy):
+    """Every action with equal probability."""
+
+    def act(self, observation: Any, *, explore: bool = True) -> np.ndarray:
+        """One action for each run. `[E]`."""
+        return self.random.integers(self.num_actions, size=len(observation))
+
+
+class Clairvoyant(Policy):
+    """Walks a shortest path: it reads walls and goal from the environment itself, which no agent may."""
+
+    told = "everything"
+
+    def __init__(self, env: SuiteVectorEnv, seed: int) -> None:
+        super().__init__(env, seed)
+        if not isinstance(env.core, GridCore):
+            raise TypeError(f"The clairvoyant policy walks on grids; {type(env.core).__name__} is none.")
+        self.core = env.core
+        self.steps_to_goal = np.zeros(self.core.walls.shape, dtype=np.int32)  # [E, C]
+
+    def act(self, observation: Any, *, explore: bool = True) -> np.ndarray:
+        """The first action of a shortest path. `[E]`."""
+        fresh = np.flatnonzero(self.core.elapsed == 0)
+        width = self.core.geometry.width
+        self.steps_to_goal[fresh] = distance_fields(self.core.walls[fresh], self.core.goal[fresh], width)
+        reached = self.core.cell[:, None] + self.core.geometry.moves  # [E, A]
+        return self.best(np.take_along_axis(self.steps_to_goal, reached, axis=1))
+
+
+POLICIES: dict[str, type[Policy]] = {
+    "random": RandomPolicy,
+    "clairvoyant": Clairvoyant,
+}
+
+
+def make_policy(name: str, env: SuiteVectorEnv, seed: int) -> Policy:
+    """The policy of that name, for this environment.
+
+    Args:
+        name: One of `POLICIES`.
+        env: A vector environment of the suite.
+        seed: Of the policy's own choices.
+    """
+    if name not in POLICIES:
+        raise ValueError(f"No policy is called {name!r}; there are {', '.join(POLICIES)}.")
+    return POLICIES[name](env, seed)

@@ -1,0 +1,46 @@
+"""Counter-based draws are uniform, independent of who asks, and never depend on state."""
+
+import numpy as np
+
+from envs import draws
+
+SEEDS = np.arange(4000, dtype=np.uint64)
+
+
+def chi_squared(counts: np.ndarray) -> float:
+    expected = counts.sum() / len(counts)
+    return float(((counts - expected) ** 2 / expected).sum())
+
+
+def test_a_draw_does_not_depend_on_its_company():
+    together = draws.integers(SEEDS, 3, 0, 1000)
+    alone = [draws.integers(SEEDS[i : i + 1], 3, 0, 1000)[0] for i in (0, 17, 3999)]
+    assert alone == [together[0], together[17], together[3999]]
+
+
+def test_integers_are_uniform_over_seeds_counters_and_streams():
+    over_seeds = draws.integers(SEEDS, 0, 0, 10)
+    over_counters = draws.integers(np.zeros_like(SEEDS), np.arange(4000), 0, 10)
+    over_streams = np.array([draws.integers(SEEDS[:1], 0, stream, 10)[0] for stream in range(4000)])
+    for drawn in (over_seeds, over_counters, over_streams):
+        assert chi_squared(np.bincount(drawn, minlength=10)) < 27.9  # 9 degrees of freedom, p = 0.001
+
+
+def test_neighbouring_seeds_counters_and_streams_are_uncorrelated():
+    base = draws.uniforms(SEEDS, 5, 1)
+    for other in (draws.uniforms(SEEDS + np.uint64(1), 5, 1), draws.uniforms(SEEDS, 6, 1), draws.uniforms(SEEDS, 5, 2)):
+        assert abs(np.corrcoef(base, other)[0, 1]) < 0.06
+
+
+def test_uniforms_fill_the_unit_interval():
+    drawn = draws.uniforms(SEEDS, 0, 0)
+    assert 0 <= drawn.min() < 0.005
+    assert 0.995 < drawn.max() < 1
+    assert abs(drawn.mean() - 0.5) < 0.02
+
+
+def test_one_of_draws_allowed_cells_uniformly():
+    allowed = np.tile(np.array([False, True, True, False, True, False]), (len(SEEDS), 1))
+    counts = np.bincount(draws.one_of(allowed, SEEDS, 0, 0), minlength=6)
+    assert (counts > 0).tolist() == [False, True, True, False, True, False]
+    assert chi_squared(counts[[1, 2, 4]]) < 13.9  # 2 degrees of freedom, p = 0.001

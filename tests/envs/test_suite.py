@@ -1,0 +1,180 @@
+"""What every environment of the suite promises, single and vectorised."""
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.error import ResetNeeded
+from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import envs  # noqa: F401 (registers the suite)
+
+IDS = sorted(name for name in gymnasium.registry if name.startswith("engram/"))
+VARIANTS = [
+    ("engram/ShiftWall-v0", {"n": 5}),
+    ("engram/ShiftWall-v0", {"n": 4, "layout_seed": 3, "tell_shift": True}),
+    ("engram/ShiftWall-v0", {"n": 4, "show_goal": False, "step_limit": 7}),
+    *((name, {}) for name in IDS),
+]
+variants = pytest.mark.parametrize(("name", "options"), VARIANTS, ids=str)
+
+
+def same(one, other) -> bool:
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    return np.array_equal(one, other)
+
+
+def masked(info: dict) -> dict:
+    """Vector info with the rows that are not marked blanked out, as nothing is promised of them."""
+    blank = {}
+    for name in (name for name in info if not name.startswith("_")):
+        mask = info[f"_{name}"]
+        value = info[name]
+        if isinstance(value, dict):
+            blank[name] = masked(value)
+        else:
+            blank[name] = {row: value[row] for row in np.flatnonzero(mask)}
+    return blank
+
+
+def play(environment, seed: int, steps: int) -> list:
+    """Everything an environment says while random actions are played, resetting where it must."""
+    environment.action_space.seed(seed)
+    said = list(environment.reset(seed=seed))
+    for _ in range(steps):
+        outcome = environment.step(environment.action_space.sample())
+        said.extend(outcome)
+        if outcome[2] or outcome[3]:
+            said.extend(environment.reset())
+    return said
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_gymnasium_accepts_it(name):
+    check_env(gymnasium.make(name, render_mode="rgb_array").unwrapped)
+
+
+@variants
+@settings(max_examples=5, deadline=None)
+@given(seed=st.integers(0, 2**31), num_envs=st.integers(1, 5))
+def test_vector_and_single_agree_step_for_step(name, options, seed, num_envs):
+    together = gymnasium.make_vec(name, num_envs, vectorization_mode="vector_entry_point", **options)
+    apart = SyncVectorEnv(
+        [lambda: gymnasium.make(name, disable_env_checker=True, **options)] * num_envs,
+        autoreset_mode=AutoresetMode.SAME_STEP,
+    )
+    together.action_space.seed(seed)
+    (seen, info), (expected, expected_info) = together.reset(seed=seed), apart.reset(seed=seed)
+    assert same(seen, expected)
+    assert same(masked(info), masked(expected_info))
+    for _ in range(250):
+        actions = together.action_space.sample()
+        *outcome, info = together.step(actions)
+        *expected, expected_info = apart.step(actions)
+        assert all(same(one, other) for one, other in zip(outcome, expected, strict=True))
+        assert same(masked(info), masked(expected_info))
+
+
+@variants
+def test_the_same_seed_gives_the_same_run(name, options):
+    one, other = (play(gymnasium.make(name, **options), seed=7, steps=300) for _ in range(2))
+    assert all(same(a, b) for a, b in zip(one, other, strict=True))
+
+
+@variants
+def test_a_seed_starts_the_run_anew(name, options):
+    environment = gymnasium.make(name, **options)
+    first = play(environment, seed=7, steps=150)
+    assert all(same(a, b) for a, b in zip(first, play(environment, seed=7, steps=150), strict=True))
+
+
+@variants
+def test_each_reset_begins_the_next_episode(name, options):
+    environment = gymnasium.make(name, **options)
+    assert [environment.reset()[1]["episode_index"] for _ in range(4)] == [0, 1, 2, 3]
+    assert environment.reset(seed=1)[1]["episode_index"] == 0
+
+
+@variants
+def test_it_ends_by_its_step_limit(name, options):
+    environment = gymnasium.make(name, **options)
+    environment.action_space.seed(0)
+    environment.reset(seed=0)
+    for _ in range(environment.unwrapped.step_limit):
+        *_, terminated, truncated, _ = environment.step(environment.action_space.sample())
+        if terminated or truncated:
+            break
+    assert terminated or truncated
+
+
+@variants
+def test_info_tells_phase_shift_limit_and_episode(name, options):
+    environment = gymnasium.make(name, **options)
+    _, info = environment.reset(seed=0)
+    assert {key: type(value) for key, value in info.items()} == {
+        "phase": int,
+        "shifted": bool,
+        "oracle_steps": int,
+        "episode_index": int,
+    }
+    assert info["phase"] == 0
+    assert not info["shifted"]
+    assert info["oracle_steps"] >= 1
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_a_layout_seed_is_a_run_of_its_own(name):
+    def starts(**how):
+        vector = gymnasium.make_vec(name, 3, **how)
+        seen = [vector.reset(seed=0)[0], *(vector.reset()[0] for _ in range(5))]
+        return [[np.concatenate([np.ravel(part[row]) for part in parts(one)]) for one in seen] for row in range(3)]
+
+    def parts(observation):
+        return observation.values() if isinstance(observation, dict) else [observation]
+
+    shared = starts(layout_seed=5)
+    assert same(shared[0], shared[1])
+    apart = starts(layout_seed=[5, 6, 7])
+    assert same(apart[0], shared[0])
+    assert not same(apart[1], apart[0])
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_it_shows_a_picture(name):
+    environment = gymnasium.make(name, render_mode="rgb_array")
+    environment.reset(seed=0)
+    before = environment.render()
+    assert before.dtype == np.uint8
+    assert before.ndim == 3
+    assert len(np.unique(before.reshape(-1, 3), axis=0)) > 3
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_bad_input_is_refused_with_its_value_and_limit(name):
+    environment = gymnasium.make(name).unwrapped
+    with pytest.raises(ResetNeeded, match="reset"):
+        environment.step(0)
+    environment.reset(seed=0)
+    with pytest.raises(ValueError, match=f"99 is outside 0 to {environment.action_space.n - 1}"):
+        environment.step(99)
+    with pytest.raises(ValueError, match="rgb_array"):
+        gymnasium.make_vec(name, 3, render_mode="ansi")
+    with pytest.raises(ValueError, match="layout_seed"):
+        gymnasium.make(name, layout_seed=-1)
+    vector = gymnasium.make_vec(name, 3)
+    vector.reset()
+    with pytest.raises(ValueError, match="Expected 3 integer actions"):
+        vector.step(np.zeros(2, dtype=int))
+    with pytest.raises(ValueError, match="2 seeds for 3"):
+        vector.reset(seed=[1, 2])
+    with pytest.raises(ValueError, match="2 layout seeds for 3"):
+        gymnasium.make_vec(name, 3, layout_seed=[1, 2])
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_autoreset_is_same_step(name):
+    vector = gymnasium.make_vec(name, 2)
+    assert vector.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
