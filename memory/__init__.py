@@ -1,1 +1,30 @@
 """Episodic memory: a differentiable neural dictionary with incomplete-hash keys, usable without any agent."""
+
+from memory.dictionary import DifferentiableNeuralDictionary
+from memory.forgetting import FirstInFirstOut, LeastRecentlyUsed
+from memory.identity import identify
+from memory.kernels import Gaussian, InverseDistance, Uniform
+from memory.keys import KeySpace, Modality
+from memory.learning import RowRMSprop, RowSGD
+from memory.reading import Found
+from memory.writing import Append, Blend, Last, Max, SurpriseGated
+
+__all__ = [
+    "Append",
+    "Blend",
+    "DifferentiableNeuralDictionary",
+    "FirstInFirstOut",
+    "Found",
+    "Gaussian",
+    "InverseDistance",
+    "KeySpace",
+    "Last",
+    "LeastRecentlyUsed",
+    "Max",
+    "Modality",
+    "RowRMSprop",
+    "RowSGD",
+    "SurpriseGated",
+    "Uniform",
+    "identify",
+]

@@ -1,0 +1,59 @@
+"""The command line of a benchmark, `python -m benchmarks.NAME key=value ...`, from a dataclass of its options."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+Options = TypeVar("Options")
+
+
+def parse(options: type[Options], arguments: list[str] | None = None) -> Options:
+    """The options with `key=value` arguments applied; prints what is wrong and exits with 2 if one is not valid."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        return from_arguments(options, arguments)
+    except ValueError as error:
+        sys.exit(_fail(str(error)))
+
+
+def from_arguments(options: type[Options], arguments: list[str]) -> Options:
+    """The options with `key=value` arguments applied.
+
+    Raises:
+        ValueError: An argument is no `key=value`, its key is unknown or its value is of another type.
+    """
+    valid = [field.name for field in fields(cast(Any, options))]
+    for argument in arguments:
+        key, equals, _ = argument.partition("=")
+        if not equals:
+            raise ValueError(f"{argument!r} is not of the form key=value; the keys are {', '.join(valid)}")
+        if key not in valid:
+            near = get_close_matches(key, valid, n=2, cutoff=0.4)
+            hint = f"did you mean {' or '.join(near)}? " if near else ""
+            raise ValueError(f"unknown option {key!r}: {hint}the keys are {', '.join(valid)}")
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(options), OmegaConf.from_dotlist(arguments))
+        return cast(Options, OmegaConf.to_object(merged))
+    except OmegaConfBaseException as error:
+        raise ValueError(str(error).splitlines()[0]) from error
+
+
+def write_lines(path: str | Path, records: Iterable[dict[str, Any]]) -> None:
+    """One JSON object a line."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def _fail(message: str) -> int:
+    print(message, file=sys.stderr)
+    return 2

@@ -1,0 +1,367 @@
+"""The differentiable neural dictionary: its tensors are the truth, an index is a cache that may be rebuilt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from memory.forgetting import Forgetting, make_forgetting
+from memory.identity import NOBODY, IdentityTable
+from memory.index import Index, make_index
+from memory.kernels import InverseDistance, Kernel, make_kernel
+from memory.keys import KeyInput, Keys, KeySpace, Modality, Present
+from memory.reading import Found, combine, nearest
+from memory.store import KeyStore
+from memory.writing import Batch, WriteRule, make_write_rule
+
+SPARE = 16
+"""Proposals beyond k, so that none of the k nearest is lost to the rounding of the search."""
+
+
+class DifferentiableNeuralDictionary:
+    """Values stored under keys in one step and read by similarity: Pritzel et al. 2017 (arXiv 1703.01988), section 2.
+
+    Entries live in slots `0 .. capacity - 1` of preallocated tensors and keep their slot until they are evicted or
+    removed. Reading changes nothing but the order of eviction, and not even that with `touch=False`.
+
+        space = KeySpace([Modality("view", 64), Modality("place", 2)])          # or just 64
+        memory = DifferentiableNeuralDictionary(space, value_dim=1, capacity=100_000, k=50, write_rule=Blend(0.1))
+        memory.write({"view": view, "place": place}, returns, identity=identify(observations))
+        found = memory.lookup({"place": place})                                 # found.value [B, 1]
+
+    Training: with gradients on, a lookup gathers its neighbours as the leaves `found.keys` and `found.values`; the
+    gradient reaches the query through the graph, and `learning.RowRMSprop(memory).step(found)` moves the entries.
+
+    Args:
+        space: What a key is made of, or the size of its one vector.
+        value_dim: Numbers stored with each key.
+        capacity: Most entries held; when full, each new one replaces the weakest.
+        k: Neighbours a lookup uses.
+        index: Who proposes neighbours; "exact" by default.
+        kernel: Distance to weight: "inverse_distance" (default), "gaussian", "uniform" or an object from `kernels`.
+        write_rule: What a repeated identity does: "append" (default), "blend", "last", "max", "surprise_gated" or an
+            object from `writing`.
+        forgetting: Who makes room: "lru" (default; least recently written or retrieved), "fifo" or an object from
+            `forgetting`.
+        device: Where the tensors live.
+        dtype: Of keys and values; float64 is for checking gradients.
+    """
+
+    def __init__(
+        self,
+        space: KeySpace | int | list[Modality],
+        value_dim: int,
+        capacity: int,
+        k: int = 50,
+        *,
+        index: Index | str = "exact",
+        kernel: Kernel | str = InverseDistance(),  # noqa: B008 - frozen
+        write_rule: WriteRule | str = "append",
+        forgetting: Forgetting | str = "lru",
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        for name, size in (("value_dim", value_dim), ("capacity", capacity), ("k", k)):
+            if size < 1:
+                raise ValueError(f"{name} is {size}; it must be at least 1")
+        self.space = KeySpace(space)
+        self.value_dim, self.capacity, self.k = value_dim, capacity, k
+        self.device, self.dtype = torch.device(device), dtype
+        self.kernel = make_kernel(kernel)
+        self.write_rule = make_write_rule(write_rule)
+        self.index = make_index(index)
+        self.forgetting = make_forgetting(forgetting)
+        self.forgetting.attach(capacity, self.device)
+        self.store = KeyStore(self.space, capacity, dtype, self.device)
+        self.values = torch.zeros(capacity, value_dim, dtype=dtype, device=self.device)
+        """The value of each slot. `[N, V]`"""
+        self.alive = torch.zeros(capacity, dtype=torch.bool, device=self.device)
+        """Whether a slot holds an entry. `[N]`"""
+        self.generation = torch.zeros(capacity, dtype=torch.int32, device=self.device)
+        """Counts the entries a slot has held: a pair (slot, generation) names one entry for ever. `[N]`"""
+        self.identities = IdentityTable(capacity)
+        self.used = 0
+        """Slots from here on have never held an entry."""
+        self.evictions = 0
+        """Entries that have had to make room so far."""
+        self._holes = torch.empty(0, dtype=torch.int64, device=self.device)
+
+    def __len__(self) -> int:
+        return self.used - len(self._holes)
+
+    @property
+    def slots(self) -> Tensor:
+        """All slots that hold an entry, ascending; a pass over all.  `[len(self)]`."""
+        return self.alive[: self.used].nonzero().squeeze(1)
+
+    @property
+    def key_vectors(self) -> Tensor:
+        """The keys' vectors in place, the modalities side by side.  `[N, D]`."""
+        return self.store.vectors
+
+    # ---- reading
+
+    def lookup(
+        self,
+        query: KeyInput,
+        k: int | None = None,
+        touch: bool = True,
+        exclude: Tensor | None = None,
+        *,
+        present: Present = None,
+    ) -> Found:
+        """The nearest entries of each query and the value they give.
+
+        Args:
+            query: `[B, D]`, or any subset of the modalities by name; only those are matched.
+            k: Neighbours, the dictionary's own `k` by default.
+            touch: Whether the neighbours count as used; False in evaluation.
+            exclude: Slots each query must not find, such as its own, from `find` or `write`; -1 stands for none.
+                `[B]` or `[B, E]`
+            present: Per modality, which queries of the batch give it; all by default.
+
+        Raises:
+            ValueError: Shapes, names or numbers are not those of a query. Nothing has been changed then.
+        """
+        packed = self.space.pack(query, present, dtype=self.dtype, device=self.device)
+        k = self.k if k is None else k
+        if k < 1:
+            raise ValueError(f"k is {k}; look for at least 1 neighbour")
+        slots, distances, valid = self._nearest(packed, k, self._excluded(exclude, len(packed)))
+        flat = slots.clamp(min=0).reshape(-1)
+        values = self.values.index_select(0, flat).reshape(*slots.shape, -1).masked_fill(~valid.unsqueeze(2), 0)
+        keys = None
+        if torch.is_grad_enabled():
+            entries = self.store.gather(slots.clamp(min=0))
+            keys = entries.vectors.masked_fill(~valid.unsqueeze(2), 0).requires_grad_()
+            values.requires_grad_()
+            entries = Keys(keys, entries.codes, entries.present)
+            distances = self.store.distances(packed, entries).masked_fill(~valid, 0)
+        value, weights = combine(self.kernel, distances, values, valid)
+        if touch:
+            self.forgetting.retrieved(slots[valid])
+        generation = self.generation[flat].reshape(slots.shape)
+        return Found(value, slots, weights, distances, valid, values, keys, generation)
+
+    def find(self, identity: Tensor) -> Tensor:
+        """The slot of each identity, -1 where it is unknown.  `[B]` int64 -> `[B]`."""
+        return torch.from_numpy(self.identities.find(self._identity_array(identity))).to(self.device)
+
+    def same_entries(self, found: Found) -> Tensor:
+        """Whether each slot still holds the entry that was found there.  `[B, k]` bool."""
+        slots = found.slots.clamp(min=0)
+        return found.valid & (self.generation[slots] == found.generation) & self.alive[slots]
+
+    # ---- changing
+
+    @torch.no_grad()
+    def write(
+        self,
+        keys: KeyInput,
+        values: Tensor,
+        priority: Tensor | None = None,
+        identity: Tensor | None = None,
+        *,
+        present: Present = None,
+    ) -> Tensor:
+        """Store entries, or update those whose identity is known; as if one row were written after another.
+
+        Args:
+            keys: `[B, D]`, or any subset of the modalities by name; the entry lacks the others.
+            values: `[B, V]`
+            priority: How surprising or rewarding the experience was, at least 0; a policy may keep such entries longer.
+                `[B]`
+            identity: What makes two rows the same entry: a hash of the observation, from `identify`. `[B]` int64
+            present: Per modality, which rows have it; all by default.
+
+        Returns:
+            The slot of each row. `[B]`
+
+        Raises:
+            ValueError: Shapes, names or numbers are not those of an entry. Nothing has been changed then.
+        """
+        batch = self._checked(keys, values, priority, identity, present)
+        slots = [torch.empty(0, dtype=torch.int64, device=self.device)]
+        for run in batch.independent(self.capacity):
+            while len(run):
+                slots.append(self._write_at_once(run))
+                run = run[len(slots[-1]) :]
+        return torch.cat(slots)
+
+    @torch.no_grad()
+    def move(self, slots: Tensor, keys: Tensor | None = None, values: Tensor | None = None) -> None:
+        """Put distinct entries' key vectors `[n, D]` or values `[n, V]` elsewhere, as a gradient step does."""
+        for name, new in (("keys", keys), ("values", values)):
+            if new is not None and not torch.isfinite(new).all():
+                raise ValueError(f"{name} would become NaN or infinite; lower the learning rate or clip the gradient")
+        if keys is not None:
+            self.store.move(slots, keys)
+        if values is not None:
+            self.values[slots] = values
+
+    @torch.no_grad()
+    def forget(self, slots: Tensor) -> None:
+        """Remove entries; a slot without one is passed over."""
+        slots = torch.unique(slots[slots >= 0])
+        slots = slots[self.alive[slots]]
+        self.alive[slots] = False
+        self.identities.remove(slots.cpu().numpy())
+        self.store.erase(slots)
+        self.forgetting.removed(slots)
+        self._holes = torch.cat([self._holes, slots.flip(0)])
+
+    @torch.no_grad()
+    def contradict(self, slots: Tensor, factor: float = 0.0) -> None:
+        """Experience refutes these entries: remove them, or with a `factor` in (0, 1) scale their strength by it."""
+        if not 0 <= factor < 1:
+            raise ValueError(f"factor is {factor}; give 0 to remove, or less than 1 to weaken")
+        if factor == 0:
+            self.forget(slots)
+        else:
+            slots = torch.unique(slots[slots >= 0])
+            self.forgetting.weakened(slots[self.alive[slots]], factor)
+
+    # ---- saving
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything, as tensors and plain values; of the per-slot tensors only the slots that have been used."""
+        state: dict[str, Any] = {name: buffer[: self.used].clone() for name, buffer in self._buffers().items()}
+        return state | {
+            "identities": torch.from_numpy(self.identities.identities[: self.used].copy()),
+            "holes": self._holes.clone(),
+            "spread": self.store.spread.state_dict(),
+            "forgetting": self.forgetting.state_dict(self.used),
+            "evictions": self.evictions,
+        }
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave; the capacity may differ as long as every used slot exists.
+
+        Raises:
+            ValueError: It was saved by a dictionary of another shape. Nothing has been changed then.
+        """
+        used = len(state["rows"])
+        if used > self.capacity:
+            raise ValueError(f"{used} slots were saved and the capacity is {self.capacity}; raise the capacity")
+        for name, buffer in self._buffers().items():
+            if state[name].shape != (used, *buffer.shape[1:]):
+                raise ValueError(
+                    f"saved {name} has shape {tuple(state[name].shape)}, expected {(used, *buffer.shape[1:])}; "
+                    "build the dictionary with the key space and value_dim it was saved with"
+                )
+        for name, buffer in self._buffers().items():
+            buffer[:used] = state[name].to(buffer)
+            buffer[used:] = 0
+        self.identities = IdentityTable(self.capacity)
+        identities = state["identities"].cpu().numpy()
+        filed = np.flatnonzero(identities != NOBODY)
+        self.identities.set(filed, identities[filed])
+        self._holes = state["holes"].to(self.device)
+        self.store.spread.load_state_dict(state["spread"])
+        self.forgetting.attach(self.capacity, self.device)
+        self.forgetting.load_state_dict(state["forgetting"])
+        self.used, self.evictions = used, int(state["evictions"])
+
+    # ---- how
+
+    def _nearest(self, query: Keys, k: int, excluded: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        with torch.no_grad():
+            wanted = k + SPARE + (0 if excluded is None else excluded.shape[1])
+            rows = self.store.rows[: self.used]
+            proposals = self.index.propose(rows, self.store.queries(query), wanted, self.space.plain)
+            usable = (proposals >= 0) & self.alive[proposals]
+            if excluded is not None:
+                usable &= (proposals.unsqueeze(2) != excluded.unsqueeze(1)).all(2)
+            return nearest(self.store, query, proposals, k, usable)
+
+    def _write_at_once(self, batch: Batch) -> Tensor:
+        """Write rows none of which depends on an earlier one; only the first where one might."""
+        known = self._known(batch)
+        new = known < 0
+        slots, victims = self._room(int(new.sum()))
+        if len(batch) > 1 and self._entangled(batch, known, victims):
+            return self._write_at_once(batch[:1])
+        stored = known.clone()
+        stored[new] = slots
+        old = stored[~new]
+        self.values[old] = self.write_rule.combine(self.values[old], batch.values[~new])
+        self.values[slots] = batch.values[new]
+        self._move_in(slots, victims, batch.identity[new.cpu().numpy()])
+        self.store.put(stored, batch.keys)
+        self.forgetting.written(stored, new, batch.priority)
+        return stored
+
+    def _known(self, batch: Batch) -> Tensor:
+        if not self.write_rule.matches:
+            return torch.full((len(batch),), -1, device=self.device)
+        return torch.from_numpy(self.identities.find(batch.identity)).to(self.device)
+
+    def _room(self, n: int) -> tuple[Tensor, Tensor]:
+        """Slots for `n` new entries (holes, then unused ones, then the weakest), and those whose entry must go."""
+        holes = self._holes.flip(0)[:n]
+        unused = torch.arange(self.used, min(self.capacity, self.used + n - len(holes)), device=self.device)
+        victims = self.forgetting.weakest(n - len(holes) - len(unused), self.used)
+        return torch.cat([holes, unused, victims]), victims
+
+    def _entangled(self, batch: Batch, known: Tensor, victims: Tensor) -> bool:
+        """Whether writing one row might change which entry makes room for another."""
+        if not len(victims):
+            return False
+        last = self.forgetting.score[victims[-1]]
+        return bool(torch.isin(victims, known).any() or self.forgetting.lowest_birth(batch.priority) <= last)
+
+    def _move_in(self, slots: Tensor, victims: Tensor, identity: np.ndarray) -> None:
+        self.evictions += len(victims)
+        self._holes = self._holes[: max(0, len(self._holes) - len(slots))]
+        self.used = max(self.used, int(slots.max()) + 1 if len(slots) else 0)
+        self.alive[slots] = True
+        self.generation[slots] += 1
+        self.identities.set(slots.cpu().numpy(), identity)
+
+    def _checked(
+        self, keys: KeyInput, values: Tensor, priority: Tensor | None, identity: Tensor | None, present: Present
+    ) -> Batch:
+        packed = self.space.pack(keys, present, dtype=self.dtype, device=self.device)
+        rows = len(packed)
+        if values.shape != (rows, self.value_dim):
+            raise ValueError(f"values have shape {tuple(values.shape)}; expected [{rows}, {self.value_dim}]")
+        if not torch.isfinite(values).all():
+            raise ValueError("a value is NaN or infinite; values must be finite")
+        priority = torch.zeros(rows) if priority is None else priority
+        if priority.shape != (rows,) or not ((priority >= 0) & torch.isfinite(priority)).all():
+            raise ValueError(
+                f"priority has shape {tuple(priority.shape)}; expected [{rows}] finite numbers of at least 0"
+            )
+        names = np.full(rows, NOBODY) if identity is None else self._identity_array(identity)
+        if len(names) != rows:
+            raise ValueError(f"identity has {len(names)} rows; expected {rows}")
+        return Batch(packed, values.to(self.values), priority.to(self.values), names)
+
+    def _identity_array(self, identity: Tensor) -> np.ndarray:
+        if identity.dtype != torch.int64 or identity.dim() != 1:
+            raise ValueError(f"identity is {identity.dtype} {tuple(identity.shape)}; expected int64 [batch]")
+        names = identity.cpu().numpy()
+        if (names == NOBODY).any():
+            raise ValueError(f"identity {NOBODY} stands for none; use any other number")
+        return names
+
+    def _excluded(self, exclude: Tensor | None, rows: int) -> Tensor | None:
+        if exclude is None:
+            return None
+        exclude = exclude.to(self.device)
+        exclude = exclude.unsqueeze(1) if exclude.dim() == 1 else exclude
+        if exclude.dim() != 2 or len(exclude) != rows or exclude.dtype != torch.int64:
+            raise ValueError(
+                f"exclude is {exclude.dtype} {tuple(exclude.shape)}; expected int64 [{rows}] or [{rows}, E] slots"
+            )
+        return exclude
+
+    def _buffers(self) -> dict[str, Tensor]:
+        """Every per-slot tensor, by the name under which it is saved."""
+        store = self.store
+        own = {"values": self.values, "alive": self.alive, "generation": self.generation}
+        return own | {"rows": store.rows, "codes": store.codes, "present": store.present}

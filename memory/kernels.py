@@ -1,0 +1,79 @@
+"""From distance to weight.
+
+A kernel gives the logarithm of a similarity, so that far neighbours fade smoothly instead of dividing 0 by 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from memory.errors import unknown
+
+
+class Kernel(Protocol):
+    """How similar two keys are, given their squared distance."""
+
+    def log_similarity(self, squared_distances: Tensor) -> Tensor:
+        """`log k(d)`, of any shape."""
+
+
+@dataclass(frozen=True)
+class InverseDistance:
+    """`k(h, h_i) = 1 / (|h - h_i|^2 + delta)`: Neural Episodic Control (Pritzel et al. 2017), equation 5."""
+
+    delta: float = 1e-3
+
+    def __post_init__(self) -> None:
+        _positive("delta", self.delta)
+
+    def log_similarity(self, squared_distances: Tensor) -> Tensor:
+        """`-log(d + delta)`."""
+        return -torch.log(squared_distances + self.delta)
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """`k(h, h_i) = exp(-|h - h_i|^2 / (2 bandwidth^2))`: Nadaraya-Watson regression, attention on unit keys."""
+
+    bandwidth: float = 1.0
+
+    def __post_init__(self) -> None:
+        _positive("bandwidth", self.bandwidth)
+
+    def log_similarity(self, squared_distances: Tensor) -> Tensor:
+        """`-d / (2 bandwidth^2)`."""
+        return squared_distances / (-2 * self.bandwidth**2)
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """`k = 1`, the mean of the neighbours: Model-Free Episodic Control (Blundell et al. 2016), equation 2."""
+
+    def log_similarity(self, squared_distances: Tensor) -> Tensor:
+        """0 everywhere; the gradient to the keys is 0 too."""
+        return squared_distances * 0
+
+
+def weigh(log_similarities: Tensor, valid: Tensor) -> Tensor:
+    """Weights that sum to 1 over the valid neighbours, 0 elsewhere; all 0 where there is none.  `[B, k]`."""
+    lowest = torch.finfo(log_similarities.dtype).min
+    return torch.softmax(log_similarities.masked_fill(~valid, lowest), dim=-1) * valid
+
+
+def make_kernel(kernel: Kernel | str) -> Kernel:
+    """A kernel from its name, with its defaults."""
+    kernels = {"inverse_distance": InverseDistance, "gaussian": Gaussian, "uniform": Uniform}
+    if not isinstance(kernel, str):
+        return kernel
+    if kernel not in kernels:
+        raise unknown("kernel", kernel, kernels)
+    return kernels[kernel]()
+
+
+def _positive(name: str, value: float) -> None:
+    if not value > 0:
+        raise ValueError(f"{name} is {value}; it must be positive")

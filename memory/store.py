@@ -1,0 +1,228 @@
+"""The key buffers, and beside them what one search for every mask needs.
+
+With several modalities a stored row is, side by side,
+
+    vectors x | signatures s of the discrete modalities | |x_m|^2 | lacks m | empty
+
+and a query row weighs each column so that their inner product ranks entries by masked distance:
+
+    2 w_m q_m | P s(q_m) | -w_m | -w_m penalty_m (+ a full match of P) | -1
+
+The first columns are the keys themselves (the truth); the others are a cache that `put` and `move` refresh. With one
+vector modality a row is just the key.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from memory.keys import Keys, KeySpace, unit
+
+FAR = 1e15
+"""What a row without an entry holds, so that the search ranks it last; its square is still finite in float32."""
+
+SIGNATURE = 16
+"""Columns of +-1 that stand for one discrete modality in the search."""
+
+
+class KeyStore:
+    """Keys in preallocated rows, one per slot.
+
+    Attributes:
+        rows: What the search runs over; the keys' vectors are its first columns. `[N, W]`
+        codes: Codes of the discrete modalities. `[N, C]` int64
+        present: Which modalities an entry has. `[N, M]` bool
+    """
+
+    def __init__(self, space: KeySpace, capacity: int, dtype: torch.dtype, device: torch.device) -> None:
+        self.space = space
+        self.discrete = [m for m, part in enumerate(space) if part.kind == "discrete"]
+        self.continuous = [m for m, part in enumerate(space) if part.kind != "discrete"]
+        self.rows = torch.zeros(capacity, self._width(), dtype=dtype, device=device)
+        self.codes = torch.zeros(capacity, space.code_size, dtype=torch.int64, device=device)
+        self.present = torch.zeros(capacity, len(space), dtype=torch.bool, device=device)
+        self.weights = torch.tensor([m.weight for m in space], dtype=dtype, device=device)  # [M]
+        self.membership = self._membership()  # [D, continuous M], 1 where a column belongs to a modality
+        self.spread = Spread(space, dtype, device)
+
+    @property
+    def vectors(self) -> Tensor:
+        """The keys' vectors, in place.  `[N, D]`."""
+        return self.rows[:, : self.space.vector_size]
+
+    def put(self, slots: Tensor, keys: Keys) -> None:
+        """Store new or replacing keys."""
+        self.codes[slots] = keys.codes
+        self.present[slots] = keys.present
+        self._refresh(slots, keys)
+        if not self.space.plain:
+            self.spread.add(keys)
+
+    def move(self, slots: Tensor, vectors: Tensor) -> None:
+        """Put the vectors of existing entries elsewhere; what an entry lacks stays absent.  `[n, D]`."""
+        present = self.present[slots]
+        parts = []
+        for m in self.continuous:
+            part, has = self.space.modalities[m], present[:, m]
+            moved = torch.where(has.unsqueeze(1), vectors[:, self.space.columns[part.name]], 0)
+            parts.append(unit(part.name, moved, has) if part.kind == "cosine" else moved)
+        self._refresh(slots, Keys(torch.cat(parts, dim=1), self.codes[slots], present))
+
+    def erase(self, slots: Tensor) -> None:
+        """Make the search rank these rows behind every entry."""
+        if self.space.plain:
+            self.rows[slots] = FAR
+        else:
+            self.rows[slots] = 0
+            self.rows[slots, -1] = FAR**2
+        self.present[slots] = False
+
+    def gather(self, slots: Tensor) -> Keys:
+        """The keys at slots of any shape.  `[..., D]`, `[..., C]`, `[..., M]`."""
+        return Keys(_rows(self.vectors, slots), _rows(self.codes, slots), _rows(self.present, slots))
+
+    def distances(self, query: Keys, entries: Keys) -> Tensor:
+        """Weighted squared distance over the modalities a query gives, differentiable.  `[B, k]`.
+
+        An entry that lacks one is charged its penalty; one with another code is not a match: -1.
+        """
+        squared = (query.vectors.unsqueeze(1) - entries.vectors).square()  # [B, k, D]
+        if self.space.plain:
+            return squared.sum(-1) * self.space.modalities[0].weight
+        parts = squared.new_zeros(*entries.present.shape)  # [B, k, M]
+        if self.continuous:
+            parts[..., self.continuous] = squared @ self.membership
+        asked = query.present.unsqueeze(1)  # [B, 1, M]
+        parts = torch.where(entries.present, parts, self.penalties())
+        total = (parts * (asked * self.weights)).sum(-1)
+        return torch.where(self._codes_agree(query, entries), total, -1)
+
+    def penalties(self) -> Tensor:
+        """What lacking each modality costs, as a squared distance.  `[M]`."""
+        typical = self.spread.typical()
+        for m, part in enumerate(self.space):
+            if part.penalty is not None:
+                typical[m] = part.penalty
+        return typical
+
+    def queries(self, query: Keys) -> Tensor:
+        """The rows to search for.  `[B, W]`."""
+        if self.space.plain:
+            return query.vectors
+        asked = query.present * self.weights  # [B, M]
+        out = self.rows.new_zeros(len(query), self.rows.shape[1])
+        at = self.space.vector_size
+        out[:, :at] = 2 * query.vectors * (asked[:, self.continuous] @ self.membership.T)
+        lacking = -asked * self.penalties()
+        for m in self.discrete:
+            beyond = self._beyond(query) * query.present[:, m]  # [B], more than any distance
+            out[:, at : at + SIGNATURE] = signature(self._code(m, query.codes)) * beyond.unsqueeze(1)
+            lacking[:, m] += SIGNATURE * beyond
+            at += SIGNATURE
+        out[:, at : at + len(self.continuous)] = -asked[:, self.continuous]
+        at += len(self.continuous)
+        out[:, at : at + len(self.space)] = lacking
+        out[:, -1] = -1
+        return out
+
+    def _refresh(self, slots: Tensor, keys: Keys) -> None:
+        if self.space.plain:
+            self.rows[slots] = keys.vectors
+            return
+        columns = [keys.vectors]
+        columns += [signature(self._code(m, keys.codes)) * keys.present[:, m : m + 1] for m in self.discrete]
+        columns += [keys.vectors.square() @ self.membership, ~keys.present]
+        row = torch.cat([c.to(self.rows.dtype) for c in columns], dim=1)
+        self.rows[slots] = torch.nn.functional.pad(row, (0, self.rows.shape[1] - row.shape[1]))
+
+    def _beyond(self, query: Keys) -> Tensor:
+        lengths = query.vectors.norm(dim=1) + self.spread.longest
+        return self.weights.max() * lengths.square() + (self.weights * self.penalties()).sum()
+
+    def _codes_agree(self, query: Keys, entries: Keys) -> Tensor:
+        agree = torch.ones(entries.present.shape[:-1], dtype=torch.bool, device=self.rows.device)
+        for m in self.discrete:
+            same = (self._code(m, query.codes).unsqueeze(1) == self._code(m, entries.codes)).all(-1)
+            agree &= same | ~entries.present[..., m] | ~query.present[:, m : m + 1]
+        return agree
+
+    def _code(self, modality: int, codes: Tensor) -> Tensor:
+        return codes[..., self.space.columns[self.space.names[modality]]]
+
+    def _membership(self) -> Tensor:
+        membership = self.rows.new_zeros(self.space.vector_size, len(self.continuous))
+        for i, m in enumerate(self.continuous):
+            membership[self.space.columns[self.space.names[m]], i] = 1
+        return membership
+
+    def _width(self) -> int:
+        if self.space.plain:
+            return self.space.vector_size
+        columns = self.space.vector_size + SIGNATURE * len(self.discrete) + len(self.continuous) + len(self.space) + 1
+        return -(-columns // 16) * 16  # rows of whole cache lines search faster
+
+
+def _rows(buffer: Tensor, slots: Tensor) -> Tensor:
+    return buffer.index_select(0, slots.reshape(-1)).reshape(*slots.shape, buffer.shape[1])
+
+
+class Spread:
+    """Running mean and variance of the stored vectors: how far apart two entries typically are."""
+
+    def __init__(self, space: KeySpace, dtype: torch.dtype, device: torch.device) -> None:
+        self.space = space
+        self.count = torch.zeros(space.vector_size, dtype=torch.float64, device=device)
+        self.mean = torch.zeros_like(self.count)
+        self.squares = torch.zeros_like(self.count)
+        self.longest = 0.0
+        """No stored vector was ever longer than this."""
+        self._dtype = dtype
+
+    def add(self, keys: Keys) -> None:
+        """Take in a batch of stored keys (Chan et al. 1979, parallel variance)."""
+        has = torch.zeros_like(keys.vectors, dtype=torch.bool)
+        for m, part in enumerate(self.space):
+            if part.kind != "discrete":
+                has[:, self.space.columns[part.name]] = keys.present[:, m : m + 1]
+        batch = keys.vectors.to(torch.float64)
+        n = has.sum(0)  # [D]
+        mean = batch.sum(0) / n.clamp(min=1)  # absent values are 0
+        squares = ((batch - mean).square() * has).sum(0)
+        total = (self.count + n).clamp(min=1)
+        shift = mean - self.mean
+        self.squares += squares + shift.square() * self.count * n / total
+        self.mean += shift * n / total
+        self.count += n
+        self.longest = max(self.longest, float(batch.square().sum(1).max().sqrt()))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The running sums."""
+        longest = torch.tensor(self.longest, dtype=torch.float64)
+        sums = {"count": self.count, "mean": self.mean, "squares": self.squares}
+        return {name: x.clone() for name, x in sums.items()} | {"longest": longest}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Restore what `state_dict` gave."""
+        for name, mine in (("count", self.count), ("mean", self.mean), ("squares", self.squares)):
+            mine.copy_(state[name])
+        self.longest = float(state["longest"])
+
+    def typical(self) -> Tensor:
+        """Twice the variance: the mean squared distance of two entries drawn at random; 1 if discrete.  `[M]`."""
+        variance = self.squares / self.count.clamp(min=1)
+        typical = torch.ones(len(self.space), dtype=self._dtype, device=self.count.device)
+        for m, part in enumerate(self.space):
+            if part.kind != "discrete":
+                typical[m] = 2 * variance[self.space.columns[part.name]].sum()
+        return typical
+
+
+def signature(codes: Tensor) -> Tensor:
+    """+-1 columns that differ between codes: always for single ones below 2**16, nearly always else.  `[..., 16]`."""
+    folded = torch.zeros_like(codes[..., 0])
+    for code in codes.unbind(-1):
+        mixed = folded * 0x9E3779B1 + code
+        folded = (mixed ^ (mixed >> 16) ^ (mixed >> 32) ^ (mixed >> 48)) & 0xFFFF
+    folded = folded * 0x9E3779B1  # spreads small codes over all bits; odd, so codes stay distinct
+    return ((folded.unsqueeze(-1) >> torch.arange(SIGNATURE, device=codes.device)) & 1) * 2 - 1

@@ -1,0 +1,136 @@
+"""What is written, and what happens to the stored value when an entry is written again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from memory.errors import unknown
+from memory.identity import NOBODY
+from memory.keys import Keys
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows to be written, checked.
+
+    Attributes:
+        keys: Of B rows.
+        values: `[B, V]`
+        priority: `[B]`
+        identity: `[B]` int64, `NOBODY` where there is none.
+    """
+
+    keys: Keys
+    values: Tensor
+    priority: Tensor
+    identity: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, rows: slice) -> Batch:
+        return Batch(self.keys[rows], self.values[rows], self.priority[rows], self.identity[rows])
+
+    def independent(self, most: int) -> Iterator[Batch]:
+        """Runs of at most `most` rows in which no identity occurs twice."""
+        seen: set[int] = set()
+        start = 0
+        for row, identity in enumerate(self.identity.tolist()):
+            if identity in seen or row - start == most:
+                yield self[start:row]
+                start, seen = row, set()
+            if identity != NOBODY:
+                seen.add(identity)
+        yield self[start:]
+
+
+class WriteRule(Protocol):
+    """How a new value meets the stored one of the same entry."""
+
+    matches: bool
+    """Whether a known identity updates its entry; otherwise every write is a new entry."""
+
+    def combine(self, stored: Tensor, value: Tensor) -> Tensor:
+        """The value to keep.  `[n, V]`, `[n, V]` -> `[n, V]`."""
+
+
+@dataclass(frozen=True)
+class Append:
+    """Every write is a new entry; an identity stands for the newest of them."""
+
+    matches = False
+
+    def combine(self, stored: Tensor, value: Tensor) -> Tensor:
+        """The new value."""
+        return value
+
+
+@dataclass(frozen=True)
+class Blend:
+    """`Q_i <- Q_i + alpha (Q^(N) - Q_i)`: Neural Episodic Control (Pritzel et al. 2017), equation 4."""
+
+    alpha: float = 0.1
+    matches = True
+
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha <= 1:
+            raise ValueError(f"alpha is {self.alpha}; it must be above 0 and at most 1")
+
+    def combine(self, stored: Tensor, value: Tensor) -> Tensor:
+        """A step of `alpha` from the stored value towards the new one."""
+        return stored + self.alpha * (value - stored)
+
+
+@dataclass(frozen=True)
+class Last:
+    """The new value replaces the stored one."""
+
+    matches = True
+
+    def combine(self, stored: Tensor, value: Tensor) -> Tensor:
+        """The new value."""
+        return value
+
+
+@dataclass(frozen=True)
+class Max:
+    """`Q_i <- max(Q_i, R)`: Model-Free Episodic Control (Blundell et al. 2016), equation 1."""
+
+    matches = True
+
+    def combine(self, stored: Tensor, value: Tensor) -> Tensor:
+        """The larger of the two."""
+        return torch.maximum(stored, value)
+
+
+@dataclass(frozen=True)
+class SurpriseGated:
+    """The larger of the two, but a positive prediction that ended in failure (a value of 0 or less) is cut."""
+
+    keep: float = 0.5
+    matches = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.keep < 1:
+            raise ValueError(f"keep is {self.keep}; it must be at least 0 and below 1")
+
+    def combine(self, stored: Tensor, value: Tensor) -> Tensor:
+        """`keep` times the stored value where it promised something and nothing came, else the larger."""
+        failed = (stored > 0) & (value <= 0)
+        return torch.where(failed, self.keep * stored, torch.maximum(stored, value))
+
+
+def make_write_rule(rule: WriteRule | str) -> WriteRule:
+    """A write rule from its name, with its defaults."""
+    rules = {"append": Append, "blend": Blend, "last": Last, "max": Max, "surprise_gated": SurpriseGated}
+    if not isinstance(rule, str):
+        return rule
+    if rule not in rules:
+        raise unknown("write rule", rule, rules)
+    return rules[rule]()
