@@ -7,6 +7,14 @@ from gymnasium import register
 
 _SUITE = {
     "ShiftWall": "envs.shift_wall",
+    "ScatterShift": "envs.scatter_shift",
+    "HiddenGoal": "envs.hidden_goal",
+    "RecurringGoal": "envs.hidden_goal",
+    "NewGoal": "envs.hidden_goal",
+    "DriftGoal": "envs.hidden_goal",
+    "MaskedKey": "envs.masked_key",
+    "MemoryPlan": "envs.memory_plan",
+    "TMaze": "envs.tmaze",
 }
 
 for _name, _module in _SUITE.items():

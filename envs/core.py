@@ -72,6 +72,9 @@ class Core(ABC):
         following = self.episode_index[rows] + 1
         self.episode_index[rows] = following if self.episodes is None else following % self.episodes
         self.elapsed[rows] = 0
+        over = rows[self.episode_index[rows] == 0]
+        if len(over):
+            self._start_run(over)
         self._start_episode(rows)
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -120,6 +123,11 @@ class Core(ABC):
     @abstractmethod
     def _act(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Apply valid actions `[E]`; returns reward `[E]` and terminated `[E]`."""
+
+    def _enter_phase(self, rows: np.ndarray, phase: np.ndarray) -> None:
+        """Say that these runs are now in this phase; a change of phase is a shift. `[R]`, `[R]`."""
+        self.shifted[rows] = phase != self.phase[rows]
+        self.phase[rows] = phase
 
     def _refuse_bad(self, actions: np.ndarray) -> None:
         if actions.shape != (self.num_envs,) or actions.dtype.kind not in "iu":

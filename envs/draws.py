@@ -29,7 +29,7 @@ def integers(seed: np.ndarray, counter: np.ndarray | int, stream: int, bound: np
 
 def uniforms(seed: np.ndarray, counter: np.ndarray | int, stream: int) -> np.ndarray:
     """Uniform floats in [0, 1), by hashing their coordinates as `integers` does. `[B]` of float64."""
-    return (_bits(seed, counter, stream) >> np.uint64(11)) * 2.0**-53
+    return _unit(_bits(seed, counter, stream))
 
 
 def one_of(allowed: np.ndarray, seed: np.ndarray, counter: np.ndarray | int, stream: int) -> np.ndarray:
@@ -49,11 +49,46 @@ def one_of(allowed: np.ndarray, seed: np.ndarray, counter: np.ndarray | int, str
     return np.argmax(rank == wanted[:, None], axis=1)
 
 
+def keys(seed: np.ndarray, counter: np.ndarray | int, stream: int, size: int) -> np.ndarray:
+    """Random sort keys: the order of a row is a random permutation, its k smallest a random subset.
+
+    Args:
+        seed: As for `integers`. `[B]`
+        counter: As for `integers`.
+        stream: As for `integers`.
+        size: C, how many keys in each row.
+
+    Returns:
+        Floats in [0, 1). `[B, C]`
+    """
+    places = _bits(seed, counter, stream)[:, None] + np.arange(size, dtype=np.uint64) * _GAMMA  # [B, C]
+    return _unit(_mix(places))
+
+
+def normals(seed: np.ndarray, counter: np.ndarray | int, stream: int, size: int) -> np.ndarray:
+    """Standard normal numbers, by the transform of Box and Muller (1958). `[B, size]`."""
+    uniform = keys(seed, counter, stream, 2 * size)  # [B, 2 * size]
+    radius = np.sqrt(-2.0 * np.log1p(-uniform[:, :size]))
+    return radius * np.cos(2.0 * np.pi * uniform[:, size:])
+
+
+def smallest(keys: np.ndarray, count: int) -> np.ndarray:
+    """Which entries are among the `count` smallest of their row. `keys [B, C]` -> `[B, C]` of bool."""
+    chosen = np.zeros(keys.shape, dtype=np.bool_)
+    np.put_along_axis(chosen, np.argsort(keys, axis=1)[:, :count], True, axis=1)
+    return chosen
+
+
 def _bits(seed: np.ndarray, counter: np.ndarray | int, stream: int) -> np.ndarray:
     """64 random bits for each coordinate. `[B]` of uint64."""
     counters = np.broadcast_to(np.asarray(counter), seed.shape).astype(np.uint64)
     streams = np.full(seed.shape, stream, dtype=np.uint64)
     return _mix(_mix(_mix(seed.astype(np.uint64)) ^ counters) ^ streams)
+
+
+def _unit(bits: np.ndarray) -> np.ndarray:
+    """The upper 53 bits as floats in [0, 1)."""
+    return (bits >> np.uint64(11)) * 2.0**-53
 
 
 def _mix(x: np.ndarray) -> np.ndarray:

@@ -34,7 +34,7 @@ class Geometry:
         self.moves = np.array([-1, -self.width, 1, self.width])
         y, x = np.divmod(np.arange(self.width**2), self.width)
         self.coordinates = np.stack([x - 1, y - 1], axis=1)  # [C, 2]
-        self.border = ((self.coordinates < 0) | (self.coordinates >= n)).any(axis=1)  # [C]
+        self.border = (x == 0) | (x == n + 1) | (y == 0) | (y == n + 1)  # [C]
 
     def cell(self, x: np.ndarray | int, y: np.ndarray | int) -> np.ndarray:
         """The board's index of position (x, y)."""

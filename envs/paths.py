@@ -7,23 +7,25 @@ import numpy as np
 UNREACHABLE = np.iinfo(np.int32).max
 
 
-def distance_fields(walls: np.ndarray, goal: np.ndarray, width: int) -> np.ndarray:
+def distance_fields(walls: np.ndarray, goal: np.ndarray, width: int, until: np.ndarray | None = None) -> np.ndarray:
     """Steps from every cell to the goal, on many boards at once: a breadth-first wave from each goal.
 
     Args:
         walls: Which cells are blocked, a border of walls included. `[B, C]` of bool
         goal: The free cell to reach. `[B]`
         width: Cells along a row of the boards.
+        until: A reachable cell of each board: stop as soon as all of these have their distance. `[B]`
 
     Returns:
-        Steps, or `UNREACHABLE` where no path leads to the goal. `[B, C]` of int32
+        Steps, or `UNREACHABLE` where no path leads to the goal, or none that was followed. `[B, C]` of int32
     """
+    boards = np.arange(len(goal))
     steps = np.full(walls.shape, UNREACHABLE, dtype=np.int32)
     wave = np.zeros(walls.shape, dtype=np.bool_)
-    wave[np.arange(len(goal)), goal] = True
+    wave[boards, goal] = True
     open_cells = ~walls
     distance = 0
-    while wave.any():
+    while wave.any() and (until is None or (steps[boards, until] == UNREACHABLE).any()):
         steps[wave] = distance
         open_cells &= ~wave
         wave = _neighbours(wave, width) & open_cells

@@ -27,12 +27,64 @@ def draw_grid(walls: np.ndarray, visited_at: np.ndarray, cells: dict[str, tuple[
     Returns:
         The picture. `[H * 24, W * 24, 3]` of uint8
     """
-    picture = np.repeat(np.repeat(_ground(walls, visited_at), CELL, axis=0), CELL, axis=1)  # [H * 24, W * 24, 3]
-    picture[::CELL, :] = picture[:, ::CELL] = LINE
+    picture = _enlarged(_ground(walls, visited_at))
     _stamp(picture, cells["goal"], _SQUARE, GOAL)
     _stamp(picture, cells["start"], _RING, START)
     _stamp(picture, cells["cell"], _DISC, AGENT)
     return picture.astype(np.uint8)
+
+
+def draw_symbols(symbols: np.ndarray, agent: tuple[int, int], goal: tuple[int, int]) -> np.ndarray:
+    """A board of symbols, each a colour of its own; the agent is blue, the symbol wanted has a green frame.
+
+    Args:
+        symbols: Which symbol is on each cell, -1 for walls. `[H, W]`
+        agent: Row and column of the agent.
+        goal: Row and column of the symbol wanted.
+
+    Returns:
+        The picture. `[H * 24, W * 24, 3]` of uint8
+    """
+    hues = np.vstack([_hues(int(symbols.max()) + 1), WALL])  # [S + 1, 3]: the last is the wall's, index -1
+    picture = _enlarged(hues[symbols])
+    _stamp(picture, goal, _FRAME, GOAL)
+    _stamp(picture, agent, _DISC, AGENT)
+    return picture.astype(np.uint8)
+
+
+def draw_items(colours: np.ndarray, current: tuple[int, int], given: tuple[bool, ...]) -> np.ndarray:
+    """Things in their places, the current one framed; below, a lamp for each modality: green given, dark withheld.
+
+    Args:
+        colours: The first three parts of each thing's colour, from -1 to 1. `[n, n, 3]`
+        current: Row and column of the thing that is shown.
+        given: Whether place, colour and noise are given.
+
+    Returns:
+        The picture. `[(n + 3) * 24, (n + 2) * 24, 3]` of uint8
+    """
+    n = len(colours)
+    board = np.tile(WALL, (n + 3, n + 2, 1))
+    board[1:-2, 1:-1] = 140.0 + 110.0 * colours
+    picture = _enlarged(board)
+    _stamp(picture, (current[0] + 1, current[1] + 1), _FRAME, AGENT)
+    for lamp, lit in enumerate(given):
+        _stamp(picture, (n + 1, lamp + 1), _DISC, GOAL if lit else LINE * 0.1)
+    return picture.astype(np.uint8)
+
+
+def _hues(count: int) -> np.ndarray:
+    """Light colours that differ. `[count, 3]`."""
+    hue = np.arange(count)[:, None] / max(count, 1) + np.array([0.0, 1 / 3, 2 / 3])  # [count, 3]
+    lightness = np.where(np.arange(count) % 2, 150.0, 195.0)[:, None]
+    return lightness + 55.0 * np.cos(2.0 * np.pi * hue)
+
+
+def _enlarged(board: np.ndarray) -> np.ndarray:
+    """Each cell as a square with thin lines between. `[H, W, 3]` -> `[H * 24, W * 24, 3]`."""
+    picture = np.repeat(np.repeat(board, CELL, axis=0), CELL, axis=1)
+    picture[::CELL, :] = picture[:, ::CELL] = LINE
+    return picture
 
 
 def _ground(walls: np.ndarray, visited_at: np.ndarray) -> np.ndarray:
@@ -65,3 +117,4 @@ _MIDDLE = _distance_from_middle()
 _DISC = _inside(_MIDDLE, 7.5)
 _RING = _inside(_MIDDLE, 9.5) - _inside(_MIDDLE, 7.5)
 _SQUARE = np.pad(np.ones((CELL - 6, CELL - 6)), 3)
+_FRAME = np.pad(np.ones((CELL - 2, CELL - 2)), 1) - np.pad(np.ones((CELL - 8, CELL - 8)), 4)

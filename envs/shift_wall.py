@@ -46,8 +46,7 @@ class ShiftWallCore(GridCore):
 
     def _lay_out(self, rows: np.ndarray) -> None:
         phase = (self.episode_index[rows] >= SHIFT_AT).astype(np.int64)  # [R]
-        self.shifted[rows] = phase != self.phase[rows]
-        self.phase[rows] = phase
+        self._enter_phase(rows, phase)
         self.walls[rows] = self._layouts[phase]
         start, goal = self._ends(rows)
         self.start[rows], self.goal[rows] = start, goal
