@@ -1,0 +1,87 @@
+"""Train an agent: `python train.py agent=nec env=cartpole seed=1 steps=20000` (`--help` shows the rest)."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+from training.cadence import Every
+from training.cli import run_command, stored_config
+from training.construction import build_agent, build_environments
+from training.curves import draw_learning_curve
+from training.interrupt import StopRequest
+from training.logger import RunLogger
+from training.rollout import evaluate, finished, step
+from training.run_folder import RunFolder, versions
+from training.seeding import EVALUATION_SEED, seed_everything, use_threads
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+def main(config: DictConfig) -> float:
+    """Start or continue a run; the score it returns is what a sweep compares."""
+    if config.resume:
+        folder = RunFolder.open(Path(config.resume))
+        return train(stored_config(folder), folder, folder.load_checkpoint())
+    return train(config, RunFolder(Path(HydraConfig.get().runtime.output_dir)))
+
+
+def train(config: DictConfig, folder: RunFolder, checkpoint: dict[str, Any] | None = None) -> float:
+    """Act, step, observe, learn; every so often log, evaluate and save. Returns the final evaluation's mean return."""
+    seed_everything(config.seed)
+    use_threads(config.threads)
+    environments, judges = build_environments(config.env), build_environments(config.env)
+    agent = build_agent(config.agent, environments, config.seed)
+    observation, _ = environments.reset(seed=config.seed)
+    now, spent = 0, 0.0
+    if checkpoint is None:
+        folder.start(config)
+    else:
+        now, spent = checkpoint["step"], checkpoint["seconds"]
+        observation = environments.load_state_dict(checkpoint["environments"])
+        agent.load_state_dict(checkpoint["agent"])
+    logger = RunLogger(folder.path, now, config.env.success_above, checkpoint and checkpoint["logger"])
+    should_log, should_evaluate = Every(config.log.every, now), Every(config.evaluation.every, now)
+    should_save = Every(config.checkpoint.every, now)
+    began = time.perf_counter() - spent
+
+    with StopRequest() as stop, tqdm(total=config.steps, initial=now, unit="step", disable=not config.progress) as bar:
+        while now < config.steps and not stop:
+            action = agent.act(observation)
+            transition = step(environments, observation, action)
+            agent.observe(transition)
+            logger.record(agent.learn())
+            logger.record_episodes(now := now + environments.num_envs, finished(transition.info))
+            observation = transition.reset_observation
+            bar.update(environments.num_envs)
+            if should_evaluate(now):
+                episodes = evaluate(agent, judges, config.evaluation.episodes, EVALUATION_SEED)
+                logger.record({"eval/mean_reward": float(episodes.returns.mean())})
+            if should_log(now):
+                bar.set_postfix(logger.write(now) and logger.headline())
+            if should_save(now) or stop or now >= config.steps:
+                state = {"agent": agent.state_dict(), "environments": environments.state_dict()}
+                state |= {"logger": logger.state_dict(), "seconds": time.perf_counter() - began}
+                folder.save_checkpoint(now, state, config.checkpoint.keep)
+
+    logger.close()
+    if now < config.steps:
+        print(f"Stopped at step {now}; continue with: python train.py resume={folder.path}")
+        return float("nan")
+    score = float(evaluate(agent, judges, config.evaluation.episodes, EVALUATION_SEED).returns.mean())
+    summary = {"score": score, "steps": now, "seconds": time.perf_counter() - began, "seed": config.seed}
+    summary |= {"memory_entries": int(logger.last.get("memory/size", 0)), "versions": versions()}
+    folder.write_json("summary.json", summary)
+    curve = draw_learning_curve([folder.path], folder.path / "learning_curve.png")
+    print(f"Score {score:.1f} after {now} steps in {summary['seconds']:.0f} s\nRun folder: {folder.path}")
+    print(f"Learning curve: {curve}\nTensorBoard: tensorboard --logdir {folder.path}")
+    return score
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,1 @@
+"""Hydra configuration: one YAML a thing, each opens with the command that uses it."""

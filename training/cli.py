@@ -1,0 +1,111 @@
+"""The command line: Hydra's, with errors that fit one screen and name the nearest valid word."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from training.construction import refuse_foreign_targets
+from training.errors import UsageError, did_you_mean
+from training.run_folder import CONFIG, RunFolder, run_folder_name
+
+SHOWN_PLAINLY = (HydraException, OmegaConfBaseException, UsageError, ValueError, OSError, gym.error.Error)
+
+
+def run_command(command: Callable[[], Any]) -> None:
+    """Run a Hydra command; what the user can put right ends it with one message and exit status 2.
+
+    `HYDRA_FULL_ERROR=1` shows the traceback instead.
+    """
+    OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
+    if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        command()
+        return
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands exceptions on instead of printing them itself
+    try:
+        command()
+    except SHOWN_PLAINLY as error:
+        print(f"Error: {explain(error)}", file=sys.stderr)
+        sys.exit(2)
+
+
+def explain(error: BaseException) -> str:
+    """The message of an error, with the remedy where the configuration is at fault."""
+    chain = list(_causes(error))
+    for cause in chain:
+        if isinstance(cause, UsageError):
+            return str(cause)
+    for cause in chain:
+        if isinstance(cause, ConfigAttributeError | ConfigKeyError) and isinstance(cause.parent_node, DictConfig):
+            return _unknown_key(cause)
+        if isinstance(cause, MissingConfigException) and cause.options is not None:
+            return _unknown_choice(cause)
+    if isinstance(error, InstantiationException) and len(chain) > 1:
+        return f"{chain[-1]}\n(while building {str(error).splitlines()[-1]})"
+    if isinstance(error, ConfigCompositionException) and len(chain) > 1:
+        return f"{str(error).splitlines()[0]}\n{str(chain[-1]).splitlines()[0]}"
+    return str(error)
+
+
+def config_folders() -> list[Path]:
+    """The folders of YAML that this invocation composed from: ours, and the user's `--config-dir`."""
+    sources = HydraConfig.get().runtime.config_sources
+    own = Path(__file__).resolve().parent.parent / "conf"
+    return [own, *(Path(source.path) for source in sources if source.schema == "file" and Path(source.path) != own)]
+
+
+def stored_config(folder: RunFolder) -> DictConfig:
+    """The configuration of an existing run, with the values that this command line overrides.
+
+    Raises:
+        UsageError: It asks to build something no YAML of ours or of the user's names, or an override would swap a
+            whole group, such as the agent, under a run that has begun.
+    """
+    config = folder.config()
+    refuse_foreign_targets(config, config_folders(), folder.path / CONFIG)
+    composed = HydraConfig.get()
+    given = [override for override in composed.overrides.task if override.split("=")[0] not in ("resume", "run")]
+    swapped = [override for override in given if override.split("=")[0] in composed.runtime.choices]
+    if swapped:
+        raise UsageError(f"{swapped[0]} would swap a part of the run in {folder.path}; start a new run for that.")
+    if composed.job.config_name == "train":
+        OmegaConf.set_struct(config, True)
+        config.merge_with(OmegaConf.from_dotlist(given))
+    return config
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _unknown_key(error: OmegaConfBaseException) -> str:
+    parent = error.parent_node
+    assert isinstance(parent, DictConfig)
+    place = parent._get_full_key(None)
+    valid = [str(key) for key in parent if key != "hydra"]
+    where = f"under {place!r}" if place else "at the top of the configuration"
+    return f"There is no key {str(error.key)!r} {where}. {did_you_mean(str(error.key), valid)}"
+
+
+def _unknown_choice(error: MissingConfigException) -> str:
+    group, _, name = (error.missing_cfg_file or "").rpartition("/")
+    return f"There is no {group or 'config'} {name!r}. {did_you_mean(name, error.options or [])}"
+
+
+def _run_folder(*, _root_: DictConfig) -> str:
+    """Where Hydra makes this run's folder; a resumed or evaluated run has one already."""
+    if _root_.get("resume") or "run" in _root_:
+        return "."
+    choices = _root_.hydra.runtime.choices
+    return str(run_folder_name(choices.agent, choices.env, _root_.seed))

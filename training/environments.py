@@ -1,0 +1,155 @@
+"""Vectorised Gymnasium environments as every agent here meets them: SAME_STEP autoreset, no text, replayable."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+from gymnasium.wrappers import FilterObservation
+from gymnasium.wrappers.vector import RecordEpisodeStatistics
+
+import envs  # noqa: F401  (registers engram/*)
+from training.errors import UsageError, did_you_mean
+
+REGISTERED_BY = {"MiniGrid-": "minigrid", "BabyAI-": "minigrid", "ALE/": "ale_py"}
+"""Packages that register their environments only when they are imported."""
+
+NUMERIC_SPACES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+
+
+def make_environments(
+    id: str,
+    num_envs: int,
+    *,
+    vectorization: str = "sync",
+    kwargs: dict[str, Any] | None = None,
+    wrappers: Sequence[Callable[[gym.Env], gym.Wrapper]] = (),
+) -> VectorEnv:
+    """Make `num_envs` copies of a registered environment, stepped together, with episode statistics in `info`.
+
+    Args:
+        id: A Gymnasium id; `package.module:Name-v0` imports the module first.
+        num_envs: How many run side by side, at least 1.
+        vectorization: `sync` (one process), `async` (a process each), or `vector_entry_point` (the environment's
+            own vectorised implementation, which takes no wrappers).
+        kwargs: Constructor arguments of the environment.
+        wrappers: Applied to each single environment, in order; text observations are dropped after them.
+
+    Raises:
+        UsageError: Unknown id, refused constructor arguments, or an autoreset mode other than SAME_STEP.
+    """
+    if num_envs < 1:
+        raise UsageError(f"env.num_envs is {num_envs}; it must be at least 1.")
+    _import_owner(id)
+    native = vectorization == "vector_entry_point"
+    try:
+        vectorised = gym.make_vec(
+            id,
+            num_envs=num_envs,
+            vectorization_mode=vectorization,
+            vector_kwargs=None if native else {"autoreset_mode": AutoresetMode.SAME_STEP},
+            wrappers=None if native else [*wrappers, drop_text],
+            **(kwargs or {}),
+        )
+    except (gym.error.NameNotFound, gym.error.NamespaceNotFound, gym.error.VersionNotFound, gym.error.Error) as error:
+        raise UsageError(_unknown_environment(id, error)) from error
+    except (TypeError, ValueError, ModuleNotFoundError) as error:
+        raise UsageError(f"Environment {id} could not be made with kwargs {kwargs or {}}: {error}") from error
+    require_same_step(vectorised, id)
+    return RecordActions(RecordEpisodeStatistics(vectorised))
+
+
+def require_same_step(environments: VectorEnv, id: str) -> None:
+    """Raise unless environments reset within the step that ends an episode (law 7)."""
+    mode = environments.metadata.get("autoreset_mode")
+    if mode != AutoresetMode.SAME_STEP:
+        environments.close()
+        raise UsageError(
+            f"{id} resets in mode {mode}, whose step after an episode's end is not a real transition. "
+            f"Use env.vectorization=sync, or give its vector class autoreset_mode=SAME_STEP."
+        )
+
+
+def drop_text(environment: gym.Env) -> gym.Env:
+    """Keep the numeric parts of a Dict observation (MiniGrid's `mission` is text); leave other spaces alone."""
+    space = environment.observation_space
+    if not isinstance(space, spaces.Dict):
+        return environment
+    numeric = [name for name, part in space.items() if isinstance(part, (*NUMERIC_SPACES, spaces.Dict))]
+    if len(numeric) == len(space):
+        return environment
+    return FilterObservation(environment, filter_keys=numeric)
+
+
+class RecordActions(VectorWrapper):
+    """Remembers the seed and every action, so that a resumed run can bring the environments to where they were.
+
+    Gymnasium environments have no state to save. They are deterministic given seed and actions, so replaying these
+    restores any of them exactly, schedules and random generators included, without running code from a file.
+    """
+
+    def __init__(self, env: VectorEnv):
+        super().__init__(env)
+        self._seed: int | None = None
+        self._actions = _empty_log(env)
+        self._steps = 0
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Reset; the log starts anew."""
+        self._seed, self._steps = seed, 0
+        return super().reset(seed=seed, options=options)
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Step, and log the actions."""
+        if self._steps == len(self._actions):
+            self._actions = np.concatenate([self._actions, np.empty_like(self._actions)])
+        self._actions[self._steps] = actions
+        self._steps += 1
+        return super().step(actions)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The seed of the last reset and the actions since. `[T, E, ...]`."""
+        return {"seed": self._seed, "actions": self._actions[: self._steps].copy()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> Any:
+        """Replay to where `state_dict` was taken and return the observation there.
+
+        Raises:
+            UsageError: The log was made with another number of environments or another action space.
+        """
+        actions = state["actions"]
+        if actions.shape[1:] != self._actions.shape[1:]:
+            raise UsageError(
+                f"The checkpoint's environments took actions of shape {actions.shape[1:]}, these take "
+                f"{self._actions.shape[1:]}: resume with the same env.id and env.num_envs."
+            )
+        observation, _ = self.reset(seed=state["seed"])
+        for action in actions:
+            observation = self.step(action)[0]
+        return observation
+
+
+def _import_owner(id: str) -> None:
+    for prefix, package in REGISTERED_BY.items():
+        if not id.startswith(prefix):
+            continue
+        try:
+            gym.register_envs(importlib.import_module(package))
+        except ModuleNotFoundError as error:
+            raise UsageError(f"{id} belongs to the package {package}, which is not installed here.") from error
+
+
+def _empty_log(environments: VectorEnv) -> np.ndarray:
+    template = np.asarray(environments.action_space.sample())
+    return np.empty((1024, *template.shape), dtype=template.dtype)
+
+
+def _unknown_environment(id: str, error: Exception) -> str:
+    if isinstance(error, gym.error.UnregisteredEnv):
+        return f"No environment is registered as {id!r}. {did_you_mean(id, gym.registry)}"
+    return f"Environment {id!r} could not be made: {error}"

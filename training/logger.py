@@ -1,0 +1,127 @@
+"""Metrics of a run: TensorBoard events and one JSON object a line, averaged over the interval between two writes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.rollout import Episodes
+from training.run_folder import write_atomically
+
+METRICS, EPISODES = "metrics.jsonl", "episodes.jsonl"
+
+
+class RunLogger:
+    """Collects metrics every step and writes their means when asked; every episode is counted, none is sampled.
+
+    Args:
+        folder: The run folder. `metrics.jsonl`, `episodes.jsonl` and TensorBoard's events go here.
+        step: The environment step the run starts at; what was written after it (by a run that then crashed) goes.
+        success_above: Episodes with a return above this count as successes; None where that has no meaning.
+    """
+
+    def __init__(self, folder: Path, step: int = 0, success_above: float | None = None):
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._folder = folder
+        self._success_above = success_above
+        self._values: dict[str, list[float]] = defaultdict(list)
+        self._returns: list[float] = []
+        self._lengths: list[float] = []
+        self._began, self._began_step = time.perf_counter(), step
+        for name in (METRICS, EPISODES):
+            _drop_after(folder / name, step)
+        self._writer = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+        self.last: dict[str, float] = {}
+
+    def record(self, metrics: dict[str, float]) -> None:
+        """Add to what the next write averages."""
+        for name, value in metrics.items():
+            self._values[name].append(value)
+
+    def record_episodes(self, step: int, episodes: Episodes) -> None:
+        """Count finished episodes; each is a line of `episodes.jsonl`."""
+        if not len(episodes.returns):
+            return
+        self._returns.extend(float(value) for value in episodes.returns)
+        self._lengths.extend(float(value) for value in episodes.lengths)
+        rows = [
+            {"step": step, "return": float(r), "length": int(n)}
+            for r, n in zip(episodes.returns, episodes.lengths, strict=True)
+        ]
+        _append(self._folder / EPISODES, rows)
+
+    def write(self, step: int) -> dict[str, float]:
+        """Write the interval's means under their TensorBoard names, and start the next interval."""
+        self.record(self._rollout())
+        elapsed = time.perf_counter() - self._began
+        self.record({"time/fps": (step - self._began_step) / max(elapsed, 1e-9)})
+        means = {name: float(np.mean(values)) for name, values in self._values.items()}
+        for name, value in means.items():
+            self._writer.add_scalar(name, value, step)
+        self._writer.flush()
+        _append(self._folder / METRICS, [{"step": step, **means}])
+        self._values.clear()
+        self._began, self._began_step = time.perf_counter(), step
+        self.last |= means
+        return means
+
+    def close(self) -> None:
+        """Flush TensorBoard's events."""
+        self._writer.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The open interval, so that a resumed run averages over the same one."""
+        return {
+            "values": {name: list(map(float, values)) for name, values in self._values.items()},
+            "returns": list(self._returns),
+            "lengths": list(self._lengths),
+            "last": dict(self.last),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the open interval."""
+        self._values = defaultdict(list, state["values"])
+        self._returns, self._lengths = state["returns"], state["lengths"]
+        self.last = state["last"]
+
+    def _rollout(self) -> dict[str, float]:
+        if not self._returns:
+            return {}
+        episodes = Episodes(np.array(self._returns), np.array(self._lengths))
+        self._returns, self._lengths = [], []
+        means = {
+            "rollout/ep_rew_mean": float(episodes.returns.mean()),
+            "rollout/ep_len_mean": float(episodes.lengths.mean()),
+        }
+        success = episodes.success_rate(self._success_above)
+        return means if success is None else {**means, "rollout/success_rate": success}
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSON-lines file; a last line cut short by a crash is left out."""
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def _append(path: Path, rows: list[dict[str, Any]]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def _drop_after(path: Path, step: int) -> None:
+    rows = [row for row in read_rows(path) if row["step"] <= step]
+    if path.exists():
+        write_atomically(path, "".join(json.dumps(row) + "\n" for row in rows))

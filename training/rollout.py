@@ -1,0 +1,110 @@
+"""Stepping environments and judging agents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import VectorEnv
+
+from agents.agent import Agent, Observation, Transition
+from training.errors import UsageError
+
+
+def step(environments: VectorEnv, observation: Observation, action: np.ndarray) -> Transition:
+    """Take one vector step and return what truly followed, also where an episode ended (law 7).
+
+    Raises:
+        UsageError: An observation or a reward is NaN or infinite.
+    """
+    following, reward, terminated, truncated, info = environments.step(action)
+    done = terminated | truncated
+    successor = _successor(following, done, info.get("final_obs"))
+    require_finite("observation", following)
+    require_finite("final observation", successor)
+    require_finite("reward", reward)
+    return Transition(
+        observation=observation,
+        action=np.asarray(action),
+        reward=np.asarray(reward, dtype=np.float64),
+        terminated=terminated,
+        truncated=truncated,
+        next_observation=successor,
+        reset_observation=following,
+        info=info,
+    )
+
+
+def _successor(following: Observation, done: np.ndarray, final: Any) -> Observation:
+    if not done.any():
+        return following
+    if isinstance(following, dict):
+        ended = final[done] if isinstance(final, np.ndarray) else None
+        return {
+            name: _with_rows(part, done, [f[name] for f in ended] if ended is not None else final[name][done])
+            for name, part in following.items()
+        }
+    return _with_rows(following, done, final[done])
+
+
+def _with_rows(batch: np.ndarray, rows: np.ndarray, values: Any) -> np.ndarray:
+    result = batch.copy()
+    result[rows] = np.stack(list(values))
+    return result
+
+
+def require_finite(what: str, value: Observation) -> None:
+    """Raise if any environment produced NaN or infinity."""
+    if isinstance(value, dict):
+        for name, part in value.items():
+            require_finite(f"{what} {name!r}", part)
+        return
+    if not np.issubdtype(value.dtype, np.floating) or np.isfinite(value).all():
+        return
+    at = tuple(int(i) for i in np.argwhere(~np.isfinite(value))[0])
+    raise UsageError(
+        f"The {what} of environment {at[0]} holds {value[at]} at {list(at[1:])}; agents and memories need finite "
+        f"numbers. Mend the environment, or clip in a wrapper (env.wrappers)."
+    )
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """Finished episodes: undiscounted returns `[N]` and lengths in steps `[N]`."""
+
+    returns: np.ndarray
+    lengths: np.ndarray
+
+    def success_rate(self, above: float | None) -> float | None:
+        """Share of episodes whose return exceeds `above`; None where no limit is known."""
+        return None if above is None or not len(self.returns) else float(np.mean(self.returns > above))
+
+
+def finished(info: dict[str, Any]) -> Episodes:
+    """The episodes that ended in this vector step, from `RecordEpisodeStatistics`."""
+    if "episode" not in info:
+        return Episodes(np.empty(0), np.empty(0))
+    done = info["_episode"]
+    return Episodes(info["episode"]["r"][done], info["episode"]["l"][done])
+
+
+def evaluate(agent: Agent, environments: VectorEnv, episodes: int, seed: int) -> Episodes:
+    """Play `episodes` episodes without exploring or changing the agent.
+
+    Each environment plays a fixed share, so that short episodes are not over-counted.
+    """
+    share = np.full(environments.num_envs, episodes // environments.num_envs)
+    share[: episodes % environments.num_envs] += 1
+    returns: list[float] = []
+    lengths: list[float] = []
+    observation, _ = environments.reset(seed=seed)
+    while share.any():
+        transition = step(environments, observation, agent.act(observation, explore=False))
+        counted = transition.done & (share > 0)
+        if counted.any():
+            returns.extend(transition.info["episode"]["r"][counted])
+            lengths.extend(transition.info["episode"]["l"][counted])
+            share[counted] -= 1
+        observation = transition.reset_observation
+    return Episodes(np.array(returns), np.array(lengths))
