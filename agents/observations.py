@@ -10,6 +10,7 @@ import torch
 from gymnasium import spaces
 
 from agents.agent import Observation
+from memory import identify
 
 
 def map_observation(function: Callable[..., Any], *observations: Any) -> Any:
@@ -30,35 +31,12 @@ def to_tensors(observation: Observation, device: torch.device | str = "cpu") -> 
     return map_observation(lambda part: torch.as_tensor(part, device=device), observation)
 
 
-def hash_observations(observation: Observation) -> np.ndarray:
-    """A 64-bit fingerprint of each row's bytes: equal observations have equal ones. `[B]` of int64.
-
-    Each 8-byte word is mixed with its position (the finaliser of splitmix64) before the words are summed, so that
-    neither order nor trailing zero bits of the differences matter. Different rows collide with a chance near 2^-64.
-    """
-    parts = [observation] if not isinstance(observation, dict) else [observation[k] for k in sorted(observation)]
-    total = np.zeros(batch_size(observation), dtype=np.uint64)
-    for number, part in enumerate(parts):
-        digest = _hash_rows(part) if not isinstance(part, dict) else hash_observations(part).view(np.uint64)
-        total = _mix(total + digest + np.uint64(number + 1))
-    return total.view(np.int64)
-
-
-def _hash_rows(rows: np.ndarray) -> np.ndarray:
-    rows = np.ascontiguousarray(rows).reshape(len(rows), -1)
-    raw = rows.view(np.uint8).reshape(len(rows), -1)  # [B, bytes]
-    padded = np.zeros((len(raw), -(-raw.shape[1] // 8) * 8), dtype=np.uint8)
-    padded[:, : raw.shape[1]] = raw
-    words = padded.view(np.uint64)  # [B, W]
-    position = _mix(np.arange(1, words.shape[1] + 1, dtype=np.uint64))
-    return _mix(words ^ position).sum(axis=1, dtype=np.uint64)
-
-
-def _mix(words: np.ndarray) -> np.ndarray:
-    words = words + np.uint64(0x9E3779B97F4A7C15)
-    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return words ^ (words >> np.uint64(31))
+def hash_observations(observation: Observation) -> torch.Tensor:
+    """A 64-bit fingerprint of each row: equal observations have equal ones. `[B]` of int64."""
+    if not isinstance(observation, dict):
+        return identify(observation)
+    parts = [hash_observations(observation[name]).numpy() for name in sorted(observation)]
+    return identify(np.stack(parts, axis=1))
 
 
 def require_supported(space: spaces.Space, agent: str) -> None:
@@ -71,3 +49,15 @@ def require_supported(space: spaces.Space, agent: str) -> None:
                 f"{agent} cannot read observations of {part}. Supported: Box, Discrete, MultiDiscrete, MultiBinary "
                 f"and Dict of these; convert with a wrapper, such as gymnasium.wrappers.FlattenObservation."
             )
+
+
+def require_discrete(space: spaces.Space, agent: str) -> int:
+    """The number of actions, or an error if they are not Discrete."""
+    if not isinstance(space, spaces.Discrete):
+        raise ValueError(
+            f"{agent} chooses among Discrete actions, but this environment has {space}. Use an agent for such actions, "
+            f"or discretise them with a wrapper, such as gymnasium.wrappers.TransformAction."
+        )
+    if space.start != 0:
+        raise ValueError(f"{agent} counts actions from 0, but this environment's start at {space.start}.")
+    return int(space.n)

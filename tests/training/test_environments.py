@@ -1,0 +1,141 @@
+"""Environments: SAME_STEP, honest transitions, replayable, and clear when they cannot be made."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from training.environments import make_environments
+from training.errors import UsageError
+from training.rollout import evaluate, finished, require_finite, step
+
+
+class Counter(gym.Env):
+    """Counts up; the episode ends at `length`: terminated at an odd environment seed, truncated at an even one."""
+
+    observation_space = spaces.Box(-np.inf, np.inf, (1,), np.float64)
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, length=3, poison=False):
+        self.length, self.poison = length, poison
+        self.parity = 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.parity = seed % 2 if seed is not None else self.parity
+        self.count = 0
+        return self.observe(), {}
+
+    def step(self, action):
+        self.count += 1
+        over = self.count == self.length
+        return self.observe(), float(action), over and self.parity == 1, over and self.parity == 0, {}
+
+    def observe(self):
+        return np.array([np.nan if self.poison and self.count == 2 else self.count], dtype=np.float64)
+
+
+gym.register("test/Counter-v0", Counter)
+gym.register("test/Dict-v0", lambda: gym.wrappers.TransformObservation(
+    Counter(), lambda o: {"count": o, "words": "hello"},
+    spaces.Dict({"count": Counter.observation_space, "words": spaces.Text(10)}),
+))
+
+
+def play(environments, steps, seed=0):
+    rng = np.random.default_rng(seed)
+    observation, _ = environments.reset(seed=seed)
+    transitions = []
+    for _ in range(steps):
+        transitions.append(step(environments, observation, rng.integers(2, size=environments.num_envs)))
+        observation = transitions[-1].reset_observation
+    return transitions
+
+
+def test_the_last_observation_is_the_true_one_and_the_next_starts_anew():
+    transitions = play(make_environments("test/Counter-v0", 2), 7)
+    assert [t.next_observation[0, 0] for t in transitions] == [1, 2, 3, 1, 2, 3, 1]
+    assert [t.reset_observation[0, 0] for t in transitions] == [1, 2, 0, 1, 2, 0, 1]
+    assert [t.observation[0, 0] for t in transitions] == [0, 1, 2, 0, 1, 2, 0]
+
+
+def test_the_two_ways_to_end_are_told_apart():
+    ended = play(make_environments("test/Counter-v0", 2), 3)[-1]
+    assert ended.truncated.tolist() == [True, False]
+    assert ended.terminated.tolist() == [False, True]
+
+
+def test_every_episode_is_counted_once_with_its_length():
+    transitions = play(make_environments("test/Counter-v0", 2), 9)
+    lengths = [length for t in transitions for length in finished(t.info).lengths]
+    rewards = np.sum([t.reward for t in transitions])
+    assert lengths == [3] * 6
+    assert sum(r for t in transitions for r in finished(t.info).returns) == rewards
+
+
+def test_text_is_dropped_and_numbers_stay():
+    environments = make_environments("test/Dict-v0", 2)
+    assert list(environments.single_observation_space) == ["count"]
+    ended = play(environments, 3)[-1]
+    assert ended.next_observation["count"].tolist() == [[3], [3]]
+    assert ended.reset_observation["count"].tolist() == [[0], [0]]
+
+
+@pytest.mark.parametrize("id", ["CartPole-v1", "MiniGrid-Empty-5x5-v0", "Pendulum-v1"])
+def test_replay_brings_any_environment_to_where_it_was(id):
+    environments = make_environments(id, 3)
+    environments.action_space.seed(1)
+    environments.reset(seed=5)
+    for _ in range(1100):
+        environments.step(environments.action_space.sample())
+    copy = make_environments(id, 3)
+    copy.load_state_dict(environments.state_dict())
+    for _ in range(50):
+        action = environments.action_space.sample()
+        first, second = environments.step(action), copy.step(action)
+        assert all(np.array_equal(a, b) for a, b in zip(leaves(first[0]), leaves(second[0]), strict=True))
+        assert all(np.array_equal(a, b) for a, b in zip(first[1:4], second[1:4], strict=True))
+        assert np.array_equal(finished(first[4]).returns, finished(second[4]).returns)
+
+
+def leaves(observation):
+    return list(observation.values()) if isinstance(observation, dict) else [observation]
+
+
+def test_nan_is_reported_with_its_place():
+    environments = make_environments("test/Counter-v0", 2, kwargs={"poison": True})
+    with pytest.raises(UsageError, match=r"observation of environment 0 holds nan at \[0\]"):
+        play(environments, 3)
+    with pytest.raises(UsageError, match="'depth' of environment 1 holds inf"):
+        require_finite("observation", {"depth": np.array([[0.0], [np.inf]])})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"id": "CartPol-v1", "num_envs": 1}, "CartPol-v1.*Did you mean CartPole-v1"),
+        ({"id": "CartPole-v99", "num_envs": 1}, "CartPole-v99"),
+        ({"id": "no/Such-v0", "num_envs": 1}, "no/Such-v0"),
+        ({"id": "CartPole-v1", "num_envs": 0}, "num_envs is 0.*at least 1"),
+        ({"id": "CartPole-v1", "num_envs": 1, "kwargs": {"gravitas": 3}}, "gravitas"),
+        ({"id": "nosuchmodule:Thing-v0", "num_envs": 1}, "nosuchmodule"),
+        ({"id": "CartPole-v1", "num_envs": 1, "vectorization": "warp"}, "warp"),
+    ],
+)
+def test_what_cannot_be_made_says_why(arguments, expected):
+    with pytest.raises(UsageError, match=expected):
+        make_environments(**arguments)
+
+
+class Ones:
+    def act(self, observation, *, explore=True):
+        assert not explore
+        return np.ones(len(observation), dtype=np.int64)
+
+
+def test_evaluation_plays_exactly_what_was_asked_for():
+    episodes = evaluate(Ones(), make_environments("test/Counter-v0", 3), 7, seed=0)
+    assert episodes.returns.tolist() == [3.0] * 7
+    assert episodes.lengths.tolist() == [3] * 7
+    assert episodes.success_rate(2.5) == 1.0
+    assert episodes.success_rate(None) is None
