@@ -10,7 +10,6 @@ from gymnasium.vector import VectorEnv
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
-from training.statistics import mean_interval
 
 from agents.agent import Agent
 from agents.uniform import Uniform
@@ -19,6 +18,7 @@ from training.construction import build_agent, build_environments
 from training.rollout import Episodes, evaluate
 from training.run_folder import RunFolder
 from training.seeding import EVALUATION_SEED, seed_everything, use_threads
+from training.statistics import stratified_bootstrap
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
@@ -54,10 +54,9 @@ def _show(results: dict[str, Episodes], episodes: int, stored: DictConfig) -> No
     for column in ("agent", "mean return", "95 % interval", "worst", "best"):
         table.add_column(column, justify="left" if column == "agent" else "right")
     for name, played in results.items():
-        low, high = mean_interval(played.returns)
-        numbers = (np.mean(played.returns), np.min(played.returns), np.max(played.returns))
-        mean, worst, best = (f"{number:.1f}" for number in numbers)
-        table.add_row(name, mean, f"{low:.1f} to {high:.1f}", worst, best)
+        mean = stratified_bootstrap(played.returns, np.mean)
+        worst, best = played.returns.min(), played.returns.max()
+        table.add_row(name, f"{mean.point:.1f}", f"{mean.low:.1f} to {mean.high:.1f}", f"{worst:.1f}", f"{best:.1f}")
     Console().print(table)
 
 

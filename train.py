@@ -63,10 +63,15 @@ def train(config: DictConfig, folder: RunFolder, checkpoint: dict[str, Any] | No
                 episodes = evaluate(agent, judges, config.evaluation.episodes, EVALUATION_SEED)
                 logger.record({"eval/mean_reward": float(episodes.returns.mean())})
             if should_log(now):
-                bar.set_postfix(logger.write(now) and logger.headline())
+                logger.write(now)
+                bar.set_postfix(logger.headline())
             if should_save(now) or stop or now >= config.steps:
-                state = {"agent": agent.state_dict(), "environments": environments.state_dict()}
-                state |= {"logger": logger.state_dict(), "seconds": time.perf_counter() - began}
+                state = {
+                    "agent": agent.state_dict(),
+                    "environments": environments.state_dict(),
+                    "logger": logger.state_dict(),
+                    "seconds": time.perf_counter() - began,
+                }
                 folder.save_checkpoint(now, state, config.checkpoint.keep)
 
     logger.close()

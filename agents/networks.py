@@ -30,7 +30,7 @@ def make_encoder(space: spaces.Space, out_features: int, hidden: tuple[int, ...]
         large = sorted(space.shape)[1] >= SMALLEST_IMAGE
         return ImageEncoder(space, out_features) if large else SymbolEncoder(space, out_features, hidden)
     if isinstance(space, spaces.Box | spaces.MultiBinary):
-        return nn.Sequential(ToFloat(), nn.Flatten(), perceptron(math.prod(space.shape), out_features, hidden))
+        return nn.Sequential(FloatRows(), perceptron(math.prod(space.shape), out_features, hidden))
     if isinstance(space, spaces.Discrete):
         return nn.Sequential(OneHot([int(space.n)], [int(space.start)]), perceptron(int(space.n), out_features, hidden))
     if isinstance(space, spaces.MultiDiscrete):
@@ -52,12 +52,12 @@ def perceptron(in_features: int, out_features: int, hidden: tuple[int, ...]) -> 
     return nn.Sequential(*layers[:-1])
 
 
-class ToFloat(nn.Module):
-    """Any number type to float32."""
+class FloatRows(nn.Module):
+    """Any number type and shape to rows of float32: `[B, ...] -> [B, F]`."""
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """Shape unchanged."""
-        return values.float()
+        """`[B, ...]` to `[B, F]`."""
+        return values.float().reshape(len(values), -1)
 
 
 class OneHot(nn.Module):
@@ -111,7 +111,7 @@ class SymbolEncoder(nn.Sequential):
     def __init__(self, space: spaces.Box, out_features: int, hidden: tuple[int, ...]):
         size = math.prod(space.shape)
         norm = nn.LayerNorm(size, elementwise_affine=False)
-        super().__init__(ToFloat(), nn.Flatten(), norm, perceptron(size, out_features, hidden))
+        super().__init__(FloatRows(), norm, perceptron(size, out_features, hidden))
 
 
 class DictEncoder(nn.Module):

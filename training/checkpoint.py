@@ -90,7 +90,7 @@ def _flatten(value: Any, place: str, tensors: dict[str, torch.Tensor]) -> Any:
         return {"array": place}
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(value, Plain):  # type: ignore[arg-type]
+    if isinstance(value, Plain):
         return value
     if isinstance(value, list | tuple):
         kind = "tuple" if isinstance(value, tuple) else "list"

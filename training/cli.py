@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def run_command(command: Callable[[], Any]) -> None:
     try:
         command()
     except SHOWN_PLAINLY as error:
+        _remove_empty_run_folder()
         print(f"Error: {explain(error)}", file=sys.stderr)
         sys.exit(2)
 
@@ -81,6 +83,14 @@ def stored_config(folder: RunFolder) -> DictConfig:
         OmegaConf.set_struct(config, True)
         config.merge_with(OmegaConf.from_dotlist(given))
     return config
+
+
+def _remove_empty_run_folder() -> None:
+    if not HydraConfig.initialized():
+        return
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    with suppress(OSError):  # not empty, so it holds something worth keeping
+        folder.rmdir()
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from agents.agent import Agent
-from training.environments import make_environments
+from training.environments import RecordActions, make_environments
 from training.errors import UsageError
 
 
@@ -29,7 +29,7 @@ def build_agent(config: DictConfig, environments: gym.vector.VectorEnv, seed: in
     )
 
 
-def build_environments(config: DictConfig, num_envs: int | None = None) -> gym.vector.VectorEnv:
+def build_environments(config: DictConfig, num_envs: int | None = None) -> RecordActions:
     """Make the vectorised environments of `conf/env/*.yaml`; `num_envs` overrides their number."""
     return make_environments(
         config.id,

@@ -28,8 +28,8 @@ def make_environments(
     *,
     vectorization: str = "sync",
     kwargs: dict[str, Any] | None = None,
-    wrappers: Sequence[Callable[[gym.Env], gym.Wrapper]] = (),
-) -> VectorEnv:
+    wrappers: Sequence[Callable[[gym.Env], gym.Env]] = (),
+) -> RecordActions:
     """Make `num_envs` copies of a registered environment, stepped together, with episode statistics in `info`.
 
     Args:
@@ -53,7 +53,7 @@ def make_environments(
             num_envs=num_envs,
             vectorization_mode=vectorization,
             vector_kwargs=None if native else {"autoreset_mode": AutoresetMode.SAME_STEP},
-            wrappers=None if native else [*wrappers, drop_text],
+            wrappers=None if native else [*wrappers, drop_text],  # type: ignore[list-item]
             **(kwargs or {}),
         )
     except (gym.error.NameNotFound, gym.error.NamespaceNotFound, gym.error.VersionNotFound, gym.error.Error) as error:

@@ -23,21 +23,29 @@ class RunLogger:
         folder: The run folder. `metrics.jsonl`, `episodes.jsonl` and TensorBoard's events go here.
         step: The environment step the run starts at; what was written after it (by a run that then crashed) goes.
         success_above: Episodes with a return above this count as successes; None where that has no meaning.
+        state: What `state_dict` gave when the run was saved, to go on averaging over the same interval.
     """
 
-    def __init__(self, folder: Path, step: int = 0, success_above: float | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        step: int = 0,
+        success_above: float | None = None,
+        state: dict[str, Any] | None = None,
+    ):
         from torch.utils.tensorboard import SummaryWriter
 
         self._folder = folder
         self._success_above = success_above
-        self._values: dict[str, list[float]] = defaultdict(list)
-        self._returns: list[float] = []
-        self._lengths: list[float] = []
+        state = state or {"values": {}, "returns": [], "lengths": [], "last": {}}
+        self._values: dict[str, list[float]] = defaultdict(list, state["values"])
+        self._returns: list[float] = state["returns"]
+        self._lengths: list[float] = state["lengths"]
+        self.last: dict[str, float] = state["last"]
         self._began, self._began_step = time.perf_counter(), step
         for name in (METRICS, EPISODES):
             _drop_after(folder / name, step)
         self._writer = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
-        self.last: dict[str, float] = {}
 
     def record(self, metrics: dict[str, float]) -> None:
         """Add to what the next write averages."""
@@ -56,7 +64,7 @@ class RunLogger:
         ]
         _append(self._folder / EPISODES, rows)
 
-    def write(self, step: int) -> dict[str, float]:
+    def write(self, step: int) -> None:
         """Write the interval's means under their TensorBoard names, and start the next interval."""
         self.record(self._rollout())
         elapsed = time.perf_counter() - self._began
@@ -69,7 +77,11 @@ class RunLogger:
         self._values.clear()
         self._began, self._began_step = time.perf_counter(), step
         self.last |= means
-        return means
+
+    def headline(self) -> dict[str, str]:
+        """What the progress bar shows beside steps and steps a second."""
+        shown = {"return": "rollout/ep_rew_mean", "memory": "memory/size"}
+        return {short: f"{self.last[name]:.0f}" for short, name in shown.items() if name in self.last}
 
     def close(self) -> None:
         """Flush TensorBoard's events."""
@@ -83,12 +95,6 @@ class RunLogger:
             "lengths": list(self._lengths),
             "last": dict(self.last),
         }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the open interval."""
-        self._values = defaultdict(list, state["values"])
-        self._returns, self._lengths = state["returns"], state["lengths"]
-        self.last = state["last"]
 
     def _rollout(self) -> dict[str, float]:
         if not self._returns:

@@ -40,7 +40,7 @@ def test_encoder_width_and_gradient(name):
 
 
 def test_text_is_refused_with_a_remedy():
-    with pytest.raises(ValueError, match="Text.*FlattenObservation"):
+    with pytest.raises(ValueError, match=r"Text.*FlattenObservation"):
         make_encoder(spaces.Text(5), 16)
 
 

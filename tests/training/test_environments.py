@@ -36,10 +36,14 @@ class Counter(gym.Env):
 
 
 gym.register("test/Counter-v0", Counter)
-gym.register("test/Dict-v0", lambda: gym.wrappers.TransformObservation(
-    Counter(), lambda o: {"count": o, "words": "hello"},
-    spaces.Dict({"count": Counter.observation_space, "words": spaces.Text(10)}),
-))
+gym.register(
+    "test/Dict-v0",
+    lambda: gym.wrappers.TransformObservation(
+        Counter(),
+        lambda o: {"count": o, "words": "hello"},
+        spaces.Dict({"count": Counter.observation_space, "words": spaces.Text(10)}),
+    ),
+)
 
 
 def play(environments, steps, seed=0):
