@@ -11,6 +11,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from agents.agent import Observation, Transition
+from agents.device import choose_device
 from agents.networks import make_encoder
 from agents.observations import hash_observations, map_observation, require_discrete, require_supported, to_tensors
 from agents.replay import Replay
@@ -242,9 +243,10 @@ def make_nec(
     """
     require_supported(observation_space, "NEC")
     num_actions = require_discrete(action_space, "NEC")
+    place = choose_device(device)
     torch.manual_seed(seed)
-    encoder = make_encoder(observation_space, key_size, tuple(hidden)).to(device)
-    memories = [memory(key_size, value_dim=1, device=device) for _ in range(num_actions)]
+    encoder = make_encoder(observation_space, key_size, tuple(hidden)).to(place)
+    memories = [memory(key_size, value_dim=1, device=place) for _ in range(num_actions)]
     return NEC(
         encoder=encoder,
         memories=memories,
@@ -259,7 +261,7 @@ def make_nec(
         learn_every=learn_every,
         learn_after=learn_after,
         exclude_self=exclude_self,
-        device=torch.device(device),
+        device=place,
     )
 
 

@@ -11,13 +11,16 @@ from typing import Any
 
 import gymnasium as gym
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn
 from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, MissingConfigException
+from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from training.construction import refuse_foreign_targets
 from training.errors import UsageError, did_you_mean
 from training.run_folder import CONFIG, RunFolder, run_folder_name
+from training.schema import register
 
 SHOWN_PLAINLY = (HydraException, OmegaConfBaseException, UsageError, ValueError, OSError, gym.error.Error)
 
@@ -27,6 +30,7 @@ def run_command(command: Callable[[], Any]) -> None:
 
     `HYDRA_FULL_ERROR=1` shows the traceback instead.
     """
+    register()
     OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         command()
@@ -35,7 +39,6 @@ def run_command(command: Callable[[], Any]) -> None:
     try:
         command()
     except SHOWN_PLAINLY as error:
-        _remove_empty_run_folder()
         print(f"Error: {explain(error)}", file=sys.stderr)
         sys.exit(2)
 
@@ -49,6 +52,8 @@ def explain(error: BaseException) -> str:
     for cause in chain:
         if isinstance(cause, ConfigAttributeError | ConfigKeyError) and isinstance(cause.parent_node, DictConfig):
             return _unknown_key(cause)
+        if isinstance(cause, MissingMandatoryValue):
+            return f"{cause.full_key} has no value: give one, {cause.full_key}=..."
         if isinstance(cause, MissingConfigException) and cause.options is not None:
             return _unknown_choice(cause)
     if isinstance(error, InstantiationException) and len(chain) > 1:
@@ -56,6 +61,15 @@ def explain(error: BaseException) -> str:
     if isinstance(error, ConfigCompositionException) and len(chain) > 1:
         return f"{str(error).splitlines()[0]}\n{str(chain[-1]).splitlines()[0]}"
     return str(error)
+
+
+class RemoveEmptyRunFolder(Callback):
+    """Takes away the folder that Hydra made for a run that was refused before it wrote anything."""
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Remove the folder if it is empty."""
+        with suppress(OSError):
+            Path(config.hydra.runtime.output_dir).rmdir()
 
 
 def config_folders() -> list[Path]:
@@ -85,14 +99,6 @@ def stored_config(folder: RunFolder) -> DictConfig:
     return config
 
 
-def _remove_empty_run_folder() -> None:
-    if not HydraConfig.initialized():
-        return
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    with suppress(OSError):  # not empty, so it holds something worth keeping
-        folder.rmdir()
-
-
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
@@ -104,6 +110,8 @@ def _unknown_key(error: OmegaConfBaseException) -> str:
     assert isinstance(parent, DictConfig)
     place = parent._get_full_key(None)
     valid = [str(key) for key in parent if key != "hydra"]
+    if place and place.endswith("kwargs"):
+        return f"{place} takes new keys with a plus: +{place}.{error.key}=..."
     where = f"under {place!r}" if place else "at the top of the configuration"
     return f"There is no key {str(error.key)!r} {where}. {did_you_mean(str(error.key), valid)}"
 

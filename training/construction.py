@@ -21,12 +21,18 @@ def build_agent(config: DictConfig, environments: gym.vector.VectorEnv, seed: in
     The configuration names a factory, called with the spaces of one environment, their number and a seed.
     """
     factory = instantiate(config, _partial_=True)
-    return factory(
-        observation_space=environments.single_observation_space,
-        action_space=environments.single_action_space,
-        num_envs=environments.num_envs,
-        seed=seed,
-    )
+    try:
+        return factory(
+            observation_space=environments.single_observation_space,
+            action_space=environments.single_action_space,
+            num_envs=environments.num_envs,
+            seed=seed,
+        )
+    except TypeError as error:
+        raise UsageError(
+            f"{config._target_} cannot be built from these values: {error}. Compare their names and types with "
+            f"conf/agent; HYDRA_FULL_ERROR=1 shows the place."
+        ) from error
 
 
 def build_environments(config: DictConfig, num_envs: int | None = None) -> RecordActions:

@@ -1,0 +1,76 @@
+"""The types of a configuration, so that a wrong value is refused where it is typed; the values live in `conf/`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+
+@dataclass
+class Environment:
+    """`conf/env/*.yaml`; see `training.environments.make_environments`."""
+
+    id: str = MISSING
+    num_envs: int = MISSING
+    vectorization: str = MISSING
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    wrappers: list[Any] = field(default_factory=list)
+    success_above: float | None = None
+
+
+@dataclass
+class Log:
+    """How often the curve gets a point."""
+
+    every: int = MISSING
+
+
+@dataclass
+class Evaluation:
+    """How often and how long the agent is judged."""
+
+    every: int = MISSING
+    episodes: int = MISSING
+
+
+@dataclass
+class Checkpoint:
+    """How often a run is saved and how many saves are kept."""
+
+    every: int = MISSING
+    keep: int = MISSING
+
+
+@dataclass
+class Training:
+    """`conf/train.yaml`."""
+
+    agent: Any = MISSING
+    env: Environment = MISSING
+    seed: int = MISSING
+    steps: int = MISSING
+    threads: int = MISSING
+    progress: bool = MISSING
+    resume: str | None = None
+    log: Log = MISSING
+    evaluation: Evaluation = MISSING
+    checkpoint: Checkpoint = MISSING
+
+
+@dataclass
+class Judging:
+    """`conf/evaluate.yaml`."""
+
+    run: str = MISSING
+    episodes: int = MISSING
+    seed: int = MISSING
+
+
+def register() -> None:
+    """Make the types known to Hydra's composition."""
+    store = ConfigStore.instance()
+    store.store(name="training_schema", node=Training)
+    store.store(name="judging_schema", node=Judging)
