@@ -1,0 +1,282 @@
+"""Looking ahead over remembered transitions: random branches, and exact shortest paths that imagine what is unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import dijkstra
+
+from memory.states import ABSENT
+from memory.transitions import TransitionMemory
+
+_NOT_IMAGINED = -2
+_KEPT_FREE = 4  # imagination leaves one in so many places of the memory's table to experience
+_KEPT_COSTS = 16  # costs kept beside those to twice the most sets of goals ever asked for at once
+
+Goals = Sequence[np.ndarray]
+"""Sets of states to reach, for each set the ids of its states: all of one owner, at least one. G arrays `[N]`"""
+
+
+@dataclass(frozen=True)
+class Walks:
+    """Ways through states, padded with -1 where they have ended.
+
+    Attributes:
+        states: Ids, the start first. `[..., L + 1]`
+        actions: `[..., L]`
+        lengths: Steps until the goal was reached; -1 where it was not. `[...]`
+    """
+
+    states: np.ndarray
+    actions: np.ndarray
+    lengths: np.ndarray
+
+
+def random_branches(
+    memory: TransitionMemory,
+    starts: np.ndarray,
+    goals: np.ndarray,
+    branches: int,
+    depth: int,
+    rng: np.random.Generator,
+) -> Walks:
+    """Walk at random along remembered transitions until the goal, a state without any, or `depth` steps.
+
+    The look-ahead of the fast/slow agent (arXiv 2301.13758: 100 branches of depth 20), all at once.
+
+    Args:
+        memory: What is remembered.
+        starts: Ids of the states from which to look ahead. `[E]`
+        goals: For each start the states that it wants to reach. `[E, S]` of bool, or `[E]` ids
+        branches: Walks per start, B.
+        depth: Longest walk, L.
+        rng: Source of chance.
+
+    Returns:
+        Walks of shape `[E, B]`.
+    """
+    wanted = goals if goals.ndim == 2 else np.arange(memory.states.capacity) == goals[:, None]  # [E, S]
+    env = np.repeat(np.arange(len(starts)), branches)  # [E B]
+    states = np.full((len(env), depth + 1), ABSENT, np.int64)
+    actions = np.full((len(env), depth), ABSENT, np.int64)
+    states[:, 0] = starts[env]
+    lengths = np.where(wanted[env, states[:, 0]], 0, ABSENT)
+    walking = np.flatnonzero((lengths == ABSENT) & (states[:, 0] != ABSENT))
+    for step in range(depth):
+        here = states[walking, step]
+        known = memory.known(here)  # [W, A]
+        chance = np.where(known, rng.random(known.shape), -1.0)
+        walking, here, action = (x[known.any(1)] for x in (walking, here, chance.argmax(1)))
+        actions[walking, step] = action
+        states[walking, step + 1] = there = memory.table.next[here, action]
+        arrived = wanted[env[walking], there]
+        lengths[walking[arrived]] = step + 1
+        walking = walking[~arrived]
+    shape = (len(starts), branches)
+    return Walks(states.reshape(*shape, -1), actions.reshape(*shape, -1), lengths.reshape(shape))
+
+
+class Planner:
+    """Exact least-cost paths over remembered transitions and, where none is remembered, imagined ones.
+
+    An unknown outcome is imagined as the movement recalled by the action alone, applied to the state: optimistic, since
+    a movement that was blocked elsewhere is not expected to be blocked here. Imagined states get names in the memory
+    (while a quarter of its table is free), so that a path may lead over many states never visited to a goal never
+    visited. Experience replaces imagination cell by cell. Costs are worked out anew, in O(S A log S), only for owners
+    for whom what is expected has changed, and otherwise looked up.
+
+    Args:
+        memory: What is remembered. Imagination names states in it and changes nothing else.
+        imagine: Whether to use imagined transitions at all.
+        bounds: Lowest and highest numbers that states can have, `[D]` each; None: the range of those met, by owner.
+        unknown_cost: Cost of an imagined step; a remembered one costs 1.
+        harm_cost: Cost of each unit of remembered harm; infinite: such transitions are vetoed.
+        min_support: Share of the recalled movements of an action that must agree for it to be imagined.
+    """
+
+    def __init__(
+        self,
+        memory: TransitionMemory,
+        *,
+        imagine: bool = True,
+        bounds: tuple[np.ndarray, np.ndarray] | None = None,
+        unknown_cost: float = 1.0,
+        harm_cost: float = np.inf,
+        min_support: float = 0.0,
+    ) -> None:
+        if not unknown_cost > 0 or not harm_cost >= 0:
+            raise ValueError(f"costs must be positive, got unknown_cost={unknown_cost}, harm_cost={harm_cost}")
+        self.memory = memory
+        self.imagine, self.min_support = imagine, min_support
+        self.unknown_cost, self.harm_cost = unknown_cost, harm_cost
+        cells = memory.table.next.shape
+        self.successor = np.full(cells, ABSENT, np.int64)  # [S, A], what is expected: remembered, else imagined
+        self.cost = np.full(cells, np.inf)  # [S, A], of that step
+        self._guess = np.full(cells, _NOT_IMAGINED, np.int64)  # [S, A]
+        self._covered = np.zeros(cells[0], bool)  # [S], states whose cells are up to date
+        self._given_bounds = bounds
+        self._low = np.full((memory.num_owners, memory.states.dim), np.inf)  # [O, D]
+        self._high = -self._low
+        self._versions = np.zeros(memory.num_owners, np.int64)  # [O], of what is expected
+        self._mark, self._movement_mark = 0, -1
+        self._valid_until = np.full(memory.num_owners, -np.inf)  # [O], tick at which something fades
+        self._most_goals = 0
+        self._cache: dict[tuple[int, bytes], tuple[int, np.ndarray]] = {}
+
+    def cost_to_go(self, goals: Goals) -> np.ndarray:
+        """Least cost from every state to the nearest of each set of goals; inf where there is no way. `[G, S]`."""
+        return np.stack(self._costs(goals))
+
+    def action_costs(self, ids: np.ndarray, goals: Goals) -> np.ndarray:
+        """Cost of each action in E states (ids) and of the way on from there, each to its set of goals. `[E, A]`."""
+        costs = self._costs(goals)
+        following = self.successor[ids]  # [E, A]
+        onward = np.stack([cost[states] for cost, states in zip(costs, following, strict=True)])
+        return np.where(following == ABSENT, np.inf, self.cost[ids] + onward)
+
+    def shortest_path(self, starts: np.ndarray, goals: Goals) -> Walks:
+        """A least-cost way from each of E states (ids) to the nearest of its goals; of equals the first action."""
+        here = np.asarray(starts)
+        cost = np.array([cost[start] for cost, start in zip(self._costs(goals), here, strict=True)])
+        lengths = np.where(np.isfinite(cost), 0, ABSENT)
+        walking = np.flatnonzero((cost > 0) & np.isfinite(cost))
+        states, actions = [here], []
+        while len(walking):
+            onward = self.action_costs(here[walking], [goals[int(env)] for env in walking])
+            action, there = np.full(len(here), ABSENT), np.full(len(here), ABSENT)
+            action[walking] = onward.argmin(1)
+            there[walking] = self.successor[here[walking], action[walking]]
+            lengths[walking] += 1
+            states.append(there)
+            actions.append(action)
+            walking = walking[onward.min(1) > self.cost[here[walking], action[walking]]]
+            here = there
+        stacked = np.stack(actions, 1) if actions else np.zeros((len(here), 0), np.int64)
+        return Walks(np.stack(states, 1), stacked, lengths)
+
+    def refresh(self) -> None:
+        """Take in what the memory has learned, dropped or let fade since the last time."""
+        if self.memory.table.changed_since(self._mark) is None:
+            self._drop_evicted()
+        ids = self._outdated()
+        self._mark, self._movement_mark = self.memory.table.changes, self.memory.movement_changes
+        while len(ids):
+            self._expect(ids)
+            ids = np.flatnonzero(self.memory.states.used & ~self._covered)  # states just imagined
+
+    def _costs(self, goals: Goals) -> list[np.ndarray]:
+        """Costs by state id for each set of goals, looked up where nothing has changed. G arrays `[S]`."""
+        if any(len(ids) == 0 for ids in goals):
+            raise ValueError("a set of goals is empty: there is nowhere to go; leave it out")
+        self._forget_guesses_of(self._widen(np.concatenate(goals)))
+        self.refresh()
+        owners = [int(self.memory.states.owners[ids[0]]) for ids in goals]
+        keys = [(owner, np.asarray(ids, np.int64).tobytes()) for owner, ids in zip(owners, goals, strict=True)]
+        self._most_goals = max(self._most_goals, len(goals))
+        if len(self._cache) > 2 * self._most_goals + _KEPT_COSTS:
+            self._cache.clear()
+        stale = {key: ids for key, ids in zip(keys, goals, strict=True) if self._is_stale(key)}
+        if stale:
+            costs = self._search(list(stale.values()))
+            self._cache |= {key: (int(self._versions[key[0]]), row) for key, row in zip(stale, costs, strict=True)}
+        return [self._cache[key][1] for key in keys]
+
+    def _outdated(self) -> np.ndarray:
+        """States of which something may have changed. `[N]`."""
+        memory, owners = self.memory, self.memory.states.owners
+        changed = memory.table.changed_since(self._mark)
+        if changed is None or memory.movement_changes != self._movement_mark:
+            self._forget_guesses_of(np.arange(memory.num_owners))
+        new = np.flatnonzero(memory.states.used & ~self._covered)
+        grown = self._widen(new[memory.visited[new]])
+        self._forget_guesses_of(grown)
+        faded = np.flatnonzero(memory.clock > self._valid_until)
+        self._valid_until[faded] = np.inf
+        outdated = memory.states.used & (~self._covered | np.isin(owners, faded))
+        if changed is not None:
+            outdated[changed // memory.num_actions] = True
+        return np.flatnonzero(outdated)
+
+    def _expect(self, ids: np.ndarray) -> None:
+        """Work out what to expect of every action in distinct states `[N]`."""
+        memory = self.memory
+        known = memory.known(ids)  # [N, A]
+        row, action = np.nonzero(~known & (self._guess[ids] == _NOT_IMAGINED))
+        if self.imagine and len(row):
+            self._guess[ids[row], action] = self._imagined(ids[row], action)
+        following = np.where(known, memory.table.next[ids], np.maximum(self._guess[ids], ABSENT))
+        harm = memory.table.harm[ids]
+        pain = np.multiply(harm, self.harm_cost, out=np.zeros(harm.shape), where=known & (harm > 0))
+        cost = np.where(known, 1 + pain, np.where(following == ABSENT, np.inf, self.unknown_cost))
+        changed = ((self.successor[ids] != following) | (self.cost[ids] != cost)).any(1)
+        self.successor[ids], self.cost[ids] = following, cost
+        self._covered[ids] = True
+        owners = memory.states.owners[ids]
+        self._versions[np.unique(owners[changed])] += 1
+        until = np.where(known, memory.table.known_until(ids), np.inf).min(1)
+        np.minimum.at(self._valid_until, owners, until)
+
+    def _imagined(self, ids: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """Where actions `[Q]` in states `[Q]` lead if they do as elsewhere; -1 where that says nothing. `[Q]`."""
+        memory = self.memory
+        states, owners = memory.states.vectors[ids], memory.states.owners[ids]
+        moved, support = memory.movements.recall(owners, actions, states)
+        targets = memory.states.canonical(states + moved)  # [Q, D]
+        believed = (support > 0) & (support >= self.min_support) & moved.any(1) & self._possible(targets, owners)
+        found = memory.states.find(targets, owners)
+        room = memory.states.num_free - memory.states.capacity // _KEPT_FREE
+        if (believed & (found == ABSENT)).sum() > room:
+            believed &= found != ABSENT
+        guess = np.full(len(ids), ABSENT)
+        guess[believed] = memory.name(targets[believed], owners[believed])
+        return guess
+
+    def _possible(self, states: np.ndarray, owners: np.ndarray) -> np.ndarray:
+        low, high = self._given_bounds or (self._low[owners], self._high[owners])
+        return np.all((states >= low) & (states <= high), axis=1)
+
+    def _widen(self, ids: np.ndarray) -> np.ndarray:
+        """Count states `[N]` among those met; returns the owners whose range became wider by that."""
+        owners = self.memory.states.owners[ids]
+        low, high = self._low.copy(), self._high.copy()
+        np.minimum.at(self._low, owners, self.memory.states.vectors[ids])
+        np.maximum.at(self._high, owners, self.memory.states.vectors[ids])
+        return np.flatnonzero(((low != self._low) | (high != self._high)).any(1))
+
+    def _forget_guesses_of(self, owners: np.ndarray) -> None:
+        ids = np.isin(self.memory.states.owners, owners) if len(owners) else slice(0)
+        self._guess[ids] = _NOT_IMAGINED
+        self._covered[ids] = False
+
+    def _drop_evicted(self) -> None:
+        gone = ~self.memory.states.used
+        self.successor[gone], self.cost[gone] = ABSENT, np.inf
+        self._covered[:] = False
+        self._versions += 1
+
+    def _is_stale(self, key: tuple[int, bytes]) -> bool:
+        return key not in self._cache or self._cache[key][0] != self._versions[key[0]]
+
+    def _search(self, goals: list[np.ndarray]) -> np.ndarray:
+        """Dijkstra from sets of goals backwards, each entered from a node of its own. `[G, S]`."""
+        nodes = int(np.flatnonzero(self.memory.states.used).max()) + 1
+        graph = _reversed(self.successor[:nodes], self.cost[:nodes])
+        indices = np.concatenate([graph.indices, *goals])
+        weights = np.concatenate([graph.data, np.ones(len(indices) - graph.nnz)])
+        ends = graph.indptr[-1] + np.cumsum([len(ids) for ids in goals])
+        shape = (nodes + len(goals), nodes + len(goals))
+        entered = csr_array((weights, indices, np.concatenate([graph.indptr, ends])), shape=shape)
+        costs = np.full((len(goals), self.memory.states.capacity), np.inf)
+        costs[:, :nodes] = dijkstra(entered, indices=nodes + np.arange(len(goals)))[:, :nodes] - 1
+        return costs
+
+
+def _reversed(successor: np.ndarray, cost: np.ndarray) -> csr_array:
+    """The graph of ways back: from each state to those from which an action leads to it. `[N, N]` from `[N, A]`s."""
+    edge = np.isfinite(cost)
+    starts = np.concatenate([[0], np.cumsum(edge.sum(1))])
+    graph = csr_array((cost[edge], successor[edge], starts), shape=(len(successor),) * 2)
+    return graph.T.tocsr()
