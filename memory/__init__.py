@@ -6,7 +6,9 @@ from memory.identity import identify
 from memory.kernels import Gaussian, InverseDistance, Uniform
 from memory.keys import KeySpace, Modality
 from memory.learning import RowRMSprop, RowSGD
+from memory.planning import Planner, random_branches
 from memory.reading import Found
+from memory.transitions import TransitionMemory
 from memory.writing import Append, Blend, Last, Max, SurpriseGated
 
 __all__ = [
@@ -22,9 +24,12 @@ __all__ = [
     "LeastRecentlyUsed",
     "Max",
     "Modality",
+    "Planner",
     "RowRMSprop",
     "RowSGD",
     "SurpriseGated",
+    "TransitionMemory",
     "Uniform",
     "identify",
+    "random_branches",
 ]

@@ -80,9 +80,9 @@ class TransitionTable:
         self._note(cells[replaced])
         return ~known, refuted
 
-    def weaken(self, cells: np.ndarray, keep: float) -> None:
-        """Leave what is known in distinct cells `[N]` only the share `keep` of its strength."""
-        self.strength.reshape(-1)[cells] *= keep
+    def weaken(self, cells: np.ndarray, factor: float) -> None:
+        """Scale the strength of distinct cells `[N]`."""
+        self.strength.reshape(-1)[cells] *= factor
         self._note(cells)
 
     def evict(self, ids: np.ndarray) -> None:

@@ -172,21 +172,21 @@ class TransitionMemory:
         return Expansion(next_states, known, support, reward, known & table.terminal[ids], harm)
 
     def contradict(
-        self, states: np.ndarray, actions: np.ndarray, owners: np.ndarray | None = None, *, keep: float = 0.0
+        self, states: np.ndarray, actions: np.ndarray, owners: np.ndarray | None = None, *, factor: float = 0.0
     ) -> None:
-        """Leave what is known about actions `[B]` in states `[B, D]` only the share `keep` of its strength."""
+        """Scale the strength of what is known about actions `[B]` in states `[B, D]` by `factor`; 0 drops it."""
         states, owners = self._checked(states, owners)
         actions = self._checked_actions(actions, len(states))
-        if not 0 <= keep <= 1:
-            raise ValueError(f"keep must be a share in [0, 1], got {keep}")
+        if not 0 <= factor < 1:
+            raise ValueError(f"factor is {factor}; give 0 to drop, or less than 1 to weaken")
         ids = self.states.find(states, owners)
-        self.table.weaken(np.unique((ids.astype(np.int64) * self.num_actions + actions)[ids != ABSENT]), keep)
+        self.table.weaken(np.unique((ids.astype(np.int64) * self.num_actions + actions)[ids != ABSENT]), factor)
 
-    def advance(self, ticks: float = 1.0, owners: np.ndarray | None = None) -> None:
+    def tick(self, amount: float = 1, owners: np.ndarray | None = None) -> None:
         """Let time pass for owners `[N]` (None: all): strength fades; a leap makes everything old doubtful at once."""
-        if not (ticks >= 0 and np.isfinite(ticks)):
-            raise ValueError(f"time goes forward by a finite number of ticks >= 0, got {ticks}")
-        self.clock[slice(None) if owners is None else owners] += ticks
+        if not (amount >= 0 and np.isfinite(amount)):
+            raise ValueError(f"time goes forward by a finite number of ticks >= 0, got {amount}")
+        self.clock[slice(None) if owners is None else owners] += amount
 
     def clear(self, owners: np.ndarray) -> None:
         """Forget everything of owners `[N]`. O(S A)."""

@@ -113,7 +113,7 @@ def test_what_the_planner_keeps_is_what_a_new_planner_would_work_out(worlds, goa
     planner = Planner(memory, bounds=bounds, imagine=imagine)
     for turn, (walls, tried) in enumerate(worlds):
         experience(memory, Grid(5, walls), tried, owner=turn % 2)
-        memory.advance(1, np.array([turn % 2]))
+        memory.tick(1, np.array([turn % 2]))
         goals = [memory.name(np.array([goal]), np.array([owner])) for owner in (0, 1)]
         kept = planner.cost_to_go(goals)
         fresh = Planner(memory, bounds=bounds, imagine=imagine).cost_to_go(goals)

@@ -76,7 +76,7 @@ def test_remembers_what_a_dictionary_would_remember(batches, half_life, keep):
             states, actions, next_states, rewards=rewards, terminals=terminals, harms=harms, owners=owners
         )
         assert met.refuted.tolist() == [slow.write(*one) for one in batch]
-        memory.advance(ticks, np.array([0]))
+        memory.tick(ticks, np.array([0]))
         slow.clock[0] += ticks
     assert len(memory) == sum(slow.known(*key) for key in slow.cells)
     for (owner, state, action), cell in slow.cells.items():
@@ -133,18 +133,18 @@ def test_an_unconfirmed_experience_lasts_one_half_life_and_a_confirmed_one_longe
     write(memory, [0], 0, [1])
     for _ in range(4):
         write(memory, [0], 1, [1])
-    memory.advance(10)
+    memory.tick(10)
     assert memory.expand(np.array([[0]])).known[0].tolist() == [True, True, False]
-    memory.advance(1)
+    memory.tick(1)
     assert memory.expand(np.array([[0]])).known[0].tolist() == [False, True, False]
-    memory.advance(20)
+    memory.tick(20)
     assert len(memory) == 0
 
 
 def test_time_passes_for_the_named_owners_only():
     memory = TransitionMemory(1, A, owners=2, half_life=1)
     memory.write(np.zeros((2, 1)), np.zeros(2, int), np.ones((2, 1)), owners=np.array([0, 1]))
-    memory.advance(5, np.array([1]))
+    memory.tick(5, np.array([1]))
     assert memory.expand(np.zeros((2, 1)), np.array([0, 1])).known[:, 0].tolist() == [True, False]
 
 
@@ -152,7 +152,7 @@ def test_contradicting_without_an_experience_drops_or_weakens():
     memory = TransitionMemory(1, A)
     for action in (0, 0, 1):
         write(memory, [0], action, [1])
-    memory.contradict(np.zeros((2, 1)), np.array([0, 1]), keep=0.4)
+    memory.contradict(np.zeros((2, 1)), np.array([0, 1]), factor=0.4)
     assert memory.expand(np.zeros((1, 1))).known[0].tolist() == [True, False, False]
     memory.contradict(np.array([[7.0]]), np.array([0]))  # of what is not known nothing is left to drop
 
@@ -312,15 +312,15 @@ def test_a_saved_memory_continues_as_if_nothing_had_happened():
     for _ in range(60):
         *arguments, rest = batch()
         old.write(*arguments, **rest)
-        old.advance()
+        old.tick()
     *arguments, rest = batch()
     new.write(*arguments, **rest)
     new.load_state_dict(old.state_dict())
     for _ in range(30):
         *arguments, rest = batch()
         assert np.array_equal(old.write(*arguments, **rest).refuted, new.write(*arguments, **rest).refuted)
-        old.advance()
-        new.advance()
+        old.tick()
+        new.tick()
     everywhere = np.stack(np.meshgrid(np.arange(6), np.arange(6)), -1).reshape(-1, 2)
     a, b = (m.expand(everywhere, np.ones(36, int), imagine=True) for m in (old, new))
     assert np.array_equal(a.next_states, b.next_states) and np.array_equal(a.reward, b.reward)
