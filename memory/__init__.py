@@ -1,7 +1,7 @@
 """Episodic memory: a differentiable neural dictionary with incomplete-hash keys, usable without any agent."""
 
 from memory.dictionary import DifferentiableNeuralDictionary
-from memory.forgetting import FirstInFirstOut, LeastRecentlyUsed
+from memory.forgetting import Decay, FirstInFirstOut, LeastRecentlyUsed, Priority
 from memory.identity import identify
 from memory.kernels import Gaussian, InverseDistance, Uniform
 from memory.keys import KeySpace, Modality
@@ -14,6 +14,7 @@ from memory.writing import Append, Blend, Last, Max, SurpriseGated
 __all__ = [
     "Append",
     "Blend",
+    "Decay",
     "DifferentiableNeuralDictionary",
     "FirstInFirstOut",
     "Found",
@@ -25,6 +26,7 @@ __all__ = [
     "Max",
     "Modality",
     "Planner",
+    "Priority",
     "RowRMSprop",
     "RowSGD",
     "SurpriseGated",

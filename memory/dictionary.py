@@ -21,6 +21,10 @@ SPARE = 16
 """Proposals beyond k, so that none of the k nearest is lost to the rounding of the search."""
 
 
+SWEEP = 1024
+"""Most entries that one tick removes."""
+
+
 class DifferentiableNeuralDictionary:
     """Values stored under keys in one step and read by similarity: Pritzel et al. 2017 (arXiv 1703.01988), section 2.
 
@@ -44,8 +48,8 @@ class DifferentiableNeuralDictionary:
         kernel: Distance to weight: "inverse_distance" (default), "gaussian", "uniform" or an object from `kernels`.
         write_rule: What a repeated identity does: "append" (default), "blend", "last", "max", "surprise_gated" or an
             object from `writing`.
-        forgetting: Who makes room: "lru" (default; least recently written or retrieved), "fifo" or an object from
-            `forgetting`.
+        forgetting: Who makes room: "lru" (default; least recently written or retrieved), "fifo", "priority" or an
+            object from `forgetting`, such as `Decay(half_life=10_000)`.
         device: Where the tensors live.
         dtype: Of keys and values; float64 is for checking gradients.
     """
@@ -189,6 +193,7 @@ class DifferentiableNeuralDictionary:
             while len(run):
                 slots.append(self._write_at_once(run))
                 run = run[len(slots[-1]) :]
+        self._expire(2 * len(batch))  # twice as many as came, so that removal keeps up
         return torch.cat(slots)
 
     @torch.no_grad()
@@ -204,7 +209,7 @@ class DifferentiableNeuralDictionary:
 
     @torch.no_grad()
     def forget(self, slots: Tensor) -> None:
-        """Remove entries; a slot without one is passed over."""
+        """Remove entries; -1 and slots without an entry are passed over."""
         slots = torch.unique(slots[slots >= 0])
         slots = slots[self.alive[slots]]
         self.alive[slots] = False
@@ -223,6 +228,15 @@ class DifferentiableNeuralDictionary:
         else:
             slots = torch.unique(slots[slots >= 0])
             self.forgetting.weakened(slots[self.alive[slots]], factor)
+
+    def tick(self, amount: float = 1) -> None:
+        """Time has passed for forgetting curves that count ticks; removes some of the entries that are too weak now."""
+        self.forgetting.tick(amount)
+        self._expire(SWEEP)
+
+    def strength(self, slots: Tensor) -> Tensor:
+        """How strong these entries are now, on the forgetting curve; 1 where the policy has none.  `[n]`."""
+        return self.forgetting.strength(slots)
 
     # ---- saving
 
@@ -294,6 +308,11 @@ class DifferentiableNeuralDictionary:
         self.store.put(stored, batch.keys)
         self.forgetting.written(stored, new, batch.priority)
         return stored
+
+    def _expire(self, most: int) -> None:
+        expired = self.forgetting.expired(min(most, len(self)), self.used)
+        if len(expired):
+            self.forget(expired)
 
     def _known(self, batch: Batch) -> Tensor:
         if not self.write_rule.matches:

@@ -11,6 +11,9 @@ from torch import Tensor
 from memory.errors import unknown
 from memory.pool import WeakestPool
 
+TIE_BREAK = 2.0**-36
+"""What one use is worth where scores are levels and times: too little to matter, enough to order equals by use."""
+
 
 class Forgetting:
     """The score of each entry, and the weakest of them without a pass over all.
@@ -48,6 +51,10 @@ class Forgetting:
         """Entries that experience spoke against."""
         raise ValueError(f"{type(self).__name__} keeps no strength to weaken; use Decay or factor=0, which removes")
 
+    def expired(self, most: int, used: int) -> Tensor:
+        """At most `most` entries too weak to keep; policies without a threshold have none."""
+        return torch.empty(0, dtype=torch.int64, device=self.score.device)
+
     def removed(self, slots: Tensor) -> None:
         """Slots that hold no entry any more."""
         self.score[slots] = math.inf
@@ -57,7 +64,7 @@ class Forgetting:
 
     def strength(self, slots: Tensor) -> Tensor:
         """How strong entries are now; 1 where the policy knows no strength."""
-        return torch.ones(slots.shape, device=slots.device)
+        return torch.ones(slots.shape, dtype=torch.float64, device=slots.device)
 
     def weakest(self, n: int, used: int) -> Tensor:
         """The `n` entries with the lowest score among the first `used` slots, lowest first, ties by slot."""
@@ -120,9 +127,111 @@ class FirstInFirstOut(LeastRecentlyUsed):
         """An entry keeps its age."""
 
 
+class Decay(Forgetting):
+    """Strength fades along a forgetting curve, and the weakest entry goes.
+
+    Of an entry last used at time t, strength is `2 ** (level - (now - t) / half_life)`. Its level starts at
+    `log2(1 + priority)`, so a surprising or rewarding experience starts stronger; each retrieval renews the strength to
+    the level and raises that by `durability`, so an entry that is used often lasts longer (Ebbinghaus 1885; Anderson
+    and Schooler 1991). As all entries fade at one rate, the score `level + t / half_life` orders them for ever.
+
+    Args:
+        half_life: Time in which strength halves.
+        unit: What time counts: "writes" (rows written), or "ticks" (of `memory.tick()`, called each step or episode).
+        durability: Half-lives that each retrieval adds.
+        most: Highest level that retrievals can reach.
+        threshold: Entries weaker than this are removed, in batches, at the next writes and ticks; 0 for none.
+    """
+
+    def __init__(
+        self,
+        half_life: float,
+        *,
+        unit: str = "writes",
+        durability: float = 0.5,
+        most: float = 8.0,
+        threshold: float = 0.0,
+    ) -> None:
+        if not half_life > 0:
+            raise ValueError(f"half_life is {half_life}; it must be positive")
+        if unit not in ("writes", "ticks"):
+            raise unknown("unit of half_life", unit, ("writes", "ticks"))
+        if durability < 0 or threshold < 0:
+            raise ValueError(f"durability {durability} and threshold {threshold} must not be negative")
+        self.half_life, self.unit, self.durability = half_life, unit, durability
+        self.most, self.threshold = most, threshold
+
+    def attach(self, capacity: int, device: torch.device) -> None:
+        """Start time at 0."""
+        super().attach(capacity, device)
+        self.level = torch.zeros(capacity, dtype=torch.float32, device=device)
+        self.now, self.uses = 0.0, 0
+
+    def written(self, slots: Tensor, new: Tensor, priority: Tensor) -> None:
+        """Levels start at the priority, or rise to it; each row takes one write's time if writes are what counts."""
+        level = torch.log2(1 + priority.to(self.level))
+        self.level[slots] = torch.where(new, level, torch.maximum(level, self.level[slots]))
+        order = torch.arange(len(slots), dtype=torch.float64, device=slots.device)
+        times = self.now + order if self.unit == "writes" else self.now
+        self._set(slots, self.level[slots].double() + times / self.half_life + (self.uses + order) * TIE_BREAK)
+        self.uses += len(slots)
+        if self.unit == "writes":
+            self.now += len(slots)
+
+    def lowest_birth(self, priority: Tensor) -> float:
+        """The least of the priorities, now."""
+        level = float(torch.log2(1 + priority.to(self.level)).min())
+        return level + self.now / self.half_life + self.uses * TIE_BREAK
+
+    def retrieved(self, slots: Tensor) -> None:
+        """Renewed, and more durable from now on; once per lookup, however many queries found an entry."""
+        level = self.level[slots]
+        self.level[slots] = torch.maximum(level, (level + self.durability).clamp(max=self.most))
+        self.score[slots] = self.level[slots].double() + (self.now / self.half_life + self.uses * TIE_BREAK)
+        self.uses += 1
+
+    def weakened(self, slots: Tensor, factor: float) -> None:
+        """Strength and level fall by `factor`."""
+        self.level[slots] += math.log2(factor)
+        self._set(slots, self.score[slots] + math.log2(factor))
+
+    def tick(self, amount: float) -> None:
+        """Time has passed, if ticks are what counts."""
+        if self.unit == "ticks":
+            self.now += amount
+
+    def strength(self, slots: Tensor) -> Tensor:
+        """`2 ** (score - now / half_life)`."""
+        return torch.exp2(self.score[slots] - self.now / self.half_life)
+
+    def expired(self, most: int, used: int) -> Tensor:
+        """At most `most` entries below the threshold, weakest first."""
+        if self.threshold == 0:
+            return super().expired(most, used)
+        weakest = self.weakest(most, used)
+        return weakest[self.strength(weakest) < self.threshold]
+
+    def state_dict(self, used: int) -> dict[str, Any]:
+        """Scores, levels and the time."""
+        return super().state_dict(used) | {"level": self.level[:used].clone(), "now": self.now, "uses": self.uses}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore scores, levels and the time."""
+        super().load_state_dict(state)
+        self.level[: len(state["level"])] = state["level"].to(self.level.device)
+        self.now, self.uses = float(state["now"]), int(state["uses"])
+
+
+class Priority(Decay):
+    """The entry with the lowest priority goes, whatever its age; among equals the least recently used."""
+
+    def __init__(self) -> None:
+        super().__init__(half_life=math.inf, durability=0.0)
+
+
 def make_forgetting(policy: Forgetting | str) -> Forgetting:
     """A policy from its name, with its defaults."""
-    policies = {"lru": LeastRecentlyUsed, "fifo": FirstInFirstOut}
+    policies = {"lru": LeastRecentlyUsed, "fifo": FirstInFirstOut, "priority": Priority}
     if not isinstance(policy, str):
         return policy
     if policy not in policies:
