@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from slow_dictionary import SlowDictionary
 
 from memory import Blend, DifferentiableNeuralDictionary, Gaussian, KeySpace, Modality, RowRMSprop, RowSGD
+from tests.memory.slow_dictionary import SlowDictionary
 
 D, V, K = 3, 2, 4
 
