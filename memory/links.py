@@ -1,0 +1,258 @@
+"""Directed links between the entries of a memory: recalling one can activate those it leads to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+NOTHING = -1
+KINDS = 256
+
+
+@dataclass(frozen=True)
+class Reached:
+    """Entries that following links led to, the strongest first.
+
+    Attributes:
+        slots: -1 where nothing more was reached. `[B, W]`
+        weights: How strongly each was reached; 0 where nothing was. `[B, W]`
+    """
+
+    slots: Tensor
+    weights: Tensor
+
+    @property
+    def valid(self) -> Tensor:
+        """Where an entry was reached.  `[B, W]` bool."""
+        return self.slots >= 0
+
+
+class Links:
+    """Links (source, target, weight, kind), up to L from each slot, in tensors.
+
+    An end is named by its slot and the slot's generation, so a link is gone as soon as the entry at either end is: no
+    eviction has to look for links, and an entry that moves into the slot inherits none. Rows are by source: following is
+    one gather. The price is room for L links in every slot, `13 L + 4` bytes (8 links: 108), taken at the first link.
+
+    A kind tells relations apart (0 what came next, 1 what caused it, ...); to follow a relation backwards store it a
+    second time, the other way round, as another kind.
+
+    Args:
+        alive: Whether each slot holds an entry; kept up to date by the memory. `[N]` bool
+        generation: Counts the entries that each slot has held; likewise. `[N]` int32
+        per_source: Links kept from one entry, L. One more takes the place of a broken one, or else of the weakest.
+    """
+
+    def __init__(self, alive: Tensor, generation: Tensor, per_source: int = 8) -> None:
+        if per_source < 1:
+            raise ValueError(f"per_source is {per_source}; an entry needs room for at least 1 link")
+        self._alive, self._generation = alive, generation
+        self.per_source = per_source
+        self._allocate(0)
+
+    def __len__(self) -> int:
+        """Number of links that have both ends; a pass over all."""
+        return int(self._live(torch.arange(len(self.target), device=self.target.device)).sum())
+
+    def _allocate(self, slots: int) -> None:
+        shape, device = (slots, self.per_source), self._alive.device
+        self.target = torch.full(shape, NOTHING, dtype=torch.int32, device=device)  # [N, L]
+        self.target_generation = torch.zeros(shape, dtype=torch.int32, device=device)  # [N, L]
+        self.weight = torch.zeros(shape, device=device)  # [N, L]
+        self.kind = torch.zeros(shape, dtype=torch.uint8, device=device)  # [N, L]
+        self.source_generation = torch.zeros(slots, dtype=torch.int32, device=device)  # [N]
+
+    @torch.no_grad()
+    def add(self, sources: Tensor, targets: Tensor, weights: Tensor | float = 1.0, kinds: Tensor | int = 0) -> None:
+        """Link entries, as if one pair after another; a link that is there already becomes stronger by the weight.
+
+        Args:
+            sources: Slots of the entries that the links start from. `[B]`
+            targets: Slots of the entries that they lead to. `[B]`
+            weights: How strong, above 0. `[B]` or one for all
+            kinds: Which relation, 0 to 255. `[B]` or one for all
+
+        Raises:
+            ValueError: Shapes differ, a slot holds no entry, or a weight or kind is out of range. Nothing has been
+                changed then.
+        """
+        self._check_ends(sources, targets)
+        weights, kinds = self._checked(weights, kinds, len(sources))
+        if not len(self.target):
+            self._allocate(len(self._alive))
+        nth = _occurrence(sources)
+        for turn in range(int(nth.max()) + 1 if len(nth) else 0):
+            now = nth == turn
+            self._add_one_each(sources[now], targets[now], weights[now], kinds[now])
+
+    @torch.no_grad()
+    def follow(self, slots: Tensor, steps: int = 1, *, kind: int | None = None, width: int = 64) -> Reached:
+        """Where ways of exactly `steps` links lead; a way weighs the product of its links, an entry all its ways.
+
+        Args:
+            slots: Where to start; -1 leads nowhere. `[B]`
+            steps: Links to follow, at least 1.
+            kind: Which relation; None follows all.
+            width: Most entries kept at every step, the strongest; exact while no more are reached.
+        """
+        _check_walk(steps, width)
+        at = slots.unsqueeze(1)  # [B, 1]
+        reached = Reached(at, (at >= 0).to(self.weight))
+        for _ in range(steps):
+            reached = self._step(reached, kind, width, share=False)
+        return reached
+
+    @torch.no_grad()
+    def spread(
+        self,
+        slots: Tensor,
+        activation: Tensor | None = None,
+        *,
+        steps: int = 3,
+        decay: float = 0.5,
+        kind: int | None = None,
+        width: int = 64,
+    ) -> Reached:
+        """Spreading activation (Collins and Loftus 1975): what comes to mind with some entries, the entries included.
+
+        An active entry passes on the share `decay` of what it just received, divided among its links by weight (the
+        fan effect of Anderson 1983), `steps` times; what an entry received in all is its activation.
+
+        Args:
+            slots: The entries recalled, such as `found.slots`; -1 for none. `[B, k]`
+            activation: How active each is to begin with, such as `found.weights`; 1 by default. `[B, k]`
+            steps: How often activation is passed on.
+            decay: Share passed on, in [0, 1].
+            kind: Which relation; None follows all.
+            width: Most entries active at every step, the strongest; exact while no more are reached.
+        """
+        _check_walk(steps, width)
+        if not 0 <= decay <= 1:
+            raise ValueError(f"decay is {decay}; it must be a share in [0, 1]")
+        activation = torch.ones(slots.shape, device=slots.device) if activation is None else activation
+        wave = total = _merge(slots, activation.to(self.weight), width)
+        for _ in range(steps):
+            wave = self._step(wave, kind, width, share=True)
+            wave = Reached(wave.slots, wave.weights * decay)
+            slots, weights = torch.cat([total.slots, wave.slots], 1), torch.cat([total.weights, wave.weights], 1)
+            total = _merge(slots, weights, width)
+        return total
+
+    def state_dict(self, used: int) -> dict[str, Tensor]:
+        """The links from the first `used` slots; of none if nothing was ever linked."""
+        return {name: buffer[:used].clone() for name, buffer in self._buffers().items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave; with other room per entry as long as all fits.
+
+        Raises:
+            ValueError: There are more slots or more links from one entry. Nothing has been changed then.
+        """
+        used, room = state["target"].shape
+        if used > len(self._alive) or room > self.per_source:
+            raise ValueError(
+                f"saved links have {used} slots with room for {room} each, here are {len(self._alive)} with "
+                f"{self.per_source}; raise capacity or per_source"
+            )
+        self._allocate(len(self._alive) if used else 0)
+        self.source_generation[:used] = state["source_generation"].to(self.source_generation)
+        for name in ("target", "target_generation", "weight", "kind"):
+            buffer = self._buffers()[name]
+            buffer[:used, :room] = state[name].to(buffer)
+
+    def _buffers(self) -> dict[str, Tensor]:
+        names = ("target", "target_generation", "weight", "kind", "source_generation")
+        return {name: getattr(self, name) for name in names}
+
+    def _add_one_each(self, sources: Tensor, targets: Tensor, weights: Tensor, kinds: Tensor) -> None:
+        """Add a link to each of distinct sources.  `[b]` each."""
+        live = self._live(sources)  # [b, L]
+        same = live & (self.target[sources] == targets.unsqueeze(1)) & (self.kind[sources] == kinds.unsqueeze(1))
+        strength = torch.where(live, self.weight[sources], -1)
+        column = torch.where(same.any(1), same.to(torch.int8).argmax(1), strength.argmin(1))
+        before = torch.where(same.any(1), self.weight[sources, column], 0)
+        fresh = self.source_generation[sources] != self._generation[sources]
+        self.target[sources[fresh]] = NOTHING
+        self.source_generation[sources] = self._generation[sources]
+        self.target[sources, column] = targets.to(torch.int32)
+        self.target_generation[sources, column] = self._generation[targets]
+        self.weight[sources, column] = before + weights
+        self.kind[sources, column] = kinds
+
+    def _live(self, sources: Tensor) -> Tensor:
+        """Which links from slots of any shape have both ends.  `[..., L]` bool."""
+        start = self._alive[sources] & (self.source_generation[sources] == self._generation[sources])
+        target = self.target[sources]
+        end = target.clamp(min=0)
+        same = self._generation[end] == self.target_generation[sources]
+        return start.unsqueeze(-1) & (target >= 0) & self._alive[end] & same
+
+    def _step(self, reached: Reached, kind: int | None, width: int, share: bool) -> Reached:
+        """Pass weights `[B, W]` on along all links; with `share`, each link passes its share of its source's links."""
+        if not len(self.target):
+            return Reached(torch.full_like(reached.slots[:, :1], NOTHING), torch.zeros_like(reached.weights[:, :1]))
+        sources = reached.slots.clamp(min=0)
+        live = self._live(sources) & reached.valid.unsqueeze(2)  # [B, W, L]
+        if kind is not None:
+            live &= self.kind[sources] == kind
+        weight = self.weight[sources] * live
+        if share:
+            weight = weight / weight.sum(2, keepdim=True).clamp(min=torch.finfo(weight.dtype).tiny)
+        slots = torch.where(live, self.target[sources], NOTHING).to(torch.int64)
+        return _merge(slots.flatten(1), (reached.weights.unsqueeze(2) * weight).flatten(1), width)
+
+    def _check_ends(self, sources: Tensor, targets: Tensor) -> None:
+        if sources.shape != targets.shape or sources.dim() != 1:
+            raise ValueError(f"sources and targets must both be [B], got {list(sources.shape)}, {list(targets.shape)}")
+        for name, slots in (("source", sources), ("target", targets)):
+            if slots.is_floating_point() or slots.dtype == torch.bool:
+                raise ValueError(f"{name} slots must be integers, got {slots.dtype}")
+            inside = (slots >= 0) & (slots < len(self._alive))
+            missing = slots[~(inside & self._alive[slots * inside])]
+            if len(missing):
+                raise ValueError(f"{name} slot {int(missing[0])} holds no entry; link what write or lookup returned")
+
+    def _checked(self, weights: Tensor | float, kinds: Tensor | int, batch: int) -> tuple[Tensor, Tensor]:
+        weights = torch.as_tensor(weights, dtype=self.weight.dtype, device=self.weight.device)
+        kinds = torch.as_tensor(kinds, device=self.kind.device)
+        for name, given in (("weights", weights), ("kinds", kinds)):
+            if given.shape not in ((), (batch,)):
+                raise ValueError(f"{name} must be one number or [{batch}], got {list(given.shape)}")
+        if not (torch.isfinite(weights) & (weights > 0)).all():
+            raise ValueError("weights of links must be finite and above 0")
+        if not ((kinds >= 0) & (kinds < KINDS)).all():
+            raise ValueError(f"kinds of links must be integers from 0 to {KINDS - 1}")
+        return weights.expand(batch), kinds.to(torch.uint8).expand(batch)
+
+
+def _merge(slots: Tensor, weights: Tensor, width: int) -> Reached:
+    """Add up the weights of equal slots in each row and keep the `width` heaviest, of equals the lower slot."""
+    weights = weights * (slots >= 0)
+    slots, order = slots.sort(dim=1)
+    starts = torch.ones_like(slots, dtype=torch.bool)
+    starts[:, 1:] = slots[:, 1:] != slots[:, :-1]
+    group = starts.cumsum(1) - 1  # [B, M]
+    total = torch.zeros_like(weights).scatter_add_(1, group, weights.gather(1, order))
+    named = torch.full_like(slots, NOTHING).scatter_(1, group, slots)
+    total, order = total.sort(dim=1, descending=True, stable=True)
+    named = torch.where(total > 0, named.gather(1, order), NOTHING)
+    kept = max(1, min(width, int((total > 0).sum(1).max()) if len(total) else 1))
+    return Reached(named[:, :kept], total[:, :kept])
+
+
+def _occurrence(items: Tensor) -> Tensor:
+    """How many equal items come before each of `[B]` integers.  `[B]`."""
+    ordered, order = items.sort(stable=True)
+    positions = torch.arange(len(items), device=items.device)
+    starts = torch.ones_like(ordered, dtype=torch.bool)
+    starts[1:] = ordered[1:] != ordered[:-1]
+    first = torch.where(starts, positions, 0).cummax(0).values if len(items) else positions
+    return torch.empty_like(positions).scatter_(0, order, positions - first)
+
+
+def _check_walk(steps: int, width: int) -> None:
+    if steps < 1 or width < 1:
+        raise ValueError(f"steps and width must be at least 1, got {steps} and {width}")

@@ -1,0 +1,232 @@
+"""What links promise, against lists of Python tuples."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from memory.links import Links
+
+N, L = 6, 3
+
+
+class SlowLinks:
+    """The same promises over L places for [target, target's generation, weight, kind] per source."""
+
+    def __init__(self):
+        self.alive, self.generation = [False] * N, [0] * N
+        self.rows = [[None] * L for _ in range(N)]
+
+    def born(self, slot):
+        self.alive[slot] = True
+        self.generation[slot] += 1
+        self.rows[slot] = [None] * L
+
+    def live(self, source):
+        if not self.alive[source]:
+            return []
+        return [x for x in self.rows[source] if x and self.alive[x[0]] and self.generation[x[0]] == x[1]]
+
+    def add(self, source, target, weight, kind):
+        live, row = self.live(source), self.rows[source]
+        for link in live:
+            if (link[0], link[3]) == (target, kind):
+                link[2] += weight
+                return
+        place = min(range(L), key=lambda i: row[i][2] if row[i] in live else -1)
+        row[place] = [target, self.generation[target], weight, kind]
+
+    def follow(self, slot, steps, kind):
+        reached = {slot: 1.0}
+        for _ in range(steps):
+            following = {}
+            for source, weight in reached.items():
+                for target, _, w, k in self.live(source):
+                    if kind is None or k == kind:
+                        following[target] = following.get(target, 0) + weight * w
+            reached = following
+        return reached
+
+    def spread(self, activation, steps, decay, kind):
+        total, wave = dict(activation), dict(activation)
+        for _ in range(steps):
+            following = {}
+            for source, weight in wave.items():
+                links = [(t, w) for t, _, w, k in self.live(source) if kind is None or k == kind]
+                for target, w in links:
+                    share = decay * weight * w / sum(w for _, w in links)
+                    following[target] = following.get(target, 0) + share
+            wave = following
+            for slot, weight in wave.items():
+                total[slot] = total.get(slot, 0) + weight
+        return {slot: weight for slot, weight in total.items() if weight > 0}
+
+
+def memory():
+    alive, generation = torch.zeros(N, dtype=torch.bool), torch.zeros(N, dtype=torch.int32)
+    return Links(alive, generation, L), alive, generation
+
+
+def chain(*pairs, entries=N, **rest):
+    links, alive, generation = memory()
+    alive[:entries], generation[:entries] = True, 1
+    sources, targets = torch.tensor(pairs).T
+    links.add(sources, targets, **rest)
+    return links, alive, generation
+
+
+def as_dict(reached, row=0):
+    return {int(s): float(w) for s, w in zip(reached.slots[row], reached.weights[row], strict=True) if s >= 0}
+
+
+slot = st.integers(0, N - 1)
+link = st.tuples(slot, slot, st.integers(1, 1000).map(lambda w: w / 8 + w / 1024), st.integers(0, 1))
+event = st.one_of(
+    st.tuples(st.just("write"), slot),
+    st.tuples(st.just("forget"), slot),
+    st.tuples(st.just("link"), st.lists(link, min_size=1, max_size=6)),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    events=st.lists(event, max_size=20),
+    steps=st.integers(1, 3),
+    kind=st.sampled_from([None, 0, 1]),
+    decay=st.sampled_from([0.0, 0.5, 1.0]),
+)
+def test_links_are_those_of_lists_through_every_birth_and_death(events, steps, kind, decay):
+    links, alive, generation = memory()
+    slow = SlowLinks()
+    for verb, what in [("write", s) for s in range(N)] + events:
+        if verb == "write":
+            slow.born(what)
+            alive[what] = True
+            generation[what] += 1
+        elif verb == "forget":
+            slow.alive[what] = alive[what] = False
+        else:
+            pairs = [one for one in what if slow.alive[one[0]] and slow.alive[one[1]]]
+            for one in pairs:
+                slow.add(*one)
+            if pairs:
+                sources, targets, weights, kinds = (torch.tensor(x) for x in zip(*pairs, strict=True))
+                links.add(sources, targets, weights, kinds)
+    everyone = torch.arange(N)
+    followed = links.follow(everyone, steps, kind=kind)
+    spread = links.spread(everyone.unsqueeze(1), steps=steps, decay=decay, kind=kind)
+    for s in range(N):
+        assert as_dict(followed, s) == pytest.approx(slow.follow(s, steps, kind), rel=1e-4)
+        assert as_dict(spread, s) == pytest.approx(slow.spread({s: 1.0}, steps, decay, kind), rel=1e-4)
+    assert (followed.weights.diff(dim=1) <= 0).all()  # the strongest first
+
+
+def test_a_memory_without_links_leads_nowhere():
+    links, *_ = memory()
+    assert not links.follow(torch.tensor([0, 1]), steps=2).valid.any()
+    assert as_dict(links.spread(torch.tensor([[0]]))) == {0: 1.0}
+    links.load_state_dict(links.state_dict(N))
+    assert len(links) == 0
+
+
+def test_following_leads_along_a_chain():
+    links, *_ = chain((0, 1), (1, 2), (2, 3))
+    assert as_dict(links.follow(torch.tensor([0]), steps=3)) == {3: 1.0}
+    assert as_dict(links.follow(torch.tensor([3]))) == {}
+    assert not links.follow(torch.tensor([-1])).valid.any()
+
+
+def test_ways_that_meet_add_up():
+    links, *_ = chain((0, 1), (0, 2), (1, 3), (2, 3), weights=torch.tensor([1.0, 2, 3, 4]))
+    assert as_dict(links.follow(torch.tensor([0]), steps=2)) == {3: 1 * 3 + 2 * 4}
+
+
+def test_an_entry_that_moves_in_inherits_no_link_in_either_direction():
+    links, alive, generation = chain((0, 1), (1, 2))
+    generation[1] += 1  # another entry in slot 1
+    assert as_dict(links.follow(torch.tensor([0]))) == {}
+    assert as_dict(links.follow(torch.tensor([1]))) == {}
+    links.add(torch.tensor([1]), torch.tensor([3]))
+    assert as_dict(links.follow(torch.tensor([1]))) == {3: 1.0}
+    alive[3] = False
+    assert as_dict(links.follow(torch.tensor([1]))) == {}
+
+
+def test_linking_again_makes_the_link_stronger():
+    links, *_ = chain((0, 1), (0, 1), weights=0.5)
+    assert as_dict(links.follow(torch.tensor([0]))) == {1: 1.0}
+
+
+def test_one_link_too_many_takes_the_place_of_a_broken_one_before_the_weakest():
+    links, alive, _ = chain((0, 1), (0, 2), (0, 3), weights=torch.tensor([2.0, 1.0, 3.0]))
+    alive[3] = False
+    links.add(torch.tensor([0]), torch.tensor([4]), 5.0)
+    assert as_dict(links.follow(torch.tensor([0]))) == {4: 5.0, 1: 2.0, 2: 1.0}
+    links.add(torch.tensor([0]), torch.tensor([5]), 0.5)
+    assert as_dict(links.follow(torch.tensor([0]))) == {4: 5.0, 1: 2.0, 5: 0.5}
+
+
+def test_only_the_strongest_are_followed_when_there_are_more_than_the_width():
+    links, *_ = chain((0, 1), (0, 2), (1, 3), (2, 4), weights=torch.tensor([1.0, 2, 5, 1]))
+    assert as_dict(links.follow(torch.tensor([0]), steps=2, width=1)) == {4: 2.0}
+
+
+def test_activation_spreads_from_what_was_found_in_proportion_to_it():
+    links, *_ = chain((0, 2), (1, 2), (1, 3))
+    recalled = links.spread(torch.tensor([[0, 1, -1]]), torch.tensor([[0.6, 0.4, 0.9]]), steps=1, decay=0.5)
+    assert as_dict(recalled) == pytest.approx({0: 0.6, 1: 0.4, 2: 0.3 + 0.1, 3: 0.1})
+
+
+def test_following_changes_nothing():
+    links, *_ = chain((0, 1), (1, 0))
+    before = links.state_dict(N)
+    assert len(links) == 2
+    links.follow(torch.arange(N), steps=2)
+    links.spread(torch.arange(N).unsqueeze(0))
+    assert all(torch.equal(before[name], now) for name, now in links.state_dict(N).items())
+
+
+def test_saved_links_are_restored_also_with_more_room():
+    links, alive, generation = chain((0, 1), (0, 2), (1, 5), weights=torch.tensor([1.0, 2, 3]), kinds=7)
+    alive, generation = (torch.cat([x, torch.zeros_like(x)]) for x in (alive, generation))
+    other = Links(alive, generation, L + 2)
+    other.add(torch.tensor([3]), torch.tensor([4]))
+    other.load_state_dict(links.state_dict(N))
+    assert as_dict(other.follow(torch.tensor([0]), kind=7)) == {1: 1.0, 2: 2.0}
+    assert as_dict(other.follow(torch.tensor([1]))) == {5: 3.0}
+    assert as_dict(other.follow(torch.tensor([3]))) == {}
+    with pytest.raises(ValueError, match="raise capacity"):
+        links.load_state_dict(other.state_dict(2 * N))
+    assert as_dict(links.follow(torch.tensor([0]))) == {1: 1.0, 2: 2.0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([0], [0, 1]), "sources and targets"),
+        (([0], [5]), "target slot 5 holds no entry"),
+        (([-1], [0]), "source slot -1 holds no entry"),
+        (([N], [0]), "source slot 6 holds no entry"),
+        (([0.0], [1.0]), "integers"),
+        (([0], [1], 0.0), "above 0"),
+        (([0], [1], float("nan")), "above 0"),
+        (([0], [1], [1.0, 2.0]), "weights must be"),
+        (([0], [1], 1.0, 256), "kinds"),
+    ],
+)
+def test_bad_links_are_refused_before_anything_changes(arguments, message):
+    links, *_ = chain((0, 1), entries=5)
+    sources, targets, *rest = arguments
+    rest = [torch.tensor(x) if isinstance(x, list) else x for x in rest]
+    with pytest.raises(ValueError, match=message):
+        links.add(torch.tensor(sources), torch.tensor(targets), *rest)
+    assert as_dict(links.follow(torch.tensor([0]))) == {1: 1.0}
+
+
+@pytest.mark.parametrize("bad", [{"steps": 0}, {"width": 0}])
+def test_impossible_walks_are_refused(bad):
+    links, *_ = chain((0, 1))
+    with pytest.raises(ValueError, match="at least 1"):
+        links.follow(torch.tensor([0]), **bad)
+    with pytest.raises(ValueError, match="decay"):
+        links.spread(torch.tensor([[0]]), decay=1.5)
