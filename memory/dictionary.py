@@ -13,6 +13,7 @@ from memory.identity import NOBODY, IdentityTable
 from memory.index import Index, make_index
 from memory.kernels import InverseDistance, Kernel, make_kernel
 from memory.keys import KeyInput, Keys, KeySpace, Modality, Present
+from memory.links import Links, Reached
 from memory.reading import Found, combine, nearest
 from memory.store import KeyStore
 from memory.writing import Batch, WriteRule, make_write_rule
@@ -50,6 +51,7 @@ class DifferentiableNeuralDictionary:
             object from `writing`.
         forgetting: Who makes room: "lru" (default; least recently written or retrieved), "fifo", "priority" or an
             object from `forgetting`, such as `Decay(half_life=10_000)`.
+        links_per_entry: Most links from one entry; room for them is taken at the first link.
         device: Where the tensors live.
         dtype: Of keys and values; float64 is for checking gradients.
     """
@@ -65,6 +67,7 @@ class DifferentiableNeuralDictionary:
         kernel: Kernel | str = InverseDistance(),  # noqa: B008 - frozen
         write_rule: WriteRule | str = "append",
         forgetting: Forgetting | str = "lru",
+        links_per_entry: int = 8,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
@@ -86,6 +89,8 @@ class DifferentiableNeuralDictionary:
         """Whether a slot holds an entry. `[N]`"""
         self.generation = torch.zeros(capacity, dtype=torch.int32, device=self.device)
         """Counts the entries a slot has held: a pair (slot, generation) names one entry for ever. `[N]`"""
+        self.links = Links(self.alive, self.generation, links_per_entry)
+        """Links between entries; beyond `link` and `follow` it offers `spread`, for activation that spreads."""
         self.identities = IdentityTable(capacity)
         self.used = 0
         """Slots from here on have never held an entry."""
@@ -153,6 +158,10 @@ class DifferentiableNeuralDictionary:
     def find(self, identity: Tensor) -> Tensor:
         """The slot of each identity, -1 where it is unknown.  `[B]` int64 -> `[B]`."""
         return torch.from_numpy(self.identities.find(self._identity_array(identity))).to(self.device)
+
+    def follow(self, slots: Tensor, steps: int = 1, *, kind: int | None = None) -> Reached:
+        """The entries to which `steps` links lead from each of these, the strongest first.  `[B]` -> `[B, W]`."""
+        return self.links.follow(slots, steps, kind=kind)
 
     def same_entries(self, found: Found) -> Tensor:
         """Whether each slot still holds the entry that was found there.  `[B, k]` bool."""
@@ -229,6 +238,12 @@ class DifferentiableNeuralDictionary:
             slots = torch.unique(slots[slots >= 0])
             self.forgetting.weakened(slots[self.alive[slots]], factor)
 
+    def link(
+        self, source_slots: Tensor, target_slots: Tensor, weight: Tensor | float = 1.0, kind: Tensor | int = 0
+    ) -> None:
+        """Link entries, each to the one beside it, until either is gone; linking again adds to the weight.  `[B]`s."""
+        self.links.add(source_slots, target_slots, weight, kind)
+
     def tick(self, amount: float = 1) -> None:
         """Time has passed for forgetting curves that count ticks; removes some of the entries that are too weak now."""
         self.forgetting.tick(amount)
@@ -247,6 +262,7 @@ class DifferentiableNeuralDictionary:
             "identities": torch.from_numpy(self.identities.identities[: self.used].copy()),
             "holes": self._holes.clone(),
             "spread": self.store.spread.state_dict(),
+            "links": self.links.state_dict(self.used),
             "forgetting": self.forgetting.state_dict(self.used),
             "evictions": self.evictions,
         }
@@ -267,6 +283,7 @@ class DifferentiableNeuralDictionary:
                     f"saved {name} has shape {tuple(state[name].shape)}, expected {(used, *buffer.shape[1:])}; "
                     "build the dictionary with the key space and value_dim it was saved with"
                 )
+        self.links.check(state["links"])
         for name, buffer in self._buffers().items():
             buffer[:used] = state[name].to(buffer)
             buffer[used:] = 0
@@ -276,6 +293,7 @@ class DifferentiableNeuralDictionary:
         self.identities.set(filed, identities[filed])
         self._holes = state["holes"].to(self.device)
         self.store.spread.load_state_dict(state["spread"])
+        self.links.load_state_dict(state["links"])
         self.forgetting.attach(self.capacity, self.device)
         self.forgetting.load_state_dict(state["forgetting"])
         self.used, self.evictions = used, int(state["evictions"])

@@ -34,8 +34,9 @@ class Links:
     """Links (source, target, weight, kind), up to L from each slot, in tensors.
 
     An end is named by its slot and the slot's generation, so a link is gone as soon as the entry at either end is: no
-    eviction has to look for links, and an entry that moves into the slot inherits none. Rows are by source: following is
-    one gather. The price is room for L links in every slot, `13 L + 4` bytes (8 links: 108), taken at the first link.
+    eviction has to look for links, and an entry that moves into the slot inherits none. Rows are by source:
+    following is one gather. The price is room for L links in every slot, `13 L + 4` bytes (8 links: 108), taken at the
+    first link.
 
     A kind tells relations apart (0 what came next, 1 what caused it, ...); to follow a relation backwards store it a
     second time, the other way round, as another kind.
@@ -151,17 +152,22 @@ class Links:
         Raises:
             ValueError: There are more slots or more links from one entry. Nothing has been changed then.
         """
+        self.check(state)
+        used, room = state["target"].shape
+        self._allocate(len(self._alive) if used else 0)
+        self.source_generation[:used] = state["source_generation"].to(self.source_generation)
+        for name in ("target", "target_generation", "weight", "kind"):
+            buffer = self._buffers()[name]
+            buffer[:used, :room] = state[name].to(buffer)
+
+    def check(self, state: dict[str, Any]) -> None:
+        """Raise what `load_state_dict` would raise."""
         used, room = state["target"].shape
         if used > len(self._alive) or room > self.per_source:
             raise ValueError(
                 f"saved links have {used} slots with room for {room} each, here are {len(self._alive)} with "
                 f"{self.per_source}; raise capacity or per_source"
             )
-        self._allocate(len(self._alive) if used else 0)
-        self.source_generation[:used] = state["source_generation"].to(self.source_generation)
-        for name in ("target", "target_generation", "weight", "kind"):
-            buffer = self._buffers()[name]
-            buffer[:used, :room] = state[name].to(buffer)
 
     def _buffers(self) -> dict[str, Tensor]:
         names = ("target", "target_generation", "weight", "kind", "source_generation")

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from memory import DifferentiableNeuralDictionary
 from memory.links import Links
 
 N, L = 6, 3
@@ -230,3 +231,22 @@ def test_impossible_walks_are_refused(bad):
         links.follow(torch.tensor([0]), **bad)
     with pytest.raises(ValueError, match="decay"):
         links.spread(torch.tensor([[0]]), decay=1.5)
+
+
+def test_the_links_of_a_dictionary_outlive_saving_and_not_its_entries():
+    dnd = DifferentiableNeuralDictionary(2, 1, capacity=4, k=1, forgetting="fifo")
+    slots = dnd.write(torch.arange(8.0).reshape(4, 2), torch.zeros(4, 1))
+    dnd.link(slots[:-1], slots[1:])
+    twin = DifferentiableNeuralDictionary(2, 1, capacity=4, k=1, forgetting="fifo")
+    twin.load_state_dict(dnd.state_dict())
+    for memory in (dnd, twin):
+        assert as_dict(memory.follow(slots[:1], steps=3)) == {3: 1.0}
+        memory.write(torch.ones(1, 2), torch.zeros(1, 1))  # evicts the first, and takes its slot
+        assert as_dict(memory.follow(slots[:1])) == {}
+        memory.forget(slots[2:3])
+        assert as_dict(memory.follow(slots[1:2])) == {}
+        assert len(memory.links) == 0
+    narrow = DifferentiableNeuralDictionary(2, 1, capacity=4, k=1, links_per_entry=2)
+    with pytest.raises(ValueError, match="per_source"):
+        narrow.load_state_dict(dnd.state_dict())
+    assert len(narrow) == 0
