@@ -28,7 +28,7 @@ def main(config: DictConfig) -> float:
     stored = stored_config(folder)
     seed_everything(stored.seed)
     use_threads(stored.threads)
-    environments = build_environments(stored.env, min(config.episodes, stored.env.num_envs))
+    environments = build_environments(stored.env)
     checkpoint = folder.load_checkpoint()
     contestants = {
         "random": Uniform(environments.action_space, config.seed),

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from training.cadence import Every
-from training.cli import run_command, stored_config
+from training.cli import require_positive, run_command, stored_config
 from training.construction import build_agent, build_environments
 from training.curves import draw_learning_curve
 from training.interrupt import StopRequest
@@ -33,6 +33,7 @@ def main(config: DictConfig) -> float:
 
 def train(config: DictConfig, folder: RunFolder, checkpoint: dict[str, Any] | None = None) -> float:
     """Act, step, observe, learn; every so often log, evaluate and save. Returns the final evaluation's mean return."""
+    require_positive(config, "steps", "log.every", "evaluation.episodes", "checkpoint.keep")
     seed_everything(config.seed)
     use_threads(config.threads)
     environments, judges = build_environments(config.env), build_environments(config.env)

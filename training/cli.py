@@ -30,8 +30,7 @@ def run_command(command: Callable[[], Any]) -> None:
 
     `HYDRA_FULL_ERROR=1` shows the traceback instead.
     """
-    register()
-    OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
+    prepare()
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         command()
         return
@@ -41,6 +40,12 @@ def run_command(command: Callable[[], Any]) -> None:
     except SHOWN_PLAINLY as error:
         print(f"Error: {explain(error)}", file=sys.stderr)
         sys.exit(2)
+
+
+def prepare() -> None:
+    """Tell Hydra the types of a configuration and where runs go; before any composition."""
+    register()
+    OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
 
 
 def explain(error: BaseException) -> str:
@@ -97,6 +102,13 @@ def stored_config(folder: RunFolder) -> DictConfig:
         OmegaConf.set_struct(config, True)
         config.merge_with(OmegaConf.from_dotlist(given))
     return config
+
+
+def require_positive(config: DictConfig, *keys: str) -> None:
+    """Raise unless each of these values is at least 1."""
+    for key in keys:
+        if (value := OmegaConf.select(config, key)) < 1:
+            raise UsageError(f"{key} is {value}; it must be at least 1.")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -35,11 +35,11 @@ def build_agent(config: DictConfig, environments: gym.vector.VectorEnv, seed: in
         ) from error
 
 
-def build_environments(config: DictConfig, num_envs: int | None = None) -> RecordActions:
-    """Make the vectorised environments of `conf/env/*.yaml`; `num_envs` overrides their number."""
+def build_environments(config: DictConfig) -> RecordActions:
+    """Make the vectorised environments of `conf/env/*.yaml`."""
     return make_environments(
         config.id,
-        num_envs or config.num_envs,
+        config.num_envs,
         vectorization=config.vectorization,
         kwargs=OmegaConf.to_container(config.kwargs, resolve=True),  # type: ignore[arg-type]
         wrappers=instantiate(config.wrappers, _convert_="all"),

@@ -1,0 +1,264 @@
+"""NEC, equation by equation, against slow float64 references."""
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from agents.agent import Transition
+from agents.nec import make_nec, q_loss
+from agents.schedules import Linear
+from memory import Blend, DifferentiableNeuralDictionary, RowSGD, identify
+
+VECTOR = spaces.Box(-1, 1, (3,), np.float32)
+
+
+def make_agent(num_envs=1, seed=0, observation_space=VECTOR, action_space=spaces.Discrete(2), **changes):
+    settings = {
+        "key_size": 4,
+        "hidden": [8],
+        "memory": lambda space, **more: DifferentiableNeuralDictionary(
+            space, capacity=200, k=5, write_rule=Blend(0.25), **more
+        ),
+        "optimiser": lambda parameters: torch.optim.SGD(parameters, lr=0.01),
+        "row_optimiser": lambda memory: RowSGD(memory, lr=0.01),
+        "exploration": Linear(0.0, 0.0, 1),
+        "discount": 0.9,
+        "horizon": 3,
+        "replay_capacity": 100,
+        "batch_size": 16,
+        "learn_every": 1,
+        "learn_after": 0,
+        "exclude_self": True,
+        "device": "cpu",
+    }
+    return make_nec(observation_space, action_space, num_envs, seed, **(settings | changes))
+
+
+def observations(count, seed=0):
+    return np.random.default_rng(seed).uniform(-1, 1, (count, 3)).astype(np.float32)
+
+
+def walk(agent, seen, rewards, terminated=True, actions=None):
+    """One environment through `seen` (one more observation than rewards); returns max_a Q of each as it was met."""
+    values = []
+    for t, reward in enumerate(rewards):
+        agent.act(seen[t : t + 1])
+        values.append(agent._values[0])
+        last = t == len(rewards) - 1
+        action = np.array([0 if actions is None else actions[t]])
+        agent.observe(
+            Transition(
+                observation=seen[t : t + 1],
+                action=action,
+                reward=np.array([reward]),
+                terminated=np.array([last and terminated]),
+                truncated=np.array([last and not terminated]),
+                next_observation=seen[t + 1 : t + 2],
+                reset_observation=seen[t + 1 : t + 2],
+            )
+        )
+    return values
+
+
+def slow_value(query, keys, values, k, delta=1e-3):
+    """Equations 1, 2 and 5 in float64; `query` [D], `keys` [N, D], `values` [N]."""
+    squared = ((query - keys) ** 2).sum(1)
+    near = squared.argsort()[:k]
+    weight = 1 / (squared[near] + delta)
+    return (weight / weight.sum() * values[near]).sum()
+
+
+def contents(memory):
+    slots = memory.slots
+    return memory.key_vectors[slots].double(), memory.values[slots, 0].double()
+
+
+def filled(**changes):
+    agent = make_agent(**changes)
+    rng = np.random.default_rng(1)
+    for episode in range(4):
+        walk(agent, observations(15, episode), rng.normal(size=14), actions=rng.integers(2, size=14))
+    return agent
+
+
+def test_q_is_the_kernel_weighted_mean_of_the_nearest_values():
+    agent = filled()
+    seen = observations(6, 99)
+    q, _ = agent._action_values(seen, touch=False)
+    for row, observation in enumerate(seen):
+        with torch.no_grad():
+            query = agent.encoder(torch.from_numpy(observation[None]))[0].double()
+        for action, memory in enumerate(agent.memories):
+            assert q[row, action] == pytest.approx(slow_value(query, *contents(memory), k=5), rel=1e-4)
+
+
+def test_written_values_are_the_n_step_returns_of_equation_3():
+    agent = make_agent(horizon=2)
+    seen, rewards = observations(5), [1.0, 2.0, 3.0, 4.0]
+    value = walk(agent, seen, rewards)
+    expected = [1 + 0.9 * 2 + 0.81 * value[2], 2 + 0.9 * 3 + 0.81 * value[3], 3 + 0.9 * 4, 4.0]
+    slots = agent.memories[0].find(identify(seen[:4]))
+    assert agent.memories[0].values[slots, 0].tolist() == pytest.approx(expected, rel=1e-5)
+    assert len(agent.memories[1]) == 0
+
+
+def test_a_truncated_episode_bootstraps_from_its_last_observation():
+    agent = filled(horizon=50)
+    seen = observations(3, 7)
+    walk(agent, seen, [1.0, 2.0], terminated=False)
+    # The lookup of the last observation happened before these two were written, as does this one on a copy.
+    before = filled(horizon=50)
+    last = before._action_values(seen[2:], touch=False)[0].max().item()
+    slots = agent.memories[0].find(identify(seen[:2]))
+    expected = [1 + 0.9 * 2 + 0.81 * last, 2 + 0.9 * last]
+    assert agent.memories[0].values[slots, 0].tolist() == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_same_observation_again_is_blended_and_keeps_one_entry():
+    agent = make_agent(horizon=1)
+    seen = observations(2)
+    walk(agent, seen, [4.0])
+    walk(agent, seen, [8.0])
+    assert len(agent.memories[0]) == 1
+    assert agent.memories[0].values[agent.memories[0].slots].item() == pytest.approx(4 + 0.25 * (8 - 4))
+
+
+def test_keys_are_the_embedding_of_the_observation():
+    agent = make_agent(horizon=1)
+    seen = observations(2)
+    walk(agent, seen, [4.0])
+    with torch.no_grad():
+        expected = agent.encoder(torch.from_numpy(seen[:1]))
+    assert torch.equal(agent.memories[0].key_vectors[agent.memories[0].slots], expected)
+
+
+def test_an_action_without_entries_is_worth_nothing_rather_than_infinity():
+    agent = make_agent()
+    walk(agent, observations(4), [-1.0, -1.0, -1.0])
+    q, _ = agent._action_values(observations(2, 5), touch=False)
+    assert (q[:, 0] < 0).all()
+    assert q[:, 1].tolist() == [0.0, 0.0]
+    assert agent.act(observations(2, 5), explore=False).tolist() == [1, 1]
+
+
+def test_loss_is_the_mean_squared_error():
+    assert q_loss(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 5.0])).item() == (4 + 9) / 2
+
+
+def test_gradients_reach_encoder_keys_and_values_as_in_a_plain_reference():
+    agent = filled(exclude_self=False)
+    batch = agent._replay.sample(12)
+    keys = agent.encoder(torch.from_numpy(batch["observation"]))
+    found, order = agent._lookup_taken(keys, batch)
+    target = torch.from_numpy(batch["target"])[order]
+    q_loss(torch.cat([one.value.squeeze(1) for one in found.values()]), target).backward()
+
+    reference = make_agent()
+    reference.encoder.load_state_dict(agent.encoder.state_dict())
+    encoder = reference.encoder.double()
+    queries = encoder[1](torch.from_numpy(batch["observation"]).double())
+    leaves = [tuple(part.requires_grad_() for part in contents(memory)) for memory in agent.memories]
+    q = torch.stack(
+        [slow_value(query, *leaves[action], k=5) for query, action in zip(queries, batch["action"], strict=True)]
+    )
+    (q - torch.from_numpy(batch["target"])).square().mean().backward()
+
+    for ours, theirs in zip(agent.encoder.parameters(), encoder.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad.double(), theirs.grad, rtol=1e-3, atol=1e-6)
+    for action, one in found.items():
+        memory, (key_leaf, value_leaf) = agent.memories[action], leaves[action]
+        row = torch.full((memory.capacity,), -1)
+        row[memory.slots] = torch.arange(len(memory))
+        at = row[one.slots[one.valid]]
+        keys_grad = torch.zeros_like(key_leaf).index_add_(0, at, one.keys.grad[one.valid].double())
+        values_grad = torch.zeros_like(value_leaf).index_add_(0, at, one.values.grad[one.valid].squeeze(-1).double())
+        torch.testing.assert_close(keys_grad, key_leaf.grad, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(values_grad, value_leaf.grad, rtol=1e-3, atol=1e-6)
+        assert keys_grad.abs().sum() > 0
+
+
+def test_learning_moves_encoder_keys_and_values_and_lowers_the_loss():
+    agent = filled()
+    before = [memory.key_vectors.clone() for memory in agent.memories]
+    weights = [parameter.clone() for parameter in agent.encoder.parameters()]
+    losses = []
+    for _ in range(300):
+        agent._due = 1
+        losses.append(agent.learn()["train/loss"])
+    assert np.mean(losses[-30:]) < 0.7 * np.mean(losses[:30])
+    assert all(not torch.equal(a, m.key_vectors) for a, m in zip(before, agent.memories, strict=True))
+    assert all(not torch.equal(a, b) for a, b in zip(weights, agent.encoder.parameters(), strict=True))
+
+
+def test_a_search_after_learning_sees_the_keys_where_they_are_now():
+    agent = filled()
+    for _ in range(20):
+        agent._due = 1
+        agent.learn()
+    memory = agent.memories[0]
+    slot = memory.slots[3]
+    assert memory.lookup(memory.key_vectors[slot : slot + 1], k=1, touch=False).slots.item() == slot
+
+
+def test_a_replayed_situation_does_not_answer_its_own_question():
+    agent = filled()
+    batch = agent._replay.sample(30)
+    keys = agent.encoder(torch.from_numpy(batch["observation"]))
+    found, order = agent._lookup_taken(keys, batch)
+    start = 0
+    for action, one in found.items():
+        rows = order[start : start + len(one.slots)]
+        own = agent.memories[action].find(torch.from_numpy(batch["identity"])[rows])
+        assert (own >= 0).all()
+        assert not (one.slots == own.unsqueeze(1)).any()
+        start += len(rows)
+
+
+def test_acting_without_exploring_leaves_no_trace():
+    agent = filled()
+    before = agent.state_dict()
+    agent.act(observations(1, 3), explore=False)
+    after = agent.state_dict()
+    assert str(before) == str(after)
+    for memory, saved in zip(agent.memories, before["memories"], strict=True):
+        assert str(memory.state_dict()) == str(saved)
+
+
+def test_epsilon_is_the_share_of_random_actions():
+    agent = make_agent(num_envs=4000, action_space=spaces.Discrete(4), exploration=Linear(0.5, 0.5, 1))
+    actions = agent.act(observations(4000))
+    assert (actions != 0).mean() == pytest.approx(0.5 * 3 / 4, abs=0.03)  # all values are 0, so greedy is action 0
+
+
+def test_learning_waits_and_keeps_to_its_rate():
+    agent = make_agent(learn_after=10, learn_every=4)
+    seen = observations(40)
+    learned = []
+    for t in range(30):
+        agent.act(seen[t : t + 1])
+        end = np.array([True])
+        agent.observe(
+            Transition(seen[t : t + 1], np.array([0]), np.ones(1), end, ~end, seen[t + 1 : t + 2], seen[t + 1 : t + 2])
+        )
+        learned.append("train/loss" in agent.learn())
+    assert not any(learned[:12])
+    assert sum(learned) == (30 - 9) // 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"observation_space": spaces.Text(5)}, "cannot read observations of Text"),
+        ({"device": "tpu9"}, "tpu9"),
+        ({"replay_capacity": 0}, "capacity 0"),
+    ],
+)
+def test_what_it_cannot_do_is_said(changes, message):
+    with pytest.raises(ValueError, match=message):
+        make_agent(**changes)
+
+
+def test_only_discrete_actions():
+    with pytest.raises(ValueError, match=r"Discrete actions.*Box"):
+        make_agent(action_space=spaces.Box(-1, 1, (2,)))

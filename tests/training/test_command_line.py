@@ -1,0 +1,203 @@
+"""The command line as a new user meets it: runs, resumes, and one-screen errors that name value and remedy."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+import evaluate
+import train
+from training.cli import run_command
+from training.logger import read_rows
+from training.run_folder import RunFolder
+
+ROOT = Path(train.__file__).parent
+TINY = (
+    "progress=false", "steps=600", "log.every=200", "evaluation.every=300", "evaluation.episodes=2",
+    "checkpoint.every=200", "agent.learn_after=100", "agent.memory.capacity=400", "agent.memory.k=5",
+)  # fmt: skip
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """Run a command as from a shell in an empty folder; returns (exit status, what it printed)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(main, *arguments):
+        GlobalHydra.instance().clear()
+        monkeypatch.setattr(sys, "argv", ["command", *arguments])
+        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        status = 0
+        try:
+            run_command(main)
+        except SystemExit as stop:
+            status = stop.code
+        printed = capsys.readouterr()
+        return status, printed.out + printed.err
+
+    return run
+
+
+def trained(command, *arguments):
+    status, printed = command(train.main, *TINY, *arguments)
+    assert status == 0, printed
+    return RunFolder.open(Path("latest")).path
+
+
+def test_a_run_leaves_everything_its_readers_need(command):
+    folder = trained(command, "seed=3")
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["steps"] == 600
+    assert summary["seed"] == 3
+    assert summary["score"] > 0
+    assert summary["seconds"] > 0
+    assert 0 < summary["memory_entries"] <= 600
+    assert {"torch", "gymnasium", "python"} <= summary["versions"].keys()
+    assert (folder / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+    assert list(folder.glob("events.out.tfevents.*"))
+    assert len(list((folder / "checkpoints").iterdir())) == 2
+    names = set().union(*(row.keys() for row in read_rows(folder / "metrics.jsonl")))
+    assert names >= {
+        "rollout/ep_rew_mean", "rollout/ep_len_mean", "rollout/success_rate", "time/fps", "train/loss",
+        "eval/mean_reward", "memory/size", "memory/hit_distance", "memory/top_weight",
+    }  # fmt: skip
+
+
+def test_evaluation_puts_random_untrained_and_trained_side_by_side(command):
+    folder = trained(command)
+    status, printed = command(evaluate.main, f"run={folder}", "episodes=3")
+    assert status == 0
+    assert all(word in printed for word in ("random", "untrained", "trained", "tensorboard --logdir"))
+    report = json.loads((folder / "evaluation.json").read_text())
+    assert [len(agent["returns"]) for agent in report["agents"].values()] == [3, 3, 3]
+
+
+def test_evaluation_leaves_the_run_as_it_was(command):
+    folder = trained(command)
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    command(evaluate.main, "run=latest", "episodes=2")
+    assert {p: p.read_bytes() for p in before} == before
+
+
+@pytest.mark.parametrize("env", ["env=minigrid", "env=gym env.id=Acrobot-v1"])
+def test_other_environments_train_too(command, env):
+    folder = trained(command, *env.split(), "steps=80")
+    assert json.loads((folder / "summary.json").read_text())["steps"] == 80
+
+
+def test_a_sweep_makes_a_folder_for_each_value(command):
+    status, printed = command(train.main, "-m", *TINY, "steps=40", "seed=1,2")
+    assert status == 0, printed
+    seeds = [json.loads(p.read_text())["seed"] for p in Path("runs").rglob("summary.json")]
+    assert sorted(seeds) == [1, 2]
+
+
+def test_help_teaches(command):
+    status, printed = command(train.main, "--help")
+    assert status in (0, None)
+    assert all(word in printed for word in ("python train.py agent=nec", "resume=", "-m seed=1,2,3", "env: ", "steps:"))
+
+
+BAD = {
+    "agent=nce": "no agent 'nce'. Did you mean nec",
+    "env=cartpol": "no env 'cartpol'. Did you mean cartpole",
+    "seeed=1": "no key 'seeed'.*Did you mean seed",
+    "agent.horizn=3": "no key 'horizn' under 'agent'. Did you mean horizon",
+    "env.kwargs.gravity=1": r"takes new keys with a plus: \+env.kwargs.gravity",
+    "steps=many": "many",
+    "steps=0": "steps is 0.*at least 1",
+    "env=gym": "env.id has no value",
+    "env=gym env.id=CartPol-v1": "CartPol-v1.*Did you mean CartPole-v1",
+    "env=gym env.id=Pendulum-v1": "NEC chooses among Discrete actions.*Box",
+    "agent.device=cuda:7": "cuda:7|no NVIDIA GPU",
+    "agent.memory.capacity=0": "capacity is 0.*at least 1",
+    "agent.memory.k=many": "make_nec cannot be built",
+    "agent.horizon=0": "steps >= 1",
+    "resume=nowhere": "nowhere does not exist",
+    "resume=.": "holds no run",
+}
+
+
+@pytest.mark.parametrize("given", BAD)
+def test_bad_input_is_explained_on_one_screen(command, given):
+    import re
+
+    status, printed = command(train.main, "progress=false", *given.split())
+    assert status == 2
+    assert re.search(BAD[given], printed, re.DOTALL)
+    assert "Traceback" not in printed
+    assert len(printed.splitlines()) < 12
+    assert not list(Path().rglob("*.*")), "a refused run leaves nothing behind"
+    assert not [p for p in Path().rglob("*") if p.name.startswith("20")]
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(command):
+    folder = trained(command, "steps=40")
+    before = (folder / "metrics.jsonl").read_bytes() if (folder / "metrics.jsonl").exists() else b""
+    status, printed = command(train.main, *TINY, f"hydra.run.dir={folder}")
+    assert status == 2
+    assert "already holds a run" in printed
+    after = (folder / "metrics.jsonl").read_bytes() if (folder / "metrics.jsonl").exists() else b""
+    assert after == before
+
+
+@pytest.mark.parametrize("keep", [0, 100])
+def test_a_truncated_checkpoint_is_refused_and_nothing_is_changed(command, keep):
+    folder = trained(command)
+    newest = max((folder / "checkpoints").iterdir())
+    path = newest / "state.safetensors"
+    path.write_bytes(path.read_bytes()[:keep])
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    for main, argument in ((train.main, "resume"), (evaluate.main, "run")):
+        status, printed = command(main, f"{argument}={folder}")
+        assert status == 2
+        assert f"Remove {newest} to resume from step_" in printed
+        assert "Traceback" not in printed
+    assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
+
+
+def test_a_foreign_run_folder_cannot_choose_what_is_built(command):
+    folder = trained(command, "steps=40")
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace("agents.nec.make_nec", "subprocess.Popen"))
+    status, printed = command(evaluate.main, f"run={folder}")
+    assert status == 2
+    assert "asks to build subprocess.Popen" in printed
+
+
+class Poisoned(gym.Env):
+    """Turns NaN after ten steps."""
+
+    observation_space = gym.spaces.Box(-1, 1, (2,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.steps = 0
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        return np.full(2, np.nan if self.steps > 10 else 0, np.float32), 0.0, False, False, {}
+
+
+gym.register("test/Poisoned-v0", Poisoned)
+
+
+def test_nan_in_an_observation_stops_the_run_with_its_place(command):
+    status, printed = command(train.main, *TINY, "env=gym", "env.id=test/Poisoned-v0")
+    assert status == 2
+    assert "observation of environment 0 holds nan" in printed
+    assert "Traceback" not in printed
+
+
+def test_the_commands_run_from_a_shell(tmp_path):
+    done = subprocess.run(
+        [sys.executable, ROOT / "train.py", *TINY, "steps=24"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert "TensorBoard: tensorboard --logdir" in done.stdout

@@ -1,0 +1,98 @@
+"""Determinism, and a resumed run that equals the uninterrupted one bit for bit, for every agent."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+import train
+from training.checkpoint import load_checkpoint
+from training.cli import prepare
+from training.logger import read_rows
+from training.run_folder import RunFolder
+
+CONF = Path(train.__file__).parent / "conf"
+TINY = ["progress=false", "log.every=100", "evaluation.every=150", "evaluation.episodes=2", "checkpoint.every=200"]
+AGENTS = {
+    "nec": [
+        "agent.learn_after=50", "agent.memory.capacity=150", "agent.memory.k=5", "agent.horizon=7",
+        "agent.replay_capacity=90",
+    ],
+}  # fmt: skip
+"""By agent: settings under which a few hundred steps pass every stage, eviction and wrap-around included."""
+
+ENVIRONMENTS = {"vector": ["env=cartpole"], "dict": ["env=minigrid", "+env.kwargs.max_steps=25"]}
+
+
+def test_every_agent_is_tried_here():
+    assert {path.stem for path in (CONF / "agent").glob("*.yaml")} == AGENTS.keys()
+
+
+def run(folder, agent, env, steps, seed=1):
+    prepare()
+    overrides = [f"agent={agent}", *ENVIRONMENTS[env], f"seed={seed}", f"steps={steps}", *TINY, *AGENTS[agent]]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", overrides)
+    train.train(config, RunFolder(folder))
+
+
+def resume(folder, steps):
+    stored = RunFolder(folder)
+    config = OmegaConf.merge(stored.config(), {"steps": steps})
+    train.train(config, stored, stored.load_checkpoint())
+
+
+def final_state(folder):
+    newest = max((folder / "checkpoints").iterdir())
+    return {name: value for name, value in load_checkpoint(newest).items() if name != "seconds"}
+
+
+def curves(folder):
+    metrics = [{k: v for k, v in row.items() if not timed(k)} for row in read_rows(folder / "metrics.jsonl")]
+    return metrics, read_rows(folder / "episodes.jsonl")
+
+
+def timed(name):
+    return name in ("time/fps", "memory/lookup_ms")
+
+
+def same(a, b):
+    if isinstance(a, torch.Tensor | np.ndarray):
+        return a.dtype == b.dtype and a.shape == b.shape and bool((a == b).all())
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a if not timed(k))
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+@pytest.mark.parametrize("env", ENVIRONMENTS)
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path, agent, env):
+    run(tmp_path / "whole", agent, env, steps=600)
+    run(tmp_path / "parts", agent, env, steps=200)
+    resume(tmp_path / "parts", steps=400)
+    resume(tmp_path / "parts", steps=600)
+    assert same(final_state(tmp_path / "whole"), final_state(tmp_path / "parts"))
+    assert curves(tmp_path / "whole") == curves(tmp_path / "parts")
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(tmp_path, agent):
+    for name, seed in (("first", 1), ("second", 1), ("other", 2)):
+        run(tmp_path / name, agent, "vector", steps=300, seed=seed)
+    assert same(final_state(tmp_path / "first"), final_state(tmp_path / "second"))
+    assert curves(tmp_path / "first") == curves(tmp_path / "second")
+    assert curves(tmp_path / "first")[1] != curves(tmp_path / "other")[1]
+
+
+def test_what_a_crashed_run_wrote_after_its_checkpoint_is_not_counted_twice(tmp_path):
+    run(tmp_path / "whole", "nec", "vector", steps=400)
+    run(tmp_path / "crashed", "nec", "vector", steps=200)
+    with (tmp_path / "crashed" / "episodes.jsonl").open("a") as file:
+        file.write('{"step": 296, "return": 9.0, "length": 9}\n{"step": 30')
+    resume(tmp_path / "crashed", steps=400)
+    assert curves(tmp_path / "whole") == curves(tmp_path / "crashed")
