@@ -90,7 +90,7 @@ def test_q_is_the_kernel_weighted_mean_of_the_nearest_values():
         with torch.no_grad():
             query = agent.encoder(torch.from_numpy(observation[None]))[0].double()
         for action, memory in enumerate(agent.memories):
-            assert q[row, action] == pytest.approx(slow_value(query, *contents(memory), k=5), rel=1e-4)
+            assert q[row, action] == pytest.approx(slow_value(query, *contents(memory), k=5).item(), rel=1e-4)
 
 
 def test_written_values_are_the_n_step_returns_of_equation_3():
