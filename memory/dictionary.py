@@ -14,13 +14,10 @@ from memory.index import Index, make_index
 from memory.kernels import InverseDistance, Kernel, make_kernel
 from memory.keys import KeyInput, Keys, KeySpace, Modality, Present
 from memory.links import Links, Reached
-from memory.reading import Found, combine, nearest
+from memory.reading import Found, combine
+from memory.search import nearest
 from memory.store import KeyStore
 from memory.writing import Batch, WriteRule, make_write_rule
-
-SPARE = 16
-"""Proposals beyond k, so that none of the k nearest is lost to the rounding of the search."""
-
 
 SWEEP = 1024
 """Most entries that one tick removes."""
@@ -139,7 +136,8 @@ class DifferentiableNeuralDictionary:
         k = self.k if k is None else k
         if k < 1:
             raise ValueError(f"k is {k}; look for at least 1 neighbour")
-        slots, distances, valid = self._nearest(packed, k, self._excluded(exclude, len(packed)))
+        excluded = self._excluded(exclude, len(packed))
+        slots, distances, valid = nearest(self.store, self.index, packed, k, self.used, self.alive, excluded)
         flat = slots.clamp(min=0).reshape(-1)
         values = self.values.index_select(0, flat).reshape(*slots.shape, -1).masked_fill(~valid.unsqueeze(2), 0)
         keys = None
@@ -299,16 +297,6 @@ class DifferentiableNeuralDictionary:
         self.used, self.evictions = used, int(state["evictions"])
 
     # ---- how
-
-    def _nearest(self, query: Keys, k: int, excluded: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        with torch.no_grad():
-            wanted = k + SPARE + (0 if excluded is None else excluded.shape[1])
-            rows = self.store.rows[: self.used]
-            proposals = self.index.propose(rows, self.store.queries(query), wanted, self.space.plain)
-            usable = (proposals >= 0) & self.alive[proposals]
-            if excluded is not None:
-                usable &= (proposals.unsqueeze(2) != excluded.unsqueeze(1)).all(2)
-            return nearest(self.store, query, proposals, k, usable)
 
     def _write_at_once(self, batch: Batch) -> Tensor:
         """Write rows none of which depends on an earlier one; only the first where one might."""

@@ -6,6 +6,7 @@ matters as long as the true neighbours are among the proposals, so more are aske
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import faiss
@@ -32,13 +33,22 @@ class Index(Protocol):
             plain: Whether near means a small L2 distance; a large inner product otherwise.
         """
 
+    def rounds(self, queries: Tensor, plain: bool) -> bool:
+        """Whether the search is meant to be exact but rounding may hide small distances from it."""
+
 
 class ExactIndex:
     """Searches the live rows in place, so it holds nothing and nothing can be stale."""
 
+    def rounds(self, queries: Tensor, plain: bool) -> bool:
+        """Few plain queries are compared by differences; anything else by products."""
+        return not plain or queries.numel() >= BLAS_THRESHOLD or queries.device.type != "cpu"
+
     def propose(self, rows: Tensor, queries: Tensor, k: int, plain: bool) -> Tensor:
         """The `min(k, n)` best rows.  `[B, min(k, n)]`."""
         k = min(k, len(rows))
+        if k == 0:
+            return torch.empty(len(queries), 0, dtype=torch.int64, device=rows.device)
         if rows.device.type == "cpu" and rows.dtype == torch.float32:
             return _faiss_search(rows.numpy(), queries.detach().numpy(), k, plain)
         return torch_search(rows, queries.detach(), k, plain)
@@ -67,13 +77,22 @@ def _faiss_search(rows: np.ndarray, queries: np.ndarray, k: int, plain: bool) ->
 
 def torch_search(rows: Tensor, queries: Tensor, k: int, plain: bool, block: int = 65_536) -> Tensor:
     """The same search in torch, for other devices and precisions, a block of rows at a time.  `[B, k]`."""
-    best = queries.new_empty(len(queries), 0)
-    slots = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
-    for start in range(0, len(rows), block):
+
+    def score(start: int) -> Tensor:
         part = rows[start : start + block]
-        score = -torch.cdist(queries, part) if plain else queries @ part.T  # [B, block]
-        top = score.topk(min(k, len(part)), dim=1)
-        best, slots = torch.cat([best, top.values], 1), torch.cat([slots, top.indices + start], 1)
-        keep = best.topk(min(k, best.shape[1]), dim=1)
-        best, slots = keep.values, slots.gather(1, keep.indices)
-    return slots
+        return -torch.cdist(queries, part) if plain else queries @ part.T
+
+    return torch_topk(score, range(0, len(rows), block), k)
+
+
+def torch_topk(score: Callable[[int], Tensor], starts: range, k: int) -> Tensor:
+    """The columns of the k largest scores, best first, when `score(start)` gives those of one block.  `[B, k]`."""
+    best: list[Tensor] = []
+    slots: list[Tensor] = []
+    for start in starts:
+        values = score(start)  # [B, block]
+        columns = torch.arange(start, start + values.shape[1], device=values.device).expand_as(values)
+        values, columns = torch.cat([*best, values], 1), torch.cat([*slots, columns], 1)
+        top = values.topk(min(k, values.shape[1]), dim=1)
+        best, slots = [top.values], [columns.gather(1, top.indices)]
+    return slots[0]

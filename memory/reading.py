@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 
 from memory.kernels import Kernel, weigh
-from memory.keys import Keys
-from memory.store import KeyStore
 
 
 @dataclass(frozen=True)
@@ -38,27 +36,6 @@ class Found:
     values: Tensor
     keys: Tensor | None
     generation: Tensor
-
-
-def nearest(store: KeyStore, query: Keys, proposals: Tensor, k: int, usable: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Re-rank proposed slots by distances taken from the keys themselves.
-
-    Returns:
-        Slots, -1 where there is none; squared distances, 0 there; and whether there is one. Each `[B, k]`.
-    """
-    entries = store.gather(proposals.clamp(min=0))
-    distances = store.distances(query, entries)  # [B, k']
-    usable = usable & (distances >= 0)
-    distances = distances.masked_fill(~usable, torch.inf)
-    order = distances.topk(min(k, distances.shape[1]), dim=1, largest=False)
-    slots, distances = proposals.gather(1, order.indices), order.values
-    valid = distances.isfinite()
-    short = (0, k - slots.shape[1])
-    return (
-        torch.nn.functional.pad(slots.masked_fill(~valid, -1), short, value=-1),
-        torch.nn.functional.pad(distances.masked_fill(~valid, 0), short),
-        torch.nn.functional.pad(valid, short),
-    )
 
 
 def combine(kernel: Kernel, distances: Tensor, values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,13 +6,16 @@ With several modalities a stored row is, side by side,
 
 and a query row weighs each column so that their inner product ranks entries by masked distance:
 
-    2 w_m q_m | P s(q_m) | -w_m | -w_m penalty_m (+ a full match of P) | -1
+    2 w_m q_m | P s(q_m) | -w_m | w_m (|q_m|^2 - penalty_m), and a full match of P if discrete | -1
 
+which is `sum_m w_m |q_m|^2 - d` up to a constant for an entry at distance d.
 The first columns are the keys themselves (the truth); the others are a cache that `put` and `move` refresh. With one
 vector modality a row is just the key.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -96,7 +99,7 @@ class KeyStore:
         asked = query.present.unsqueeze(1)  # [B, 1, M]
         parts = torch.where(entries.present, parts, self.penalties())
         total = (parts * (asked * self.weights)).sum(-1)
-        return torch.where(self._codes_agree(query, entries), total, -1)
+        return torch.where(self._agree(query, entries, lambda codes: codes), total, -1)
 
     def penalties(self) -> Tensor:
         """What lacking each modality costs, as a squared distance.  `[M]`."""
@@ -115,6 +118,7 @@ class KeyStore:
         at = self.space.vector_size
         out[:, :at] = 2 * query.vectors * (asked[:, self.continuous] @ self.membership.T)
         lacking = -asked * self.penalties()
+        lacking[:, self.continuous] += asked[:, self.continuous] * (query.vectors.square() @ self.membership)
         for m in self.discrete:
             beyond = self._beyond(query) * query.present[:, m]  # [B], more than any distance
             out[:, at : at + SIGNATURE] = signature(self._code(m, query.codes)) * beyond.unsqueeze(1)
@@ -140,10 +144,15 @@ class KeyStore:
         lengths = query.vectors.norm(dim=1) + self.spread.longest
         return self.weights.max() * lengths.square() + (self.weights * self.penalties()).sum()
 
-    def _codes_agree(self, query: Keys, entries: Keys) -> Tensor:
+    def signatures_agree(self, query: Keys, entries: Keys) -> Tensor:
+        """Whether the search could not tell an entry's codes from the query's.  `[B, k]` bool."""
+        return self._agree(query, entries, signature)
+
+    def _agree(self, query: Keys, entries: Keys, seen_as: Callable[[Tensor], Tensor]) -> Tensor:
         agree = torch.ones(entries.present.shape[:-1], dtype=torch.bool, device=self.rows.device)
         for m in self.discrete:
-            same = (self._code(m, query.codes).unsqueeze(1) == self._code(m, entries.codes)).all(-1)
+            asked, stored = seen_as(self._code(m, query.codes)), seen_as(self._code(m, entries.codes))
+            same = (asked.unsqueeze(1) == stored).all(-1)
             agree &= same | ~entries.present[..., m] | ~query.present[:, m : m + 1]
         return agree
 
@@ -219,10 +228,13 @@ class Spread:
 
 
 def signature(codes: Tensor) -> Tensor:
-    """+-1 columns that differ between codes: always for single ones below 2**16, nearly always else.  `[..., 16]`."""
+    """+-1 columns of codes: they always differ between small codes, mostly between others.  `[..., S]` -> `[..., 16]`.
+
+    Small is below 2**15 in size for one column, below 125 for two.
+    """
     folded = torch.zeros_like(codes[..., 0])
     for code in codes.unbind(-1):
-        mixed = folded * 0x9E3779B1 + code
+        mixed = folded * 251 + ((code << 1) ^ (code >> 63))  # signed to unsigned: 0, -1, 1, -2, ...
         folded = (mixed ^ (mixed >> 16) ^ (mixed >> 32) ^ (mixed >> 48)) & 0xFFFF
     folded = folded * 0x9E3779B1  # spreads small codes over all bits; odd, so codes stay distinct
     return ((folded.unsqueeze(-1) >> torch.arange(SIGNATURE, device=codes.device)) & 1) * 2 - 1
