@@ -1,5 +1,6 @@
 """Episodic memory: a differentiable neural dictionary with incomplete-hash keys, usable without any agent."""
 
+from memory.abstraction import RandomProjection, RecursivePooling, Reencoder, SlowCopy
 from memory.dictionary import DifferentiableNeuralDictionary
 from memory.forgetting import Decay, FirstInFirstOut, LeastRecentlyUsed, Priority
 from memory.identity import identify
@@ -27,8 +28,12 @@ __all__ = [
     "Modality",
     "Planner",
     "Priority",
+    "RandomProjection",
+    "RecursivePooling",
+    "Reencoder",
     "RowRMSprop",
     "RowSGD",
+    "SlowCopy",
     "SurpriseGated",
     "TransitionMemory",
     "Uniform",
