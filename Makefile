@@ -8,6 +8,7 @@ FAISS := $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 
 demo: $(VENV)/.installed-$(FAISS)
 	$(BIN)/python train.py experiment=demo
+	$(BIN)/python evaluate.py run=latest episodes=20
 
 test: $(VENV)/.installed-dev-$(FAISS)
 	$(BIN)/ruff check .

@@ -17,7 +17,7 @@ from training.construction import build_agent, build_environments
 from training.curves import draw_learning_curve
 from training.interrupt import StopRequest
 from training.logger import RunLogger
-from training.rollout import evaluate, finished, step
+from training.rollout import environment_metrics, evaluate, finished, step
 from training.run_folder import RunFolder, versions
 from training.seeding import EVALUATION_SEED, seed_everything, use_threads
 
@@ -56,7 +56,7 @@ def train(config: DictConfig, folder: RunFolder, checkpoint: dict[str, Any] | No
             action = agent.act(observation)
             transition = step(environments, observation, action)
             agent.observe(transition)
-            logger.record(agent.learn())
+            logger.record(agent.learn() | environment_metrics(transition.info))
             logger.record_episodes(now := now + environments.num_envs, finished(transition.info))
             observation = transition.reset_observation
             bar.update(environments.num_envs)

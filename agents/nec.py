@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -83,12 +84,14 @@ class NEC:
 
     def act(self, observation: Observation, *, explore: bool = True) -> np.ndarray:
         """Epsilon-greedy actions, `[E]`; greedy, and without a trace, if not exploring."""
+        began = time.perf_counter()
         q, found = self._action_values(observation, touch=explore)
+        elapsed = time.perf_counter() - began
         greedy = q.argmax(dim=1)
         if not explore:
             return greedy.numpy()
         self._values = q.max(dim=1).values.double().numpy()
-        self._diagnostics = _diagnostics(found, self.memories)
+        self._diagnostics = _diagnostics(found, self.memories) | {"memory/lookup_ms": 1000 * elapsed}
         return self._explore(greedy, q.shape[1]).numpy()
 
     def observe(self, transition: Transition) -> None:
@@ -271,7 +274,10 @@ def _generator(seed: int, stream: int) -> torch.Generator:
 
 def _diagnostics(found: list[Found], memories: list[DifferentiableNeuralDictionary]) -> dict[str, float]:
     """How the memory answered the last observations, for TensorBoard."""
-    metrics = {"memory/size": float(sum(len(memory) for memory in memories))}
+    metrics = {
+        "memory/size": float(sum(len(memory) for memory in memories)),
+        "memory/evictions": float(sum(memory.evictions for memory in memories)),
+    }
     answered = [one for one in found if one.valid.any()]
     if answered:
         metrics["memory/hit_distance"] = float(np.mean([one.distances[:, 0].mean() for one in answered]))

@@ -81,6 +81,11 @@ class Episodes:
         return None if above is None or not len(self.returns) else float(np.mean(self.returns > above))
 
 
+def environment_metrics(info: dict[str, Any]) -> dict[str, float]:
+    """The environments' mean phase, for those whose targets shift."""
+    return {"env/phase": float(np.mean(info["phase"]))} if "phase" in info else {}
+
+
 def finished(info: dict[str, Any]) -> Episodes:
     """The episodes that ended in this vector step, from `RecordEpisodeStatistics`."""
     if "episode" not in info:
