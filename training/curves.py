@@ -60,6 +60,7 @@ def _draw(axes: Axes, runs: list[tuple[np.ndarray, np.ndarray]], label: str, col
     if len(runs) == 1:
         axes.plot(*runs[0], ".", markersize=3, alpha=0.3, color=color)
     if not all(len(steps) for steps, _ in runs):
+        axes.plot([], [], color=color, label=f"{label} (no episode ended)")
         return
     grid = np.linspace(0, max(steps[-1] for steps, _ in runs), POINTS)
     smooth = np.stack([running_mean_at(grid, *run) for run in runs])  # [R, P]

@@ -11,9 +11,10 @@ from agents.schedules import Linear
 from memory import Blend, DifferentiableNeuralDictionary, RowSGD, identify
 
 VECTOR = spaces.Box(-1, 1, (3,), np.float32)
+TWO = spaces.Discrete(2)
 
 
-def make_agent(num_envs=1, seed=0, observation_space=VECTOR, action_space=spaces.Discrete(2), **changes):
+def make_agent(num_envs=1, seed=0, observation_space=VECTOR, action_space=TWO, **changes):
     settings = {
         "key_size": 4,
         "hidden": [8],
