@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_origin, get_type_hints
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -19,6 +19,9 @@ Options = TypeVar("Options")
 def parse(options: type[Options], arguments: list[str] | None = None) -> Options:
     """The options with `key=value` arguments applied; prints what is wrong and exits with 2 if one is not valid."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if {"-h", "--help"} & set(arguments):
+        print(f"{options.__doc__}\n\n{OmegaConf.to_yaml(OmegaConf.structured(options))}")
+        sys.exit(0)
     try:
         return from_arguments(options, arguments)
     except ValueError as error:
@@ -33,7 +36,8 @@ def from_arguments(options: type[Options], arguments: list[str]) -> Options:
     """
     valid = [field.name for field in fields(cast(Any, options))]
     for argument in arguments:
-        key, equals, _ = argument.partition("=")
+        path, equals, _ = argument.partition("=")
+        key = path.partition(".")[0]
         if not equals:
             raise ValueError(f"{argument!r} is not of the form key=value; the keys are {', '.join(valid)}")
         if key not in valid:
@@ -41,8 +45,11 @@ def from_arguments(options: type[Options], arguments: list[str]) -> Options:
             hint = f"did you mean {' or '.join(near)}? " if near else ""
             raise ValueError(f"unknown option {key!r}: {hint}the keys are {', '.join(valid)}")
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(options), OmegaConf.from_dotlist(arguments))
-        return cast(Options, OmegaConf.to_object(merged))
+        given = OmegaConf.from_dotlist(arguments)
+        hints = get_type_hints(options)
+        for name in given:
+            given[name] = _as_list(hints[str(name)], given[name])
+        return cast(Options, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(options), given)))
     except OmegaConfBaseException as error:
         raise ValueError(str(error).splitlines()[0]) from error
 
@@ -52,6 +59,15 @@ def write_lines(path: str | Path, records: Iterable[dict[str, Any]]) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def _as_list(hint: Any, value: Any) -> Any:
+    """A count where a list of integers is wanted, a single item where another list is; else the value itself."""
+    if hint == list[int] and isinstance(value, int) and not isinstance(value, bool):
+        return list(range(value))
+    if get_origin(hint) is list and isinstance(value, str):
+        return [value]
+    return value
 
 
 def _fail(message: str) -> int:

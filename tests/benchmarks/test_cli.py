@@ -1,6 +1,7 @@
 """A benchmark's command line refuses what it does not know."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,9 @@ class Options:
     out: str = "results.jsonl"
     entries: int = 100
     tiny: bool = False
+    seeds: list[int] = field(default_factory=lambda: [0])
+    agents: list[str] = field(default_factory=list)
+    overrides: dict[str, Any] = field(default_factory=dict)
 
 
 def test_arguments_override_the_defaults():
@@ -31,3 +35,23 @@ def test_on_the_command_line_it_exits_with_the_message(capsys):
     with pytest.raises(SystemExit) as stopped:
         parse(Options, ["sizes=3"])
     assert stopped.value.code == 2 and "unknown option 'sizes'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("given", "seeds"), [("seeds=3", [0, 1, 2]), ("seeds=[4,7]", [4, 7]), ("seeds=0", [])])
+def test_seeds_are_a_list_or_a_count(given, seeds):
+    assert from_arguments(Options, [given]).seeds == seeds
+
+
+@pytest.mark.parametrize(("given", "agents"), [("agents=ppo", ["ppo"]), ("agents=[ppo, random]", ["ppo", "random"])])
+def test_names_are_a_list_or_a_single_one(given, agents):
+    assert from_arguments(Options, [given]).agents == agents
+
+
+def test_a_dict_takes_its_keys_behind_dots():
+    assert from_arguments(Options, ["overrides.a2c.lr=1e-3"]).overrides == {"a2c": {"lr": 1e-3}}
+
+
+def test_help_shows_the_docstring_and_the_defaults(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        parse(Options, ["--help"])
+    assert stopped.value.code == 0 and "entries: 100" in capsys.readouterr().out

@@ -1,0 +1,153 @@
+"""Stable-Baselines3's agents as contestants: the third-party references of the benchmarks.
+
+They need the extra `compare`. Settings are the library's defaults, except what the published code of arXiv 2301.13758
+set for its comparison: a network of two layers of 128 with ReLU, a learning rate of 1e-4 for A2C, and a step limit that
+ends the task (no value is bootstrapped from the last state; on ShiftWall this helps them). All can be overridden.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from gymnasium.wrappers import FlattenObservation
+
+from benchmarks.shift.protocol import EpisodeLog, PinnedEpisode
+from training.errors import UsageError, did_you_mean
+
+ALGORITHMS = {
+    "ppo": ("stable_baselines3", "PPO"),
+    "a2c": ("stable_baselines3", "A2C"),
+    "dqn": ("stable_baselines3", "DQN"),
+    "trpo": ("sb3_contrib", "TRPO"),
+    "recurrent_ppo": ("sb3_contrib", "RecurrentPPO"),
+}
+PUBLISHED = {"net_arch": [128, 128], "bootstrap_at_limit": False}
+PUBLISHED_FOR: dict[str, dict[str, Any]] = {"a2c": {"learning_rate": 1e-4}}
+SMALLEST_IMAGE = 36  # pixels a side that the library's convolutions accept
+LONG = 1_000_000  # steps a run may take where the environment states no step limit
+
+
+def algorithm(name: str) -> Any:
+    """The class behind a name of `ALGORITHMS`.
+
+    Raises:
+        UsageError: Unknown name, or the extra `compare` is not installed.
+    """
+    if name not in ALGORITHMS:
+        raise UsageError(f"Stable-Baselines3 has no agent {name!r} here. {did_you_mean(name, ALGORITHMS)}")
+    module, attribute = ALGORITHMS[name]
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ImportError as error:
+        raise UsageError(
+            f"Agent {name} needs {module}: pip install -e '.[compare]' (missing: {error.name})."
+        ) from error
+
+
+def settings(name: str, overrides: dict[str, Any]) -> dict[str, Any]:
+    """What an algorithm is built with: `net_arch` and `bootstrap_at_limit` are ours, the rest is its own."""
+    return {**PUBLISHED, **PUBLISHED_FOR.get(name, {}), **overrides}
+
+
+class BaselineAgent:
+    """One Stable-Baselines3 model, learning from the episodes that count or from practice.
+
+    It acts stochastically throughout, also when it plays without learning, as in the paper's comparison.
+
+    Args:
+        name: One of `ALGORITHMS`.
+        log: The episodes that count.
+        total_steps: How many steps it will learn from at most; DQN's exploration is annealed over a share of them.
+        seed: Of its weights and its actions.
+        settings: From `settings`: the widths of the network as `net_arch`, and keyword arguments of the algorithm.
+    """
+
+    told = ""
+    entries = 0
+
+    def __init__(self, name: str, log: EpisodeLog, total_steps: int, seed: int, settings: dict[str, Any]):
+        arguments = dict(settings)
+        self._bootstrap_at_limit = arguments.pop("bootstrap_at_limit")
+        self._total_steps = total_steps
+        self._model = _build(name, self._vectorise(log), seed, **arguments)
+        if name == "dqn":
+            anneal_over(self._model, total_steps)
+
+    def live(self, log: EpisodeLog) -> None:
+        """Learn from the episodes that count until the last has ended."""
+        self._model.learn(self._total_steps, callback=lambda *_: not log.finished)
+
+    def practise(self, episode: PinnedEpisode, steps: int) -> None:
+        """Learn from `steps` steps, rounded up to the algorithm's rollouts; optimiser and buffers carry on."""
+        self._model.set_env(self._vectorise(episode))
+        self._model.learn(steps, reset_num_timesteps=False)
+
+    def attempt(self, log: EpisodeLog, observation: Any) -> None:
+        """Play the episode that was just begun."""
+        flat = flattened(log) is not log
+        state, begins, done = None, np.ones(1, dtype=bool), False
+        while not done:
+            shown = spaces.flatten(log.observation_space, observation) if flat else observation
+            action, state = self._model.predict(shown, state=state, episode_start=begins, deterministic=False)
+            observation, _, terminated, truncated, _ = log.step(action)
+            done, begins = terminated or truncated, np.zeros(1, dtype=bool)
+
+    def _vectorise(self, env: gym.Env) -> Any:
+        from stable_baselines3.common.vec_env import DummyVecEnv
+
+        shown = flattened(env)
+        return DummyVecEnv([lambda: shown if self._bootstrap_at_limit else LimitEndsTask(shown)])
+
+    @property
+    def unseen_gradient_steps(self) -> int:
+        """Updates that no torch optimiser takes: TRPO's natural-gradient steps."""
+        return self._model._n_updates if type(self._model).__name__ == "TRPO" else 0
+
+
+class LimitEndsTask(gym.Wrapper):
+    """Reaching the step limit looks like the end of the task, as in the published comparison."""
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Take a step; truncation is reported as termination."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return observation, reward, terminated or truncated, False, info
+
+
+def flattened(env: gym.Env) -> gym.Env:
+    """The environment with its observation as one vector, where the library's own networks would not take it."""
+    space = env.observation_space
+    small_image = isinstance(space, spaces.Box) and len(space.shape) == 3 and min(space.shape[:2]) < SMALLEST_IMAGE
+    return FlattenObservation(env) if small_image or isinstance(space, spaces.Dict | spaces.Tuple) else env
+
+
+def total_steps(log: EpisodeLog, budget: str | int) -> int:
+    """An upper bound on the steps learned from within a budget."""
+    return log.episodes * (budget if isinstance(budget, int) else log.step_limit or LONG)
+
+
+def _build(name: str, environments: Any, seed: int, net_arch: list[int], **arguments: Any) -> Any:
+    from torch import nn
+
+    kind = algorithm(name)
+    network = {"net_arch": list(net_arch), "activation_fn": nn.ReLU}
+    common = {"seed": seed, "verbose": 0, "device": "cpu", "policy_kwargs": network}
+    try:
+        return kind(_policy(name, environments), environments, **common, **arguments)
+    except TypeError as error:
+        raise UsageError(f"{kind.__name__} refused the settings {arguments}: {error}") from error
+
+
+def _policy(name: str, environments: Any) -> str:
+    kind = "Cnn" if len(environments.observation_space.shape) == 3 else "Mlp"
+    return f"{kind}LstmPolicy" if name == "recurrent_ppo" else f"{kind}Policy"
+
+
+def anneal_over(model: Any, steps: int) -> None:
+    """Let DQN's exploration depend on all steps taken; its own schedule would start over with every `learn`."""
+    last = model.exploration_final_eps
+    first, share = model.exploration_initial_eps, model.exploration_fraction
+    model.exploration_schedule = lambda _: max(last, first + (last - first) * model.num_timesteps / (share * steps))

@@ -1,0 +1,109 @@
+"""The environment of a bench: found by name, built once for each run, and asked what it tells and how it is scored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import gymnasium as gym
+from omegaconf import OmegaConf
+
+import envs  # noqa: F401  (registers engram/*)
+from training.construction import build_environments
+from training.errors import UsageError, did_you_mean
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+DEFAULT_EPISODES = 100
+EPISODES = {
+    "engram/HiddenGoal-v0": 200,  # ten blocks of 20
+    "engram/RecurringGoal-v0": 200,
+    "engram/NewGoal-v0": 200,
+    "engram/DriftGoal-v0": 200,
+    "engram/TMaze-v0": 500,
+}
+SCORED_BY_RETURN = {"engram/MaskedKey-v0", "engram/MemoryPlan-v0", "engram/TMaze-v0"}
+"""Where an episode is not better for being shorter."""
+
+Measure = Literal["steps", "return"]
+Environment = dict[str, Any]
+"""`id`, `kwargs` and `wrappers`, as in the YAML of `conf/env`, resolved."""
+
+
+def resolve_environment(name: str, options: dict[str, Any]) -> Environment:
+    """The environment of a YAML of `conf/env`, or of any registered id.
+
+    Args:
+        name: A YAML's name, or an id such as `engram/ShiftWall-v0` or `MiniGrid-Empty-8x8-v0`.
+        options: Constructor arguments that replace or join those of the YAML.
+
+    Raises:
+        UsageError: The name is neither, or the environment cannot be built.
+    """
+    path = CONF / "env" / f"{name}.yaml"
+    if path.is_file():
+        config: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+        found = {"id": config["id"], "kwargs": {**config["kwargs"], **options}, "wrappers": config["wrappers"]}
+    else:
+        found = {"id": name, "kwargs": dict(options), "wrappers": []}
+    try:
+        build_environment(found).close()
+    except UsageError as error:
+        if path.is_file() or name in gym.registry:
+            raise
+        known = [path.stem for path in (CONF / "env").glob("*.yaml")] + list(gym.registry)
+        raise UsageError(
+            f"There is no environment {name!r}, in conf/env or registered. {did_you_mean(name, known)}"
+        ) from error
+    return found
+
+
+def build_environment(environment: Environment, layout_seed: int | None = None) -> gym.Env:
+    """One single environment, by the one helper that instantiates.
+
+    Args:
+        environment: From `resolve_environment`.
+        layout_seed: Handed to environments of the suite; others draw their layouts from the seed of the reset.
+    """
+    kwargs = dict(environment["kwargs"])
+    if layout_seed is not None and environment["id"].startswith("engram/"):
+        kwargs["layout_seed"] = layout_seed
+    config = OmegaConf.create({**environment, "kwargs": kwargs, "vectorization": "sync", "num_envs": 1})
+    return build_environments(config).unwrapped.envs[0]  # type: ignore[attr-defined]
+
+
+def default_episodes(environment: Environment) -> int:
+    """How many episodes count where nothing else is asked for: the length of a run, if it has one."""
+    env = build_environment(environment)
+    length = getattr(_core(env), "episodes", None) or EPISODES.get(environment["id"], DEFAULT_EPISODES)
+    env.close()
+    return length
+
+
+def measure_of(environment: Environment) -> Measure:
+    """Whether an episode is judged by its steps or by its return."""
+    return "return" if environment["id"] in SCORED_BY_RETURN else "steps"
+
+
+def told_by(env: gym.Env) -> list[str]:
+    """What the observations of a suite environment tell beside the agent's own position."""
+    core = _core(env)
+    shown = {"goal": getattr(core, "show_goal", False), "shift": getattr(core, "tell_shift", False)}
+    return [name for name, is_shown in shown.items() if is_shown]
+
+
+def target_of(env: gym.Env) -> int | None:
+    """Which target the current episode has, where it is a hidden goal; None elsewhere."""
+    core = _core(env)
+    hidden = not getattr(core, "show_goal", True)
+    return int(core.goal[0]) if hidden and hasattr(core, "goal") else None
+
+
+def step_limit(env: gym.Env) -> int | None:
+    """Steps after which an episode is cut, where the environment says."""
+    if env.has_wrapper_attr("step_limit"):
+        return int(env.get_wrapper_attr("step_limit"))
+    return env.spec.max_episode_steps if env.spec else None
+
+
+def _core(env: gym.Env) -> Any:
+    return env.get_wrapper_attr("core") if env.has_wrapper_attr("core") else None

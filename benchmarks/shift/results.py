@@ -1,0 +1,86 @@
+"""Rows of a file as arrays to be compared: which agents, on which episodes, against which limits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmarks.shift.rows import Row
+from training import shift_metrics
+
+AREA_WINDOW = 10  # episodes after each shift that enter the normalised area
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """All runs of one agent with one configuration and one budget."""
+
+    agent: str
+    label: str
+    budget: str | int
+    rows: list[Row]
+
+    def values(self, name: str) -> np.ndarray:
+        """A field of every run; null is infinite for a recovery and NaN for the rest. `[R]`."""
+        missing = np.inf if name == "recovery" else np.nan
+        return np.array([missing if row[name] is None else row[name] for row in self.rows], dtype=float)
+
+    @property
+    def by_return(self) -> bool:
+        """Whether episodes are judged by their return rather than their steps."""
+        return self.rows[0]["measure"] == "return"
+
+    @property
+    def scores(self) -> np.ndarray:
+        """What is compared, higher is better: the mean return, or the steps with their sign turned. `[R]`."""
+        return self.values("mean_return") if self.by_return else -self.values("steps")
+
+    def by_task(self, values: np.ndarray) -> np.ndarray:
+        """Values of the runs `[R]` as `[runs, tasks]`, the layouts being the tasks.
+
+        With a single run on each layout the layouts are what was sampled, so all runs form one task.
+        """
+        layouts = [row["layout_seed"] for row in self.rows]
+        columns = [values[[other == layout for other in layouts]] for layout in dict.fromkeys(layouts)]
+        equal = len({len(column) for column in columns}) == 1 and len(columns[0]) > 1
+        return np.stack(columns, axis=1) if equal else values[:, None]
+
+    def episodes(self, name: str) -> np.ndarray:
+        """A field with one item an episode. `[R, E]`."""
+        return np.array([row[name] for row in self.rows], dtype=float)
+
+
+def entrants(rows: Sequence[Row]) -> list[Entrant]:
+    """The rows by agent, configuration and budget, best first."""
+    groups: dict[tuple[str, str, Any], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["agent"], _label(row), row["budget"]), []).append(row)
+    found = [Entrant(agent, label, budget, runs) for (agent, label, budget), runs in groups.items()]
+    return sorted(found, key=lambda entrant: -float(np.mean(entrant.scores)))
+
+
+def areas(entrant: Entrant, everyone: Sequence[Entrant]) -> np.ndarray:
+    """The normalised area after the shifts, of each run. `[R]`, NaN where random did not play the same episodes."""
+    return np.array([_area(row, everyone) for row in entrant.rows])
+
+
+def _area(row: Row, everyone: Sequence[Entrant]) -> float:
+    random = [other for entrant in everyone if entrant.agent == "random" for other in entrant.rows]
+    paired = [other["costs"] for other in random if _same_episodes(other, row)]
+    shifts = shift_metrics.shift_episodes(row["phase"])
+    if not paired or not shifts or row["excess"] is None:
+        return np.nan
+    baseline = np.mean(paired, axis=0)
+    return float(shift_metrics.post_shift_area(row["costs"], baseline, row["optimum"], shifts, AREA_WINDOW))
+
+
+def _same_episodes(one: Row, other: Row) -> bool:
+    return one["optimum"] == other["optimum"] and one["phase"] == other["phase"]
+
+
+def _label(row: Row) -> str:
+    changed = ", ".join(f"{key}={value}" for key, value in row["overrides"].items())
+    return f"{row['agent']} ({changed})" if changed else row["agent"]

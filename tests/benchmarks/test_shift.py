@@ -1,0 +1,386 @@
+"""What the shifting-target bench promises."""
+
+import json
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import envs  # noqa: F401  (registers engram/*)
+from benchmarks.shift.__main__ import main
+from benchmarks.shift.environment import default_episodes, measure_of, resolve_environment
+from benchmarks.shift.execution import carry_out, counted_gradient_steps, measure
+from benchmarks.shift.protocol import EpisodeLog, PinnedEpisode, play
+from benchmarks.shift.rows import append_row, read_rows
+from benchmarks.shift.specs import resolve_budget, run_specs
+from training.errors import UsageError
+
+SMALL = {"id": "engram/ShiftWall-v0", "kwargs": {"n": 4}, "wrappers": []}
+SCORES = ["episodes", "solved", "steps", "excess", "excess_after_shift", "recovery"]
+FIELDS = ["env", "agent", "seed", *SCORES, "env_steps", "gradient_steps", "seconds", "entries", "told"]
+
+
+def small_log(episodes=3, seed=0, **kwargs):
+    return EpisodeLog(gym.make("engram/ShiftWall-v0", n=4, disable_env_checker=True, **kwargs), episodes, seed)
+
+
+def specs(
+    agents, seeds=(0,), env="small", environment=SMALL, overrides=None, layouts=(None,), budget="own", episodes=6
+):
+    return run_specs(env, environment, agents, overrides or {}, seeds, layouts, budget, episodes)
+
+
+class Walker:
+    """A contestant that acts at random and writes down what it was given."""
+
+    told, entries = "", 0
+
+    def __init__(self):
+        self.random = np.random.default_rng(0)
+        self.practised, self.learned_from = [], []
+
+    def live(self, log):
+        while not log.finished:
+            observation, _ = log.reset()
+            self.learned_from.append(observation.tolist())
+            self._walk(log)
+
+    def practise(self, episode, steps):
+        starts = [episode.reset()[0].tolist()]
+        for _ in range(steps):
+            _, _, terminated, truncated, _ = episode.step(self.random.integers(4))
+            if terminated or truncated:
+                starts.append(episode.reset()[0].tolist())
+        self.practised.append(starts)
+
+    def attempt(self, log, observation):
+        self.learned_from.append(observation.tolist())
+        self._walk(log)
+
+    def _walk(self, env):
+        done = False
+        while not done:
+            _, _, terminated, truncated, _ = env.step(self.random.integers(4))
+            done = terminated or truncated
+
+
+# Episodes that count
+
+
+def test_the_log_counts_steps_returns_and_whether_an_episode_was_solved():
+    log = small_log()
+    play(Walker(), log, "own")
+    record = log.record
+    assert log.finished and len(record.steps) == len(record.returns) == len(record.solved) == 3
+    for steps, gained, solved in zip(record.steps, record.returns, record.solved, strict=True):
+        assert 1 <= steps <= 16
+        assert solved == (gained == 1.0 and steps < 16)
+
+
+def test_reaching_the_goal_with_the_very_last_step_is_not_solving():
+    log = small_log(episodes=1, step_limit=2)
+    log.reset()
+    core = log.unwrapped.core
+    core.walls[:], core.cell[0], core.goal[0] = False, core.geometry.cell(0, 0), core.geometry.cell(1, 1)
+    log.step(2)
+    _, reward, terminated, _, _ = log.step(3)
+    assert (reward, terminated) == (1.0, True)
+    assert log.record.solved == [False]
+
+
+def test_after_the_last_episode_the_log_stands_still():
+    log = small_log(episodes=1)
+    play(Walker(), log, "own")
+    seen = log.unwrapped.core.episode_index.item()
+    log.reset()
+    assert log.unwrapped.core.episode_index.item() == seen == 0
+    with pytest.raises(RuntimeError, match="have been played"):
+        log.step(0)
+
+
+def test_an_episode_that_counts_cannot_be_thrown_away():
+    log = small_log()
+    log.reset()
+    log.step(0)
+    with pytest.raises(RuntimeError, match="left before its end"):
+        log.reset()
+
+
+def test_the_driver_cannot_choose_the_layout_by_its_own_seed():
+    first, second = small_log(seed=3, layout_seed=5), small_log(seed=3, layout_seed=5)
+    np.testing.assert_array_equal(first.reset(seed=1)[0], second.reset(seed=2)[0])
+
+
+# Budgets
+
+
+def test_budget_own_learns_from_the_very_episodes_that_count():
+    walker, log = Walker(), small_log()
+    assert play(walker, log, "own") == sum(log.record.steps)
+    assert len(walker.learned_from) == 3 and not walker.practised
+
+
+def test_a_practice_budget_gives_so_many_steps_of_each_episode_before_it_counts():
+    walker, log = Walker(), small_log()
+    taken = play(walker, log, 50)
+    assert taken == 3 * 50 + sum(log.record.steps)
+    for starts, scored in zip(walker.practised, walker.learned_from, strict=True):
+        assert len(starts) > 1, "50 steps of at most 16 each restart"
+        assert all(start == scored for start in starts), "practice is of the very episode that follows"
+
+
+def test_practice_leaves_the_episode_that_counts_as_it_was():
+    log = small_log()
+    observation, info = log.reset()
+    before = {name: getattr(log.unwrapped.core, name).copy() for name in ("cell", "goal", "elapsed", "episode_index")}
+    episode = PinnedEpisode(log.env, observation, info)
+    Walker().practise(episode, 40)
+    assert episode.steps == 40 and log.record.steps == [0]
+    for name, value in before.items():
+        np.testing.assert_array_equal(getattr(log.unwrapped.core, name), value)
+
+
+@pytest.mark.parametrize(("given", "budget"), [("own", "own"), ("paper", 2048), (64, 64)])
+def test_a_budget_is_own_or_a_number_of_practice_steps(given, budget):
+    assert resolve_budget(given) == budget
+
+
+@pytest.mark.parametrize("given", ["all", 0, -5, 1.5])
+def test_another_budget_is_refused(given):
+    with pytest.raises(UsageError, match="own, paper, or the practice steps"):
+        resolve_budget(given)
+
+
+# Which runs
+
+
+def test_every_agent_plays_the_same_layouts():
+    for layout in (None, 7):
+        rows = [measure(spec) for spec in specs(["clairvoyant", "random"], layouts=[layout], episodes=55)]
+        assert rows[0]["optimum"] == rows[1]["optimum"] and rows[0]["phase"] == rows[1]["phase"]
+        assert rows[0]["excess"] == 0 < rows[1]["excess"]
+
+
+def test_layout_seeds_draw_other_layouts():
+    rows = [measure(spec) for spec in specs(["clairvoyant"], layouts=[None, 1, 2], episodes=20)]
+    assert len({tuple(row["optimum"]) for row in rows}) == 3
+
+
+def test_the_key_of_a_run_holds_everything_that_defines_it_and_not_its_name():
+    base = specs(["random"])[0]
+    others = [
+        specs(["clairvoyant"])[0],
+        specs(["random"], seeds=[1])[0],
+        specs(["random"], layouts=[1])[0],
+        specs(["random"], episodes=7)[0],
+        specs(["random"], environment={**SMALL, "kwargs": {"n": 5}})[0],
+    ]
+    assert len({spec.key for spec in [base, *others]}) == 6
+    assert specs(["random"], env="another name")[0].key == base.key
+
+
+def test_policies_have_their_own_budget_since_practice_teaches_them_nothing():
+    assert specs(["random"], budget=2048)[0].budget == "own"
+
+
+def test_runs_go_seed_by_seed_so_that_a_stopped_bench_can_be_compared():
+    order = [(spec.seed, spec.agent) for spec in specs(["clairvoyant", "random"], seeds=[0, 1])]
+    assert order == [(0, "clairvoyant"), (0, "random"), (1, "clairvoyant"), (1, "random")]
+
+
+def test_an_unknown_agent_is_refused_with_the_nearest_name():
+    with pytest.raises(UsageError, match="Did you mean random"):
+        specs(["randon"])
+
+
+def test_settings_for_someone_who_does_not_take_part_are_refused():
+    with pytest.raises(UsageError, match="do not take part"):
+        specs(["random"], overrides={"a2c": {"learning_rate": 1}})
+    with pytest.raises(UsageError, match="has no settings"):
+        specs(["random"], overrides={"random": {"depth": 3}})
+
+
+def test_an_unknown_environment_is_refused_with_the_nearest_name():
+    with pytest.raises(UsageError, match="engram/ShiftWall-v0"):
+        resolve_environment("engram/ShiftWal-v0", {})
+
+
+def test_arguments_that_the_environment_refuses_are_refused_before_any_run():
+    with pytest.raises(UsageError, match="n"):
+        resolve_environment("engram/ShiftWall-v0", {"n": 1})
+
+
+def test_a_run_of_a_suite_environment_is_as_long_as_the_environment_says():
+    assert default_episodes(resolve_environment("engram/ShiftWall-v0", {})) == 100
+    assert default_episodes(resolve_environment("engram/MaskedKey-v0", {})) == 40
+
+
+def test_environments_of_fixed_length_are_judged_by_their_return():
+    row = measure(specs(["random"], environment=resolve_environment("engram/TMaze-v0", {"length": 3}))[0])
+    assert row["measure"] == "return" and row["excess"] is None and 0 <= row["mean_return"] <= 1
+    assert measure_of(SMALL) == "steps"
+
+
+# Rows
+
+
+def test_a_row_has_every_field_and_is_plain_json():
+    row = measure(specs(["random"], episodes=60)[0])
+    assert set(FIELDS) <= set(row)
+    again = json.loads(json.dumps(row, allow_nan=False))
+    assert again == row and len(row["costs"]) == row["episodes"] == 60
+    assert row["steps"] == sum(row["costs"]) and row["solved"] == sum(row["solves"])
+    assert row["excess"] == sum(row["costs"]) - sum(row["optimum"])
+    assert row["excess_after_shift"] == sum(row["costs"][50:55]) - sum(row["optimum"][50:55])
+
+
+@pytest.mark.parametrize(
+    ("agent", "options", "told"),
+    [
+        ("random", {}, "goal"),
+        ("random", {"show_goal": False}, "nothing"),
+        ("random", {"tell_shift": True}, "goal, shift"),
+        ("clairvoyant", {"show_goal": False}, "everything"),
+    ],
+)
+def test_a_row_says_what_the_agent_was_told(agent, options, told):
+    environment = {**SMALL, "kwargs": {"n": 4, **options}}
+    assert measure(specs([agent], environment=environment)[0])["told"] == told
+
+
+def test_savings_know_a_hidden_goal_that_returns():
+    environment = resolve_environment("engram/RecurringGoal-v0", {"n": 4, "sites": 2, "period": 4, "jitter": 0})
+    row = measure(specs(["random"], environment=environment, episodes=16)[0])
+    assert row["phase"] == [0] * 4 + [1] * 4 + [2] * 4 + [3] * 4
+    assert len(row["savings"]) == 2, "each of the two sites returned once"
+
+
+def test_gradient_steps_are_counted_whoever_owns_the_optimiser():
+    import torch
+
+    weight = torch.nn.Parameter(torch.ones(1))
+    optimisers = [torch.optim.SGD([weight], lr=0.1), torch.optim.Adam([weight])]
+    with counted_gradient_steps() as count:
+        for optimiser in [*optimisers, optimisers[0]]:
+            weight.grad = torch.ones(1)
+            optimiser.step()
+    optimisers[0].step()
+    assert count == [3]
+
+
+# Resuming
+
+
+def test_a_second_call_runs_only_what_is_missing(tmp_path):
+    out = tmp_path / "rows.jsonl"
+    assert carry_out(specs(["random"], seeds=[0, 1]), out, workers=1, progress=False) == {}
+    before = out.read_text()
+    carry_out(specs(["random"], seeds=[0, 1, 2]), out, workers=1, progress=False)
+    after = out.read_text()
+    assert after.startswith(before)
+    assert [row["seed"] for row in read_rows(out)] == [0, 1, 2]
+
+
+def test_a_line_cut_short_by_a_crash_is_run_again_and_harms_no_other(tmp_path):
+    out = tmp_path / "rows.jsonl"
+    carry_out(specs(["random"], seeds=[0, 1]), out, workers=1, progress=False)
+    out.write_bytes(out.read_bytes()[:-40])
+    assert [row["seed"] for row in read_rows(out)] == [0]
+    carry_out(specs(["random"], seeds=[0, 1]), out, workers=1, progress=False)
+    assert [row["seed"] for row in read_rows(out)] == [0, 1]
+
+
+def test_a_file_that_holds_something_else_is_refused_and_left_alone(tmp_path):
+    out = tmp_path / "notes.txt"
+    out.write_text("my notes\n")
+    with pytest.raises(UsageError, match="no file of runs"):
+        carry_out(specs(["random"]), out, workers=1, progress=False)
+    assert out.read_text() == "my notes\n"
+
+
+def test_a_row_with_nan_is_never_written(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        append_row(tmp_path / "rows.jsonl", {"key": "a", "steps": float("nan")})
+
+
+def test_a_run_that_fails_is_reported_and_stops_no_other(tmp_path, monkeypatch):
+    from benchmarks.shift import execution
+
+    def fail_for_seed_0(spec):
+        if spec.seed == 0:
+            raise ArithmeticError("diverged")
+        return measure(spec)
+
+    monkeypatch.setattr(execution, "measure", fail_for_seed_0)
+    failures = carry_out(specs(["random"], seeds=[0, 1]), tmp_path / "rows.jsonl", workers=1, progress=False)
+    assert list(failures.values()) == ["ArithmeticError: diverged"]
+    assert [row["seed"] for row in read_rows(tmp_path / "rows.jsonl")] == [1]
+
+
+def test_two_processes_give_the_rows_of_one(tmp_path):
+    todo = specs(["random", "clairvoyant"], seeds=[0, 1])
+    for name, workers in (("one", 1), ("two", 2)):
+        assert carry_out(todo, tmp_path / name, workers=workers, progress=False) == {}
+    timeless = [{row["key"]: {**row, "seconds": 0} for row in read_rows(tmp_path / name)} for name in ("one", "two")]
+    assert timeless[0] == timeless[1] and len(timeless[0]) == 4
+
+
+# The command
+
+
+def run(tmp_path, *arguments):
+    return main(["env=engram/ShiftWall-v0", "env.n=4", f"out={tmp_path / 'rows.jsonl'}", "progress=false", *arguments])
+
+
+def test_the_command_writes_rows_a_table_and_figures(tmp_path, capsys):
+    assert run(tmp_path, "agents=[clairvoyant,random]", "seeds=2", "workers=1") == 0
+    printed = capsys.readouterr().out
+    assert len(read_rows(tmp_path / "rows.jsonl")) == 4
+    for column in ("env steps", "gradient steps", "seconds", "entries", "told", "excess"):
+        assert column in printed
+    for figure in ("shift_engram_shiftwall-v0_n4_cost.png", "shift_engram_shiftwall-v0_n4_recovery.png"):
+        assert (tmp_path / figure).stat().st_size > 10_000
+
+
+def test_table_and_figures_come_back_from_the_file_alone(tmp_path, capsys):
+    run(tmp_path, "agents=[clairvoyant,random]", "seeds=2", "workers=1")
+    first = capsys.readouterr().out
+    rows = (tmp_path / "rows.jsonl").read_bytes()
+    run(tmp_path, "agents=[]", "seeds=2", "workers=1")
+    assert capsys.readouterr().out == first
+    assert (tmp_path / "rows.jsonl").read_bytes() == rows
+
+
+def test_rows_of_other_environments_and_layouts_stay_out_of_the_table(tmp_path, capsys):
+    run(tmp_path, "agents=[random]", "seeds=2", "workers=1")
+    run(tmp_path, "agents=[random]", "seeds=1", "layout_seeds=[0,1]", "workers=1", "episodes=5")
+    capsys.readouterr()
+    run(tmp_path, "agents=[]", "layout_seeds=[1]", "workers=1", "episodes=5")
+    table = capsys.readouterr().out.splitlines()
+    assert table[2].split("|")[3].strip() == "1"
+
+
+# This project's agents
+
+
+NEC = {"learn_after": 20, "exploration": {"steps": 20}}
+
+
+@pytest.mark.parametrize(("budget", "practised"), [("own", 0), (30, 60)])
+def test_an_agent_of_the_project_learns_within_either_budget(budget, practised):
+    row = measure(specs(["nec"], overrides={"nec": NEC}, budget=budget, episodes=2)[0])
+    assert row["env_steps"] == practised + row["steps"]
+    assert row["entries"] > 0 and row["gradient_steps"] > 0
+
+
+def test_an_agents_settings_are_part_of_what_defines_a_run():
+    assert specs(["nec"])[0].key != specs(["nec"], overrides={"nec": {"discount": 0.9}})[0].key
+
+
+def test_a_misspelt_setting_is_refused_with_the_nearest_name():
+    with pytest.raises(UsageError, match="discount"):
+        specs(["nec"], overrides={"nec": {"discout": 0.9}})
+
+
+def test_the_projects_own_agent_can_be_named_where_another_bears_the_name():
+    assert specs(["agent/nec"])[0].settings == specs(["nec"])[0].settings
