@@ -5,7 +5,7 @@ wherever an agent can:
 
     policy = make_policy("clairvoyant", env, seed=0)
     actions = policy.act(observation)            # [E, ...] -> [E]
-    policy.observe(transition)                   # anything with the fields of `Step`
+    policy.observe(transition)                   # anything with the fields of `policy.Step`
     policy.learn()                               # always {}: there is nothing to train
 
 What each is told is in its docstring; `told` says it in a word.
@@ -13,56 +13,18 @@ What each is told is in its docstring; `told` says it in a word.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from envs.grid import GridCore
 from envs.paths import distance_fields
+from envs.planners import FreespacePlanner, FreshPlanner, GoalHeuristic, ToldPlanner, VigilantPlanner
+from envs.policy import Policy
+from envs.searchers import Recall, RecallSites, RecallSpiral
 from envs.suite import SuiteVectorEnv
-
-
-class Step(Protocol):
-    """What a policy reads of a vector step, in SAME_STEP autoreset mode; `agents.Transition` has it all."""
-
-    observation: Any  # [E, D]: what was acted on
-    action: np.ndarray  # [E]
-    reward: np.ndarray  # [E]
-    terminated: np.ndarray  # [E]
-    truncated: np.ndarray  # [E]
-    next_observation: Any  # [E, D]: the true successor
-    reset_observation: Any  # [E, D]: what is acted on next
-
-
-class Policy:
-    """Acts in E runs at once.
-
-    Args:
-        env: The vector environment that it will play.
-        seed: Of its choices, among which are those between equally good actions.
-    """
-
-    told = "nothing"
-
-    def __init__(self, env: SuiteVectorEnv, seed: int) -> None:
-        self.num_actions = int(env.core.action_space.n)
-        self.random = np.random.default_rng(seed)
-
-    def act(self, observation: Any, *, explore: bool = True) -> np.ndarray:
-        """One action for each run. `[E]`."""
-        raise NotImplementedError
-
-    def observe(self, transition: Step) -> None:
-        """Take in one vector step."""
-
-    def learn(self) -> dict[str, float]:
-        """Nothing to train."""
-        return {}
-
-    def best(self, cost: np.ndarray) -> np.ndarray:
-        """The cheapest action of each run, ties broken at random. `cost [E, A]` -> `[E]`."""
-        ties = self.random.random(cost.shape)
-        return np.argmin(np.where(cost == cost.min(axis=1, keepdims=True), ties, 1.0), axis=1)
 
 
 class RandomPolicy(Policy):
@@ -94,9 +56,19 @@ class Clairvoyant(Policy):
         return self.best(np.take_along_axis(self.steps_to_goal, reached, axis=1))
 
 
-POLICIES: dict[str, type[Policy]] = {
+POLICIES: dict[str, Callable[[SuiteVectorEnv, int], Policy]] = {
     "random": RandomPolicy,
     "clairvoyant": Clairvoyant,
+    "planner": FreespacePlanner,
+    "planner_fresh": FreshPlanner,
+    "planner_told": ToldPlanner,
+    "planner_vigilant": VigilantPlanner,
+    "heuristic": GoalHeuristic,
+    "recall": Recall,
+    "recall_told": partial(Recall, told_shifts=True),
+    "recall_sites": RecallSites,
+    "recall_sites_told": partial(RecallSites, told_shifts=True),
+    "recall_spiral": RecallSpiral,
 }
 
 

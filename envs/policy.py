@@ -1,0 +1,52 @@
+"""What a policy that marks a limit offers, and what it is shown: the verbs of an agent, over one vector step."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from envs.suite import SuiteVectorEnv
+
+
+class Step(Protocol):
+    """What a policy reads of a vector step, in SAME_STEP autoreset mode; `agents.Transition` has it all."""
+
+    observation: Any  # [E, D]: what was acted on
+    action: np.ndarray  # [E]
+    reward: np.ndarray  # [E]
+    terminated: np.ndarray  # [E]
+    truncated: np.ndarray  # [E]
+    next_observation: Any  # [E, D]: the true successor
+    reset_observation: Any  # [E, D]: what is acted on next
+
+
+class Policy:
+    """Acts in E runs at once.
+
+    Args:
+        env: The vector environment that it will play.
+        seed: Of its choices, among which are those between equally good actions.
+    """
+
+    told = "nothing"
+
+    def __init__(self, env: SuiteVectorEnv, seed: int) -> None:
+        self.num_actions = int(env.core.action_space.n)
+        self.random = np.random.default_rng(seed)
+
+    def act(self, observation: Any, *, explore: bool = True) -> np.ndarray:
+        """One action for each run. `[E]`."""
+        raise NotImplementedError
+
+    def observe(self, transition: Step) -> None:
+        """Take in one vector step."""
+
+    def learn(self) -> dict[str, float]:
+        """Nothing to train."""
+        return {}
+
+    def best(self, cost: np.ndarray) -> np.ndarray:
+        """The cheapest action of each run, ties broken at random. `cost [E, A]` -> `[E]`."""
+        ties = self.random.random(cost.shape)
+        return np.argmin(np.where(cost == cost.min(axis=1, keepdims=True), ties, 1.0), axis=1)
