@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from memory.batches import Batch, checked_batch, checked_identity, checked_slots
 from memory.forgetting import Forgetting, make_forgetting
-from memory.identity import NOBODY, IdentityTable
+from memory.identity import IdentityTable
 from memory.index import Index, make_index
 from memory.kernels import InverseDistance, Kernel, make_kernel
-from memory.keys import KeyInput, Keys, KeySpace, Modality, Present
+from memory.keys import KeyInput, KeySpace, Modality, Present
 from memory.links import Links, Reached
-from memory.reading import Found, combine
+from memory.reading import Found, read
+from memory.references import References, combinations_of, under_each
+from memory.saving import restore, state_of
 from memory.search import nearest
+from memory.slots import Slots
 from memory.store import KeyStore
-from memory.writing import Batch, WriteRule, make_write_rule
+from memory.writing import WriteRule, make_write_rule
 
 SWEEP = 1024
 """Most entries that one tick removes."""
@@ -82,21 +85,33 @@ class DifferentiableNeuralDictionary:
         self.store = KeyStore(self.space, capacity, dtype, self.device)
         self.values = torch.zeros(capacity, value_dim, dtype=dtype, device=self.device)
         """The value of each slot. `[N, V]`"""
-        self.alive = torch.zeros(capacity, dtype=torch.bool, device=self.device)
-        """Whether a slot holds an entry. `[N]`"""
-        self.generation = torch.zeros(capacity, dtype=torch.int32, device=self.device)
-        """Counts the entries a slot has held: a pair (slot, generation) names one entry for ever. `[N]`"""
+        self.slot_table = Slots(capacity, self.device)
+        self.identities = IdentityTable(capacity)
         self.links = Links(self.alive, self.generation, links_per_entry)
         """Links between entries; beyond `link` and `follow` it offers `spread`, for activation that spreads."""
-        self.identities = IdentityTable(capacity)
-        self.used = 0
-        """Slots from here on have never held an entry."""
-        self.evictions = 0
-        """Entries that have had to make room so far."""
-        self._holes = torch.empty(0, dtype=torch.int64, device=self.device)
 
     def __len__(self) -> int:
-        return self.used - len(self._holes)
+        return len(self.slot_table)
+
+    @property
+    def alive(self) -> Tensor:
+        """Whether a slot holds an entry.  `[N]` bool."""
+        return self.slot_table.alive
+
+    @property
+    def generation(self) -> Tensor:
+        """Counts the entries a slot has held: a pair (slot, generation) names one entry for ever.  `[N]` int32."""
+        return self.slot_table.generation
+
+    @property
+    def used(self) -> int:
+        """Slots from here on have never held an entry."""
+        return self.slot_table.used
+
+    @property
+    def evictions(self) -> int:
+        """Entries that have had to make room so far."""
+        return self.slot_table.evictions
 
     @property
     def slots(self) -> Tensor:
@@ -118,6 +133,7 @@ class DifferentiableNeuralDictionary:
         exclude: Tensor | None = None,
         *,
         present: Present = None,
+        references: References | None = None,
     ) -> Found:
         """The nearest entries of each query and the value they give.
 
@@ -128,6 +144,9 @@ class DifferentiableNeuralDictionary:
             exclude: Slots each query must not find, such as its own, from `find` or `write`; -1 stands for none.
                 `[B]` or `[B, E]`
             present: Per modality, which queries of the batch give it; all by default.
+            references: Match each query under several combinations of its parts and average by evidence: "all" for
+                every combination, or a list of them, such as `[("view", "place"), ("view",)]`; `found.evidence` says
+                what each contributed.
 
         Raises:
             ValueError: Shapes, names or numbers are not those of a query. Nothing has been changed then.
@@ -136,26 +155,22 @@ class DifferentiableNeuralDictionary:
         k = self.k if k is None else k
         if k < 1:
             raise ValueError(f"k is {k}; look for at least 1 neighbour")
-        excluded = self._excluded(exclude, len(packed))
-        slots, distances, valid = nearest(self.store, self.index, packed, k, self.used, self.alive, excluded)
-        flat = slots.clamp(min=0).reshape(-1)
-        values = self.values.index_select(0, flat).reshape(*slots.shape, -1).masked_fill(~valid.unsqueeze(2), 0)
-        keys = None
-        if torch.is_grad_enabled():
-            entries = self.store.gather(slots.clamp(min=0))
-            keys = entries.vectors.masked_fill(~valid.unsqueeze(2), 0).requires_grad_()
-            values.requires_grad_()
-            entries = Keys(keys, entries.codes, entries.present)
-            distances = self.store.distances(packed, entries).masked_fill(~valid, 0)
-        value, weights = combine(self.kernel, distances, values, valid)
+        rows = len(packed)
+        excluded = checked_slots(exclude, rows, self.device)
+        if references is not None:
+            given = self.space.names if isinstance(query, Tensor) else list(query)
+            chosen = combinations_of(self.space, given, references)
+            packed = under_each(packed, self.space, chosen)
+            excluded = None if excluded is None else excluded.repeat_interleave(len(chosen), 0)
+        near = nearest(self.store, self.index, packed, k, self.used, self.alive, excluded)
+        found = read(self.store, self.values, self.generation, self.kernel, packed, near, rows)
         if touch:
-            self.forgetting.retrieved(slots[valid])
-        generation = self.generation[flat].reshape(slots.shape)
-        return Found(value, slots, weights, distances, valid, values, keys, generation)
+            self.forgetting.retrieved(found.slots[found.valid])
+        return found
 
     def find(self, identity: Tensor) -> Tensor:
         """The slot of each identity, -1 where it is unknown.  `[B]` int64 -> `[B]`."""
-        return torch.from_numpy(self.identities.find(self._identity_array(identity))).to(self.device)
+        return torch.from_numpy(self.identities.find(checked_identity(identity))).to(self.device)
 
     def follow(self, slots: Tensor, steps: int = 1, *, kind: int | None = None) -> Reached:
         """The entries to which `steps` links lead from each of these, the strongest first.  `[B]` -> `[B, W]`."""
@@ -194,12 +209,12 @@ class DifferentiableNeuralDictionary:
         Raises:
             ValueError: Shapes, names or numbers are not those of an entry. Nothing has been changed then.
         """
-        batch = self._checked(keys, values, priority, identity, present)
+        packed = self.space.pack(keys, present, dtype=self.dtype, device=self.device)
+        batch = rest = checked_batch(packed, values, priority, identity, self.values)
         slots = [torch.empty(0, dtype=torch.int64, device=self.device)]
-        for run in batch.independent(self.capacity):
-            while len(run):
-                slots.append(self._write_at_once(run))
-                run = run[len(slots[-1]) :]
+        while len(rest):
+            slots.append(self._write_first(rest[: self.capacity]))
+            rest = rest[len(slots[-1]) :]
         self._expire(2 * len(batch))  # twice as many as came, so that removal keeps up
         return torch.cat(slots)
 
@@ -219,11 +234,10 @@ class DifferentiableNeuralDictionary:
         """Remove entries; -1 and slots without an entry are passed over."""
         slots = torch.unique(slots[slots >= 0])
         slots = slots[self.alive[slots]]
-        self.alive[slots] = False
+        self.slot_table.release(slots)
         self.identities.remove(slots.cpu().numpy())
         self.store.erase(slots)
         self.forgetting.removed(slots)
-        self._holes = torch.cat([self._holes, slots.flip(0)])
 
     @torch.no_grad()
     def contradict(self, slots: Tensor, factor: float = 0.0) -> None:
@@ -255,15 +269,7 @@ class DifferentiableNeuralDictionary:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything, as tensors and plain values; of the per-slot tensors only the slots that have been used."""
-        state: dict[str, Any] = {name: buffer[: self.used].clone() for name, buffer in self._buffers().items()}
-        return state | {
-            "identities": torch.from_numpy(self.identities.identities[: self.used].copy()),
-            "holes": self._holes.clone(),
-            "spread": self.store.spread.state_dict(),
-            "links": self.links.state_dict(self.used),
-            "forgetting": self.forgetting.state_dict(self.used),
-            "evictions": self.evictions,
-        }
+        return state_of(self)
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -272,65 +278,33 @@ class DifferentiableNeuralDictionary:
         Raises:
             ValueError: It was saved by a dictionary of another shape. Nothing has been changed then.
         """
-        used = len(state["rows"])
-        if used > self.capacity:
-            raise ValueError(f"{used} slots were saved and the capacity is {self.capacity}; raise the capacity")
-        for name, buffer in self._buffers().items():
-            if state[name].shape != (used, *buffer.shape[1:]):
-                raise ValueError(
-                    f"saved {name} has shape {tuple(state[name].shape)}, expected {(used, *buffer.shape[1:])}; "
-                    "build the dictionary with the key space and value_dim it was saved with"
-                )
-        self.links.check(state["links"])
-        for name, buffer in self._buffers().items():
-            buffer[:used] = state[name].to(buffer)
-            buffer[used:] = 0
-        self.identities = IdentityTable(self.capacity)
-        identities = state["identities"].cpu().numpy()
-        filed = np.flatnonzero(identities != NOBODY)
-        self.identities.set(filed, identities[filed])
-        self._holes = state["holes"].to(self.device)
-        self.store.spread.load_state_dict(state["spread"])
-        self.links.load_state_dict(state["links"])
-        self.forgetting.attach(self.capacity, self.device)
-        self.forgetting.load_state_dict(state["forgetting"])
-        self.used, self.evictions = used, int(state["evictions"])
+        restore(self, state)
 
     # ---- how
 
-    def _write_at_once(self, batch: Batch) -> Tensor:
-        """Write rows none of which depends on an earlier one; only the first where one might."""
+    def _write_first(self, batch: Batch) -> Tensor:
+        """Write the first rows, up to one that depends on an earlier row, as if one after another."""
+        batch = batch[: batch.distinct()]
         known = self._known(batch)
         new = known < 0
-        slots, victims = self._room(int(new.sum()))
+        slots, victims = self.slot_table.room(int(new.sum()), self.forgetting)
         if len(batch) > 1 and self._entangled(batch, known, victims):
-            return self._write_at_once(batch[:1])
+            return self._write_first(batch[:1])
         stored = known.clone()
         stored[new] = slots
         old = stored[~new]
         self.values[old] = self.write_rule.combine(self.values[old], batch.values[~new])
         self.values[slots] = batch.values[new]
-        self._move_in(slots, victims, batch.identity[new.cpu().numpy()])
+        self.slot_table.take(slots, victims)
+        self.identities.set(slots.cpu().numpy(), batch.identity[new.cpu().numpy()])
         self.store.put(stored, batch.keys)
         self.forgetting.written(stored, new, batch.priority)
         return stored
-
-    def _expire(self, most: int) -> None:
-        expired = self.forgetting.expired(min(most, len(self)), self.used)
-        if len(expired):
-            self.forget(expired)
 
     def _known(self, batch: Batch) -> Tensor:
         if not self.write_rule.matches:
             return torch.full((len(batch),), -1, device=self.device)
         return torch.from_numpy(self.identities.find(batch.identity)).to(self.device)
-
-    def _room(self, n: int) -> tuple[Tensor, Tensor]:
-        """Slots for `n` new entries (holes, then unused ones, then the weakest), and those whose entry must go."""
-        holes = self._holes.flip(0)[:n]
-        unused = torch.arange(self.used, min(self.capacity, self.used + n - len(holes)), device=self.device)
-        victims = self.forgetting.weakest(n - len(holes) - len(unused), self.used)
-        return torch.cat([holes, unused, victims]), victims
 
     def _entangled(self, batch: Batch, known: Tensor, victims: Tensor) -> bool:
         """Whether writing one row might change which entry makes room for another."""
@@ -339,54 +313,7 @@ class DifferentiableNeuralDictionary:
         last = self.forgetting.score[victims[-1]]
         return bool(torch.isin(victims, known).any() or self.forgetting.lowest_birth(batch.priority) <= last)
 
-    def _move_in(self, slots: Tensor, victims: Tensor, identity: np.ndarray) -> None:
-        self.evictions += len(victims)
-        self._holes = self._holes[: max(0, len(self._holes) - len(slots))]
-        self.used = max(self.used, int(slots.max()) + 1 if len(slots) else 0)
-        self.alive[slots] = True
-        self.generation[slots] += 1
-        self.identities.set(slots.cpu().numpy(), identity)
-
-    def _checked(
-        self, keys: KeyInput, values: Tensor, priority: Tensor | None, identity: Tensor | None, present: Present
-    ) -> Batch:
-        packed = self.space.pack(keys, present, dtype=self.dtype, device=self.device)
-        rows = len(packed)
-        if values.shape != (rows, self.value_dim):
-            raise ValueError(f"values have shape {tuple(values.shape)}; expected [{rows}, {self.value_dim}]")
-        if not torch.isfinite(values).all():
-            raise ValueError("a value is NaN or infinite; values must be finite")
-        priority = torch.zeros(rows) if priority is None else priority
-        if priority.shape != (rows,) or not ((priority >= 0) & torch.isfinite(priority)).all():
-            raise ValueError(
-                f"priority has shape {tuple(priority.shape)}; expected [{rows}] finite numbers of at least 0"
-            )
-        names = np.full(rows, NOBODY) if identity is None else self._identity_array(identity)
-        if len(names) != rows:
-            raise ValueError(f"identity has {len(names)} rows; expected {rows}")
-        return Batch(packed, values.to(self.values), priority.to(self.values), names)
-
-    def _identity_array(self, identity: Tensor) -> np.ndarray:
-        if identity.dtype != torch.int64 or identity.dim() != 1:
-            raise ValueError(f"identity is {identity.dtype} {tuple(identity.shape)}; expected int64 [batch]")
-        names = identity.cpu().numpy()
-        if (names == NOBODY).any():
-            raise ValueError(f"identity {NOBODY} stands for none; use any other number")
-        return names
-
-    def _excluded(self, exclude: Tensor | None, rows: int) -> Tensor | None:
-        if exclude is None:
-            return None
-        exclude = exclude.to(self.device)
-        exclude = exclude.unsqueeze(1) if exclude.dim() == 1 else exclude
-        if exclude.dim() != 2 or len(exclude) != rows or exclude.dtype != torch.int64:
-            raise ValueError(
-                f"exclude is {exclude.dtype} {tuple(exclude.shape)}; expected int64 [{rows}] or [{rows}, E] slots"
-            )
-        return exclude
-
-    def _buffers(self) -> dict[str, Tensor]:
-        """Every per-slot tensor, by the name under which it is saved."""
-        store = self.store
-        own = {"values": self.values, "alive": self.alive, "generation": self.generation}
-        return own | {"rows": store.rows, "codes": store.codes, "present": store.present}
+    def _expire(self, most: int) -> None:
+        expired = self.forgetting.expired(min(most, len(self)), self.used)
+        if len(expired):
+            self.forget(expired)

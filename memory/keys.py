@@ -74,6 +74,12 @@ class Keys:
     def __getitem__(self, rows: slice | Tensor) -> Keys:
         return Keys(self.vectors[rows], self.codes[rows], self.present[rows])
 
+    def in_rows(self, rows: int) -> Keys:
+        """The same keys `[B, S * k]` as `[rows, k]`."""
+        shape = (rows, self.vectors.shape[0] * self.vectors.shape[1] // rows)
+        parts = (self.vectors, self.codes, self.present)
+        return Keys(*(part.flatten(0, 1).unflatten(0, shape) for part in parts))
+
 
 class KeySpace:
     """The named modalities of a key, in order.

@@ -8,6 +8,10 @@ import torch
 from torch import Tensor
 
 from memory.kernels import Kernel, weigh
+from memory.keys import Keys
+from memory.references import evidence
+from memory.search import Neighbours
+from memory.store import KeyStore, rows_at
 
 
 @dataclass(frozen=True)
@@ -15,7 +19,8 @@ class Found:
     """The neighbours of each query, nearest first, and the value they give together.
 
     Where a query has fewer than k neighbours the rest is `valid = False` with slot -1 and weight, distance and
-    values 0; one without any has the value 0.
+    values 0; one without any has the value 0. With S references, k stands for `S * k`: the neighbours under the first
+    combination, then those under the second, and so on.
 
     Attributes:
         value: Sum of the neighbours' values by weight. `[B, V]`
@@ -26,6 +31,7 @@ class Found:
         values: The neighbours' values; a leaf that collects a gradient if gradients are on. `[B, k, V]`
         keys: Likewise the vectors of their keys; None if gradients are off. `[B, k, D]`
         generation: Which entry a slot held when it was read; `same_entries` of the dictionary compares it. `[B, k]`
+        evidence: What share of the value each combination gave; None without references. `[B, S]`
     """
 
     value: Tensor
@@ -36,13 +42,48 @@ class Found:
     values: Tensor
     keys: Tensor | None
     generation: Tensor
+    evidence: Tensor | None = None
 
 
-def combine(kernel: Kernel, distances: Tensor, values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+def read(
+    store: KeyStore, values: Tensor, generation: Tensor, kernel: Kernel, query: Keys, near: Neighbours, rows: int
+) -> Found:
     """`o = sum_i w_i v_i` with `w_i = k(h, h_i) / sum_j k(h, h_j)`: Pritzel et al. 2017, equations 1 and 2.
 
-    Returns:
-        The value `[B, V]` and the weights `[B, k]`.
+    Args:
+        store: Holds the keys.
+        values: Of all slots. `[N, V]`
+        generation: Of all slots. `[N]`
+        kernel: Distance to weight.
+        query: For each of B queries one key, or S side by side, one per combination. `[B * S]` rows
+        near: Their neighbours. `[B * S, k]`
+        rows: B.
     """
-    weights = weigh(kernel.log_similarity(distances), valid)
-    return torch.bmm(weights.unsqueeze(1), values).squeeze(1), weights
+    slots, distances, valid = (t.reshape(rows, -1) for t in near)  # [B, S k]
+    at = slots.clamp(min=0)
+    absent = ~valid.unsqueeze(2)
+    own = rows_at(values, at).masked_fill(absent, 0)  # [B, S k, V]
+    keys = shares = None
+    parts = torch.empty(0)
+    if torch.is_grad_enabled():
+        own.requires_grad_()
+        keys = rows_at(store.vectors, at).masked_fill(absent, 0).requires_grad_()
+    if torch.is_grad_enabled() or len(query) > rows:
+        parts, distances = _distances(store, query, at, keys, valid)
+    weights = weigh(kernel.log_similarity(distances).reshape(near.slots.shape), near.valid)  # [B S, k]
+    if len(query) > rows:
+        shares = evidence(parts, query.present, store.penalties(), weights, len(query) // rows)  # [B, S]
+        weights = weights * shares.reshape(-1, 1)
+    weights = weights.reshape(rows, -1)
+    value = torch.bmm(weights.unsqueeze(1), own).squeeze(1)
+    return Found(value, slots, weights, distances, valid, own, keys, rows_at(generation, at), shares)
+
+
+def _distances(store: KeyStore, query: Keys, at: Tensor, keys: Tensor | None, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Differentiable, by part `[B S, k, M]` and in all `[B, S k]`."""
+    entries = store.gather(at)
+    if keys is not None:
+        entries = Keys(keys, entries.codes, entries.present)
+    parts = store.part_distances(query, entries.in_rows(len(query)))
+    parts = parts.masked_fill(~valid.reshape(len(query), -1, 1), 0)
+    return parts, store.weighted(parts, query).reshape(at.shape)

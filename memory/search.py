@@ -53,7 +53,7 @@ def nearest(
             again = query[doubtful]
             proposals[doubtful] = by_differences(store, again, proposals.shape[1], used)
             distances[doubtful] = store.distances(again, store.gather(proposals[doubtful]))
-    usable = (proposals >= 0) & alive[proposals] & (distances >= 0)
+    usable = (proposals >= 0) & alive[proposals]
     if excluded is not None:
         usable &= (proposals.unsqueeze(2) != excluded.unsqueeze(1)).all(2)
     return _best(proposals, distances.masked_fill(~usable, torch.inf), k)
@@ -66,8 +66,7 @@ def by_differences(store: KeyStore, query: Keys, k: int, used: int) -> Tensor:
     def score(start: int) -> Tensor:
         slots = torch.arange(start, min(start + block, used), device=store.rows.device)
         entries = store.gather(slots.expand(len(query), -1))
-        distances = store.distances(query, entries)  # [B, block]
-        return -distances.masked_fill(distances < 0, torch.inf)
+        return -store.distances(query, entries)  # [B, block]
 
     return torch_topk(score, range(0, used, block), k)
 
@@ -91,10 +90,10 @@ def _doubtful(store: KeyStore, query: Keys, searched: Tensor, entries: Keys, dis
     error: a few units in the last place of the largest terms, `(2 |q| + sqrt(d_k))^2`. A proposal of visibly other
     codes was ranked behind every match, so nothing is missing then.
     """
-    match = distances >= 0
-    kth = distances.masked_fill(~match, torch.inf).kthvalue(k, dim=1).values  # [B]
-    farthest = distances.amax(1)
-    near = torch.minimum(kth, farthest.clamp(min=0))
+    match = distances.isfinite()
+    kth = distances.kthvalue(k, dim=1).values  # [B]
+    farthest = distances.masked_fill(~match, 0).amax(1)
+    near = torch.minimum(kth, farthest)
     terms = (2 * query.vectors.norm(dim=1) + (near / store.weights.min()).sqrt()).square() * store.weights.max()
     if store.discrete:
         terms = terms + 16 * searched.abs().amax(1)

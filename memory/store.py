@@ -83,23 +83,35 @@ class KeyStore:
 
     def gather(self, slots: Tensor) -> Keys:
         """The keys at slots of any shape.  `[..., D]`, `[..., C]`, `[..., M]`."""
-        return Keys(_rows(self.vectors, slots), _rows(self.codes, slots), _rows(self.present, slots))
+        return Keys(rows_at(self.vectors, slots), rows_at(self.codes, slots), rows_at(self.present, slots))
 
     def distances(self, query: Keys, entries: Keys) -> Tensor:
-        """Weighted squared distance over the modalities a query gives, differentiable.  `[B, k]`.
+        """Weighted squared distance over the modalities a query asks for, differentiable; inf if a code differs.
 
-        An entry that lacks one is charged its penalty; one with another code is not a match: -1.
+        Args:
+            query: B keys.
+            entries: k for each of them: `[B, k, D]`, `[B, k, C]`, `[B, k, M]`.
+
+        Returns:
+            `[B, k]`
         """
-        squared = (query.vectors.unsqueeze(1) - entries.vectors).square()  # [B, k, D]
         if self.space.plain:
-            return squared.sum(-1) * self.space.modalities[0].weight
-        parts = squared.new_zeros(*entries.present.shape)  # [B, k, M]
+            return (query.vectors.unsqueeze(1) - entries.vectors).square().sum(-1) * self.space.modalities[0].weight
+        return self.weighted(self.part_distances(query, entries), query)
+
+    def weighted(self, parts: Tensor, query: Keys) -> Tensor:
+        """The sum of the parts that are asked for, by weight.  `[B, k, M]` -> `[B, k]`."""
+        return torch.where(query.present.unsqueeze(1), parts * self.weights, 0).sum(-1)
+
+    def part_distances(self, query: Keys, entries: Keys) -> Tensor:
+        """Squared distance by modality: the penalty where an entry lacks it, inf where a code differs.  `[B, k, M]`."""
+        squared = (query.vectors.unsqueeze(1) - entries.vectors).square()  # [B, k, D]
+        parts = squared.new_zeros(*entries.present.shape)
         if self.continuous:
             parts[..., self.continuous] = squared @ self.membership
-        asked = query.present.unsqueeze(1)  # [B, 1, M]
-        parts = torch.where(entries.present, parts, self.penalties())
-        total = (parts * (asked * self.weights)).sum(-1)
-        return torch.where(self._agree(query, entries, lambda codes: codes), total, -1)
+        if self.discrete:
+            parts[..., self.discrete] = torch.where(self._same_codes(query, entries), 0.0, torch.inf).to(parts)
+        return torch.where(entries.present, parts, self.penalties())
 
     def penalties(self) -> Tensor:
         """What lacking each modality costs, as a squared distance.  `[M]`."""
@@ -146,15 +158,16 @@ class KeyStore:
 
     def signatures_agree(self, query: Keys, entries: Keys) -> Tensor:
         """Whether the search could not tell an entry's codes from the query's.  `[B, k]` bool."""
-        return self._agree(query, entries, signature)
+        alike = self._same_codes(query, entries, signature)
+        asked = query.present[:, self.discrete].unsqueeze(1)
+        return (alike | ~entries.present[..., self.discrete] | ~asked).all(-1)
 
-    def _agree(self, query: Keys, entries: Keys, seen_as: Callable[[Tensor], Tensor]) -> Tensor:
-        agree = torch.ones(entries.present.shape[:-1], dtype=torch.bool, device=self.rows.device)
-        for m in self.discrete:
-            asked, stored = seen_as(self._code(m, query.codes)), seen_as(self._code(m, entries.codes))
-            same = (asked.unsqueeze(1) == stored).all(-1)
-            agree &= same | ~entries.present[..., m] | ~query.present[:, m : m + 1]
-        return agree
+    def _same_codes(
+        self, query: Keys, entries: Keys, seen_as: Callable[[Tensor], Tensor] = lambda codes: codes
+    ) -> Tensor:
+        """`[B, k, discrete M]` bool."""
+        pairs = [(seen_as(self._code(m, query.codes)), seen_as(self._code(m, entries.codes))) for m in self.discrete]
+        return torch.stack([(asked.unsqueeze(1) == stored).all(-1) for asked, stored in pairs], dim=-1)
 
     def _code(self, modality: int, codes: Tensor) -> Tensor:
         return codes[..., self.space.columns[self.space.names[modality]]]
@@ -172,8 +185,9 @@ class KeyStore:
         return -(-columns // 16) * 16  # rows of whole cache lines search faster
 
 
-def _rows(buffer: Tensor, slots: Tensor) -> Tensor:
-    return buffer.index_select(0, slots.reshape(-1)).reshape(*slots.shape, buffer.shape[1])
+def rows_at(buffer: Tensor, slots: Tensor) -> Tensor:
+    """The rows of a buffer at slots of any shape.  `[N, ...]` at `[...]`."""
+    return buffer.index_select(0, slots.reshape(-1)).reshape(*slots.shape, *buffer.shape[1:])
 
 
 class Spread:

@@ -1,53 +1,14 @@
-"""What is written, and what happens to the stored value when an entry is written again."""
+"""What happens to the stored value when an entry is written again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from memory.errors import unknown
-from memory.identity import NOBODY
-from memory.keys import Keys
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Rows to be written, checked.
-
-    Attributes:
-        keys: Of B rows.
-        values: `[B, V]`
-        priority: `[B]`
-        identity: `[B]` int64, `NOBODY` where there is none.
-    """
-
-    keys: Keys
-    values: Tensor
-    priority: Tensor
-    identity: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    def __getitem__(self, rows: slice) -> Batch:
-        return Batch(self.keys[rows], self.values[rows], self.priority[rows], self.identity[rows])
-
-    def independent(self, most: int) -> Iterator[Batch]:
-        """Runs of at most `most` rows in which no identity occurs twice."""
-        seen: set[int] = set()
-        start = 0
-        for row, identity in enumerate(self.identity.tolist()):
-            if identity in seen or row - start == most:
-                yield self[start:row]
-                start, seen = row, set()
-            if identity != NOBODY:
-                seen.add(identity)
-        yield self[start:]
 
 
 class WriteRule(Protocol):

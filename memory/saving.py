@@ -1,0 +1,70 @@
+"""Everything a dictionary is, as tensors and plain values, and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from memory.identity import NOBODY, IdentityTable
+
+if TYPE_CHECKING:
+    from memory.dictionary import DifferentiableNeuralDictionary
+
+
+def state_of(memory: DifferentiableNeuralDictionary) -> dict[str, Any]:
+    """A copy of everything; of the per-slot tensors only the slots that have been used."""
+    state: dict[str, Any] = {name: buffer[: memory.used].clone() for name, buffer in _buffers(memory).items()}
+    return state | {
+        "identities": torch.from_numpy(memory.identities.identities[: memory.used].copy()),
+        "slots": memory.slot_table.state_dict(),
+        "spread": memory.store.spread.state_dict(),
+        "links": memory.links.state_dict(memory.used),
+        "forgetting": memory.forgetting.state_dict(memory.used),
+    }
+
+
+def restore(memory: DifferentiableNeuralDictionary, state: dict[str, Any]) -> None:
+    """Put the memory where `state_of` was taken.
+
+    Raises:
+        ValueError: The state is incomplete or of a dictionary of another shape. Nothing has been changed then.
+    """
+    _check(memory, state)
+    used = len(state["rows"])
+    for name, buffer in _buffers(memory).items():
+        buffer[:used] = state[name].to(buffer)
+        buffer[used:] = 0
+    memory.identities = IdentityTable(memory.capacity)
+    identities = state["identities"].cpu().numpy()
+    filed = np.flatnonzero(identities != NOBODY)
+    memory.identities.set(filed, identities[filed])
+    memory.slot_table.load_state_dict(state["slots"])
+    memory.store.spread.load_state_dict(state["spread"])
+    memory.links.load_state_dict(state["links"])
+    memory.forgetting.attach(memory.capacity, memory.device)
+    memory.forgetting.load_state_dict(state["forgetting"])
+
+
+def _buffers(memory: DifferentiableNeuralDictionary) -> dict[str, Tensor]:
+    """The per-slot tensors that have no owner of their own, by the name under which they are saved."""
+    store = memory.store
+    return {"rows": store.rows, "codes": store.codes, "present": store.present, "values": memory.values}
+
+
+def _check(memory: DifferentiableNeuralDictionary, state: dict[str, Any]) -> None:
+    missing = {"identities", "slots", "spread", "links", "forgetting", *_buffers(memory)} - state.keys()
+    if missing:
+        raise ValueError(f"the saved memory lacks {', '.join(sorted(missing))}; it is incomplete or of another version")
+    used = len(state["rows"])
+    if used > memory.capacity:
+        raise ValueError(f"{used} slots were saved and the capacity is {memory.capacity}; raise the capacity")
+    for name, buffer in _buffers(memory).items():
+        if state[name].shape != (used, *buffer.shape[1:]):
+            raise ValueError(
+                f"saved {name} has shape {tuple(state[name].shape)}, expected {(used, *buffer.shape[1:])}; "
+                "build the dictionary with the key space and value_dim it was saved with"
+            )
+    memory.links.check(state["links"])
