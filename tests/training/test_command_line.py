@@ -201,3 +201,20 @@ def test_the_commands_run_from_a_shell(tmp_path):
         [sys.executable, ROOT / "train.py", *TINY, "steps=24"], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert "TensorBoard: tensorboard --logdir" in done.stdout
+
+
+EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
+SMALL = ("steps=64", "progress=false", "log.every=32", "evaluation.every=0", "evaluation.episodes=1")
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_runs_tiny(command, experiment):
+    status, printed = command(train.main, f"experiment={experiment}", *SMALL)
+    assert status == 0, printed
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "conf").rglob("*.yaml")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_yaml_opens_with_the_command_that_uses_it(path):
+    opening = [line for line in path.read_text().splitlines() if not line.startswith("# @package")][0]
+    assert opening.startswith("# ")
+    assert "python " in opening
