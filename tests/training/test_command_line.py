@@ -215,6 +215,6 @@ def test_every_experiment_runs_tiny(command, experiment):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "conf").rglob("*.yaml")), ids=lambda p: str(p.relative_to(ROOT)))
 def test_every_yaml_opens_with_the_command_that_uses_it(path):
-    opening = [line for line in path.read_text().splitlines() if not line.startswith("# @package")][0]
+    opening = next(line for line in path.read_text().splitlines() if not line.startswith("# @package"))
     assert opening.startswith("# ")
     assert "python " in opening
