@@ -36,13 +36,13 @@ def combinations_of(space: KeySpace, given: Sequence[str], references: Reference
                 f"list the combinations that matter, or give at most {MOST_MODALITIES} modalities"
             )
         return [c for size in range(1, len(names) + 1) for c in combinations(names, size)]
-    chosen = [tuple(name for name in names if name in subset) for subset in references]
-    for subset, kept in zip(references, chosen, strict=True):
+    for subset in references:
         if isinstance(subset, str) or not len(subset):
             raise ValueError(f"reference {subset!r} is no combination of modalities; write it as a tuple of names")
         for name in subset:
             if name not in names:
                 raise unknown("modality in a reference (the query must give it)", name, names)
+    chosen = [tuple(name for name in names if name in subset) for subset in references]
     if not chosen:
         raise ValueError("references is empty; give at least one combination of modalities, or 'all'")
     return chosen

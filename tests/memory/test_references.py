@@ -115,8 +115,8 @@ def test_excluded_slots_are_left_out_of_every_combination(memory):
         ([("a", "d")], "'d'"),
         ([("c",)], "must give it"),
         ([], "empty"),
-        (["a"], "unknown modality|tuple"),
-        ([()], "unknown|empty"),
+        (["a"], "tuple of names"),
+        ([()], "tuple of names"),
     ],
 )
 def test_a_combination_that_cannot_be_matched_is_refused(memory, references, message):
