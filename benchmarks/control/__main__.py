@@ -1,0 +1,81 @@
+"""`python -m benchmarks.control env=cartpole agents=[nec] seeds=5 steps=20000 out=FILE`."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.cli import parse
+from benchmarks.control.measure import measure
+from benchmarks.control.report import draw_curves, grouped, table
+from benchmarks.control.runs import ControlRun, resolve
+from benchmarks.runs import carry_out, read_rows
+from training.errors import UsageError
+
+
+@dataclass
+class ControlBench:
+    """Measure how fast agents learn: same environment, same seeds, a stated budget, one JSON object a run.
+
+    python -m benchmarks.control env=cartpole agents=[nec] seeds=5 steps=20000
+    python -m benchmarks.control env=Acrobot-v1 agents=[nec,nec memory.k=11 row_optimiser=null]
+
+    env: a name of conf/env or a registered id; env.<key>=<value> changes a value of its YAML.
+    agents: names of conf/agent, each with values of its own after it.
+    seeds: a list, or how many; of the agent and of the environment.
+    steps: environment steps a run, summed over the environments.
+    out: rows are appended here; runs already in it are not repeated. Curves go beside it.
+    """
+
+    env: str = "cartpole"
+    env_options: dict[str, Any] = field(default_factory=dict)
+    agents: list[str] = field(default_factory=lambda: ["nec"])
+    seeds: list[int] = field(default_factory=lambda: list(range(10)))
+    steps: int = 20_000
+    out: str = "results/control.jsonl"
+    workers: int = 2
+    progress: bool = True
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run what is missing, then print the table and draw the curves of the runs asked for."""
+    bench = parse(ControlBench, [_as_option(argument) for argument in arguments])
+    runs = resolve(bench.env, bench.env_options, bench.agents, bench.seeds, bench.steps)
+    out = Path(bench.out)
+    failures = carry_out(runs, measure, out, bench.workers, bench.progress)
+    _show(runs, out, bench)
+    for run, reason in failures.items():
+        print(f"failed: {run}: {reason}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _show(runs: Sequence[ControlRun], out: Path, bench: ControlBench) -> None:
+    asked = {run.key: run.agent for run in runs}
+    rows = [row | {"agent": asked[row["key"]]} for row in read_rows(out) if row["key"] in asked]
+    groups = grouped(rows)
+    if not groups:
+        print("No run has a score yet.")
+        return
+    print(table(groups))
+    name = re.sub(r"[^A-Za-z0-9.-]+", "_", f"control_{bench.env}_{bench.steps}").lower()
+    fields = ["score", "success"] if all(row["success"] for row in rows) else ["score"]
+    for shown in fields:
+        title = f"{bench.env}: interquartile mean and 95 % interval"
+        suffix = "" if shown == "score" else f"_{shown}"
+        print(f"figure: {draw_curves(groups, out.parent / f'{name}{suffix}.png', title, shown)}")
+
+
+def _as_option(argument: str) -> str:
+    """`env.num_envs=4` beside `env=cartpole`: a key cannot be a name and a group at once."""
+    return f"env_options.{argument[4:]}" if argument.startswith("env.") else argument
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except UsageError as error:
+        sys.exit(f"Error: {error}")

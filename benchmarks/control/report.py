@@ -1,0 +1,77 @@
+"""The table and the curves of rows: interquartile means over runs, with 95 % bootstrap intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.runs import Row
+from training.curves import WINDOW
+from training.statistics import performance_curve, stratified_bootstrap
+
+CAPTION = (
+    f"Score: mean return of the last {WINDOW} training episodes (exploring) at a step count; AUC: its mean over all "
+    "steps. Interquartile mean over runs, 95 % bootstrap interval. Costs: medians."
+)
+SHOWN_AT = (0.25, 0.5, 1.0)  # shares of the steps whose score the table shows
+
+Groups = dict[str, list[Row]]
+
+
+def grouped(rows: Sequence[Row]) -> Groups:
+    """Rows by agent, in the order of their first rows; runs in which no episode ended have no score: left out."""
+    groups: Groups = {}
+    for row in rows:
+        if row["auc"] is not None:
+            groups.setdefault(row["agent"], []).append(row)
+    return groups
+
+
+def table(groups: Groups) -> str:
+    """A Markdown table, best AUC first, and its caption."""
+    marks = _marks(groups)
+    header = ["agent", "runs", "AUC", *(f"at {mark}" for mark in marks)]
+    successes = all(row["success"] for rows in groups.values() for row in rows)
+    header += [f"success at {marks[-1]}"] if successes else []
+    header += ["gradient steps", "seconds", "entries"]
+    lines = [header, ["---"] * len(header)]
+    for agent, rows in sorted(groups.items(), key=lambda group: -float(np.mean([row["auc"] for row in group[1]]))):
+        cells = [agent, str(len(rows)), _estimate([row["auc"] for row in rows])]
+        cells += [_estimate([row["score"][mark] for row in rows]) for mark in marks]
+        cells += [_estimate([row["success"][marks[-1]] for row in rows])] if successes else []
+        cells += [f"{np.median([row[cost] for row in rows]):.0f}" for cost in ("gradient_steps", "seconds", "entries")]
+        lines.append(cells)
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n\n" + CAPTION
+
+
+def draw_curves(groups: Groups, picture: Path, title: str, field: str = "score") -> Path:
+    """Draw one curve an agent, with its interval, to `picture` (PNG)."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    for number, (agent, rows) in enumerate(groups.items()):
+        steps = [int(mark) for mark in rows[0][field]]
+        curve = performance_curve([list(row[field].values()) for row in rows])
+        axes.plot(steps, curve.point, color=f"C{number}", label=f"{agent} ({len(rows)} runs)")
+        axes.fill_between(steps, curve.low, curve.high, alpha=0.2, color=f"C{number}")
+    what = "return" if field == "score" else field
+    axes.set(xlabel="environment steps", ylabel=f"{what}, last {WINDOW} training episodes", title=title)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(picture)
+    return picture
+
+
+def _marks(groups: Groups) -> list[str]:
+    every = list(next(iter(groups.values()))[0]["score"])
+    return [every[round(share * len(every)) - 1] for share in SHOWN_AT]
+
+
+def _estimate(values: Sequence[float]) -> str:
+    interval = stratified_bootstrap(values)
+    digits = 2 if max(map(abs, values)) < 10 else 0
+    return format(interval, f".{digits}f")

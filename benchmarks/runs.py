@@ -1,0 +1,158 @@
+"""Carrying out the runs of a benchmark: several processes, each finished row appended whole, none done twice."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from torch.optim.optimizer import register_optimizer_step_post_hook
+from tqdm import tqdm
+
+from training.errors import UsageError
+
+Row = dict[str, Any]
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+class Run(Protocol):
+    """What defines a run; `str(run)` says it in a few words."""
+
+    @property
+    def key(self) -> str:
+        """A digest of all that defines the run; its row bears it as `key`."""
+
+
+RunType = TypeVar("RunType", bound=Run)
+
+
+def carry_out(
+    runs: Sequence[RunType], measure: Callable[[RunType], Row], out: Path, workers: int, progress: bool = True
+) -> dict[str, str]:
+    """Measure every run that `out` has no row of yet, and append a row for each as it ends.
+
+    Args:
+        runs: Those already in `out` are kept as they are.
+        measure: Makes a run's row; a module's function, so that other processes find it.
+        out: A file of JSON lines, made where there is none.
+        workers: Processes side by side, one torch thread each.
+        progress: Whether to show a bar.
+
+    Returns:
+        What went wrong, by run; a run that fails stops no other.
+    """
+    done = {row["key"] for row in read_rows(out)}
+    missing = [run for run in runs if run.key not in done]
+    failures: dict[str, str] = {}
+    with tqdm(total=len(runs), initial=len(runs) - len(missing), unit="run", disable=not progress) as bar:
+        for run, outcome in _outcomes(missing, measure, min(workers, len(missing))):
+            if isinstance(outcome, BaseException):
+                failures[str(run)] = f"{type(outcome).__name__}: {outcome}"
+            else:
+                append_row(out, outcome)
+            bar.set_postfix_str(str(run))
+            bar.update()
+    return failures
+
+
+@contextmanager
+def counted_gradient_steps() -> Iterator[list[int]]:
+    """Counts every step of every torch optimiser of this process, whoever owns it."""
+    count = [0]
+
+    def one_more(*_: Any) -> None:
+        count[0] += 1
+
+    handle = register_optimizer_step_post_hook(one_more)
+    try:
+        yield count
+    finally:
+        handle.remove()
+
+
+def append_row(path: Path, row: Row) -> None:
+    """Append one line in a single write, on the disk before this returns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = json.dumps(row, allow_nan=False) + "\n"
+    with path.open("ab") as file:
+        if file.tell() and not _ends_a_line(path):
+            line = "\n" + line
+        file.write(line.encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a file, none where there is no file; a line that a crash cut short is left out.
+
+    Raises:
+        UsageError: The file holds something else.
+    """
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    rows = [row for row in map(_parsed, lines) if row is not None]
+    if lines and not rows:
+        raise UsageError(f"{path} is no file of runs: none of its {len(lines)} lines is a row. Give another out=FILE.")
+    return rows
+
+
+def _outcomes(
+    runs: Sequence[RunType], measure: Callable[[RunType], Row], workers: int
+) -> Iterator[tuple[RunType, Row | BaseException]]:
+    """Each run with its row or its error, in the order in which they end."""
+    if workers <= 1:
+        for run in runs:
+            yield run, _attempt(run, measure)
+        return
+    with _one_thread_each(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        futures = {pool.submit(measure, run): run for run in runs}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.exception() or future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _attempt(run: RunType, measure: Callable[[RunType], Row]) -> Row | BaseException:
+    try:
+        return measure(run)
+    except UsageError:
+        raise
+    except Exception as error:
+        return error
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Children read these when they import numpy and torch, before any of our code could limit them."""
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _ends_a_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
+
+
+def _parsed(line: str) -> Row | None:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    return row if isinstance(row, dict) and "key" in row else None

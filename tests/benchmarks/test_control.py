@@ -1,0 +1,92 @@
+"""What the control benchmark promises: one complete row a run, none done twice, a stated measure."""
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks.control.__main__ import main
+from benchmarks.control.measure import MARKS, Record, scores
+from benchmarks.control.runs import resolve, resolve_agent
+from benchmarks.runs import append_row, read_rows
+from training.errors import UsageError
+
+TINY = "nec memory.k=5 learn_after=50 hidden=[8]"
+FIELDS = {"env", "agent", "seed", "auc", "score", "env_steps", "gradient_steps", "seconds", "entries"}
+
+
+def command(out, *arguments):
+    return main(
+        ["env=cartpole", f"agents=['{TINY}']", "steps=400", "workers=1", "progress=false", f"out={out}", *arguments]
+    )
+
+
+def test_a_run_is_one_complete_row_and_is_not_repeated(tmp_path, capsys):
+    out = tmp_path / "rows.jsonl"
+    assert command(out, "seeds=[3]") == 0
+    rows = read_rows(out)
+    assert len(rows) == 1
+    assert rows[0].keys() >= FIELDS
+    assert rows[0]["env_steps"] == 400
+    assert 60 < rows[0]["gradient_steps"] <= (400 - 48) // 4  # one every 4 steps, once 50 passed and an episode ended
+    assert 0 < rows[0]["entries"] <= 400
+    assert list(rows[0]["score"]) == [str(10 * (i + 1)) for i in range(MARKS)]
+
+    assert command(out, "seeds=[3,4]") == 0
+    assert [row["seed"] for row in read_rows(out)] == [3, 4]
+    assert read_rows(out)[0] == rows[0]
+    assert "| 2 |" in capsys.readouterr().out
+    assert (tmp_path / "control_cartpole_400.png").stat().st_size > 1000
+
+
+def test_the_score_is_the_mean_of_the_last_20_training_episodes():
+    record = Record(steps=list(range(10, 410, 10)), returns=[float(i) for i in range(40)])
+    found = scores(record, 400, success_above=20.5)
+    assert found["score"]["400"] == np.mean(range(20, 40))
+    assert found["score"]["100"] == np.mean(range(10))
+    assert found["score"]["10"] == 0
+    assert found["success"]["400"] == 19 / 20
+    by_hand = [np.mean(range(max(0, n - 20), n)) for n in range(1, 40)]  # each for 10 steps, after the first's 10
+    assert found["auc"] == pytest.approx(sum(by_hand) / 40, rel=0.005)
+
+
+def test_a_run_in_which_no_episode_ended_has_no_score():
+    found = scores(Record(), 100, None)
+    assert found["auc"] is None
+    assert set(found["score"].values()) == {None}
+
+
+def test_what_differs_from_the_yaml_stands_in_the_name_and_makes_another_run():
+    plain, changed = resolve("cartpole", {}, ["nec", "nec memory.k=11 row_optimiser=null"], [0], 100)
+    assert (changed.settings["memory"]["k"], changed.settings["row_optimiser"]) == (11, None)
+    assert plain.key != changed.key
+    assert plain.key == resolve("CartPole-v1", {"success_above": 474.99}, ["nec"], [0], 100)[0].key
+
+
+@pytest.mark.parametrize(
+    ("agent", "message"), [("nec2", "no agent 'nec2'.*nec"), ("nec memory.kk=3", "no key 'kk'.*k")]
+)
+def test_a_misspelt_agent_or_setting_is_refused_with_the_nearest_word(agent, message):
+    with pytest.raises(UsageError, match=message):
+        resolve_agent(agent)
+
+
+def test_a_misspelt_environment_is_refused():
+    with pytest.raises(UsageError, match=r"no environment 'cartpol'.*cartpole"):
+        resolve("cartpol", {}, ["nec"], [0], 100)
+
+
+def test_a_line_cut_short_by_a_crash_is_passed_over(tmp_path):
+    out = tmp_path / "rows.jsonl"
+    append_row(out, {"key": "a"})
+    with out.open("a") as file:
+        file.write('{"key": "b", "sco')
+    append_row(out, {"key": "c"})
+    assert [row["key"] for row in read_rows(out)] == ["a", "c"]
+
+
+def test_a_file_of_something_else_is_not_taken_for_rows(tmp_path):
+    out = tmp_path / "rows.jsonl"
+    out.write_text(json.dumps({"other": 1}) + "\n")
+    with pytest.raises(UsageError, match="no file of runs"):
+        read_rows(out)
