@@ -34,6 +34,11 @@ class Batch:
     def __getitem__(self, rows: slice) -> Batch:
         return Batch(self.keys[rows], self.values[rows], self.priority[rows], self.identity[rows])
 
+    @property
+    def named(self) -> Tensor:
+        """Which rows have an identity.  `[B]` bool."""
+        return torch.from_numpy(self.identity != NOBODY)
+
     def distinct(self) -> int:
         """How many rows there are before the first whose identity an earlier row has."""
         first = np.unique(self.identity, return_index=True)[1]

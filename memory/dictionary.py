@@ -14,6 +14,7 @@ from memory.index import Index, make_index
 from memory.kernels import InverseDistance, Kernel, make_kernel
 from memory.keys import KeyInput, KeySpace, Modality, Present
 from memory.links import Links, Reached
+from memory.matching import matched
 from memory.reading import Found, read
 from memory.references import References, combinations_of, under_each
 from memory.saving import restore, state_of
@@ -51,6 +52,8 @@ class DifferentiableNeuralDictionary:
             object from `writing`.
         forgetting: Who makes room: "lru" (default; least recently written or retrieved), "fifo", "priority" or an
             object from `forgetting`, such as `Decay(half_life=10_000)`.
+        match_within: Squared distance within which a row that is written without an identity stands for the nearest
+            entry of the same modalities; None: such rows are always new.
         links_per_entry: Most links from one entry; room for them is taken at the first link.
         device: Where the tensors live.
         dtype: Of keys and values; float64 is for checking gradients.
@@ -67,6 +70,7 @@ class DifferentiableNeuralDictionary:
         kernel: Kernel | str = InverseDistance(),  # noqa: B008 - frozen
         write_rule: WriteRule | str = "append",
         forgetting: Forgetting | str = "lru",
+        match_within: float | None = None,
         links_per_entry: int = 8,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
@@ -79,6 +83,9 @@ class DifferentiableNeuralDictionary:
         self.device, self.dtype = torch.device(device), dtype
         self.kernel = make_kernel(kernel)
         self.write_rule = make_write_rule(write_rule)
+        if match_within is not None and not match_within >= 0:
+            raise ValueError(f"match_within is {match_within}; it is a squared distance, at least 0")
+        self.match_within = match_within
         self.index = make_index(index)
         self.forgetting = make_forgetting(forgetting)
         self.forgetting.attach(capacity, self.device)
@@ -193,7 +200,7 @@ class DifferentiableNeuralDictionary:
         *,
         present: Present = None,
     ) -> Tensor:
-        """Store entries, or update those whose identity is known; as if one row were written after another.
+        """Store entries, or update those that are known; as if one row were written after another.
 
         Args:
             keys: `[B, D]`, or any subset of the modalities by name; the entry lacks the others.
@@ -284,8 +291,7 @@ class DifferentiableNeuralDictionary:
 
     def _write_first(self, batch: Batch) -> Tensor:
         """Write the first rows, up to one that depends on an earlier row, as if one after another."""
-        batch = batch[: batch.distinct()]
-        known = self._known(batch)
+        batch, known = matched(self, batch)
         new = known < 0
         slots, victims = self.slot_table.room(int(new.sum()), self.forgetting)
         if len(batch) > 1 and self._entangled(batch, known, victims):
@@ -300,11 +306,6 @@ class DifferentiableNeuralDictionary:
         self.store.put(stored, batch.keys)
         self.forgetting.written(stored, new, batch.priority)
         return stored
-
-    def _known(self, batch: Batch) -> Tensor:
-        if not self.write_rule.matches:
-            return torch.full((len(batch),), -1, device=self.device)
-        return torch.from_numpy(self.identities.find(batch.identity)).to(self.device)
 
     def _entangled(self, batch: Batch, known: Tensor, victims: Tensor) -> bool:
         """Whether writing one row might change which entry makes room for another."""
