@@ -51,7 +51,10 @@ def train(config: DictConfig, folder: RunFolder, checkpoint: dict[str, Any] | No
     should_save = Every(config.checkpoint.every, now)
     began = time.perf_counter() - spent
 
-    with StopRequest() as stop, tqdm(total=config.steps, initial=now, unit="step", disable=not config.progress) as bar:
+    with (
+        StopRequest() as stop,
+        tqdm(total=config.steps, initial=now, unit="step", mininterval=0.5, disable=not config.progress) as bar,
+    ):
         while now < config.steps and not stop:
             action = agent.act(observation)
             transition = step(environments, observation, action)

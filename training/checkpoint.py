@@ -32,7 +32,8 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     structure = _flatten(state, "", tensors)
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(unfinished, ignore_errors=True)
+    for abandoned in folder.parent.glob(".*.tmp"):  # by a process that was killed while saving
+        shutil.rmtree(abandoned, ignore_errors=True)
     unfinished.mkdir()
     save_file(tensors, unfinished / TENSORS)
     header = {"format": FORMAT, "version": VERSION, "sha256": _sha256(unfinished / TENSORS), "state": structure}

@@ -40,6 +40,8 @@ def run_command(command: Callable[[], Any]) -> None:
     except SHOWN_PLAINLY as error:
         print(f"Error: {explain(error)}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit("Interrupted before the step in hand was done; resume from the last checkpoint.")
 
 
 def prepare() -> None:

@@ -49,6 +49,12 @@ def test_a_state_that_cannot_be_saved_leaves_the_old_checkpoint(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["c"]
 
 
+def test_what_a_killed_process_left_half_written_goes_with_the_next_save(tmp_path):
+    (tmp_path / ".c.123.tmp").mkdir()
+    save_checkpoint(tmp_path / "c", {"a": 1})
+    assert [p.name for p in tmp_path.iterdir()] == ["c"]
+
+
 @pytest.mark.parametrize("name", [TENSORS, STRUCTURE])
 @pytest.mark.parametrize("keep", [0.0, 0.5, 0.99])
 def test_a_truncated_file_is_named(tmp_path, name, keep):
