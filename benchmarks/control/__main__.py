@@ -22,10 +22,11 @@ class ControlBench:
     """Measure how fast agents learn: same environment, same seeds, a stated budget, one JSON object a run.
 
     python -m benchmarks.control env=cartpole agents=[nec] seeds=5 steps=20000
-    python -m benchmarks.control env=Acrobot-v1 agents=[nec,nec memory.k=11 row_optimiser=null]
+    python -m benchmarks.control env=cartpole agents=[nec,nec memory.k=11 row_optimiser=null,dqn,ppo]
 
     env: a name of conf/env or a registered id; env.<key>=<value> changes a value of its YAML.
-    agents: names of conf/agent, each with values of its own after it.
+    agents: names of conf/agent, or dqn and ppo of Stable-Baselines3 (extra `compare`) with the values that
+        RL Baselines3 Zoo tuned for the task; each may have other values after it, and may occur several times.
     seeds: a list, or how many; of the agent and of the environment.
     steps: environment steps a run, summed over the environments.
     out: rows are appended here; runs already in it are not repeated. Curves go beside it.

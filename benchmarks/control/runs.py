@@ -15,6 +15,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from benchmarks.baselines import ALGORITHMS, algorithm
+from benchmarks.control import zoo
 from training.cli import explain, prepare
 from training.errors import UsageError, did_you_mean
 
@@ -29,8 +31,8 @@ class ControlRun:
     Attributes:
         env: The name given on the command line.
         environment: As in a YAML of `conf/env`, resolved.
-        agent: What was given on the command line: a name of `conf/agent`, then values that differ from its YAML.
-        settings: The agent's configuration, resolved.
+        agent: What was given on the command line: a name, then values that differ from its settings.
+        settings: Of an agent of `conf/agent` its configuration, of Stable-Baselines3's the zoo's tuned values.
         seed: Of the agent and of the environment.
         steps: Environment steps, summed over the environments.
     """
@@ -46,8 +48,18 @@ class ControlRun:
     def key(self) -> str:
         """A digest of all that defines the run; what it is called on the command line does not."""
         defining = {name: value for name, value in asdict(self).items() if name not in ("env", "agent")}
-        content = json.dumps({"protocol": PROTOCOL, **defining}, sort_keys=True)
+        content = json.dumps({"protocol": PROTOCOL, "name": self.name, **defining}, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    @property
+    def name(self) -> str:
+        """Whose settings they are."""
+        return self.agent.split()[0]
+
+    @property
+    def baseline(self) -> bool:
+        """Whether the agent is Stable-Baselines3's."""
+        return self.name in ALGORITHMS
 
     def __str__(self) -> str:
         return f"{self.agent} seed {self.seed} ({self.env}, {self.steps} steps)"
@@ -62,7 +74,7 @@ def resolve(
         UsageError: An unknown environment, agent or setting.
     """
     environment = resolve_environment(env, env_options)
-    settings = {agent: resolve_agent(agent) for agent in agents}
+    settings = {agent: resolve_agent(agent, environment["id"]) for agent in agents}
     return [
         ControlRun(env, environment, agent, chosen, seed, steps) for seed in seeds for agent, chosen in settings.items()
     ]
@@ -80,17 +92,24 @@ def resolve_environment(name: str, options: dict[str, Any]) -> dict[str, Any]:
         known = [path.stem for path in (CONF / "env").glob("*.yaml")] + list(gym.registry)
         raise UsageError(f"There is no environment {name!r}, in conf/env or registered. {did_you_mean(name, known)}")
     given = [f"env.{key}={json.dumps(value)}" for key, value in options.items()]
-    return OmegaConf.to_container(_compose([*chosen, *given]).env, resolve=True)  # type: ignore[return-value]
+    return _plain(_compose([*chosen, *given]).env)
 
 
-def resolve_agent(given: str) -> dict[str, Any]:
-    """The configuration of an agent: `nec`, or with values of its own `nec memory.k=11 row_optimiser=null`."""
+def resolve_agent(given: str, environment_id: str) -> dict[str, Any]:
+    """The settings of an agent: `nec`, or with values of its own `nec memory.k=11 row_optimiser=null`.
+
+    A bare name means Stable-Baselines3's agent where it has one; `agent/ppo` means the one of `conf/agent`.
+    """
     name, *overrides = given.split()
+    if name in ALGORITHMS:
+        algorithm(name)
+        return zoo.settings(name, environment_id) | _plain(OmegaConf.from_dotlist(overrides))
+    name = name.removeprefix("agent/")
     known = [path.stem for path in (CONF / "agent").glob("*.yaml")]
     if name not in known:
-        raise UsageError(f"There is no agent {name!r}. {did_you_mean(name, known)}")
+        raise UsageError(f"There is no agent {name!r}. {did_you_mean(name, [*known, *ALGORITHMS])}")
     config = _compose([f"agent={name}", *(f"agent.{override}" for override in overrides)])
-    return OmegaConf.to_container(config.agent, resolve=True)  # type: ignore[return-value]
+    return _plain(config.agent)
 
 
 def _compose(overrides: list[str]) -> DictConfig:
@@ -100,3 +119,7 @@ def _compose(overrides: list[str]) -> DictConfig:
             return compose("train", overrides)
     except (HydraException, OmegaConfBaseException) as error:
         raise UsageError(explain(error)) from error
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]

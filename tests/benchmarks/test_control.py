@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks.control.__main__ import main
-from benchmarks.control.measure import MARKS, Record, scores
+from benchmarks.control.baselines import scheduled
+from benchmarks.control.record import MARKS, Record, scores
 from benchmarks.control.runs import resolve, resolve_agent
 from benchmarks.runs import append_row, read_rows
 from training.errors import UsageError
@@ -68,7 +69,25 @@ def test_what_differs_from_the_yaml_stands_in_the_name_and_makes_another_run():
 )
 def test_a_misspelt_agent_or_setting_is_refused_with_the_nearest_word(agent, message):
     with pytest.raises(UsageError, match=message):
-        resolve_agent(agent)
+        resolve_agent(agent, "CartPole-v1")
+
+
+@pytest.mark.parametrize("agent", ["dqn learning_starts=50 train_freq=50 gradient_steps=3", "ppo n_epochs=2"])
+def test_baselines_train_within_the_same_budget_and_leave_the_same_row(tmp_path, agent):
+    out = tmp_path / "rows.jsonl"
+    assert command(out, f"agents=[{agent}]", "seeds=[0]") == 0
+    row = read_rows(out)[0]
+    assert row.keys() >= FIELDS
+    assert 400 <= row["env_steps"] < 400 + 8 * 32  # whole rollouts
+    assert row["gradient_steps"] > 0
+    assert row["score"]["400"] > 9  # an episode of CartPole lasts at least that long
+
+
+def test_baselines_have_the_zoos_settings_for_the_task():
+    assert resolve_agent("dqn", "CartPole-v1")["target_update_interval"] == 10
+    assert resolve_agent("ppo gamma=0.9", "CartPole-v1")["gamma"] == 0.9
+    assert resolve_agent("ppo", "Unheard-v0") == {"n_envs": 1, "normalize": False}
+    assert scheduled("lin_0.5")(0.1) == pytest.approx(0.05)
 
 
 def test_a_misspelt_environment_is_refused():

@@ -1,0 +1,68 @@
+"""Training Stable-Baselines3's agents within the same budget, and keeping the same record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.baselines import algorithm, flattened
+from benchmarks.control.record import Record
+from benchmarks.control.runs import ControlRun
+from benchmarks.shift.environment import build_environment
+from training.errors import UsageError
+
+
+def train_baseline(run: ControlRun) -> Record:
+    """Let a model learn for the run's steps, rounded up to its rollouts, and record its training episodes."""
+    model = build_model(run)
+    record = Record()
+    model.learn(run.steps, callback=lambda local, _: _take_down(record, model.num_timesteps, local["infos"]))
+    record.env_steps = model.num_timesteps
+    model.get_env().close()
+    return record
+
+
+def build_model(run: ControlRun) -> Any:
+    """The library's model for a run, on as many environments as its settings ask for.
+
+    Raises:
+        UsageError: The algorithm refuses a setting.
+    """
+    arguments = {key: scheduled(value) for key, value in run.settings.items()}
+    num_envs, normalize = arguments.pop("n_envs"), arguments.pop("normalize")
+    environments = _vectorised(run.environment, num_envs, run.seed)
+    if normalize:
+        from stable_baselines3.common.vec_env import VecNormalize
+
+        environments = VecNormalize(environments, gamma=arguments.get("gamma", 0.99))
+    policy = "CnnPolicy" if len(environments.observation_space.shape) == 3 else "MlpPolicy"
+    network = {"net_arch": arguments.pop("net_arch")} if "net_arch" in arguments else {}
+    kind = algorithm(run.name)
+    try:
+        return kind(policy, environments, seed=run.seed, device="cpu", policy_kwargs=network, **arguments)
+    except TypeError as error:
+        raise UsageError(f"{kind.__name__} refused the settings {run.settings}: {error}") from error
+
+
+def scheduled(value: Any) -> Any:
+    """`lin_0.001` as a function of the share of steps that remain; any other value as it is."""
+    if not (isinstance(value, str) and value.startswith("lin_")):
+        return value
+    first = float(value.removeprefix("lin_"))
+    return lambda remaining: first * remaining
+
+
+def _take_down(record: Record, steps: int, infos: list[dict[str, Any]]) -> bool:
+    for info in infos:
+        if "episode" in info:
+            record.steps.append(steps)
+            record.returns.append(float(info["episode"]["r"]))
+    return True
+
+
+def _vectorised(environment: dict[str, Any], num_envs: int, seed: int) -> Any:
+    from stable_baselines3.common.monitor import Monitor
+    from stable_baselines3.common.vec_env import DummyVecEnv
+
+    environments = DummyVecEnv([lambda: Monitor(flattened(build_environment(environment)))] * num_envs)
+    environments.seed(seed)
+    return environments

@@ -1,0 +1,104 @@
+"""What RL Baselines3 Zoo tuned for a task: hyperparams/dqn.yml and ppo.yml of DLR-RM/rl-baselines3-zoo.
+
+Its notation is kept: `lin_0.001` falls linearly from 0.001 to 0 over the run, and `normalize` is `VecNormalize`. Where
+it has nothing for a task the library's defaults are used.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+DEFAULTS: dict[str, Any] = {"n_envs": 1, "normalize": False}
+
+_GRID_PPO = {
+    "normalize": True,
+    "n_envs": 8,
+    "n_steps": 128,
+    "batch_size": 64,
+    "gae_lambda": 0.95,
+    "gamma": 0.99,
+    "n_epochs": 10,
+    "ent_coef": 0.0,
+    "learning_rate": 2.5e-4,
+    "clip_range": 0.2,
+}
+
+TUNED: dict[tuple[str, str], dict[str, Any]] = {
+    ("dqn", "CartPole-v1"): {
+        "learning_rate": 2.3e-3,
+        "batch_size": 64,
+        "buffer_size": 100_000,
+        "learning_starts": 1000,
+        "gamma": 0.99,
+        "target_update_interval": 10,
+        "train_freq": 256,
+        "gradient_steps": 128,
+        "exploration_fraction": 0.16,
+        "exploration_final_eps": 0.04,
+        "net_arch": [256, 256],
+    },
+    ("dqn", "MountainCar-v0"): {
+        "learning_rate": 4e-3,
+        "batch_size": 128,
+        "buffer_size": 10_000,
+        "learning_starts": 1000,
+        "gamma": 0.98,
+        "target_update_interval": 600,
+        "train_freq": 16,
+        "gradient_steps": 8,
+        "exploration_fraction": 0.2,
+        "exploration_final_eps": 0.07,
+        "net_arch": [256, 256],
+    },
+    ("dqn", "Acrobot-v1"): {
+        "learning_rate": 6.3e-4,
+        "batch_size": 128,
+        "buffer_size": 50_000,
+        "learning_starts": 0,
+        "gamma": 0.99,
+        "target_update_interval": 250,
+        "train_freq": 4,
+        "gradient_steps": -1,
+        "exploration_fraction": 0.12,
+        "exploration_final_eps": 0.1,
+        "net_arch": [256, 256],
+    },
+    ("ppo", "CartPole-v1"): {
+        "n_envs": 8,
+        "n_steps": 32,
+        "batch_size": 256,
+        "gae_lambda": 0.8,
+        "gamma": 0.98,
+        "n_epochs": 20,
+        "ent_coef": 0.0,
+        "learning_rate": "lin_0.001",
+        "clip_range": "lin_0.2",
+    },
+    ("ppo", "MountainCar-v0"): {
+        "normalize": True,
+        "n_envs": 16,
+        "n_steps": 16,
+        "gae_lambda": 0.98,
+        "gamma": 0.99,
+        "n_epochs": 4,
+        "ent_coef": 0.0,
+    },
+    ("ppo", "Acrobot-v1"): {
+        "normalize": True,
+        "n_envs": 16,
+        "n_steps": 256,
+        "gae_lambda": 0.94,
+        "gamma": 0.99,
+        "n_epochs": 4,
+        "ent_coef": 0.0,
+    },
+    ("ppo", "MiniGrid-DoorKey-5x5-v0"): _GRID_PPO,
+    ("ppo", "MiniGrid-DoorKey-6x6-v0"): _GRID_PPO,
+    ("ppo", "MiniGrid-FourRooms-v0"): _GRID_PPO | {"n_steps": 512},
+}
+"""By algorithm and task. DoorKey-6x6 has no entry of its own there and takes that of 5x5."""
+
+
+def settings(algorithm: str, environment_id: str) -> dict[str, Any]:
+    """What an algorithm is built with for a task: `n_envs` and `normalize` are the zoo's words."""
+    return DEFAULTS | TUNED.get((algorithm, environment_id), {})
