@@ -109,3 +109,5 @@ if __name__ == "__main__":
         sys.exit(main(sys.argv[1:]))
     except UsageError as error:
         sys.exit(f"Error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("Stopped. The runs that had ended are kept: the same command goes on from there.")

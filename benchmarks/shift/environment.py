@@ -100,8 +100,9 @@ def target_of(env: gym.Env) -> int | None:
 
 def step_limit(env: gym.Env) -> int | None:
     """Steps after which an episode is cut, where the environment says."""
-    if env.has_wrapper_attr("step_limit"):
-        return int(env.get_wrapper_attr("step_limit"))
+    for name in ("step_limit", "max_steps"):  # the suite's, MiniGrid's
+        if env.has_wrapper_attr(name):
+            return int(env.get_wrapper_attr(name))
     return env.spec.max_episode_steps if env.spec else None
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +45,7 @@ def carry_out(specs: Sequence[RunSpec], out: Path, workers: int, progress: bool 
     with tqdm(total=len(specs), initial=len(specs) - len(missing), unit="run", disable=not progress) as bar:
         for spec, outcome in _outcomes(missing, min(workers, len(missing))):
             if isinstance(outcome, BaseException):
-                failures[describe(spec)] = f"{type(outcome).__name__}: {outcome}"
+                failures[describe(spec)] = _reason(outcome)
             else:
                 append_row(out, outcome)
             bar.set_postfix_str(describe(spec))
@@ -95,23 +97,29 @@ def _outcomes(specs: Sequence[RunSpec], workers: int) -> Iterator[tuple[RunSpec,
         for spec in specs:
             yield spec, _attempt(spec)
         return
-    with _one_thread_each(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(measure, spec): spec for spec in specs}
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        with _one_thread_each(), _interrupts_left_to_the_parent():
+            futures = {pool.submit(measure, spec): spec for spec in specs}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.exception() or future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for process in active_children():
+                process.terminate()
             raise
 
 
 def _attempt(spec: RunSpec) -> Row | BaseException:
     try:
         return measure(spec)
-    except UsageError:
-        raise
     except Exception as error:
         return error
+
+
+def _reason(error: BaseException) -> str:
+    """The message of what a user can put right, the whole traceback of the rest."""
+    return str(error) if isinstance(error, UsageError) else "".join(traceback.format_exception(error)).rstrip()
 
 
 @contextmanager
@@ -127,3 +135,13 @@ def _one_thread_each() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _interrupts_left_to_the_parent() -> Iterator[None]:
+    """Children started meanwhile ignore Ctrl-C, which a terminal sends to all; the parent ends them."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
