@@ -28,11 +28,15 @@ from envs.suite import SuiteVectorEnv
 
 
 class RandomPolicy(Policy):
-    """Every action with equal probability."""
+    """Every action with equal probability, whatever the observations look like."""
+
+    def __init__(self, env: SuiteVectorEnv, seed: int) -> None:
+        super().__init__(env, seed)
+        self.num_envs = env.num_envs
 
     def act(self, observation: Any, *, explore: bool = True) -> np.ndarray:
         """One action for each run. `[E]`."""
-        return self.random.integers(self.num_actions, size=len(observation))
+        return self.random.integers(self.num_actions, size=self.num_envs)
 
 
 class Clairvoyant(Policy):

@@ -210,6 +210,25 @@ def test_arguments_that_the_environment_refuses_are_refused_before_any_run():
         resolve_environment("engram/ShiftWall-v0", {"n": 1})
 
 
+@pytest.mark.parametrize(
+    "name", ["shiftwall", "scattershift", "hiddengoal", "recurringgoal", "newgoal", "driftgoal", "memoryplan", "tmaze"]
+)
+def test_random_plays_every_environment_of_the_suite_by_its_short_name(name):
+    row = measure(specs(["random"], env=name, environment=resolve_environment(name, {}), episodes=2)[0])
+    assert row["env"] == name and len(row["costs"]) == 2
+
+
+def test_random_plays_environments_with_dict_observations_and_of_others():
+    for name, options in (("maskedkey", {}), ("MiniGrid-Empty-5x5-v0", {"max_steps": 10})):
+        assert measure(specs(["random"], environment=resolve_environment(name, options), episodes=2)[0])["steps"] > 0
+
+
+def test_a_policy_that_cannot_play_an_environment_says_so():
+    spec = specs(["planner"], environment=resolve_environment("tmaze", {}))[0]
+    with pytest.raises(UsageError, match="planner cannot play"):
+        measure(spec)
+
+
 def test_a_run_of_a_suite_environment_is_as_long_as_the_environment_says():
     assert default_episodes(resolve_environment("engram/ShiftWall-v0", {})) == 100
     assert default_episodes(resolve_environment("engram/MaskedKey-v0", {})) == 40
