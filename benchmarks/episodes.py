@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from gymnasium.vector import VectorEnv
 
 from agents.agent import Observation, Transition
+from envs.suite import SuiteVectorEnv
 from training.rollout import step
 
 
@@ -32,6 +32,7 @@ class Episodes:
         terminated: Whether the task ended, rather than the time. `[E, K]` of bool
         shifted: Whether it was the first episode since a shift. `[E, K]` of bool
         returns: Rewards, summed. `[E, K]`
+        step_limit: Steps after which an episode is truncated.
     """
 
     steps: np.ndarray
@@ -39,6 +40,12 @@ class Episodes:
     terminated: np.ndarray
     shifted: np.ndarray
     returns: np.ndarray
+    step_limit: int
+
+    @property
+    def solved(self) -> np.ndarray:
+        """Whether the task ended in fewer steps than the limit. `[E, K]` of bool."""
+        return self.terminated & (self.steps < self.step_limit)
 
     @property
     def excess(self) -> np.ndarray:
@@ -46,7 +53,7 @@ class Episodes:
         return self.steps - self.oracle_steps
 
 
-def play(environments: VectorEnv, player: Player, episodes: int, seed: int = 0) -> Episodes:
+def play(environments: SuiteVectorEnv, player: Player, episodes: int, seed: int = 0) -> Episodes:
     """Play every run until it has had so many episodes; what faster runs play meanwhile is not counted.
 
     Args:
@@ -56,8 +63,14 @@ def play(environments: VectorEnv, player: Player, episodes: int, seed: int = 0) 
         seed: That the runs are reset with.
     """
     shape = (environments.num_envs, episodes)
-    kinds = (np.int64, np.int64, np.bool_, np.bool_, np.float64)
-    played = Episodes(*(np.zeros(shape, dtype=kind) for kind in kinds))
+    played = Episodes(
+        steps=np.zeros(shape, dtype=np.int64),
+        oracle_steps=np.zeros(shape, dtype=np.int64),
+        terminated=np.zeros(shape, dtype=np.bool_),
+        shifted=np.zeros(shape, dtype=np.bool_),
+        returns=np.zeros(shape),
+        step_limit=environments.step_limit,
+    )
     counted, elapsed, collected = (np.zeros(shape[0], dtype=kind) for kind in (np.int64, np.int64, np.float64))
     observation, _ = environments.reset(seed=seed)
     while counted.min() < episodes:

@@ -5,7 +5,7 @@ Importing this package registers the suite with Gymnasium as `engram/<Name>-v0`,
 
 from gymnasium import register
 
-_SUITE = {
+SUITE = {
     "ShiftWall": "envs.shift_wall",
     "ScatterShift": "envs.scatter_shift",
     "HiddenGoal": "envs.hidden_goal",
@@ -17,7 +17,7 @@ _SUITE = {
     "TMaze": "envs.tmaze",
 }
 
-for _name, _module in _SUITE.items():
+for _name, _module in SUITE.items():
     register(
         f"engram/{_name}-v0",
         entry_point=f"{_module}:{_name}",

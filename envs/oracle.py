@@ -19,8 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.grid import GridCore
-from envs.paths import distance_fields
+from envs.clairvoyant import clairvoyant
 from envs.planners import FreespacePlanner, FreshPlanner, GoalHeuristic, ToldPlanner, VigilantPlanner
 from envs.policy import Policy
 from envs.searchers import Recall, RecallSites, RecallSpiral
@@ -30,39 +29,14 @@ from envs.suite import SuiteVectorEnv
 class RandomPolicy(Policy):
     """Every action with equal probability, whatever the observations look like."""
 
-    def __init__(self, env: SuiteVectorEnv, seed: int) -> None:
-        super().__init__(env, seed)
-        self.num_envs = env.num_envs
-
     def act(self, observation: Any, *, explore: bool = True) -> np.ndarray:
         """One action for each run. `[E]`."""
         return self.random.integers(self.num_actions, size=self.num_envs)
 
 
-class Clairvoyant(Policy):
-    """Walks a shortest path: it reads walls and goal from the environment itself, which no agent may."""
-
-    told = "everything"
-
-    def __init__(self, env: SuiteVectorEnv, seed: int) -> None:
-        super().__init__(env, seed)
-        if not isinstance(env.core, GridCore):
-            raise TypeError(f"The clairvoyant policy walks on grids; {type(env.core).__name__} is none.")
-        self.core = env.core
-        self.steps_to_goal = np.zeros(self.core.walls.shape, dtype=np.int32)  # [E, C]
-
-    def act(self, observation: Any, *, explore: bool = True) -> np.ndarray:
-        """The first action of a shortest path. `[E]`."""
-        fresh = np.flatnonzero(self.core.elapsed == 0)
-        width = self.core.geometry.width
-        self.steps_to_goal[fresh] = distance_fields(self.core.walls[fresh], self.core.goal[fresh], width)
-        reached = self.core.cell[:, None] + self.core.geometry.moves  # [E, A]
-        return self.best(np.take_along_axis(self.steps_to_goal, reached, axis=1))
-
-
 POLICIES: dict[str, Callable[[SuiteVectorEnv, int], Policy]] = {
     "random": RandomPolicy,
-    "clairvoyant": Clairvoyant,
+    "clairvoyant": clairvoyant,
     "planner": FreespacePlanner,
     "planner_fresh": FreshPlanner,
     "planner_told": ToldPlanner,
@@ -83,6 +57,10 @@ def make_policy(name: str, env: SuiteVectorEnv, seed: int) -> Policy:
         name: One of `POLICIES`.
         env: A vector environment of the suite.
         seed: Of the policy's own choices.
+
+    Raises:
+        ValueError: No policy has that name.
+        TypeError: The policy cannot play this environment.
     """
     if name not in POLICIES:
         raise ValueError(f"No policy is called {name!r}; there are {', '.join(POLICIES)}.")

@@ -10,15 +10,27 @@ from envs.suite import SuiteVectorEnv
 
 
 class Step(Protocol):
-    """What a policy reads of a vector step, in SAME_STEP autoreset mode; `agents.Transition` has it all."""
+    """What a policy reads of a vector step, in SAME_STEP autoreset mode; `agents.agent.Transition` has it all."""
 
-    observation: Any  # [E, D]: what was acted on
-    action: np.ndarray  # [E]
-    reward: np.ndarray  # [E]
-    terminated: np.ndarray  # [E]
-    truncated: np.ndarray  # [E]
-    next_observation: Any  # [E, D]: the true successor
-    reset_observation: Any  # [E, D]: what is acted on next
+    @property
+    def observation(self) -> Any:
+        """What was acted on. `[E, D]`."""
+
+    @property
+    def action(self) -> np.ndarray:
+        """What was done. `[E]`."""
+
+    @property
+    def terminated(self) -> np.ndarray:
+        """Whether the task ended. `[E]`."""
+
+    @property
+    def truncated(self) -> np.ndarray:
+        """Whether the time ended. `[E]`."""
+
+    @property
+    def next_observation(self) -> Any:
+        """The true successor, also where an episode ended. `[E, D]`."""
 
 
 class Policy:
@@ -32,6 +44,7 @@ class Policy:
     told = "nothing"
 
     def __init__(self, env: SuiteVectorEnv, seed: int) -> None:
+        self.num_envs = env.num_envs
         self.num_actions = int(env.core.action_space.n)
         self.random = np.random.default_rng(seed)
 

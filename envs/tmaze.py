@@ -35,8 +35,8 @@ class TMazeCore(Core):
             raise ValueError(f"length must be at least 1 step from start to junction, got {length}.")
         self.junction = length + active
         self._begin = int(active)
-        self._shortest = 2 * self._begin + length + 1
-        limit = 2 * self._shortest if step_limit is None else step_limit
+        self._shortest = length + 1
+        limit = 2 * (self._shortest + 2 * self._begin) if step_limit is None else step_limit
         super().__init__(num_envs, step_limit=limit, layout_seed=layout_seed)
         self.cue = np.ones(num_envs, dtype=np.int64)
         self.place = np.zeros(num_envs, dtype=np.int64)
@@ -98,11 +98,12 @@ class TMaze(SuiteEnv):
     arm) where it can be seen, at the corridor's first cell, and 0 elsewhere. All corridor cells look alike.
     Actions: 0 left, 1 up, 2 right, 3 down. Up and down do nothing in the corridor; at the junction they enter an arm.
     Reward: 1 on entering the arm that the cue named, 0 otherwise.
-    Termination: on entering an arm. Truncation: after twice the steps of the shortest solution.
+    Termination: on entering an arm. Truncation: after twice the steps of the shortest solution, the way to the cue
+    included.
     Start: passive, at the cue, which therefore is seen first; active, one step to the right of it, so that the agent
     must first go and look.
     What shifts: the cue is drawn anew for every episode, either way with equal probability. A run never ends.
-    `info["oracle_steps"]`: length + 1 passive; length + 3 active, with the way to the cue.
+    `info["oracle_steps"]`: length + 1; who must fetch the cue takes 2 more.
     Limit: a mean return of 1; 0.5 without memory.
 
     Args (`gymnasium.make("engram/TMaze-v0", ...)`):

@@ -24,6 +24,8 @@ def limits(name: str, policy: str, num_envs: int, episodes: int, seed: int = 0, 
         ("ScatterShift", {"schedule": "each"}),
         ("HiddenGoal", {"period": 3}),
         ("DriftGoal", {"q": 1.0}),
+        ("TMaze", {"active": True}),
+        ("MaskedKey", {}),
     ],
     ids=str,
 )
@@ -31,6 +33,16 @@ def test_the_clairvoyant_takes_exactly_the_shortest_path(name, options):
     played = limits(name, "clairvoyant", 3, 60, **options)
     assert np.array_equal(played.steps, played.oracle_steps)
     assert played.terminated.all()
+
+
+@pytest.mark.parametrize(("name", "perfect"), [("TMaze", 1), ("MaskedKey", 16)])
+def test_the_clairvoyant_misses_no_reward(name, perfect):
+    assert (limits(name, "clairvoyant", 3, 30).returns == perfect).all()
+
+
+def test_the_clairvoyant_does_an_errand_in_2_67_steps_and_collects():
+    returns = limits("MemoryPlan", "clairvoyant", 50, 20).returns
+    assert 100 / returns.mean() == pytest.approx(2.667 + 1, abs=0.05)
 
 
 def test_the_clairvoyant_needs_755_steps_for_the_published_run():
@@ -145,7 +157,6 @@ def test_the_spiral_is_the_one_that_is_walked():
         ("planner", "HiddenGoal", {}),
         ("heuristic", "ShiftWall", {"show_goal": False}),
         ("recall", "ShiftWall", {}),
-        ("clairvoyant", "TMaze", {}),
     ],
 )
 def test_a_policy_refuses_what_it_cannot_play(policy, name, options):

@@ -31,13 +31,13 @@ def solve(environment, choose) -> tuple[float, int, np.ndarray]:
 
 @kinds
 @lengths
-def test_who_remembers_the_cue_is_paid_in_oracle_steps(active, length):
+def test_who_remembers_the_cue_is_paid_in_the_fewest_steps(active, length):
     environment = gymnasium.make("engram/TMaze-v0", length=length, active=active)
     environment.reset(seed=0)
     for _ in range(5):
         reward, steps, _ = solve(environment, lambda cue: UP if cue > 0 else DOWN)
         assert reward == 1.0
-        assert steps == environment.reset()[1]["oracle_steps"] == length + (3 if active else 1)
+        assert steps - 2 * active == environment.reset()[1]["oracle_steps"] == length + 1
 
 
 def test_who_does_not_remember_is_right_half_the_time():

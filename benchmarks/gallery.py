@@ -1,0 +1,106 @@
+"""`python -m benchmarks.gallery out=FILE`: a picture of every environment, before and after its target shifts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import gymnasium
+import numpy as np
+from matplotlib.figure import Figure
+
+import envs  # noqa: F401 (registers the suite)
+from benchmarks.cli import parse
+from envs.oracle import make_policy
+from envs.suite import SuiteVectorEnv
+from training.rollout import step
+
+COLUMNS = 3  # scenes side by side, two pictures each
+LEGEND = (
+    "Blue: the agent. Green: the goal, shown to the agent or not. Ring: the start. Orange: the trail, deep if fresh.\n"
+    "MaskedKey: the thing shown is framed; the lamps are place, colour and noise, dark if withheld. "
+    "MemoryPlan: the symbol wanted is framed."
+)
+SCENES: list[tuple[str, str, dict[str, Any]]] = [
+    ("ShiftWall", "planner", {}),
+    ("ScatterShift", "planner", {}),
+    ("HiddenGoal", "recall", {}),
+    ("RecurringGoal", "recall_sites", {"period": 4, "jitter": 1}),
+    ("NewGoal", "recall", {"period": 4, "jitter": 1}),
+    ("DriftGoal", "recall_spiral", {"q": 0.5}),
+    ("MaskedKey", "random", {}),
+    ("MemoryPlan", "random", {}),
+    ("TMaze", "clairvoyant", {"active": True}),
+]
+
+
+@dataclass
+class GalleryBench:
+    """Draw every environment of the suite, just before and just after a shift.
+
+    out: the picture.
+    """
+
+    out: str = "docs/figures/environments.png"
+
+
+def scenes() -> Iterator[tuple[str, np.ndarray]]:
+    """A title and a picture, two for each environment: just before a shift, and in the episode it comes with."""
+    for name, policy, options in SCENES:
+        environments = cast(SuiteVectorEnv, gymnasium.make_vec(f"engram/{name}-v0", 1, layout_seed=3, **options))
+        player = make_policy(policy, environments, seed=0)
+        core = environments.core
+        before = core.render(0)
+        observation, _ = environments.reset(seed=0)
+        while not core.shifted[0]:
+            before = core.render(0)
+            transition = step(environments, observation, player.act(observation))
+            player.observe(transition)
+            observation = transition.reset_observation
+        yield f"{name}, before", before
+        yield f"{name}, after the shift", _midway(environments, observation, player.act, player.observe)
+
+
+def _midway(
+    environments: SuiteVectorEnv, observation: Any, act: Callable[..., np.ndarray], observe: Callable[[Any], None]
+) -> np.ndarray:
+    """The picture some steps into the current episode, or one step before its end."""
+    core, picture = environments.core, environments.core.render(0)
+    episode = core.episode_index[0]
+    while core.episode_index[0] == episode and core.elapsed[0] < 30:
+        picture = core.render(0)
+        transition = step(environments, observation, act(observation))
+        observe(transition)
+        observation = transition.reset_observation
+    return picture
+
+
+def contact_sheet(pictures: list[tuple[str, np.ndarray]]) -> Figure:
+    """All pictures with their titles."""
+    columns = 2 * COLUMNS
+    rows = -(-len(pictures) // columns)
+    figure = Figure(figsize=(2.3 * columns, 2.6 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes:
+        axis.set_axis_off()
+    for axis, (title, picture) in zip(axes, pictures, strict=False):
+        axis.imshow(picture, interpolation="nearest")
+        axis.set_title(title, fontsize=9)
+    figure.supxlabel(LEGEND, fontsize=9)
+    return figure
+
+
+def main() -> int:
+    """Draw and save."""
+    out = Path(parse(GalleryBench).out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    contact_sheet(list(scenes())).savefig(out, dpi=110)
+    print(out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
