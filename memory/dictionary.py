@@ -169,7 +169,7 @@ class DifferentiableNeuralDictionary:
             chosen = combinations_of(self.space, given, references)
             packed = under_each(packed, self.space, chosen)
             excluded = None if excluded is None else excluded.repeat_interleave(len(chosen), 0)
-        near = nearest(self.store, self.index, packed, k, self.used, self.alive, excluded)
+        near = nearest(self.store, self.index, packed, k, self.slot_table, excluded)
         found = read(self.store, self.values, self.generation, self.kernel, packed, near, rows)
         if touch:
             self.forgetting.retrieved(found.slots[found.valid])

@@ -23,6 +23,9 @@ BLAS_THRESHOLD = 700
 class Index(Protocol):
     """A cache over the rows of a `KeyStore`; may be dropped and rebuilt at any time."""
 
+    exact: bool
+    """Whether it looks at every row."""
+
     def propose(self, rows: Tensor, queries: Tensor, k: int, plain: bool) -> Tensor:
         """Slots of probably near rows, best first, -1 where there are no more.
 
@@ -34,11 +37,13 @@ class Index(Protocol):
         """
 
     def rounds(self, queries: Tensor, plain: bool) -> bool:
-        """Whether the search is meant to be exact but rounding may hide small distances from it."""
+        """Whether the order of the proposals may be off, so that a few more are worth asking for."""
 
 
 class ExactIndex:
     """Searches the live rows in place, so it holds nothing and nothing can be stale."""
+
+    exact = True
 
     def rounds(self, queries: Tensor, plain: bool) -> bool:
         """Few plain queries are compared by differences; anything else by products."""

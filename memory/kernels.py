@@ -58,8 +58,10 @@ class Uniform:
         return squared_distances * 0
 
 
-def weigh(log_similarities: Tensor, valid: Tensor) -> Tensor:
-    """Weights that sum to 1 over the valid neighbours, 0 elsewhere; all 0 where there is none.  `[B, k]`."""
+def weigh(log_similarities: Tensor, valid: Tensor | None) -> Tensor:
+    """Weights that sum to 1 over the valid neighbours (None: all of them), 0 elsewhere and where there is none."""
+    if valid is None:
+        return torch.softmax(log_similarities, dim=-1)
     lowest = torch.finfo(log_similarities.dtype).min
     return torch.softmax(log_similarities.masked_fill(~valid, lowest), dim=-1) * valid
 

@@ -134,6 +134,8 @@ class KeySpace:
             ValueError: A name is unknown, a shape or row count is off, a number is not finite, a code is not whole,
                 a cosine part has no direction, or a key has no part at all. Nothing has been changed then.
         """
+        if self.plain and isinstance(keys, Tensor) and not present:
+            return self._pack_plain(keys, dtype, device)
         parts = self._split(keys) if isinstance(keys, Tensor) else dict(keys)
         rows = self._check(parts)
         given = self._present(parts, present, rows, device)  # [B, M]
@@ -153,12 +155,22 @@ class KeySpace:
             end += m.size
         return end
 
-    def _split(self, flat: Tensor) -> dict[str, Tensor]:
+    def _pack_plain(self, keys: Tensor, dtype: torch.dtype, device: torch.device | str | None) -> Keys:
+        self._check_flat(keys)
+        has = torch.ones(len(keys), 1, dtype=torch.bool, device=device)
+        return Keys(
+            _vector(self.modalities[0], keys, has[:, 0], dtype), has.new_empty(len(keys), 0, dtype=torch.int64), has
+        )
+
+    def _check_flat(self, flat: Tensor) -> None:
         if flat.dim() != 2 or flat.shape[1] != self.dim:
             raise ValueError(
                 f"keys have shape {tuple(flat.shape)}; expected [batch, {self.dim}] for the modalities "
                 f"{', '.join(f'{m.name} ({m.size})' for m in self)}"
             )
+
+    def _split(self, flat: Tensor) -> dict[str, Tensor]:
+        self._check_flat(flat)
         return dict(zip(self.names, flat.split([m.size for m in self], dim=1), strict=True))
 
     def _check(self, parts: Mapping[str, Tensor]) -> int:
@@ -196,7 +208,8 @@ def _vector(modality: Modality, part: Tensor | None, has: Tensor, dtype: torch.d
     if part is None:
         return torch.zeros(len(has), modality.size, dtype=dtype, device=has.device)
     part = part.to(dtype=dtype, device=has.device)
-    part = torch.where(has.unsqueeze(1), part, 0)
+    if not has.all():
+        part = torch.where(has.unsqueeze(1), part, 0)
     if not torch.isfinite(part).all():
         raise ValueError(f"{modality.name!r} has a value that is NaN or infinite; keys must be finite")
     return unit(modality.name, part, has) if modality.kind == "cosine" else part

@@ -39,7 +39,7 @@ def _named(memory: DifferentiableNeuralDictionary, batch: Batch) -> Tensor:
 
 def _close(memory: DifferentiableNeuralDictionary, batch: Batch, within: float) -> Tensor:
     """The slot of the nearest entry where it has the same modalities and is near enough; only for unnamed rows."""
-    near = nearest(memory.store, memory.index, batch.keys, 1, memory.used, memory.alive, None)
+    near = nearest(memory.store, memory.index, batch.keys, 1, memory.slot_table)
     slots = near.slots.squeeze(1)
     alike = (memory.store.present[slots.clamp(min=0)] == batch.keys.present).all(1)
     match = near.valid.squeeze(1) & (near.distances.squeeze(1) <= within) & alike

@@ -59,24 +59,30 @@ def read(
         near: Their neighbours. `[B * S, k]`
         rows: B.
     """
-    slots, distances, valid = (t.reshape(rows, -1) for t in near)  # [B, S k]
-    at = slots.clamp(min=0)
-    absent = ~valid.unsqueeze(2)
-    own = rows_at(values, at).masked_fill(absent, 0)  # [B, S k, V]
+    slots, distances, valid = (t.reshape(rows, -1) for t in near[:3])  # [B, S k]
+    at, absent = (slots, None) if near.complete else (slots.clamp(min=0), ~valid.unsqueeze(2))
+    own = _gathered(values, at, absent)  # [B, S k, V]
     keys = shares = None
     parts = torch.empty(0)
     if torch.is_grad_enabled():
         own.requires_grad_()
-        keys = rows_at(store.vectors, at).masked_fill(absent, 0).requires_grad_()
+        keys = _gathered(store.vectors, at, absent).requires_grad_()
     if torch.is_grad_enabled() or len(query) > rows:
         parts, distances = _distances(store, query, at, keys, valid)
-    weights = weigh(kernel.log_similarity(distances).reshape(near.slots.shape), near.valid)  # [B S, k]
+    similarity = kernel.log_similarity(distances).reshape(near.slots.shape)
+    weights = weigh(similarity, None if near.complete else near.valid)  # [B S, k]
     if len(query) > rows:
         shares = evidence(parts, query.present, store.penalties(), weights, len(query) // rows)  # [B, S]
         weights = weights * shares.reshape(-1, 1)
     weights = weights.reshape(rows, -1)
     value = torch.bmm(weights.unsqueeze(1), own).squeeze(1)
     return Found(value, slots, weights, distances, valid, own, keys, rows_at(generation, at), shares)
+
+
+def _gathered(buffer: Tensor, at: Tensor, absent: Tensor | None) -> Tensor:
+    """A copy of the rows at slots, 0 where nothing is.  `[B, k, ...]`."""
+    gathered = rows_at(buffer, at)
+    return gathered if absent is None else gathered.masked_fill_(absent, 0)
 
 
 def _distances(store: KeyStore, query: Keys, at: Tensor, keys: Tensor | None, valid: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from memory.index import Index, torch_topk
 from memory.keys import Keys
+from memory.slots import Slots
 from memory.store import KeyStore
 
 SPARE = 16
@@ -29,34 +30,39 @@ class Neighbours(NamedTuple):
         slots: -1 where there is none. `[B, k]`
         distances: Weighted squared distances, 0 where there is none. `[B, k]`
         valid: Whether there is one. `[B, k]` bool
+        complete: Whether there is one everywhere.
     """
 
     slots: Tensor
     distances: Tensor
     valid: Tensor
+    complete: bool
 
 
 @torch.no_grad()
 def nearest(
-    store: KeyStore, index: Index, query: Keys, k: int, used: int, alive: Tensor, excluded: Tensor | None
+    store: KeyStore, index: Index, query: Keys, k: int, slots: Slots, excluded: Tensor | None = None
 ) -> Neighbours:
-    """The k nearest of the first `used` slots that are alive and not excluded for their query (`[B, E]` slots)."""
-    wanted = k + SPARE + (0 if excluded is None else excluded.shape[1])
+    """The k nearest entries, without those excluded for their query (`[B, E]` slots)."""
+    plain, used = store.space.plain, slots.used
     searched = store.queries(query)
-    rows = store.rows[:used]
-    proposals = index.propose(rows, searched, wanted, store.space.plain)
-    entries = store.gather(proposals.clamp(min=0))
-    distances = store.distances(query, entries)  # [B, k']
-    if index.rounds(searched, store.space.plain) and k < proposals.shape[1] < used:
-        doubtful = _doubtful(store, query, searched, entries, distances, k).nonzero().squeeze(1)
+    rounds = index.rounds(searched, plain)
+    wanted = k + SPARE * rounds + (0 if excluded is None else excluded.shape[1])
+    proposals = index.propose(store.rows[:used], searched, wanted, plain)
+    at = proposals.clamp(min=0)
+    distances = store.distances_at(query, at)  # [B, k']
+    if rounds and index.exact and k < proposals.shape[1] < used:
+        doubtful = _doubtful(store, query, searched, at, distances, k).nonzero().squeeze(1)
         if len(doubtful):
             again = query[doubtful]
-            proposals[doubtful] = by_differences(store, again, proposals.shape[1], used)
-            distances[doubtful] = store.distances(again, store.gather(proposals[doubtful]))
-    usable = (proposals >= 0) & alive[proposals]
-    if excluded is not None:
-        usable &= (proposals.unsqueeze(2) != excluded.unsqueeze(1)).all(2)
-    return _best(proposals, distances.masked_fill(~usable, torch.inf), k)
+            proposals[doubtful] = at[doubtful] = by_differences(store, again, at.shape[1], used)
+            distances[doubtful] = store.distances_at(again, at[doubtful])
+    if excluded is not None or not index.exact or slots.holes:
+        usable = (proposals >= 0) & slots.alive[at]
+        if excluded is not None:
+            usable &= (proposals.unsqueeze(2) != excluded.unsqueeze(1)).all(2)
+        distances = distances.masked_fill(~usable, torch.inf)
+    return _best(proposals, distances, k)
 
 
 def by_differences(store: KeyStore, query: Keys, k: int, used: int) -> Tensor:
@@ -65,25 +71,23 @@ def by_differences(store: KeyStore, query: Keys, k: int, used: int) -> Tensor:
 
     def score(start: int) -> Tensor:
         slots = torch.arange(start, min(start + block, used), device=store.rows.device)
-        entries = store.gather(slots.expand(len(query), -1))
-        return -store.distances(query, entries)  # [B, block]
+        return -store.distances_at(query, slots.expand(len(query), -1))  # [B, block]
 
     return torch_topk(score, range(0, used, block), k)
 
 
 def _best(proposals: Tensor, distances: Tensor, k: int) -> Neighbours:
-    order = distances.topk(min(k, distances.shape[1]), dim=1, largest=False)
-    slots, distances = proposals.gather(1, order.indices), order.values
-    valid = distances.isfinite()
-    slots, distances = slots.masked_fill(~valid, -1), distances.masked_fill(~valid, 0)
+    distances, order = distances.topk(min(k, distances.shape[1]), dim=1, largest=False)
+    slots, valid = proposals.gather(1, order), distances.isfinite()
     short = (0, k - slots.shape[1])
-    if short[1] == 0:
-        return Neighbours(slots, distances, valid)
+    if short[1] == 0 and valid.all():
+        return Neighbours(slots, distances, valid, True)
     pad = torch.nn.functional.pad
-    return Neighbours(pad(slots, short, value=-1), pad(distances, short), pad(valid, short))
+    slots, distances = slots.masked_fill(~valid, -1), distances.masked_fill(~valid, 0)
+    return Neighbours(pad(slots, short, value=-1), pad(distances, short), pad(valid, short), False)
 
 
-def _doubtful(store: KeyStore, query: Keys, searched: Tensor, entries: Keys, distances: Tensor, k: int) -> Tensor:
+def _doubtful(store: KeyStore, query: Keys, searched: Tensor, at: Tensor, distances: Tensor, k: int) -> Tensor:
     """Queries for which a row that was not proposed may be nearer than the k-th that was.  `[B]` bool.
 
     Such a row scored worse than every proposal, so its distance is at least their largest less twice the rounding
@@ -101,4 +105,4 @@ def _doubtful(store: KeyStore, query: Keys, searched: Tensor, entries: Keys, dis
     doubtful = (farthest - rounding).clamp(min=0) < (1 - TOLERANCE) * kth
     if not store.discrete:
         return doubtful
-    return doubtful & (match | store.signatures_agree(query, entries)).all(1)
+    return doubtful & (match | store.signatures_agree(query, store.gather(at))).all(1)

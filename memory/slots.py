@@ -32,6 +32,11 @@ class Slots:
     def __len__(self) -> int:
         return self.used - len(self._holes)
 
+    @property
+    def holes(self) -> int:
+        """How many used slots hold no entry."""
+        return len(self._holes)
+
     def room(self, n: int, forgetting: Forgetting) -> tuple[Tensor, Tensor]:
         """Slots for `n` new entries (holes, then unused ones, then the weakest), and those whose entry must go."""
         holes = self._holes.flip(0)[:n]

@@ -96,8 +96,14 @@ class KeyStore:
             `[B, k]`
         """
         if self.space.plain:
-            return (query.vectors.unsqueeze(1) - entries.vectors).square().sum(-1) * self.space.modalities[0].weight
+            return self._plain_distances(query.vectors, entries.vectors)
         return self.weighted(self.part_distances(query, entries), query)
+
+    def distances_at(self, query: Keys, slots: Tensor) -> Tensor:
+        """The same, to the entries at `slots`.  `[B, k]` -> `[B, k]`."""
+        if self.space.plain:
+            return self._plain_distances(query.vectors, rows_at(self.rows, slots))
+        return self.distances(query, self.gather(slots))
 
     def weighted(self, parts: Tensor, query: Keys) -> Tensor:
         """The sum of the parts that are asked for, by weight.  `[B, k, M]` -> `[B, k]`."""
@@ -161,6 +167,11 @@ class KeyStore:
         alike = self._same_codes(query, entries, signature)
         asked = query.present[:, self.discrete].unsqueeze(1)
         return (alike | ~entries.present[..., self.discrete] | ~asked).all(-1)
+
+    def _plain_distances(self, queries: Tensor, vectors: Tensor) -> Tensor:
+        squared = (queries.unsqueeze(1) - vectors).square().sum(-1)  # [B, k]
+        weight = self.space.modalities[0].weight
+        return squared if weight == 1 else squared * weight
 
     def _same_codes(
         self, query: Keys, entries: Keys, seen_as: Callable[[Tensor], Tensor] = lambda codes: codes

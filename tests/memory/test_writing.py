@@ -71,10 +71,9 @@ class TestMatchingByDistance:
         for _ in range(30):
             a, values = 6 * torch.rand(7, 1, generator=generator), torch.rand(7, 1, generator=generator)
             parts = {"a": a} | ({"b": torch.zeros(7, 1)} if masked else {})
-            names = (
-                torch.randint(0, 40, (7,), generator=generator) if torch.rand((), generator=generator) < 0.3 else None
-            )
-            at_once = batched.write(parts, values, identity=names)
+            names = torch.randint(0, 40, (7,), generator=generator)
+            named = torch.rand((), generator=generator) < 0.3
+            at_once = batched.write(parts, values, identity=names if named else None)
             for i in range(7):
                 row = {name: part[i : i + 1] for name, part in parts.items()}
                 slot = single.write(row, values[i : i + 1], identity=names[i : i + 1] if named else None)
