@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -52,7 +54,7 @@ def carry_out(
     with tqdm(total=len(runs), initial=len(runs) - len(missing), unit="run", disable=not progress) as bar:
         for run, outcome in _outcomes(missing, measure, min(workers, len(missing))):
             if isinstance(outcome, BaseException):
-                failures[str(run)] = f"{type(outcome).__name__}: {outcome}"
+                failures[str(run)] = _reason(outcome)
             else:
                 append_row(out, outcome)
             bar.set_postfix_str(str(run))
@@ -110,23 +112,29 @@ def _outcomes(
         for run in runs:
             yield run, _attempt(run, measure)
         return
-    with _one_thread_each(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(measure, run): run for run in runs}
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        with _one_thread_each(), _interrupts_left_to_the_parent():
+            futures = {pool.submit(measure, run): run for run in runs}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.exception() or future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for process in active_children():
+                process.terminate()
             raise
 
 
 def _attempt(run: RunType, measure: Callable[[RunType], Row]) -> Row | BaseException:
     try:
         return measure(run)
-    except UsageError:
-        raise
     except Exception as error:
         return error
+
+
+def _reason(error: BaseException) -> str:
+    """The message of what a user can put right, the whole traceback of the rest."""
+    return str(error) if isinstance(error, UsageError) else "".join(traceback.format_exception(error)).rstrip()
 
 
 @contextmanager
@@ -142,6 +150,16 @@ def _one_thread_each() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _interrupts_left_to_the_parent() -> Iterator[None]:
+    """Children started meanwhile ignore Ctrl-C, which a terminal sends to all; the parent ends them."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _ends_a_line(path: Path) -> bool:

@@ -45,7 +45,7 @@ def make_environments(
     """
     if num_envs < 1:
         raise UsageError(f"env.num_envs is {num_envs}; it must be at least 1.")
-    _import_owner(id)
+    import_owner(id)
     native = vectorization == "vector_entry_point"
     try:
         vectorised = gym.make_vec(
@@ -134,7 +134,12 @@ class RecordActions(VectorWrapper):
         return observation
 
 
-def _import_owner(id: str) -> None:
+def import_owner(id: str) -> None:
+    """Import the package that registers this id only then, if it is known to do so.
+
+    Raises:
+        UsageError: It is not installed.
+    """
     for prefix, package in REGISTERED_BY.items():
         if not id.startswith(prefix):
             continue

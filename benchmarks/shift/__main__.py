@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cli import parse
+from benchmarks.runs import Row, carry_out, read_rows
 from benchmarks.shift.environment import Environment, default_episodes, resolve_environment
-from benchmarks.shift.execution import carry_out
 from benchmarks.shift.figures import draw
+from benchmarks.shift.measure import measure
 from benchmarks.shift.report import PUBLISHED_ON, table
 from benchmarks.shift.results import entrants
-from benchmarks.shift.rows import Row, read_rows
 from benchmarks.shift.specs import resolve_budget, run_specs
 from training.errors import UsageError
 
@@ -26,12 +26,12 @@ class ShiftBench:
 
     python -m benchmarks.shift env=shiftwall agents=[heuristic,planner,random] seeds=10
     python -m benchmarks.shift env=shiftwall agents=[ppo,a2c,trpo] seeds=4 budget=paper
-    python -m benchmarks.shift env=shiftwall env.n=20 agents=[a2c] overrides.a2c.learning_rate=1e-3
+    python -m benchmarks.shift env=shiftwall env.n=20 'agents=[a2c, a2c learning_rate=1e-3]'
     python -m benchmarks.shift env=shiftwall agents=[] out=FILE      (the table and figures of what FILE holds)
 
     env: a name of conf/env or a registered id; env.<argument>=<value> sets an argument of its constructor.
     agents: the limits' policies, Stable-Baselines3's ppo, a2c, dqn, trpo, recurrent_ppo (extra `compare`), or a name of
-        conf/agent (agent/<name> where another bears it); overrides.<agent>.<key>=<value> changes a setting.
+        conf/agent (agent/<name> where another bears it); values that change its settings may follow the name.
     seeds: a list, or how many. A policy's own choices and an agent's weights; layouts too where they are random.
     layout_seeds: layouts drawn from these instead; every agent plays the same ones.
     budget: own (learn only from the episodes that count) or practice steps before each episode, 2048 = paper.
@@ -43,7 +43,6 @@ class ShiftBench:
     env: str = "shiftwall"
     env_options: dict[str, Any] = field(default_factory=dict)
     agents: list[str] = field(default_factory=lambda: ["clairvoyant", "heuristic", "random"])
-    overrides: dict[str, Any] = field(default_factory=dict)
     seeds: list[int] = field(default_factory=lambda: list(range(10)))
     layout_seeds: list[int] = field(default_factory=list)
     budget: Any = "own"
@@ -61,11 +60,9 @@ def main(arguments: Sequence[str]) -> int:
     layout_seeds: list[int | None] = [*bench.layout_seeds] or [None]
     episodes = bench.episodes or default_episodes(environment)
     budget = resolve_budget(bench.budget)
-    specs = run_specs(
-        bench.env, environment, bench.agents, bench.overrides, bench.seeds, layout_seeds, budget, episodes
-    )
+    specs = run_specs(bench.env, environment, bench.agents, bench.seeds, layout_seeds, budget, episodes)
     out = Path(bench.out)
-    failures = carry_out(specs, out, bench.workers, bench.progress)
+    failures = carry_out(specs, measure, out, bench.workers, bench.progress)
     _show([row for row in read_rows(out) if _belongs(row, environment, layout_seeds, episodes)], bench)
     for run, reason in failures.items():
         print(f"failed: {run}: {reason}", file=sys.stderr)

@@ -27,14 +27,14 @@ def make_contestant(spec: RunSpec, log: EpisodeLog) -> Contestant:
         UsageError: The agent cannot play this environment.
     """
     if spec.kind == "baseline":
-        return BaselineAgent(spec.agent, log, total_steps(log, spec.budget), spec.seed, spec.settings)
+        return BaselineAgent(spec.name, log, total_steps(log, spec.budget), spec.seed, spec.settings)
     environments = OneRun(log)
     if spec.kind == "agent":
         return AgentContestant(build_agent(OmegaConf.create(spec.settings), environments, spec.seed))
     try:
-        return AgentContestant(make_policy(spec.agent, environments, spec.seed))  # type: ignore[arg-type]
+        return AgentContestant(make_policy(spec.name, environments, spec.seed))  # type: ignore[arg-type]
     except TypeError as error:
-        raise UsageError(f"The policy {spec.agent} cannot play {spec.env}: {error}") from error
+        raise UsageError(f"The policy {spec.name} cannot play {spec.env}: {error}") from error
 
 
 class OneRun(SyncVectorEnv):

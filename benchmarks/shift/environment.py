@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal
 
 import gymnasium as gym
 from omegaconf import OmegaConf
 
-import envs  # noqa: F401  (registers engram/*)
+from benchmarks.configuration import environment_config
 from training.construction import build_environments
-from training.errors import UsageError, did_you_mean
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
 DEFAULT_EPISODES = 100
 EPISODES = {
     "engram/HiddenGoal-v0": 200,  # ten blocks of 20
@@ -39,21 +36,9 @@ def resolve_environment(name: str, options: dict[str, Any]) -> Environment:
     Raises:
         UsageError: The name is neither, or the environment cannot be built.
     """
-    path = CONF / "env" / f"{name}.yaml"
-    if path.is_file():
-        config: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-        found = {"id": config["id"], "kwargs": {**config["kwargs"], **options}, "wrappers": config["wrappers"]}
-    else:
-        found = {"id": name, "kwargs": dict(options), "wrappers": []}
-    try:
-        build_environment(found).close()
-    except UsageError as error:
-        if path.is_file() or name in gym.registry:
-            raise
-        known = [path.stem for path in (CONF / "env").glob("*.yaml")] + list(gym.registry)
-        raise UsageError(
-            f"There is no environment {name!r}, in conf/env or registered. {did_you_mean(name, known)}"
-        ) from error
+    config = environment_config(name, {})
+    found = {"id": config["id"], "kwargs": {**config["kwargs"], **options}, "wrappers": config["wrappers"]}
+    build_environment(found).close()
     return found
 
 

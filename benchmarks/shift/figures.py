@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 from numpy.lib.stride_tricks import sliding_window_view
 
+from benchmarks.runs import Row
 from benchmarks.shift.results import Entrant
-from benchmarks.shift.rows import Row
 from training import shift_metrics
 from training.statistics import performance_curve
 
@@ -137,7 +137,7 @@ def _line(axes: Axes, x: np.ndarray, curves: np.ndarray, entrant: Entrant, colou
     """Interquartile mean and pointwise interval of `[R, P]`."""
     curve = performance_curve(curves)
     budget = "" if entrant.budget == "own" else f", {entrant.budget} practice steps an episode"
-    label = f"{entrant.label}{budget} ({len(curves)} runs)" if named else None
+    label = f"{entrant.agent}{budget} ({len(curves)} runs)" if named else None
     axes.plot(x, curve.point, color=colour, linewidth=1.6, label=label)
     if len(curves) > 1:
         axes.fill_between(x, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)

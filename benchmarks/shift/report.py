@@ -79,9 +79,9 @@ def table(entrants: Sequence[Entrant], quote_published: bool) -> str:
 def _cells(entrant: Entrant, everyone: Sequence[Entrant], quote_published: bool) -> tuple[str, ...]:
     recovery = entrant.values("recovery")
     shifts = any(row["recoveries"] for row in entrant.rows)
-    quoted = PUBLISHED.get((entrant.label, entrant.budget), ()) if quote_published else ()
+    quoted = PUBLISHED.get((entrant.agent, entrant.budget), ()) if quote_published else ()
     return (
-        entrant.label,
+        entrant.agent,
         str(entrant.budget),
         str(len(entrant.rows)),
         _estimate(entrant, entrant.values("mean_return"), ".3f") if entrant.by_return else "",
@@ -125,7 +125,7 @@ def _ranking(entrants: Sequence[Entrant]) -> str:
 
 
 def _name(entrant: Entrant) -> str:
-    return entrant.label if entrant.budget == "own" else f"{entrant.label} at {entrant.budget}"
+    return entrant.agent if entrant.budget == "own" else f"{entrant.agent} at {entrant.budget}"
 
 
 def _markdown(rows: Sequence[Sequence[str]]) -> str:

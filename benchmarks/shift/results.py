@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.shift.rows import Row
+from benchmarks.runs import Row
 from training import shift_metrics
 
 AREA_WINDOW = 10  # episodes after each shift that enter the normalised area
@@ -19,7 +19,6 @@ class Entrant:
     """All runs of one agent with one configuration and one budget."""
 
     agent: str
-    label: str
     budget: str | int
     rows: list[Row]
 
@@ -55,10 +54,10 @@ class Entrant:
 
 def entrants(rows: Sequence[Row]) -> list[Entrant]:
     """The rows by agent, configuration and budget, best first."""
-    groups: dict[tuple[str, str, Any], list[Row]] = {}
+    groups: dict[tuple[str, Any], list[Row]] = {}
     for row in rows:
-        groups.setdefault((row["agent"], _label(row), row["budget"]), []).append(row)
-    found = [Entrant(agent, label, budget, runs) for (agent, label, budget), runs in groups.items()]
+        groups.setdefault((row["agent"], row["budget"]), []).append(row)
+    found = [Entrant(agent, budget, runs) for (agent, budget), runs in groups.items()]
     return sorted(found, key=lambda entrant: -float(np.mean(entrant.scores)))
 
 
@@ -79,8 +78,3 @@ def _area(row: Row, everyone: Sequence[Entrant]) -> float:
 
 def _same_episodes(one: Row, other: Row) -> bool:
     return one["optimum"] == other["optimum"] and one["phase"] == other["phase"]
-
-
-def _label(row: Row) -> str:
-    changed = ", ".join(f"{key}={value}" for key, value in row["overrides"].items())
-    return f"{row['agent']} ({changed})" if changed else row["agent"]

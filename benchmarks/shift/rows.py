@@ -1,23 +1,19 @@
-"""One JSON object a run: what it holds, and a file of them that survives a crash."""
+"""One JSON object a run: what it holds."""
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
+from benchmarks.runs import Row
 from benchmarks.shift.environment import measure_of, told_by
 from benchmarks.shift.protocol import Contestant, EpisodeRecord
 from benchmarks.shift.specs import RunSpec
 from training import shift_metrics
-from training.errors import UsageError
 
-Row = dict[str, Any]
 AFTER_SHIFT = 5  # episodes after the first shift whose excess is reported
 
 
@@ -52,7 +48,6 @@ def make_row(spec: RunSpec, record: EpisodeRecord, cost: Cost) -> Row:
         **asdict(cost),
         "env_id": spec.environment["id"],
         "env_kwargs": spec.environment["kwargs"],
-        "overrides": spec.overrides,
         "key": spec.key,
         "costs": record.steps,
         "returns": [round(value, 6) for value in record.returns],
@@ -66,33 +61,6 @@ def told(env: gym.Env, contestant: Contestant) -> str:
     """What the agent was given beside its own position: by the observations, and beyond them."""
     beyond = [what for what in contestant.told.split(", ") if what not in ("", "nothing")]
     return ", ".join(dict.fromkeys([*told_by(env), *beyond])) or "nothing"
-
-
-def append_row(path: Path, row: Row) -> None:
-    """Append one line in a single write, on the disk before this returns."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    line = json.dumps(row, allow_nan=False) + "\n"
-    with path.open("ab") as file:
-        if file.tell() and not _ends_a_line(path):
-            line = "\n" + line
-        file.write(line.encode())
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def read_rows(path: Path) -> list[Row]:
-    """The rows of a file, none where there is no file; a line that a crash cut short is left out.
-
-    Raises:
-        UsageError: The file holds something else.
-    """
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    rows = [row for row in map(_parsed, lines) if row is not None]
-    if lines and not rows:
-        raise UsageError(f"{path} is no file of runs: none of its {len(lines)} lines is a row. Give another out=FILE.")
-    return rows
 
 
 def _scores(spec: RunSpec, record: EpisodeRecord) -> Row:
@@ -128,17 +96,3 @@ def _plain(value: Any) -> Any:
     if not np.isfinite(array):
         return None
     return int(array) if float(array).is_integer() else float(array)
-
-
-def _ends_a_line(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) == b"\n"
-
-
-def _parsed(line: str) -> Row | None:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError:
-        return None
-    return row if isinstance(row, dict) and "key" in row else None

@@ -5,20 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from benchmarks import baselines
-from benchmarks.shift.environment import CONF, Environment
+from benchmarks.configuration import agent_config, plain
+from benchmarks.shift.environment import Environment
 from benchmarks.shift.protocol import Budget
 from envs.oracle import POLICIES
-from training.cli import explain, prepare
-from training.errors import UsageError, did_you_mean
+from training.errors import UsageError
 
 PROTOCOL = 1  # raise it when what is measured changes: older rows are then measured anew
 PAPER_BUDGET = 2048  # practice steps an episode in arXiv 2301.13758
@@ -33,10 +30,9 @@ class RunSpec:
     Attributes:
         env: The name given on the command line.
         environment: `id`, `kwargs` and `wrappers`, resolved.
-        agent: The name given on the command line.
+        agent: What was given on the command line: a name, then values that differ from its settings.
         kind: Where the name was found: the limits' policies, Stable-Baselines3's agents, or `conf/agent`.
         settings: The agent's configuration, resolved.
-        overrides: What was given to change it.
         seed: Of the agent, and of the environment unless there is a layout seed.
         layout_seed: Of the environment's layouts; None leaves them to the environment and `seed`.
         budget: `own`, or practice steps before each episode.
@@ -52,14 +48,22 @@ class RunSpec:
     episodes: int
     budget: Budget = "own"
     layout_seed: int | None = None
-    overrides: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The agent's name alone."""
+        return self.agent.split()[0]
 
     @property
     def key(self) -> str:
         """A digest of all that defines the run; what it is called on the command line does not."""
-        defining = {name: value for name, value in asdict(self).items() if name not in ("env", "overrides")}
-        content = json.dumps({"protocol": PROTOCOL, **defining}, sort_keys=True)
+        defining = {name: value for name, value in asdict(self).items() if name not in ("env", "agent")}
+        content = json.dumps({"protocol": PROTOCOL, "agent": self.name, **defining}, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    def __str__(self) -> str:
+        layout = "" if self.layout_seed is None else f" layout {self.layout_seed}"
+        return f"{self.agent} seed {self.seed}{layout} ({self.env}, budget {self.budget})"
 
     @property
     def environment_seed(self) -> int:
@@ -67,23 +71,25 @@ class RunSpec:
         return self.seed if self.layout_seed is None else self.layout_seed
 
 
-def resolve_agent(name: str, overrides: dict[str, Any]) -> tuple[Kind, dict[str, Any]]:
+def resolve_agent(given: str) -> tuple[Kind, dict[str, Any]]:
     """Where an agent's name is found, and its configuration.
 
     A bare name means a policy of `envs/oracle.py`, else Stable-Baselines3's agent, else `conf/agent`; `agent/ppo` means
-    the one of `conf/agent`, whatever else bears the name.
+    the one of `conf/agent`, whatever else bears the name. Values that differ from its settings follow the name:
+    `fast_slow depth=10`, `a2c learning_rate=1e-3`.
 
     Raises:
-        UsageError: An unknown name, settings given to a policy, or the extra `compare` is missing.
+        UsageError: An unknown name or setting, settings given to a policy, or the extra `compare` is missing.
     """
+    name, *overrides = given.split()
     if name in POLICIES:
         if overrides:
-            raise UsageError(f"The policy {name} has no settings, but was given {overrides}.")
+            raise UsageError(f"The policy {name} has no settings, but was given {' '.join(overrides)}.")
         return "policy", {}
     if name in baselines.ALGORITHMS:
         baselines.algorithm(name)
-        return "baseline", baselines.settings(name, overrides)
-    return "agent", _compose_agent(name.removeprefix("agent/"), overrides)
+        return "baseline", baselines.settings(name, plain(OmegaConf.from_dotlist(overrides)))
+    return "agent", agent_config(given, others=[*POLICIES, *baselines.ALGORITHMS])
 
 
 def resolve_budget(given: str | int) -> Budget:
@@ -99,7 +105,6 @@ def run_specs(
     env: str,
     environment: dict[str, Any],
     agents: Sequence[str],
-    overrides: dict[str, dict[str, Any]],
     seeds: Sequence[int],
     layout_seeds: Sequence[int | None],
     budget: Budget,
@@ -110,22 +115,16 @@ def run_specs(
     Policies learn nothing from practice, so their budget is always `own`.
 
     Raises:
-        UsageError: An unknown agent, or overrides for one that does not take part.
+        UsageError: An unknown agent or setting.
     """
-    strangers = set(overrides) - set(agents)
-    if strangers:
-        raise UsageError(
-            f"overrides for {', '.join(sorted(strangers))}, which do not take part: agents={list(agents)}."
-        )
-    resolved = {name: resolve_agent(name, overrides.get(name, {})) for name in agents}
+    resolved = {given: resolve_agent(given) for given in agents}
     return [
         RunSpec(
             env=env,
             environment=environment,
-            agent=name,
+            agent=given,
             kind=kind,
             settings=settings,
-            overrides=overrides.get(name, {}),
             seed=seed,
             layout_seed=layout_seed,
             budget="own" if kind == "policy" else budget,
@@ -133,29 +132,5 @@ def run_specs(
         )
         for seed in seeds
         for layout_seed in layout_seeds
-        for name, (kind, settings) in resolved.items()
+        for given, (kind, settings) in resolved.items()
     ]
-
-
-def _compose_agent(name: str, overrides: dict[str, Any]) -> dict[str, Any]:
-    known = [path.stem for path in (CONF / "agent").glob("*.yaml")]
-    if name not in known:
-        everyone = [*known, *POLICIES, *baselines.ALGORITHMS]
-        raise UsageError(f"There is no agent {name!r}. {did_you_mean(name, everyone)}")
-    given = [f"agent.{key}={json.dumps(value)}" for key, value in _leaves(overrides)]
-    prepare()
-    try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            config = compose("train", overrides=[f"agent={name}", *given])
-        return OmegaConf.to_container(config.agent, resolve=True)  # type: ignore[return-value]
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UsageError(explain(error)) from error
-
-
-def _leaves(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """(dotted key, value) for each leaf."""
-    leaves: list[tuple[str, Any]] = []
-    for key, value in tree.items():
-        nested = isinstance(value, dict)
-        leaves += _leaves(value, f"{prefix}{key}.") if nested else [(f"{prefix}{key}", value)]
-    return leaves

@@ -6,7 +6,7 @@ import pytest
 
 import envs  # noqa: F401  (registers engram/*)
 from benchmarks import baselines
-from benchmarks.shift.execution import measure
+from benchmarks.shift.measure import measure
 from benchmarks.shift.protocol import EpisodeLog
 from benchmarks.shift.specs import run_specs
 from training.errors import UsageError
@@ -14,8 +14,8 @@ from training.errors import UsageError
 SMALL = {"id": "engram/ShiftWall-v0", "kwargs": {"n": 4}, "wrappers": []}
 
 
-def spec(agent, budget="own", environment=SMALL, overrides=None, episodes=4, seed=0):
-    return run_specs("small", environment, [agent], {agent: overrides or {}}, [seed], [None], budget, episodes)[0]
+def spec(agent, budget="own", environment=SMALL, episodes=4, seed=0):
+    return run_specs("small", environment, [agent], [seed], [None], budget, episodes)[0]
 
 
 def test_without_the_extra_the_error_names_it(monkeypatch):
@@ -34,7 +34,7 @@ class TestInstalled:
         pytest.importorskip("sb3_contrib", reason="needs the extra `compare`")
 
     def test_its_own_budget_is_the_episodes_that_count_and_nothing_more(self):
-        row = measure(spec("ppo", overrides={"n_steps": 16, "batch_size": 16, "n_epochs": 2}))
+        row = measure(spec("ppo n_steps=16 batch_size=16 n_epochs=2"))
         assert row["env_steps"] == row["steps"] == sum(row["costs"])
         updates = (row["env_steps"] - 1) // 16  # what is left when the last episode ends teaches nothing any more
         assert row["gradient_steps"] == 2 * updates > 0
@@ -45,16 +45,13 @@ class TestInstalled:
         assert row["gradient_steps"] == 3 * 3, "none of them in the episodes that count"
 
     def test_natural_gradient_steps_count_too(self):
-        settings = {"n_steps": 16, "batch_size": 16, "n_critic_updates": 3}
-        row = measure(spec("trpo", budget=16, episodes=2, overrides=settings))
+        row = measure(spec("trpo n_steps=16 batch_size=16 n_critic_updates=3", budget=16, episodes=2))
         assert row["gradient_steps"] == 2 * (3 + 1)
 
-    @pytest.mark.parametrize(
-        ("agent", "settings"), [("dqn", {"learning_starts": 5}), ("recurrent_ppo", {"n_steps": 8})]
-    )
+    @pytest.mark.parametrize("agent", ["dqn learning_starts=5", "recurrent_ppo n_steps=8"])
     @pytest.mark.parametrize("budget", ["own", 16])
-    def test_every_algorithm_plays_within_either_budget(self, agent, settings, budget):
-        row = measure(spec(agent, budget=budget, episodes=2, overrides=settings))
+    def test_every_algorithm_plays_within_either_budget(self, agent, budget):
+        row = measure(spec(agent, budget=budget, episodes=2))
         assert row["episodes"] == 2 == len(row["costs"])
         assert row["env_steps"] == row["steps"] + (0 if budget == "own" else 32)
 
@@ -64,7 +61,7 @@ class TestInstalled:
 
     def test_a_setting_that_the_algorithm_does_not_know_is_refused(self):
         with pytest.raises(UsageError, match="learning_rat"):
-            measure(spec("a2c", overrides={"learning_rat": 1e-3}))
+            measure(spec("a2c learning_rat=1e-3"))
 
     @pytest.mark.parametrize(("bootstraps", "truncated"), [(False, False), (True, True)])
     def test_the_step_limit_ends_the_task_unless_values_are_to_be_bootstrapped_there(self, bootstraps, truncated):

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 import envs  # noqa: F401  (registers engram/*)
+from benchmarks.runs import append_row, carry_out, counted_gradient_steps, read_rows
 from benchmarks.shift.__main__ import main
 from benchmarks.shift.environment import default_episodes, measure_of, resolve_environment
-from benchmarks.shift.execution import carry_out, counted_gradient_steps, measure
+from benchmarks.shift.measure import measure
 from benchmarks.shift.protocol import EpisodeLog, PinnedEpisode, play
-from benchmarks.shift.rows import append_row, read_rows
 from benchmarks.shift.specs import resolve_budget, run_specs
 from training.errors import UsageError
 
@@ -24,10 +24,8 @@ def small_log(episodes=3, seed=0, **kwargs):
     return EpisodeLog(gym.make("engram/ShiftWall-v0", n=4, disable_env_checker=True, **kwargs), episodes, seed)
 
 
-def specs(
-    agents, seeds=(0,), env="small", environment=SMALL, overrides=None, layouts=(None,), budget="own", episodes=6
-):
-    return run_specs(env, environment, agents, overrides or {}, seeds, layouts, budget, episodes)
+def specs(agents, seeds=(0,), env="small", environment=SMALL, layouts=(None,), budget="own", episodes=6):
+    return run_specs(env, environment, agents, seeds, layouts, budget, episodes)
 
 
 class Walker:
@@ -193,11 +191,9 @@ def test_an_unknown_agent_is_refused_with_the_nearest_name():
         specs(["randon"])
 
 
-def test_settings_for_someone_who_does_not_take_part_are_refused():
-    with pytest.raises(UsageError, match="do not take part"):
-        specs(["random"], overrides={"a2c": {"learning_rate": 1}})
+def test_settings_given_to_a_policy_are_refused():
     with pytest.raises(UsageError, match="has no settings"):
-        specs(["random"], overrides={"random": {"depth": 3}})
+        specs(["random depth=3"])
 
 
 def test_an_unknown_environment_is_refused_with_the_nearest_name():
@@ -292,9 +288,9 @@ def test_gradient_steps_are_counted_whoever_owns_the_optimiser():
 
 def test_a_second_call_runs_only_what_is_missing(tmp_path):
     out = tmp_path / "rows.jsonl"
-    assert carry_out(specs(["random"], seeds=[0, 1]), out, workers=1, progress=False) == {}
+    assert carry_out(specs(["random"], seeds=[0, 1]), measure, out, workers=1, progress=False) == {}
     before = out.read_text()
-    carry_out(specs(["random"], seeds=[0, 1, 2]), out, workers=1, progress=False)
+    carry_out(specs(["random"], seeds=[0, 1, 2]), measure, out, workers=1, progress=False)
     after = out.read_text()
     assert after.startswith(before)
     assert [row["seed"] for row in read_rows(out)] == [0, 1, 2]
@@ -302,10 +298,10 @@ def test_a_second_call_runs_only_what_is_missing(tmp_path):
 
 def test_a_line_cut_short_by_a_crash_is_run_again_and_harms_no_other(tmp_path):
     out = tmp_path / "rows.jsonl"
-    carry_out(specs(["random"], seeds=[0, 1]), out, workers=1, progress=False)
+    carry_out(specs(["random"], seeds=[0, 1]), measure, out, workers=1, progress=False)
     out.write_bytes(out.read_bytes()[:-40])
     assert [row["seed"] for row in read_rows(out)] == [0]
-    carry_out(specs(["random"], seeds=[0, 1]), out, workers=1, progress=False)
+    carry_out(specs(["random"], seeds=[0, 1]), measure, out, workers=1, progress=False)
     assert [row["seed"] for row in read_rows(out)] == [0, 1]
 
 
@@ -313,7 +309,7 @@ def test_a_file_that_holds_something_else_is_refused_and_left_alone(tmp_path):
     out = tmp_path / "notes.txt"
     out.write_text("my notes\n")
     with pytest.raises(UsageError, match="no file of runs"):
-        carry_out(specs(["random"]), out, workers=1, progress=False)
+        carry_out(specs(["random"]), measure, out, workers=1, progress=False)
     assert out.read_text() == "my notes\n"
 
 
@@ -322,25 +318,22 @@ def test_a_row_with_nan_is_never_written(tmp_path):
         append_row(tmp_path / "rows.jsonl", {"key": "a", "steps": float("nan")})
 
 
-def test_a_run_that_fails_is_reported_and_stops_no_other(tmp_path, monkeypatch):
-    from benchmarks.shift import execution
-
+def test_a_run_that_fails_is_reported_and_stops_no_other(tmp_path):
     def fail_for_seed_0(spec):
         if spec.seed == 0:
             raise ArithmeticError("diverged")
         return measure(spec)
 
-    monkeypatch.setattr(execution, "measure", fail_for_seed_0)
-    failures = carry_out(specs(["random"], seeds=[0, 1]), tmp_path / "rows.jsonl", workers=1, progress=False)
-    (reason,) = failures.values()
+    out = tmp_path / "rows.jsonl"
+    (reason,) = carry_out(specs(["random"], seeds=[0, 1]), fail_for_seed_0, out, workers=1, progress=False).values()
     assert "fail_for_seed_0" in reason and reason.endswith("ArithmeticError: diverged")
-    assert [row["seed"] for row in read_rows(tmp_path / "rows.jsonl")] == [1]
+    assert [row["seed"] for row in read_rows(out)] == [1]
 
 
 def test_two_processes_give_the_rows_of_one(tmp_path):
     todo = specs(["random", "clairvoyant"], seeds=[0, 1])
     for name, workers in (("one", 1), ("two", 2)):
-        assert carry_out(todo, tmp_path / name, workers=workers, progress=False) == {}
+        assert carry_out(todo, measure, tmp_path / name, workers=workers, progress=False) == {}
     timeless = [{row["key"]: {**row, "seconds": 0} for row in read_rows(tmp_path / name)} for name in ("one", "two")]
     assert timeless[0] == timeless[1] and len(timeless[0]) == 4
 
@@ -383,23 +376,23 @@ def test_rows_of_other_environments_and_layouts_stay_out_of_the_table(tmp_path, 
 # This project's agents
 
 
-NEC = {"learn_after": 20, "exploration": {"steps": 20}}
+NEC = "nec learn_after=20 exploration.steps=20"
 
 
 @pytest.mark.parametrize(("budget", "practised"), [("own", 0), (30, 60)])
 def test_an_agent_of_the_project_learns_within_either_budget(budget, practised):
-    row = measure(specs(["nec"], overrides={"nec": NEC}, budget=budget, episodes=2)[0])
+    row = measure(specs([NEC], budget=budget, episodes=2)[0])
     assert row["env_steps"] == practised + row["steps"]
     assert row["entries"] > 0 and row["gradient_steps"] > 0
 
 
 def test_an_agents_settings_are_part_of_what_defines_a_run():
-    assert specs(["nec"])[0].key != specs(["nec"], overrides={"nec": {"discount": 0.9}})[0].key
+    assert specs(["nec"])[0].key != specs(["nec discount=0.9"])[0].key
 
 
 def test_a_misspelt_setting_is_refused_with_the_nearest_name():
     with pytest.raises(UsageError, match="discount"):
-        specs(["nec"], overrides={"nec": {"discout": 0.9}})
+        specs(["nec discout=0.9"])
 
 
 def test_the_projects_own_agent_can_be_named_where_another_bears_the_name():

@@ -1,0 +1,70 @@
+"""The agents and environments of a benchmark, found by name in `conf/` and resolved before anything is started."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from training.cli import explain, prepare
+from training.environments import import_owner
+from training.errors import UsageError, did_you_mean
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+
+
+def environment_config(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The environment of a YAML of `conf/env`, or of any registered id.
+
+    Args:
+        name: A YAML's name, or an id such as `Acrobot-v1`.
+        options: Values that replace those of the YAML, such as `{"num_envs": 4}`.
+
+    Raises:
+        UsageError: The name is neither, or there is no such value.
+    """
+    import_owner(name)
+    chosen = [f"env={name}"] if (CONF / "env" / f"{name}.yaml").is_file() else ["env=gym", f"env.id={name}"]
+    if chosen[0] == "env=gym" and ":" not in name and name not in gym.registry:
+        known = [path.stem for path in (CONF / "env").glob("*.yaml")] + list(gym.registry)
+        raise UsageError(f"There is no environment {name!r}, in conf/env or registered. {did_you_mean(name, known)}")
+    given = [f"env.{key}={json.dumps(value)}" for key, value in options.items()]
+    return plain(_compose([*chosen, *given]).env)
+
+
+def agent_config(given: str, others: Collection[str] = ()) -> dict[str, Any]:
+    """The configuration of an agent of `conf/agent`, with values of its own behind the name: `nec memory.k=11`.
+
+    Args:
+        given: The name, alone or as `agent/<name>`, then overrides, separated by spaces.
+        others: Names that are no agents of `conf/agent` but valid where this is asked, for the error's hint.
+
+    Raises:
+        UsageError: An unknown name or setting.
+    """
+    name, *overrides = given.removeprefix("agent/").split()
+    known = [path.stem for path in (CONF / "agent").glob("*.yaml")]
+    if name not in known:
+        raise UsageError(f"There is no agent {name!r}. {did_you_mean(name, [*known, *others])}")
+    return plain(_compose([f"agent={name}", *(f"agent.{override}" for override in overrides)]).agent)
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """Dicts, lists and values instead of a configuration, interpolations resolved."""
+    return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
+
+
+def _compose(overrides: list[str]) -> DictConfig:
+    prepare()
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return compose("train", overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UsageError(explain(error)) from error
