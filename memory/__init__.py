@@ -1,9 +1,12 @@
 """Episodic memory: a differentiable neural dictionary with incomplete-hash keys, usable without any agent."""
 
 from memory.abstraction import RandomProjection, RecursivePooling, Reencoder, SlowCopy
+from memory.auto import AutoIndex
 from memory.dictionary import DifferentiableNeuralDictionary
 from memory.forgetting import Decay, FirstInFirstOut, LeastRecentlyUsed, Priority
 from memory.identity import identify
+from memory.index import ExactIndex
+from memory.ivf import IVFIndex
 from memory.kernels import Gaussian, InverseDistance, Uniform
 from memory.keys import KeySpace, Modality
 from memory.learning import RowRMSprop, RowSGD
@@ -14,12 +17,15 @@ from memory.writing import Append, Blend, Last, Max, SurpriseGated
 
 __all__ = [
     "Append",
+    "AutoIndex",
     "Blend",
     "Decay",
     "DifferentiableNeuralDictionary",
+    "ExactIndex",
     "FirstInFirstOut",
     "Found",
     "Gaussian",
+    "IVFIndex",
     "InverseDistance",
     "KeySpace",
     "Last",

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from memory.auto import make_index
 from memory.batches import Batch, checked_batch, checked_identity, checked_slots
 from memory.forgetting import Forgetting, make_forgetting
 from memory.identity import IdentityTable
-from memory.index import Index, make_index
+from memory.index import Index
 from memory.kernels import InverseDistance, Kernel, make_kernel
 from memory.keys import KeyInput, KeySpace, Modality, Present
 from memory.links import Links, Reached
@@ -46,7 +47,8 @@ class DifferentiableNeuralDictionary:
         value_dim: Numbers stored with each key.
         capacity: Most entries held; when full, each new one replaces the weakest.
         k: Neighbours a lookup uses.
-        index: Who proposes neighbours; "exact" by default.
+        index: Who proposes neighbours: "exact" (default), "ivf" (approximate, for large memories), "auto" (exact until
+            ivf measurably pays) or an object from `ivf`.
         kernel: Distance to weight: "inverse_distance" (default), "gaussian", "uniform" or an object from `kernels`.
         write_rule: What a repeated identity does: "append" (default), "blend", "last", "max", "surprise_gated" or an
             object from `writing`.
@@ -90,6 +92,7 @@ class DifferentiableNeuralDictionary:
         self.forgetting = make_forgetting(forgetting)
         self.forgetting.attach(capacity, self.device)
         self.store = KeyStore(self.space, capacity, dtype, self.device)
+        self.index.attach(self.store)
         self.values = torch.zeros(capacity, value_dim, dtype=dtype, device=self.device)
         """The value of each slot. `[N, V]`"""
         self.slot_table = Slots(capacity, self.device)
@@ -232,6 +235,7 @@ class DifferentiableNeuralDictionary:
             if new is not None and not torch.isfinite(new).all():
                 raise ValueError(f"{name} would become NaN or infinite; lower the learning rate or clip the gradient")
         if keys is not None:
+            self.index.moving(slots, keys)
             self.store.move(slots, keys)
         if values is not None:
             self.values[slots] = values
@@ -244,6 +248,7 @@ class DifferentiableNeuralDictionary:
         self.slot_table.release(slots)
         self.identities.remove(slots.cpu().numpy())
         self.store.erase(slots)
+        self.index.written(slots)
         self.forgetting.removed(slots)
 
     @torch.no_grad()
@@ -304,6 +309,7 @@ class DifferentiableNeuralDictionary:
         self.slot_table.take(slots, victims)
         self.identities.set(slots.cpu().numpy(), batch.identity[new.cpu().numpy()])
         self.store.put(stored, batch.keys)
+        self.index.written(stored)
         self.forgetting.written(stored, new, batch.priority)
         return stored
 

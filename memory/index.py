@@ -1,43 +1,60 @@
 """Who is near: an index proposes slots, and the dictionary re-ranks them on the live keys.
 
 Inner products of long rows lose small distances to rounding, and an approximate index misses some entries: neither
-matters as long as the true neighbours are among the proposals, so more are asked for than wanted.
+matters as long as the true neighbours are among the proposals, so more are proposed than asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
 
 import faiss
 import numpy as np
 import torch
 from torch import Tensor
 
-from memory.errors import unknown
+from memory.keys import Keys
+from memory.store import KeyStore
 
 BLAS_THRESHOLD = 700
 """From this many queries x columns on, one matrix product beats a pass per query."""
 
+SPARE = 16
+"""Proposals beyond k, so that hardly ever one of the k nearest is lost to rounding."""
 
-class Index(Protocol):
-    """A cache over the rows of a `KeyStore`; may be dropped and rebuilt at any time."""
+
+class Proposer(Protocol):
+    """Answers queries."""
 
     exact: bool
     """Whether it looks at every row."""
 
-    def propose(self, rows: Tensor, queries: Tensor, k: int, plain: bool) -> Tensor:
-        """Slots of probably near rows, best first, -1 where there are no more.
+    def propose(self, query: Keys, k: int, used: int) -> Tensor:
+        """Slots among the first `used` that probably hold the k nearest and a few more, -1 where there are no more.
 
-        Args:
-            rows: All rows that may hold an entry. `[n, W]`
-            queries: Rows to search for. `[B, W]`
-            k: How many.
-            plain: Whether near means a small L2 distance; a large inner product otherwise.
+        Columns are in no promised order. `[B, >= min(k, used)]`
         """
 
-    def rounds(self, queries: Tensor, plain: bool) -> bool:
-        """Whether the order of the proposals may be off, so that a few more are worth asking for."""
+
+class Index(Proposer, Protocol):
+    """A cache over the rows of a `KeyStore`; may be dropped and rebuilt at any time."""
+
+    def attach(self, store: KeyStore) -> None:
+        """Serve this store from now on, from scratch."""
+
+    def serving(self, query: Keys, used: int) -> Proposer:
+        """Who should answer: itself, or another where it would do badly."""
+
+    def written(self, slots: Tensor) -> None:
+        """These slots hold other keys now, or none."""
+
+    def moving(self, slots: Tensor, vectors: Tensor) -> None:
+        """These slots' vectors are about to become these."""
+
+    def report(self) -> dict[str, Any]:
+        """How it is doing, for people."""
 
 
 class ExactIndex:
@@ -45,47 +62,65 @@ class ExactIndex:
 
     exact = True
 
-    def rounds(self, queries: Tensor, plain: bool) -> bool:
-        """Few plain queries are compared by differences; anything else by products."""
-        return not plain or queries.numel() >= BLAS_THRESHOLD or queries.device.type != "cpu"
+    def attach(self, store: KeyStore) -> None:
+        """Search this store's rows."""
+        self._store = store
 
-    def propose(self, rows: Tensor, queries: Tensor, k: int, plain: bool) -> Tensor:
-        """The `min(k, n)` best rows.  `[B, min(k, n)]`."""
-        k = min(k, len(rows))
+    def serving(self, query: Keys, used: int) -> Proposer:
+        """Every query can be answered."""
+        return self
+
+    def propose(self, query: Keys, k: int, used: int) -> Tensor:
+        """The k nearest; with spare ones, up to all, unless a few plain queries can be compared by differences."""
+        plain = self._store.space.plain
+        rows, queries = self._store.rows[:used], self._store.queries(query).detach()
+        rounds = not plain or queries.numel() >= BLAS_THRESHOLD or not _faiss_takes(rows)
+        k = min(k + SPARE * rounds, used)
         if k == 0:
-            return torch.empty(len(queries), 0, dtype=torch.int64, device=rows.device)
-        if rows.device.type == "cpu" and rows.dtype == torch.float32:
-            return _faiss_search(rows.numpy(), queries.detach().numpy(), k, plain)
-        return torch_search(rows, queries.detach(), k, plain)
+            return torch.empty(len(query), 0, dtype=torch.int64, device=rows.device)
+        if _faiss_takes(rows):
+            return _faiss_search(rows.numpy(), queries.numpy(), k, plain)
+        return torch_search(rows, queries, k, plain)
+
+    def written(self, slots: Tensor) -> None:
+        """Nothing is kept."""
+
+    def moving(self, slots: Tensor, vectors: Tensor) -> None:
+        """Nothing is kept."""
+
+    def report(self) -> dict[str, Any]:
+        """Its kind."""
+        return {"kind": "exact"}
 
 
-def make_index(index: Index | str) -> Index:
-    """An index from its name, with its defaults."""
-    indexes = {"exact": ExactIndex}
-    if not isinstance(index, str):
-        return index
-    if index not in indexes:
-        raise unknown("index", index, indexes)
-    return indexes[index]()
+@contextmanager
+def products_early() -> Iterator[None]:
+    """Have faiss switch to matrix products where they begin to pay, and leave its setting as it was."""
+    before = faiss.cvar.distance_compute_blas_threshold
+    faiss.cvar.distance_compute_blas_threshold = BLAS_THRESHOLD
+    try:
+        yield
+    finally:
+        faiss.cvar.distance_compute_blas_threshold = before
+
+
+def _faiss_takes(rows: Tensor) -> bool:
+    return rows.device.type == "cpu" and rows.dtype == torch.float32
 
 
 def _faiss_search(rows: np.ndarray, queries: np.ndarray, k: int, plain: bool) -> Tensor:
     metric = faiss.METRIC_L2 if plain else faiss.METRIC_INNER_PRODUCT
-    before = faiss.cvar.distance_compute_blas_threshold
-    faiss.cvar.distance_compute_blas_threshold = BLAS_THRESHOLD
-    try:
-        slots = faiss.knn(queries, rows, k, metric)[1]
-    finally:
-        faiss.cvar.distance_compute_blas_threshold = before
-    return torch.from_numpy(slots)
+    with products_early():
+        return torch.from_numpy(faiss.knn(queries, rows, k, metric)[1])
 
 
-def torch_search(rows: Tensor, queries: Tensor, k: int, plain: bool, block: int = 65_536) -> Tensor:
-    """The same search in torch, for other devices and precisions, a block of rows at a time.  `[B, k]`."""
+def torch_search(rows: Tensor, queries: Tensor, k: int, plain: bool, block: int = 262_144) -> Tensor:
+    """The same search in torch, on any device and in any precision, a block of rows at a time.  `[B, k]`."""
 
     def score(start: int) -> Tensor:
         part = rows[start : start + block]
-        return -torch.cdist(queries, part) if plain else queries @ part.T
+        products = queries @ part.T  # [B, block]
+        return 2 * products - part.square().sum(1) if plain else products
 
     return torch_topk(score, range(0, len(rows), block), k)
 

@@ -41,6 +41,7 @@ def restore(memory: DifferentiableNeuralDictionary, state: dict[str, Any]) -> No
     identities = state["identities"].cpu().numpy()
     filed = np.flatnonzero(identities != NOBODY)
     memory.identities.set(filed, identities[filed])
+    memory.index.attach(memory.store)
     memory.slot_table.load_state_dict(state["slots"])
     memory.store.spread.load_state_dict(state["spread"])
     memory.links.load_state_dict(state["links"])

@@ -16,9 +16,6 @@ from memory.keys import Keys
 from memory.slots import Slots
 from memory.store import KeyStore
 
-SPARE = 16
-"""Proposals beyond k, so that hardly ever one of the k nearest is lost to the rounding of the search."""
-
 TOLERANCE = 1e-3
 """How much nearer, relatively, an entry may be that rounding hides."""
 
@@ -44,20 +41,18 @@ def nearest(
     store: KeyStore, index: Index, query: Keys, k: int, slots: Slots, excluded: Tensor | None = None
 ) -> Neighbours:
     """The k nearest entries, without those excluded for their query (`[B, E]` slots)."""
-    plain, used = store.space.plain, slots.used
-    searched = store.queries(query)
-    rounds = index.rounds(searched, plain)
-    wanted = k + SPARE * rounds + (0 if excluded is None else excluded.shape[1])
-    proposals = index.propose(store.rows[:used], searched, wanted, plain)
+    used = slots.used
+    proposer = index.serving(query, used)
+    proposals = proposer.propose(query, k + (0 if excluded is None else excluded.shape[1]), used)
     at = proposals.clamp(min=0)
     distances = store.distances_at(query, at)  # [B, k']
-    if rounds and index.exact and k < proposals.shape[1] < used:
-        doubtful = _doubtful(store, query, searched, at, distances, k).nonzero().squeeze(1)
+    if proposer.exact and k < proposals.shape[1] < used:
+        doubtful = _doubtful(store, query, at, distances, k).nonzero().squeeze(1)
         if len(doubtful):
             again = query[doubtful]
             proposals[doubtful] = at[doubtful] = by_differences(store, again, at.shape[1], used)
             distances[doubtful] = store.distances_at(again, at[doubtful])
-    if excluded is not None or not index.exact or slots.holes:
+    if excluded is not None or not proposer.exact or slots.holes:
         usable = (proposals >= 0) & slots.alive[at]
         if excluded is not None:
             usable &= (proposals.unsqueeze(2) != excluded.unsqueeze(1)).all(2)
@@ -87,7 +82,7 @@ def _best(proposals: Tensor, distances: Tensor, k: int) -> Neighbours:
     return Neighbours(pad(slots, short, value=-1), pad(distances, short), pad(valid, short), False)
 
 
-def _doubtful(store: KeyStore, query: Keys, searched: Tensor, at: Tensor, distances: Tensor, k: int) -> Tensor:
+def _doubtful(store: KeyStore, query: Keys, at: Tensor, distances: Tensor, k: int) -> Tensor:
     """Queries for which a row that was not proposed may be nearer than the k-th that was.  `[B]` bool.
 
     Such a row scored worse than every proposal, so its distance is at least their largest less twice the rounding
@@ -100,7 +95,7 @@ def _doubtful(store: KeyStore, query: Keys, searched: Tensor, at: Tensor, distan
     near = torch.minimum(kth, farthest)
     terms = (2 * query.vectors.norm(dim=1) + (near / store.weights.min()).sqrt()).square() * store.weights.max()
     if store.discrete:
-        terms = terms + 16 * searched.abs().amax(1)
+        terms = terms + 16 * store.queries(query).abs().amax(1)
     rounding = 8 * torch.finfo(distances.dtype).eps * terms
     doubtful = (farthest - rounding).clamp(min=0) < (1 - TOLERANCE) * kth
     if not store.discrete:
