@@ -69,7 +69,7 @@ def recovery(
     never recovers. The streak has to end before the next shift; otherwise the recovery is censored.
 
     Returns:
-        `[..., S]`, `inf` where censored.
+        `[..., S]`, `inf` where censored, NaN where the phase is shorter than a streak, so that nobody could recover.
     """
     costs, limits = _aligned(cost, limit)
     within = costs <= tolerance * limits  # [..., E]
@@ -131,9 +131,9 @@ def _phases(shifts: Sequence[int], episodes: int) -> list[tuple[int, int]]:
 
 
 def _first_streak(within: np.ndarray, streak: int) -> np.ndarray:
-    """Where the first `streak` trues in a row begin. `[..., E]` -> `[...]`, inf if nowhere."""
+    """Where the first `streak` trues in a row begin. `[..., E]` -> `[...]`, inf if nowhere, NaN if E < `streak`."""
     if within.shape[-1] < streak:
-        return np.full(within.shape[:-1], np.inf)
+        return np.full(within.shape[:-1], np.nan)
     full = sliding_window_view(within, streak, axis=-1).all(axis=-1)  # [..., E - streak + 1]
     return np.where(full.any(axis=-1), full.argmax(axis=-1), np.inf)
 

@@ -10,7 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 from numpy.lib.stride_tricks import sliding_window_view
 
 from benchmarks.runs import Row
@@ -19,6 +19,7 @@ from training import shift_metrics
 from training.statistics import performance_curve
 
 SMOOTHING = 7  # episodes averaged for a point of the cost curve, never across a shift
+MOST_LINES = 25  # of shifts
 BEFORE, AFTER = 5, 20  # episodes shown around a shift
 STREAK, WITHIN = 3, 1.25  # recovered: so many episodes in a row within this ratio to the shortest path
 
@@ -66,9 +67,8 @@ def _recovery_figure(entrants: Sequence[Entrant], name: str) -> Figure:
         _line(regret_axes, np.arange(1, regret.shape[1] + 1), regret, entrant, colour)
     ratio_axes.axhline(1, color="black", linewidth=1.5)
     ratio_axes.axhline(WITHIN, color="black", linewidth=0.8, linestyle=":")
-    ratio_axes.annotate(
-        f"recovered: within {WITHIN}x", (0, WITHIN), xytext=(0, 3), textcoords="offset points", fontsize=8
-    )
+    right = ratio_axes.get_yaxis_transform()  # x in axes, y in data
+    ratio_axes.text(0.99, WITHIN, f"recovered: within {WITHIN}x", transform=right, ha="right", va="bottom", fontsize=8)
     ratio_axes.axvline(-0.5, color="grey", linestyle="--", linewidth=1)
     ratio_axes.set(
         xlabel=f"first of {STREAK} episodes, counted from the shift",
@@ -80,7 +80,7 @@ def _recovery_figure(entrants: Sequence[Entrant], name: str) -> Figure:
         xlabel="episodes since the shift", ylabel="steps above the shortest paths", title="cost of the shift"
     )
     regret_axes.set_yscale("symlog", linthresh=10)
-    regret_axes.yaxis.set_major_formatter(ScalarFormatter())
+    regret_axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     regret_axes.set_ylim(bottom=0)
     for axes in (ratio_axes, regret_axes):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -150,9 +150,10 @@ def _draw_limit(axes: Axes, entrant: Entrant) -> None:
 
 
 def _draw_shifts(axes: Axes, entrants: Sequence[Entrant]) -> None:
-    """A line at each shift, where all runs have theirs at the same episodes."""
+    """A line at each shift, where all runs have theirs at the same episodes and the lines leave room for curves."""
     schedules = {tuple(shift_metrics.shift_episodes(row["phase"])) for entrant in entrants for row in entrant.rows}
-    for shift in schedules.pop() if len(schedules) == 1 else ():
+    shifts = schedules.pop()
+    for shift in shifts if not schedules and len(shifts) <= MOST_LINES else ():
         axes.axvline(shift - 0.5, color="grey", linestyle="--", linewidth=1)
 
 
@@ -168,7 +169,7 @@ def _colours(count: int) -> list[str]:
 def _log_scale(axes: Axes) -> None:
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 

@@ -71,6 +71,7 @@ def _scores(spec: RunSpec, record: EpisodeRecord) -> Row:
     cost, optimum = np.array(record.steps), np.array(record.optimum, dtype=float)
     shifts = shift_metrics.shift_episodes(record.phase)
     recoveries = shift_metrics.recovery(cost, optimum, shifts)
+    recoveries = recoveries[~np.isnan(recoveries)]
     values = (
         shift_metrics.excess(cost, optimum),
         shift_metrics.excess_after_shift(cost, optimum, shifts, AFTER_SHIFT),

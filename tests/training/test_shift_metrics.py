@@ -77,7 +77,11 @@ def test_recovery_has_to_happen_before_the_next_shift():
     limit = np.ones(8)
     cost = np.array([1, 1, 9, 1, 1, 1, 1, 1.0])
     np.testing.assert_array_equal(metrics.recovery(cost, limit, [2, 5]), [np.inf, 0])
-    np.testing.assert_array_equal(metrics.recovery(cost, limit, [2, 7]), [1, np.inf])
+    np.testing.assert_array_equal(metrics.recovery(cost, limit, [2, 4]), [np.nan, 0])
+
+
+def test_nobody_can_be_said_to_recover_in_a_phase_shorter_than_the_streak():
+    assert np.isnan(metrics.recovery(np.ones(8), np.ones(8), [2, 4, 6])).all()
 
 
 def test_recovery_matches_a_loop_over_random_runs():

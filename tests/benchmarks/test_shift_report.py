@@ -1,0 +1,133 @@
+"""What the table and the figures of the shifting-target bench promise, on rows made by hand."""
+
+import numpy as np
+import pytest
+
+from benchmarks.shift.figures import draw
+from benchmarks.shift.report import table
+from benchmarks.shift.results import areas, entrants
+
+PHASE = [0] * 10 + [1] * 10
+OPTIMUM = [4] * 20
+
+
+def row(agent, costs, seed=0, layout_seed=None, budget="own", **changes):
+    costs = np.broadcast_to(costs, 20).astype(int).tolist()
+    excess = sum(costs) - sum(OPTIMUM)
+    return {
+        "agent": agent,
+        "seed": seed,
+        "layout_seed": layout_seed,
+        "budget": budget,
+        "episodes": 20,
+        "measure": "steps",
+        "solved": 20,
+        "steps": sum(costs),
+        "mean_return": 1.0,
+        "excess": excess,
+        "excess_after_shift": sum(costs[10:15]) - 20,
+        "recovery": 0,
+        "recoveries": [0],
+        "env_steps": sum(costs),
+        "gradient_steps": 7,
+        "seconds": 1.5,
+        "entries": 42,
+        "told": "goal",
+        "costs": costs,
+        "returns": [1.0] * 20,
+        "optimum": OPTIMUM,
+        "phase": PHASE,
+        **changes,
+    }
+
+
+def cells(rows, quote_published=False):
+    lines = table(entrants(rows), quote_published).splitlines()
+    split = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    return [dict(zip(split[0], line, strict=True)) for line in split[2:]]
+
+
+def test_runs_are_grouped_by_agent_and_budget_the_best_first():
+    rows = [row("slow", 9), row("fast", 5, seed=1), row("fast", 6), row("fast", 4, budget=64)]
+    assert [(e.agent, e.budget, len(e.rows)) for e in entrants(rows)] == [
+        ("fast", 64, 1),
+        ("fast", "own", 2),
+        ("slow", "own", 1),
+    ]
+
+
+def test_where_returns_are_the_measure_the_highest_is_best():
+    rows = [row("low", 1, measure="return", mean_return=0.1), row("high", 9, measure="return", mean_return=0.9)]
+    assert [entrant.agent for entrant in entrants(rows)] == ["high", "low"]
+    assert [line["return"] for line in cells(rows)] == ["0.900", "0.100"]
+
+
+def test_every_line_carries_what_the_agent_took_and_was_told():
+    (line,) = cells([row("fast", 5)])
+    assert (line["env steps"], line["gradient steps"], line["seconds"], line["entries"], line["told"]) == (
+        "100",
+        "7",
+        "1.5",
+        "42",
+        "goal",
+    )
+
+
+def test_figures_come_with_intervals_over_runs_and_a_lone_run_has_none():
+    several, alone = cells([row("fast", 5, seed=seed) for seed in range(4)] + [row("slow", 9)])
+    assert several["excess"] == "20 [20, 20]" and several["runs"] == "4"
+    assert alone["excess"] == "100"
+
+
+def test_layouts_with_several_runs_each_are_strata_and_layouts_with_one_are_the_sample():
+    crossed = [row("a", 4 + layout, seed=seed, layout_seed=layout) for layout in range(3) for seed in range(2)]
+    (entrant,) = entrants(crossed)
+    np.testing.assert_array_equal(entrant.by_task(entrant.values("steps")), [[80, 100, 120], [80, 100, 120]])
+    (entrant,) = entrants(crossed[::2])
+    np.testing.assert_array_equal(entrant.by_task(entrant.values("steps")), [[80], [100], [120]])
+
+
+def test_a_recovery_that_never_came_counts_as_infinite():
+    never = {"recovery": None, "recoveries": [None]}
+    (line,) = cells([row("a", 5, seed=seed, **(never if seed else {})) for seed in range(4)])
+    assert line["recovery"].startswith("inf") and line["recovered"] == "1 of 4"
+
+
+def test_columns_without_any_value_are_left_out():
+    unknown = {"excess": None, "excess_after_shift": None, "recovery": None, "recoveries": None}
+    (line,) = cells([row("a", 5, optimum=[None] * 20, **unknown)])
+    assert not {"excess", "after shift", "recovery", "recovered", "area", "published"} & set(line)
+
+
+def test_the_area_compares_with_random_on_the_same_episodes():
+    everyone = entrants([row("random", 24), row("random", 44, seed=1), row("half", 19), row("best", 4)])
+    found = {entrant.agent: areas(entrant, everyone).mean() for entrant in everyone}
+    assert found == pytest.approx({"best": 1.0, "half": 0.5, "random": 0.0})
+    others = entrants([row("random", 24, optimum=[5] * 20), row("best", 4)])
+    assert np.isnan(areas(others[0], others)).all(), "random played other episodes"
+
+
+def test_published_figures_are_quoted_beside_the_measured_ones_where_the_setting_is_theirs():
+    quoted, own = cells([row("ppo", 5, budget=2048), row("ppo", 6)], quote_published=True)
+    assert quoted["published"].startswith("54 (arXiv 2301.13758)") and own["published"].startswith("24")
+    assert "published" not in cells([row("ppo", 5, budget=2048)])[0]
+
+
+def test_each_agent_is_compared_with_the_next():
+    text = table(
+        entrants([row("slow", 9, seed=s) for s in range(3)] + [row("fast", 5, seed=s) for s in range(3)]), False
+    )
+    assert "- fast over slow: 1.00 [1.00, 1.00]" in text
+
+
+def test_figures_are_drawn_with_and_without_a_limit_and_for_shifts_that_differ_between_runs(tmp_path):
+    jittered = [0] * 8 + [1] * 12
+    rows = [row("a", 5), row("a", 6, seed=1, phase=jittered), row("b", 9)]
+    assert [path.name for path in draw(entrants(rows), tmp_path, "x")] == ["shift_x_cost.png", "shift_x_recovery.png"]
+    endless = [row("a", 5, excess=None, optimum=[None] * 20)]
+    assert [path.name for path in draw(entrants(endless), tmp_path, "y")] == ["shift_y_cost.png"]
+
+
+def test_phases_too_short_to_recover_in_have_no_recovery_figure(tmp_path):
+    rows = [row("a", 5, phase=list(range(20)), recoveries=[], recovery=None)]
+    assert [path.name for path in draw(entrants(rows), tmp_path, "z")] == ["shift_z_cost.png"]
