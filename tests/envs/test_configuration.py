@@ -1,0 +1,55 @@
+"""Every YAML of an environment or a schedule builds what it names, and opens with a command that uses it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+
+import envs
+from training import schema
+from training.construction import build_environments
+
+CONF = Path(envs.__file__).parents[1] / "conf"
+OURS = [
+    path.stem for path in sorted((CONF / "env").glob("*.yaml")) if "id: engram/" in path.read_text(encoding="utf-8")
+]
+SCHEDULES = [path.stem for path in sorted((CONF / "shift").glob("*.yaml"))]
+
+
+def environments(*overrides: str):
+    schema.register()
+    with initialize_config_dir(str(CONF), version_base=None):
+        config = compose("train", overrides=[*overrides, "env.num_envs=2"])
+    return build_environments(config.env)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_an_environments_yaml_builds_it(name):
+    vector = environments(f"env={name}")
+    vector.reset(seed=0)
+    *_, info = vector.step(np.zeros(2, dtype=int))
+    assert {"phase", "shifted", "episode_index"} <= info.keys()
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_schedules_yaml_makes_cartpole_shift(name):
+    vector = environments("env=cartpole", f"+shift@env={name}")
+    vector.reset(seed=0)
+    targets = set()
+    for _ in range(2500):
+        *_, info = vector.step(np.zeros(2, dtype=int))
+        targets |= set(info["target"].tolist())
+    assert len(targets) > 1 or name == "on_success"
+
+
+def test_every_environment_of_the_suite_has_a_yaml():
+    assert {name.lower() for name in envs.SUITE} <= set(OURS)
+
+
+@pytest.mark.parametrize("path", [*(CONF / "env").glob("*.yaml"), *(CONF / "shift").glob("*.yaml")], ids=str)
+def test_a_yaml_opens_with_the_command_that_uses_it(path):
+    group = {"env": f"env={path.stem}", "shift": f"+shift@env={path.stem}"}[path.parent.name]
+    command = path.read_text(encoding="utf-8").splitlines()[0]
+    assert command.startswith("# python train.py ")
+    assert group in command.split()
