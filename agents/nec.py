@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,14 +11,21 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from agents.action_memories import ActionMemories, by_action, double_value
+from agents.actions import Actions
 from agents.agent import Observation, Transition
 from agents.device import choose_device
+from agents.exploration import EpsilonGreedy
 from agents.networks import make_encoder
-from agents.observations import hash_observations, map_observation, require_discrete, require_supported, to_tensors
+from agents.observations import hash_observations, map_observation, require_supported, to_tensors
 from agents.replay import Replay
 from agents.returns import NStepReturns, Returns
 from agents.schedules import Schedule
+from agents.seeding import generator_for
 from memory import DifferentiableNeuralDictionary, Found, RowSGD
+
+AGES = {"young": (0, 1_000), "middle": (1_000, 10_000), "old": (10_000, np.inf)}
+"""Environment steps since an entry was written, by which errors are told apart."""
 
 
 def q_loss(q_tm1: Tensor, target_tm1: Tensor) -> Tensor:
@@ -36,19 +43,22 @@ class NEC:
        keys and the values.
 
     Args:
-        encoder: Observations to keys. `[B, ...] -> [B, key_size]`
-        memories: One dictionary per action, of keys `[key_size]` and values `[1]`.
-        optimiser: Of the encoder's parameters.
+        encoder: Observations to keys. `[B, ...] -> [B, D]`
+        memories: One dictionary per action, of keys `[D]` and values `[1]`.
+        actions: Numbers them.
+        optimiser: Of the encoder's parameters; None leaves the encoder as it is.
         row_optimisers: One per memory, of its keys and values; empty to leave both as they were written.
         returns: Completes n-step returns.
         replay: Past `(observation, action, target, identity)`.
-        exploration: Epsilon by environment step.
-        generator: Draws the exploration.
+        explore: Chooses actions by their values.
         batch_size: Rows of a minibatch.
         learn_every: Environment steps between two minibatches.
         learn_after: Environment steps before the first.
+        identify: Whether the same observation is the same entry, however its embedding has moved; otherwise the
+            memories decide by closeness, if at all.
         exclude_self: Whether a replayed situation is hidden from its own lookup; with it in place, it answers its own
             question and the loss says nothing.
+        double: Whether what is bootstrapped is a double estimate rather than `max_a Q`.
         device: Where the encoder computes.
     """
 
@@ -56,30 +66,34 @@ class NEC:
         self,
         *,
         encoder: nn.Module,
-        memories: list[DifferentiableNeuralDictionary],
-        optimiser: torch.optim.Optimizer,
+        memories: ActionMemories,
+        actions: Actions,
+        optimiser: torch.optim.Optimizer | None,
         row_optimisers: Sequence[RowSGD],
         returns: NStepReturns,
         replay: Replay,
-        exploration: Schedule,
-        generator: torch.Generator,
+        explore: EpsilonGreedy,
         num_envs: int,
         batch_size: int,
         learn_every: int,
         learn_after: int,
+        identify: bool,
         exclude_self: bool,
+        double: bool,
         device: torch.device,
     ):
+        if exclude_self and not identify:
+            raise ValueError("exclude_self needs to know which entry is a situation's own: set identify=true as well.")
         self.encoder, self.memories = encoder, memories
         self.optimiser, self.row_optimisers = optimiser, row_optimisers
-        self._returns, self._replay = returns, replay
-        self._exploration, self._generator = exploration, generator
+        self._actions, self._returns, self._replay, self._explore = actions, returns, replay, explore
         self._num_envs = num_envs
         self._batch_size, self._learn_every, self._learn_after = batch_size, learn_every, learn_after
-        self._exclude_self, self._device = exclude_self, device
+        self._identify, self._exclude_self, self._double = identify, exclude_self, double
+        self._device = device
         self._steps = 0
         self._due = 0
-        self._values = np.zeros(num_envs)  # [E] max_a Q of what was last acted on
+        self._values = np.zeros(num_envs)  # [E] the value of what was last acted on
         self._diagnostics: dict[str, float] = {}
 
     def act(self, observation: Observation, *, explore: bool = True) -> np.ndarray:
@@ -87,12 +101,11 @@ class NEC:
         began = time.perf_counter()
         q, found = self._action_values(observation, touch=explore)
         elapsed = time.perf_counter() - began
-        greedy = q.argmax(dim=1)
         if not explore:
-            return greedy.numpy()
-        self._values = q.max(dim=1).values.double().numpy()
-        self._diagnostics = _diagnostics(found, self.memories) | {"memory/lookup_ms": 1000 * elapsed}
-        return self._explore(greedy, q.shape[1]).numpy()
+            return self._actions.named(q.argmax(dim=1).numpy())
+        self._values = self._state_values(q, found)
+        self._diagnostics = self.memories.report(found, self._steps) | {"memory/lookup_ms": 1000 * elapsed}
+        return self._actions.named(self._explore(q, self._steps).numpy())
 
     def observe(self, transition: Transition) -> None:
         """Write to memory and replay what this step completed."""
@@ -100,7 +113,7 @@ class NEC:
         self._due += self._num_envs
         completed = self._returns.push(
             transition.observation,
-            transition.action,
+            self._actions.numbered(transition.action),
             transition.reward,
             transition.done,
             self._values,
@@ -116,17 +129,20 @@ class NEC:
             self._due = 0
             return metrics
         for _ in range(self._due // self._learn_every):
-            metrics["train/loss"] = self._learn_once()
+            metrics |= self._learn_once()
         self._due %= self._learn_every
-        metrics["train/epsilon"] = self._exploration(self._steps)
+        metrics["train/epsilon"] = self._explore.epsilon(self._steps)
         return metrics
 
-    @torch.no_grad()
     def _action_values(self, observation: Observation, touch: bool) -> tuple[Tensor, list[Found]]:
         """`Q(s, a)` for every action, 0 where its memory is empty. `[B, A]` on the CPU."""
-        keys = self.encoder(to_tensors(observation, self._device))  # [B, D]
-        found = [memory.lookup(keys, touch=touch) for memory in self.memories]
-        return torch.cat([one.value for one in found], dim=1).cpu(), found
+        with torch.no_grad():
+            keys = self.encoder(to_tensors(observation, self._device))  # [B, D]
+        return self.memories.read(keys, touch)
+
+    def _state_values(self, q: Tensor, found: list[Found]) -> np.ndarray:
+        """What is bootstrapped from. `[B]` of float64."""
+        return (double_value(found) if self._double else q.max(dim=1).values).double().numpy()
 
     def _final_values(self, transition: Transition) -> np.ndarray:
         """Bootstrap where an episode was cut, 0 elsewhere. `[E]`."""
@@ -134,21 +150,15 @@ class NEC:
         cut = transition.truncated & ~transition.terminated
         if cut.any():
             last = map_observation(lambda part: part[cut], transition.next_observation)
-            values[cut] = self._action_values(last, touch=False)[0].max(dim=1).values.numpy()
+            values[cut] = self._state_values(*self._action_values(last, touch=False))
         return values
-
-    def _explore(self, greedy: Tensor, num_actions: int) -> Tensor:
-        epsilon = self._exploration(self._steps)
-        random = torch.randint(num_actions, greedy.shape, generator=self._generator)
-        return torch.where(torch.rand(greedy.shape, generator=self._generator) < epsilon, random, greedy)
 
     def _store(self, completed: Returns) -> None:
         identity = hash_observations(completed.observation)
         with torch.no_grad():
             keys = self.encoder(to_tensors(completed.observation, self._device))  # [B, D]
-        targets = torch.as_tensor(completed.target, dtype=torch.float32, device=self._device).unsqueeze(1)
-        for action, rows in self._by_action(completed.action):
-            self.memories[action].write(keys[rows], targets[rows], identity=identity[rows])
+        targets = torch.as_tensor(completed.target, dtype=torch.float32, device=self._device)
+        self.memories.write(completed.action, keys, targets, identity if self._identify else None, self._steps)
         self._replay.add(
             {
                 "observation": completed.observation,
@@ -158,46 +168,58 @@ class NEC:
             }
         )
 
-    def _learn_once(self) -> float:
-        batch = self._replay.sample(self._batch_size)
-        self.optimiser.zero_grad()
+    def _learn_once(self) -> dict[str, float]:
+        batch = self._sample()
         keys = self.encoder(to_tensors(batch["observation"], self._device))  # [B, D]
         target = torch.as_tensor(batch["target"], device=self._device)
-        found, order = self._lookup_taken(keys, batch)
-        loss = q_loss(torch.cat([one.value.squeeze(1) for one in found.values()]), target[order])
+        found = self._lookup_taken(keys, batch)
+        q = torch.cat([one.value.squeeze(1) for one in found.values()])
+        loss = q_loss(q, target)
+        if self.optimiser:
+            self.optimiser.zero_grad()
         loss.backward()
-        self.optimiser.step()
+        if self.optimiser:
+            self.optimiser.step()
         for action, optimiser in enumerate(self.row_optimisers):
             if action in found:
                 optimiser.step(found[action])
-        return loss.item()
+        errors = (q - target).detach().abs().cpu()
+        return {"train/loss": loss.item()} | self._staleness(batch, keys.detach(), errors)
 
-    def _lookup_taken(self, keys: Tensor, batch: dict[str, Any]) -> tuple[dict[int, Found], Tensor]:
-        """Lookups in the dictionary of the action each row took, and the rows in the order of the answers."""
-        found, order = {}, []
-        for action, rows in self._by_action(batch["action"]):
+    def _staleness(self, batch: dict[str, Any], keys: Tensor, errors: Tensor) -> dict[str, float]:
+        """How far what is stored has fallen behind the encoder, and how wrong values are by the age of the entry."""
+        if not self._identify:
+            return {}
+        drift = self.memories.drift(batch["action"], torch.from_numpy(batch["identity"]), keys, self._steps)
+        if not len(drift.rows):
+            return {}
+        return {"memory/staleness": float(drift.squared.mean())} | _errors_by_age(errors[drift.rows], drift.age)
+
+    def _sample(self) -> dict[str, Any]:
+        """A minibatch, sorted by action."""
+        batch = self._replay.sample(self._batch_size)
+        order = np.argsort(batch["action"], kind="stable")
+        return map_observation(lambda part: part[order], batch)
+
+    def _lookup_taken(self, keys: Tensor, batch: dict[str, Any]) -> dict[int, Found]:
+        """Lookups in the memory of the action each row took, by action in ascending order."""
+        found = {}
+        for action, rows in by_action(batch["action"]):
             identity = torch.from_numpy(batch["identity"])[rows]
-            memory = self.memories[action]
-            exclude = memory.find(identity).unsqueeze(1) if self._exclude_self else None  # [b, 1]
-            found[action] = memory.lookup(keys[rows], exclude=exclude)
-            order.append(rows)
-        return found, torch.cat(order)
-
-    def _by_action(self, actions: np.ndarray) -> Iterator[tuple[int, Tensor]]:
-        """Each action that was taken, with the rows that took it."""
-        for action in np.unique(actions).tolist():
-            yield action, torch.from_numpy(np.flatnonzero(actions == action))
+            exclude = self.memories[action].find(identity) if self._exclude_self else None  # [b]
+            found[action] = self.memories[action].lookup(keys[rows], exclude=exclude)
+        return found
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, optimisers, counters, generator, unfinished returns, replay and memories."""
         return {
             "encoder": self.encoder.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "memories": [memory.state_dict() for memory in self.memories],
+            "optimiser": self.optimiser.state_dict() if self.optimiser else None,
+            "memories": self.memories.state_dict(),
             "row_optimisers": [optimiser.state_dict() for optimiser in self.row_optimisers],
             "returns": self._returns.state_dict(),
             "replay": self._replay.state_dict(),
-            "generator": self._generator.get_state(),
+            "explore": self._explore.state_dict(),
             "steps": self._steps,
             "due": self._due,
             "values": self._values,
@@ -206,16 +228,22 @@ class NEC:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
         self.encoder.load_state_dict(state["encoder"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        for memory, saved in zip(self.memories, state["memories"], strict=True):
-            memory.load_state_dict(saved)
+        if self.optimiser:
+            self.optimiser.load_state_dict(state["optimiser"])
+        self.memories.load_state_dict(state["memories"])
         for optimiser, saved in zip(self.row_optimisers, state["row_optimisers"], strict=True):
             optimiser.load_state_dict(saved)
         self._returns.load_state_dict(state["returns"])
         self._replay.load_state_dict(state["replay"])
-        self._generator.set_state(state["generator"])
+        self._explore.load_state_dict(state["explore"])
         self._steps, self._due = state["steps"], state["due"]
         self._values = state["values"]
+
+
+def _errors_by_age(errors: Tensor, age: Tensor) -> dict[str, float]:
+    """Mean `|Q - target|` of entries of each age group that occurs. `[B]`, `[B]`."""
+    groups = {name: (age >= low) & (age < high) for name, (low, high) in AGES.items()}
+    return {f"memory/value_error_{name}": float(errors[rows].mean()) for name, rows in groups.items() if rows.any()}
 
 
 def make_nec(
@@ -227,7 +255,7 @@ def make_nec(
     key_size: int,
     hidden: Sequence[int],
     memory: Callable[..., DifferentiableNeuralDictionary],
-    optimiser: Callable[..., torch.optim.Optimizer],
+    optimiser: Callable[..., torch.optim.Optimizer] | None,
     row_optimiser: Callable[..., RowSGD] | None,
     exploration: Schedule,
     discount: float,
@@ -236,50 +264,37 @@ def make_nec(
     batch_size: int,
     learn_every: int,
     learn_after: int,
+    identify: bool,
     exclude_self: bool,
+    double: bool,
     device: str,
 ) -> NEC:
     """Build NEC for the spaces of an environment; `conf/agent/nec.yaml` says what each value means.
 
     Raises:
-        ValueError: Actions that are not Discrete, or observations that no encoder here reads.
+        ValueError: Actions that cannot be counted, or observations that no encoder here reads.
     """
     require_supported(observation_space, "NEC")
-    num_actions = require_discrete(action_space, "NEC")
+    actions = Actions(action_space, "NEC")
     place = choose_device(device)
     torch.manual_seed(seed)
     encoder = make_encoder(observation_space, key_size, tuple(hidden)).to(place)
-    memories = [memory(key_size, value_dim=1, device=place) for _ in range(num_actions)]
+    memories = [memory(key_size, value_dim=1, device=place) for _ in range(actions.count)]
     return NEC(
         encoder=encoder,
-        memories=memories,
-        optimiser=optimiser(encoder.parameters()),
+        memories=ActionMemories(memories),
+        actions=actions,
+        optimiser=optimiser(encoder.parameters()) if optimiser else None,
         row_optimisers=[row_optimiser(one) for one in memories] if row_optimiser else [],
         returns=NStepReturns(horizon, discount, num_envs),
-        replay=Replay(replay_capacity, _generator(seed, 1)),
-        exploration=exploration,
-        generator=_generator(seed, 2),
+        replay=Replay(replay_capacity, generator_for(seed, "replay")),
+        explore=EpsilonGreedy(exploration, generator_for(seed, "exploration")),
         num_envs=num_envs,
         batch_size=batch_size,
         learn_every=learn_every,
         learn_after=learn_after,
+        identify=identify,
         exclude_self=exclude_self,
+        double=double,
         device=place,
     )
-
-
-def _generator(seed: int, stream: int) -> torch.Generator:
-    return torch.Generator().manual_seed(int(np.random.SeedSequence([seed, stream]).generate_state(1)[0]))
-
-
-def _diagnostics(found: list[Found], memories: list[DifferentiableNeuralDictionary]) -> dict[str, float]:
-    """How the memory answered the last observations, for TensorBoard."""
-    metrics = {
-        "memory/size": float(sum(len(memory) for memory in memories)),
-        "memory/evictions": float(sum(memory.evictions for memory in memories)),
-    }
-    answered = [one for one in found if one.valid.any()]
-    if answered:
-        metrics["memory/hit_distance"] = float(np.mean([one.distances[:, 0].mean() for one in answered]))
-        metrics["memory/top_weight"] = float(np.mean([one.weights.max(dim=1).values.mean() for one in answered]))
-    return metrics

@@ -11,6 +11,8 @@ from gymnasium import spaces
 from torch import nn
 from torch.nn import functional
 
+from memory import RandomProjection
+
 SMALLEST_IMAGE = 36  # pixels a side that the three convolutions below need
 
 
@@ -26,17 +28,26 @@ def make_encoder(space: spaces.Space, out_features: int, hidden: tuple[int, ...]
     """
     if isinstance(space, spaces.Dict):
         return DictEncoder(space, out_features, hidden)
+    if is_picture(space):
+        return ImageEncoder(space, out_features)  # type: ignore[arg-type]
     if isinstance(space, spaces.Box) and len(space.shape) == 3:
-        large = sorted(space.shape)[1] >= SMALLEST_IMAGE
-        return ImageEncoder(space, out_features) if large else SymbolEncoder(space, out_features, hidden)
+        return SymbolEncoder(space, out_features, hidden)
+    return nn.Sequential(_flattener(space), perceptron(spaces.flatdim(space), out_features, hidden))
+
+
+def is_picture(space: spaces.Space) -> bool:
+    """Whether observations are images large enough for convolutions."""
+    return isinstance(space, spaces.Box) and len(space.shape) == 3 and sorted(space.shape)[1] >= SMALLEST_IMAGE
+
+
+def _flattener(space: spaces.Space) -> nn.Module:
+    """Numbers as they are, codes as one-hot: `[B, ...] -> [B, flatdim]`."""
     if isinstance(space, spaces.Box | spaces.MultiBinary):
-        return nn.Sequential(FloatRows(), perceptron(math.prod(space.shape), out_features, hidden))
+        return FloatRows()
     if isinstance(space, spaces.Discrete):
-        return nn.Sequential(OneHot([int(space.n)], [int(space.start)]), perceptron(int(space.n), out_features, hidden))
+        return OneHot([int(space.n)], [int(space.start)])
     if isinstance(space, spaces.MultiDiscrete):
-        sizes = [int(n) for n in space.nvec.ravel()]
-        starts = [int(n) for n in space.start.ravel()]
-        return nn.Sequential(OneHot(sizes, starts), perceptron(sum(sizes), out_features, hidden))
+        return OneHot([int(n) for n in space.nvec.ravel()], [int(n) for n in space.start.ravel()])
     raise ValueError(
         f"No encoder for observations of {space}. Supported: Box, Discrete, MultiDiscrete, MultiBinary and Dict of "
         f"these; convert with a wrapper, such as gymnasium.wrappers.FlattenObservation."
@@ -75,6 +86,41 @@ class OneHot(nn.Module):
             for i, (size, start) in enumerate(zip(self._sizes, self._starts, strict=True))
         ]
         return torch.cat(parts, dim=1).float()
+
+
+def make_projection(space: spaces.Space, out_features: int, seed: int) -> nn.Module:
+    """A fixed random projection of the observation's numbers, so that no key ever goes stale: `[B, ...] -> [B, D]`.
+
+    Images of at least 36 pixels a side are scaled to at most 1, discrete parts become a one-hot code, all else is taken
+    as it is.
+    """
+    numbers = Numbers(space)
+    return nn.Sequential(numbers, RandomProjection(numbers.size, out_features, seed))
+
+
+class Numbers(nn.Module):
+    """An observation as one row of float32, the parts of a Dict side by side: `[B, ...] -> [B, F]`.
+
+    Raises:
+        ValueError: The space is not one that `make_encoder` reads.
+    """
+
+    def __init__(self, space: spaces.Space):
+        super().__init__()
+        self.size: int
+        if isinstance(space, spaces.Dict):
+            self._parts = nn.ModuleDict({name: Numbers(part) for name, part in space.items()})
+            self.size = sum(part.size for part in self._parts.values())  # type: ignore[misc]
+            return
+        self._scale = float(space.high.max()) if is_picture(space) else 1.0  # type: ignore[attr-defined]
+        self._flatten = _flattener(space)
+        self.size = spaces.flatdim(space)
+
+    def forward(self, observation: Any) -> torch.Tensor:
+        """`[B, ...]`, or one such tensor per name, to `[B, F]`."""
+        if isinstance(observation, dict):
+            return torch.cat([part(observation[name]) for name, part in self._parts.items()], dim=1)
+        return self._flatten(observation) / self._scale
 
 
 class ImageEncoder(nn.Module):

@@ -1,4 +1,4 @@
-"""N-step returns of unfinished and finished episodes, for many environments at once."""
+"""Returns of unfinished and finished episodes, for many environments at once: n-step and Monte-Carlo."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.signal import lfilter
 
 from agents.agent import Observation
 from agents.observations import map_observation
@@ -132,6 +133,90 @@ class NStepReturns:
     def _room_for(self, observation: np.ndarray) -> np.ndarray:
         num_envs, steps = self._reward.shape
         return np.zeros((num_envs, steps, *observation.shape[1:]), dtype=observation.dtype)
+
+
+class MonteCarloReturns:
+    """Holds the running episodes of E environments until they end and their discounted returns are known.
+
+    `R_t = sum_j gamma^j r_{t+j}` (Blundell et al. 2016, section 3); where an episode was cut after L more steps,
+    `gamma^L` times the value of its last observation is added. Room grows with the longest episode.
+
+    Args:
+        discount: gamma in [0, 1].
+        num_envs: E.
+    """
+
+    def __init__(self, discount: float, num_envs: int):
+        if not 0 <= discount <= 1:
+            raise ValueError(f"Returns need a discount in [0, 1]; got {discount}.")
+        self._discount = discount
+        self._count = np.zeros(num_envs, dtype=np.int64)  # [E] transitions held
+        self._reward = np.zeros((num_envs, 64))  # [E, T]
+        self._action = np.zeros((num_envs, 64), dtype=np.int64)  # [E, T]
+        self._observation: Observation | None = None  # [E, T, ...]
+
+    def push(
+        self,
+        observation: Observation,
+        action: np.ndarray,
+        reward: np.ndarray,
+        done: np.ndarray,
+        final_value: np.ndarray,
+    ) -> Returns:
+        """Add one vector step and return the episodes it ended.
+
+        Args:
+            observation: What was acted on. `[E, ...]`
+            action: `[E]`
+            reward: `[E]`
+            done: Whether the episode ended with this step. `[E]`
+            final_value: Value of the episode's last observation, 0 where it terminated; read where `done`. `[E]`
+        """
+        if self._observation is None:
+            self._observation = map_observation(self._room_for, observation)
+        if self._count.max() == self._reward.shape[1]:
+            self._double()
+        at = (np.arange(len(self._count)), self._count)
+        self._reward[at], self._action[at] = reward, action
+        map_observation(lambda held, new: held.__setitem__(at, new), self._observation, observation)
+        self._count += 1
+        return self._flush(np.flatnonzero(done), final_value)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The transitions held."""
+        return {name: _copy(getattr(self, f"_{name}")) for name in ("count", "reward", "action", "observation")}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the transitions held."""
+        if len(state["count"]) != len(self._count):
+            raise ValueError(
+                f"These returns are of {len(self._count)} environments, the state of {len(state['count'])}."
+            )
+        for name, value in state.items():
+            setattr(self, f"_{name}", _copy(value))
+
+    def _flush(self, rows: np.ndarray, final_value: np.ndarray) -> Returns:
+        length = int(self._count[rows].max(initial=0))
+        held = np.arange(length) < self._count[rows, None]  # [R, L]
+        rewards = np.where(held, self._reward[rows, :length], 0.0)
+        rewards[np.arange(len(rows)), self._count[rows] - 1] += self._discount * final_value[rows]
+        # R_t = r_t + gamma R_{t+1} is a filter that runs backwards in time.
+        backwards = lfilter([1.0], [1.0, -self._discount], rewards[:, ::-1], axis=1) if length else rewards
+        self._count[rows] = 0
+        of_row, at = np.nonzero(held)
+        observation = map_observation(lambda kept: kept[rows[of_row], at], self._observation)
+        return Returns(observation, self._action[rows[of_row], at], backwards[:, ::-1][of_row, at])
+
+    def _double(self) -> None:
+        self._reward, self._action = _twice(self._reward), _twice(self._action)
+        self._observation = map_observation(_twice, self._observation)
+
+    def _room_for(self, observation: np.ndarray) -> np.ndarray:
+        return np.zeros((*self._reward.shape, *observation.shape[1:]), dtype=observation.dtype)
+
+
+def _twice(held: np.ndarray) -> np.ndarray:
+    return np.concatenate([held, np.zeros_like(held)], axis=1)
 
 
 def _concatenate(first: Returns, second: Returns) -> Returns:

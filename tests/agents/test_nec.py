@@ -5,6 +5,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from agents.action_memories import double_value
 from agents.agent import Transition
 from agents.nec import make_nec, q_loss
 from agents.schedules import Linear
@@ -30,7 +31,9 @@ def make_agent(num_envs=1, seed=0, observation_space=VECTOR, action_space=TWO, *
         "batch_size": 16,
         "learn_every": 1,
         "learn_after": 0,
+        "identify": True,
         "exclude_self": True,
+        "double": False,
         "device": "cpu",
     }
     return make_nec(observation_space, action_space, num_envs, seed, **(settings | changes))
@@ -90,7 +93,7 @@ def test_q_is_the_kernel_weighted_mean_of_the_nearest_values():
     for row, observation in enumerate(seen):
         with torch.no_grad():
             query = agent.encoder(torch.from_numpy(observation[None]))[0].double()
-        for action, memory in enumerate(agent.memories):
+        for action, memory in enumerate(agent.memories.per_action):
             assert q[row, action] == pytest.approx(slow_value(query, *contents(memory), k=5).item(), rel=1e-4)
 
 
@@ -149,17 +152,18 @@ def test_loss_is_the_mean_squared_error():
 
 def test_gradients_reach_encoder_keys_and_values_as_in_a_plain_reference():
     agent = filled(exclude_self=False)
-    batch = agent._replay.sample(12)
+    agent._batch_size = 12
+    batch = agent._sample()
     keys = agent.encoder(torch.from_numpy(batch["observation"]))
-    found, order = agent._lookup_taken(keys, batch)
-    target = torch.from_numpy(batch["target"])[order]
+    found = agent._lookup_taken(keys, batch)
+    target = torch.from_numpy(batch["target"])
     q_loss(torch.cat([one.value.squeeze(1) for one in found.values()]), target).backward()
 
     reference = make_agent()
     reference.encoder.load_state_dict(agent.encoder.state_dict())
     encoder = reference.encoder.double()
     queries = encoder[1](torch.from_numpy(batch["observation"]).double())
-    leaves = [tuple(part.requires_grad_() for part in contents(memory)) for memory in agent.memories]
+    leaves = [tuple(part.requires_grad_() for part in contents(memory)) for memory in agent.memories.per_action]
     q = torch.stack(
         [slow_value(query, *leaves[action], k=5) for query, action in zip(queries, batch["action"], strict=True)]
     )
@@ -181,14 +185,14 @@ def test_gradients_reach_encoder_keys_and_values_as_in_a_plain_reference():
 
 def test_learning_moves_encoder_keys_and_values_and_lowers_the_loss():
     agent = filled()
-    before = [memory.key_vectors.clone() for memory in agent.memories]
+    before = [memory.key_vectors.clone() for memory in agent.memories.per_action]
     weights = [parameter.clone() for parameter in agent.encoder.parameters()]
     losses = []
     for _ in range(300):
         agent._due = 1
         losses.append(agent.learn()["train/loss"])
     assert np.mean(losses[-30:]) < 0.7 * np.mean(losses[:30])
-    assert all(not torch.equal(a, m.key_vectors) for a, m in zip(before, agent.memories, strict=True))
+    assert all(not torch.equal(a, m.key_vectors) for a, m in zip(before, agent.memories.per_action, strict=True))
     assert all(not torch.equal(a, b) for a, b in zip(weights, agent.encoder.parameters(), strict=True))
 
 
@@ -204,16 +208,13 @@ def test_a_search_after_learning_sees_the_keys_where_they_are_now():
 
 def test_a_replayed_situation_does_not_answer_its_own_question():
     agent = filled()
-    batch = agent._replay.sample(30)
+    batch = agent._sample()
     keys = agent.encoder(torch.from_numpy(batch["observation"]))
-    found, order = agent._lookup_taken(keys, batch)
-    start = 0
+    found = agent._lookup_taken(keys, batch)
     for action, one in found.items():
-        rows = order[start : start + len(one.slots)]
-        own = agent.memories[action].find(torch.from_numpy(batch["identity"])[rows])
+        own = agent.memories[action].find(torch.from_numpy(batch["identity"][batch["action"] == action]))
         assert (own >= 0).all()
         assert not (one.slots == own.unsqueeze(1)).any()
-        start += len(rows)
 
 
 def test_acting_without_exploring_leaves_no_trace():
@@ -222,14 +223,57 @@ def test_acting_without_exploring_leaves_no_trace():
     agent.act(observations(1, 3), explore=False)
     after = agent.state_dict()
     assert str(before) == str(after)
-    for memory, saved in zip(agent.memories, before["memories"], strict=True):
-        assert str(memory.state_dict()) == str(saved)
 
 
-def test_epsilon_is_the_share_of_random_actions():
-    agent = make_agent(num_envs=4000, action_space=spaces.Discrete(4), exploration=Linear(0.5, 0.5, 1))
-    actions = agent.act(observations(4000))
-    assert (actions != 0).mean() == pytest.approx(0.5 * 3 / 4, abs=0.03)  # all values are 0, so greedy is action 0
+def test_frozen_keys_or_a_frozen_encoder_stay_as_they_were():
+    agent = filled(row_optimiser=None)
+    rows = [memory.store.rows.clone() for memory in agent.memories.per_action]
+    agent._due = 5
+    agent.learn()
+    assert all(torch.equal(a, m.store.rows) for a, m in zip(rows, agent.memories.per_action, strict=True))
+
+    agent = filled(optimiser=None)
+    weights = [parameter.clone() for parameter in agent.encoder.parameters()]
+    keys = [memory.key_vectors.clone() for memory in agent.memories.per_action]
+    agent._due = 5
+    agent.learn()
+    assert all(torch.equal(a, b) for a, b in zip(weights, agent.encoder.parameters(), strict=True))
+    assert all(not torch.equal(a, m.key_vectors) for a, m in zip(keys, agent.memories.per_action, strict=True))
+
+
+def test_without_identities_the_same_observation_is_a_new_entry_unless_it_lies_close_enough():
+    def memory(space, **more):
+        return DifferentiableNeuralDictionary(space, capacity=9, k=5, write_rule=Blend(0.25), **more)
+
+    seen = observations(2)
+    for match_within, entries in ((None, 2), (1e-6, 1)):
+        within = {"memory": lambda space, m=match_within, **more: memory(space, match_within=m, **more)}
+        agent = make_agent(horizon=1, identify=False, exclude_self=False, **within)
+        walk(agent, seen, [4.0])
+        walk(agent, seen, [8.0])
+        assert len(agent.memories[0]) == entries
+
+
+def test_bootstrapping_may_use_a_double_estimate():
+    agent, plain = filled(double=True), filled()
+    agent.act(observations(1, 5))
+    plain.act(observations(1, 5))
+    q, found = agent._action_values(observations(1, 5), touch=False)
+    assert agent._values == pytest.approx(double_value(found).numpy())
+    assert agent._values[0] <= q.max()
+
+
+def test_it_says_how_its_memory_answers_and_ages():
+    agent = filled(row_optimiser=None)
+    agent._due = 1
+    metrics = agent.learn()
+    named = {"size", "evictions", "match_rate", "hit_distance", "top_weight", "age", "strength", "staleness"}
+    assert metrics.keys() >= {f"memory/{name}" for name in named} | {"memory/value_error_young"}
+    assert metrics["memory/staleness"] == pytest.approx(0, abs=1e-9)  # before the first step, keys are as encoded
+    for _ in range(20):
+        agent._due = 1
+        metrics = agent.learn()
+    assert metrics["memory/staleness"] > 0
 
 
 def test_learning_waits_and_keeps_to_its_rate():
@@ -253,13 +297,10 @@ def test_learning_waits_and_keeps_to_its_rate():
         ({"observation_space": spaces.Text(5)}, "cannot read observations of Text"),
         ({"device": "tpu9"}, "tpu9"),
         ({"replay_capacity": 0}, "capacity 0"),
+        ({"identify": False}, "exclude_self needs"),
+        ({"action_space": spaces.Box(-1, 1, (2,))}, r"Discrete or MultiDiscrete actions.*Box"),
     ],
 )
 def test_what_it_cannot_do_is_said(changes, message):
     with pytest.raises(ValueError, match=message):
         make_agent(**changes)
-
-
-def test_only_discrete_actions():
-    with pytest.raises(ValueError, match=r"Discrete actions.*Box"):
-        make_agent(action_space=spaces.Box(-1, 1, (2,)))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.returns import NStepReturns
+from agents.returns import MonteCarloReturns, NStepReturns
 
 
 def slow_targets(rewards, values, final_value, steps, discount):
@@ -89,3 +89,34 @@ def test_state_dict_continues_an_open_episode():
 def test_impossible_settings_are_refused_by_value(steps, discount):
     with pytest.raises(ValueError, match=str(steps if steps < 1 else discount)):
         NStepReturns(steps, discount, 1)
+
+
+@pytest.mark.parametrize("discount", [0.0, 0.9, 1.0])
+def test_an_episodes_monte_carlo_returns_are_known_when_it_ends(discount):
+    rng = np.random.default_rng(0)
+    lengths = [[5, 200, 1], [130, 7]]  # longer than the first room
+    returns = MonteCarloReturns(discount, len(lengths))
+    horizon = min(map(sum, lengths))
+    done = np.zeros((horizon, 2), dtype=bool)
+    for env, episodes in enumerate(lengths):
+        ends = np.cumsum(episodes) - 1
+        done[ends[ends < horizon], env] = True
+    reward, final = rng.normal(size=(2, horizon, 2))
+    got = {}
+    for t in range(horizon):
+        if t == 100:  # as a resumed run would go on
+            saved, returns = returns.state_dict(), MonteCarloReturns(discount, 2)
+            returns.load_state_dict(saved)
+        observation = {"name": np.stack([[env, t] for env in range(2)])}  # [E, 2]
+        out = returns.push(observation, np.full(2, t), reward[t], done[t], final[t])
+        assert (out.action == out.observation["name"][:, 1]).all()
+        got |= {tuple(row): target for row, target in zip(out.observation["name"].tolist(), out.target, strict=True)}
+    for env in range(2):
+        start = 0
+        for end in np.flatnonzero(done[:, env]):
+            expected = final[end, env]
+            for t in range(end, start - 1, -1):
+                expected = reward[t, env] + discount * expected
+                assert got.pop((env, t)) == pytest.approx(expected, abs=1e-9)
+            start = end + 1
+    assert not got

@@ -113,7 +113,7 @@ BAD = {
     "steps=0": "steps is 0.*at least 1",
     "env=gym": "env.id has no value",
     "env=gym env.id=CartPol-v1": "CartPol-v1.*Did you mean CartPole-v1",
-    "env=gym env.id=Pendulum-v1": "NEC chooses among Discrete actions.*Box",
+    "env=gym env.id=Pendulum-v1": "NEC chooses among Discrete or MultiDiscrete actions.*Box",
     "agent.device=cuda:7": "cuda:7|no NVIDIA GPU",
     "agent.memory.capacity=0": "capacity is 0.*at least 1",
     "agent.memory.k=many": "make_nec cannot be built",

@@ -21,6 +21,7 @@ AGENTS = {
         "agent.learn_after=50", "agent.memory.capacity=150", "agent.memory.k=5", "agent.horizon=7",
         "agent.replay_capacity=90",
     ],
+    "mfec": ["agent.memory.capacity=150", "agent.novelty=0.1", "agent.bootstrap=true"],
 }  # fmt: skip
 """By agent: settings under which a few hundred steps pass every stage, eviction and wrap-around included."""
 

@@ -1,0 +1,193 @@
+"""Model-Free Episodic Control (Blundell et al. 2016, arXiv 1606.04460)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from agents.action_memories import ActionMemories
+from agents.actions import Actions
+from agents.agent import Observation, Transition
+from agents.device import choose_device
+from agents.exploration import EpsilonGreedy, Tries
+from agents.networks import make_projection
+from agents.observations import hash_observations, map_observation, require_supported, to_tensors
+from agents.returns import MonteCarloReturns, Returns
+from agents.schedules import Schedule
+from agents.seeding import generator_for
+from memory import DifferentiableNeuralDictionary
+
+
+class MFEC:
+    """Acts by the best return that an action ever had in this situation, or by what it had in the nearest ones.
+
+    1. Project the observation: the key, fixed for ever. An action's value is the stored one if this very observation is
+       stored for it, otherwise the mean of its k nearest entries (equation 2).
+    2. Act epsilon-greedily.
+    3. At the end of an episode write each pair's return, `Q(s, a) <- max(Q(s, a), R_t)` (equation 1).
+
+    The write rule and the kernel are the memories' own, so other rules than the maximum are a matter of configuration.
+    Of several visits to a pair in one episode the one with the highest return counts.
+
+    Args:
+        project: Observations to keys; never trained. `[B, ...] -> [B, D]`
+        memories: One dictionary per action.
+        returns: Completes episodes.
+        explore: Chooses actions by their values.
+        tries: Counts what was tried in each situation, to explore by; None explores blindly, as the paper does.
+        bootstrap: Whether the return of an episode that was cut goes on with the value of its last observation; the
+            paper's returns end with the episode.
+        device: Where keys are computed.
+    """
+
+    def __init__(
+        self,
+        *,
+        project: nn.Module,
+        memories: ActionMemories,
+        actions: Actions,
+        returns: MonteCarloReturns,
+        explore: EpsilonGreedy,
+        tries: Tries | None,
+        num_envs: int,
+        bootstrap: bool,
+        device: torch.device,
+    ):
+        self.project, self.memories = project, memories
+        self._actions, self._returns, self._explore = actions, returns, explore
+        self._tries = tries
+        self._num_envs, self._bootstrap, self._device = num_envs, bootstrap, device
+        self._steps = 0
+        self._diagnostics: dict[str, float] = {}
+
+    def act(self, observation: Observation, *, explore: bool = True) -> np.ndarray:
+        """Epsilon-greedy actions, `[E]`; greedy, and without a trace, if not exploring."""
+        began = time.perf_counter()
+        keys, identity = self._keys(observation)
+        q, found = self.memories.read(keys, touch=explore)
+        q = self.memories.exact(identity, q)
+        elapsed = time.perf_counter() - began
+        if not explore:
+            return self._actions.named(q.argmax(dim=1).numpy())
+        self._diagnostics = self.memories.report(found, self._steps) | {"memory/lookup_ms": 1000 * elapsed}
+        tries = self._tries.of(identity.numpy()) if self._tries else None
+        chosen = self._explore(q, self._steps, tries).numpy()
+        if self._tries:
+            self._tries.add(identity.numpy(), chosen)
+        return self._actions.named(chosen)
+
+    def observe(self, transition: Transition) -> None:
+        """Hold the step; write the episodes that it ended."""
+        self._steps += self._num_envs
+        keys, identity = self._keys(transition.observation)
+        completed = self._returns.push(
+            {"key": keys.cpu().numpy(), "identity": identity.numpy()},
+            self._actions.numbered(transition.action),
+            transition.reward,
+            transition.done,
+            self._final_values(transition),
+        )
+        if len(completed.target):
+            self._store(best_of_each(completed))
+
+    def learn(self) -> dict[str, float]:
+        """Nothing is left to learn; how the memories answered."""
+        return self._diagnostics | {"train/epsilon": self._explore.epsilon(self._steps)}
+
+    @torch.no_grad()
+    def _keys(self, observation: Observation) -> tuple[Tensor, Tensor]:
+        """Keys `[B, D]` and identities `[B]`."""
+        return self.project(to_tensors(observation, self._device)), hash_observations(observation)
+
+    def _final_values(self, transition: Transition) -> np.ndarray:
+        """What follows where an episode was cut, 0 elsewhere. `[E]`."""
+        values = np.zeros(self._num_envs)
+        cut = transition.truncated & ~transition.terminated
+        if self._bootstrap and cut.any():
+            keys, identity = self._keys(map_observation(lambda part: part[cut], transition.next_observation))
+            q = self.memories.exact(identity, self.memories.read(keys, touch=False)[0])
+            values[cut] = q.max(dim=1).values.numpy()
+        return values
+
+    def _store(self, best: Returns) -> None:
+        observed: Any = best.observation
+        self.memories.write(
+            best.action,
+            torch.as_tensor(observed["key"], device=self._device),
+            torch.as_tensor(best.target, dtype=torch.float32, device=self._device),
+            torch.from_numpy(observed["identity"]),
+            self._steps,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The projection, memories, unfinished episodes, generator and counters."""
+        return {
+            "project": self.project.state_dict(),
+            "memories": self.memories.state_dict(),
+            "returns": self._returns.state_dict(),
+            "explore": self._explore.state_dict(),
+            "tries": self._tries.state_dict() if self._tries else None,
+            "steps": self._steps,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        self.project.load_state_dict(state["project"])
+        self.memories.load_state_dict(state["memories"])
+        self._returns.load_state_dict(state["returns"])
+        self._explore.load_state_dict(state["explore"])
+        if self._tries:
+            self._tries.load_state_dict(state["tries"])
+        self._steps = state["steps"]
+
+
+def best_of_each(episodes: Returns) -> Returns:
+    """Of all visits to the same (situation, action) the one with the highest return, in the order of the visits."""
+    observed: Any = episodes.observation
+    pairs = np.stack([observed["identity"], episodes.action], axis=1)  # [B, 2]
+    falling = np.argsort(-episodes.target, kind="stable")
+    first = np.unique(pairs[falling], axis=0, return_index=True)[1]
+    best = np.sort(falling[first])
+    kept = map_observation(lambda part: part[best], observed)
+    return Returns(kept, episodes.action[best], episodes.target[best])
+
+
+def make_mfec(
+    observation_space: spaces.Space,
+    action_space: spaces.Space,
+    num_envs: int,
+    seed: int,
+    *,
+    key_size: int,
+    memory: Callable[..., DifferentiableNeuralDictionary],
+    exploration: Schedule,
+    novelty: float | None,
+    discount: float,
+    bootstrap: bool,
+    device: str,
+) -> MFEC:
+    """Build MFEC for the spaces of an environment; `conf/agent/mfec.yaml` says what each value means.
+
+    Raises:
+        ValueError: Actions that cannot be counted, or observations of an unsupported kind.
+    """
+    require_supported(observation_space, "MFEC")
+    actions = Actions(action_space, "MFEC")
+    place = choose_device(device)
+    return MFEC(
+        project=make_projection(observation_space, key_size, seed).to(place),
+        memories=ActionMemories([memory(key_size, value_dim=1, device=place) for _ in range(actions.count)]),
+        actions=actions,
+        returns=MonteCarloReturns(discount, num_envs),
+        explore=EpsilonGreedy(exploration, generator_for(seed, "exploration"), novelty or 0.0),
+        tries=None if novelty is None else Tries(actions.count),
+        num_envs=num_envs,
+        bootstrap=bootstrap,
+        device=place,
+    )

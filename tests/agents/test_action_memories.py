@@ -1,0 +1,89 @@
+"""The memories of all actions: exact answers, ages, drift and the double estimate."""
+
+import numpy as np
+import pytest
+import torch
+
+from agents.action_memories import ActionMemories, double_value
+from memory import DifferentiableNeuralDictionary
+
+
+def make(k=4):
+    return ActionMemories([DifferentiableNeuralDictionary(2, 1, 50, k, write_rule="last") for _ in range(2)])
+
+
+def filled(seed=0):
+    memories = make()
+    rng = np.random.default_rng(seed)
+    keys = torch.from_numpy(rng.normal(size=(30, 2)).astype(np.float32))
+    values = torch.from_numpy(rng.normal(size=30).astype(np.float32))
+    memories.write(rng.integers(2, size=30), keys, values, torch.arange(30), step=100)
+    return memories
+
+
+def test_the_double_estimate_lets_one_half_choose_and_the_other_judge():
+    memories = filled()
+    _, found = memories.read(torch.randn(5, 2, generator=torch.Generator().manual_seed(0)), touch=False)
+    for row in range(5):
+        halves = np.zeros((2, 2))
+        for action, one in enumerate(found):
+            for parity in (0, 1):
+                mine = [i for i in range(4) if one.slots[row, i] % 2 == parity]
+                weight = sum(one.weights[row, i].item() for i in mine)
+                total = sum(one.weights[row, i].item() * one.values[row, i, 0].item() for i in mine)
+                halves[parity, action] = total / weight if mine else one.value[row, 0]
+        expected = (halves[1, halves[0].argmax()] + halves[0, halves[1].argmax()]) / 2
+        assert double_value(found)[row].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_double_estimate_is_less_biased_where_all_actions_are_equal():
+    generator = torch.Generator().manual_seed(0)
+    single, double = [], []
+    for _ in range(200):
+        memories = make(k=8)
+        memories.write(
+            np.arange(32) % 2,
+            torch.randn(32, 2, generator=generator),
+            torch.randn(32, generator=generator),
+            torch.arange(32),
+            step=0,
+        )
+        q, found = memories.read(torch.zeros(1, 2), touch=False)
+        single.append(q.max().item())
+        double.append(double_value(found).item())
+    assert np.mean(single) > 0.15
+    assert abs(np.mean(double)) < np.mean(single) / 2
+
+
+def test_age_counts_from_the_last_writing_of_each_entry():
+    memories = filled()
+    memories.write(np.array([0]), torch.zeros(1, 2), torch.ones(1), torch.tensor([99]), step=130)
+    slot = memories[0].find(torch.tensor([99]))
+    assert memories.age(0, slot, step=150).tolist() == [20]
+    assert set(memories.age(1, memories[1].slots, step=150).tolist()) == {50}
+
+
+def test_drift_is_the_squared_distance_to_what_the_keys_would_be_now():
+    memories = filled()
+    name, action = torch.tensor([3, 1000]), np.array([0 if memories[0].find(torch.tensor([3])) >= 0 else 1] * 2)
+    stored = memories[int(action[0])].key_vectors[memories[int(action[0])].find(name[:1])]
+    drift = memories.drift(action, name, torch.cat([stored + 2, stored]), step=100)
+    assert drift.rows.tolist() == [0]
+    assert drift.squared.tolist() == pytest.approx([8.0], rel=1e-5)
+
+
+def test_the_match_rate_is_the_share_of_rows_that_were_known():
+    memories = make()
+    names = torch.tensor([1, 2, 3, 4])
+    memories.write(np.zeros(4, int), torch.eye(4)[:, :2], torch.ones(4), names, step=0)
+    assert memories.report([], 0)["memory/match_rate"] == 0
+    memories.write(np.zeros(4, int), torch.eye(4)[:, :2], torch.ones(4), names + 1, step=0)
+    assert memories.report([], 0)["memory/match_rate"] == 0.75
+
+
+def test_what_is_loaded_answers_as_what_was_saved():
+    memories, again = filled(), make()
+    again.load_state_dict(memories.state_dict())
+    query = torch.randn(5, 2)
+    assert torch.equal(memories.read(query, touch=False)[0], again.read(query, touch=False)[0])
+    assert again.age(0, again[0].slots, 150).tolist() == memories.age(0, memories[0].slots, 150).tolist()

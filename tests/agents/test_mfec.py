@@ -1,0 +1,175 @@
+"""MFEC, equation by equation, against a slow table."""
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from agents.agent import Transition
+from agents.mfec import best_of_each, make_mfec
+from agents.returns import Returns
+from agents.schedules import Linear
+from memory import DifferentiableNeuralDictionary, identify
+
+CELLS = 6
+
+
+def make_agent(num_envs=1, seed=0, space=None, action_space=None, **changes):
+    settings = {
+        "key_size": 8,
+        "memory": lambda keys, **more: DifferentiableNeuralDictionary(
+            keys, capacity=100, k=3, kernel="uniform", write_rule="max", **more
+        ),
+        "exploration": Linear(0.0, 0.0, 1),
+        "discount": 0.9,
+        "novelty": None,
+        "bootstrap": False,
+        "device": "cpu",
+    }
+    space = space or spaces.Box(-1, 1, (3,), np.float32)
+    return make_mfec(space, action_space or spaces.Discrete(2), num_envs, seed, **(settings | changes))
+
+
+def cell(number):
+    """One of a few observations, so that situations recur. [1, 3]"""
+    return np.random.default_rng(number).uniform(-1, 1, (1, 3)).astype(np.float32)
+
+
+def play(agent, cells, actions, rewards, truncated=False):
+    """One episode of one environment; `cells` holds one more than `rewards`."""
+    for t, (action, reward) in enumerate(zip(actions, rewards, strict=True)):
+        last = t == len(rewards) - 1
+        before, after = cell(cells[t]), cell(cells[t + 1])
+        ended, cut = np.array([last and not truncated]), np.array([last and truncated])
+        agent.observe(Transition(before, np.array([action]), np.array([reward]), ended, cut, after, after))
+
+
+def episodes(count, seed=0):
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        length = int(rng.integers(1, 15))
+        yield rng.integers(CELLS, size=length + 1), rng.integers(2, size=length), rng.normal(size=length)
+
+
+def slow_table(played, discount=0.9):
+    """Equation 1: the largest return of each (observation, action)."""
+    table = {}
+    for cells, actions, rewards in played:
+        for t in range(len(rewards)):
+            value = sum(discount**j * reward for j, reward in enumerate(rewards[t:]))
+            pair = (int(cells[t]), int(actions[t]))
+            table[pair] = max(table.get(pair, -np.inf), value)
+    return table
+
+
+def values(agent, observation):
+    keys, identity = agent._keys(observation)
+    return agent.memories.exact(identity, agent.memories.read(keys, touch=False)[0])
+
+
+def test_a_known_observation_has_the_largest_of_its_returns():
+    agent, played = make_agent(), list(episodes(12))
+    for episode in played:
+        play(agent, *episode)
+    table = slow_table(played)
+    assert len(agent.memories) == len(table) > CELLS
+    for (name, action), expected in table.items():
+        assert values(agent, cell(name))[0, action].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_an_unknown_observation_has_the_mean_of_its_k_nearest():
+    agent = make_agent()
+    for episode in episodes(12):
+        play(agent, *episode)
+    seen = np.random.default_rng(99).uniform(-1, 1, (1, 3)).astype(np.float32)
+    query = torch.from_numpy(seen).double() @ agent.project[1].matrix.double()
+    for action, memory in enumerate(agent.memories.per_action):
+        near = ((memory.key_vectors[memory.slots].double() - query) ** 2).sum(1).argsort()[:3]
+        expected = memory.values[memory.slots][near].double().mean()
+        assert values(agent, seen)[0, action].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_nothing_is_written_before_the_episode_ends():
+    agent = make_agent()
+    after = cell(1)
+    no = np.array([False])
+    for _ in range(5):
+        agent.observe(Transition(cell(0), np.array([0]), np.ones(1), no, no, after, after))
+    assert len(agent.memories) == 0
+
+
+def test_a_cut_episode_goes_on_with_the_value_of_its_last_observation_only_if_asked_to():
+    for bootstrap, expected in ((False, 1.0), (True, 1 + 0.9 * 4)):
+        agent = make_agent(bootstrap=bootstrap)
+        play(agent, [1, 2], [0], [4.0])
+        play(agent, [3, 1], [0], [1.0], truncated=True)
+        assert values(agent, cell(3))[0, 0].item() == pytest.approx(expected)
+
+
+def test_of_several_visits_in_an_episode_the_best_counts():
+    seen = {"identity": np.array([7, 8, 7, 7]), "key": np.arange(4)}
+    best = best_of_each(Returns(seen, np.array([0, 0, 0, 1]), np.array([1.0, 2.0, 3.0, 0.5])))
+    assert best.observation["key"].tolist() == [1, 2, 3]
+    assert best.target.tolist() == [2.0, 3.0, 0.5]
+
+
+def test_other_write_rules_are_a_matter_of_the_memory():
+    gated = make_agent(
+        memory=lambda keys, **more: DifferentiableNeuralDictionary(
+            keys, capacity=9, k=3, kernel="uniform", write_rule="surprise_gated", **more
+        )
+    )
+    play(gated, [0, 1], [0], [1.0])
+    play(gated, [0, 1], [0], [0.0])
+    assert values(gated, cell(0))[0, 0].item() == 0.5
+
+
+def test_it_acts_by_the_best_value_without_a_trace_when_not_exploring():
+    agent = make_agent(novelty=0.0)
+    play(agent, [0, 1], [1], [1.0])
+    before = str(agent.state_dict())
+    assert agent.act(cell(0), explore=False).tolist() == [1]
+    assert str(agent.state_dict()) == before
+
+
+def test_a_world_without_reward_is_searched_evenly():
+    agent = make_agent(novelty=0.0, action_space=spaces.Discrete(5))
+    chosen = [agent.act(cell(0)).item() for _ in range(10)]
+    assert sorted(chosen[:5]) == sorted(chosen[5:]) == [0, 1, 2, 3, 4]
+
+
+def test_actions_of_several_parts_are_remembered_as_combinations():
+    agent = make_agent(action_space=spaces.MultiDiscrete([2, 3]))
+    end, no = np.array([True]), np.array([False])
+    agent.observe(Transition(cell(0), np.array([[1, 2]]), np.ones(1), end, no, cell(1), cell(1)))
+    assert agent.act(cell(0), explore=False).tolist() == [[1, 2]]
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Box(0, 255, (84, 84, 4), np.uint8),
+        spaces.Dict({"direction": spaces.Discrete(4), "image": spaces.Box(0, 255, (7, 7, 3), np.uint8)}),
+        spaces.MultiDiscrete([3, 4]),
+    ],
+)
+def test_any_observation_has_a_key_and_a_different_one_another(space):
+    agent = make_agent(space=space)
+    space.seed(0)
+    batches = spaces.Dict({"o": space})
+    batches.seed(0)
+    one, other = (to_batch(batches.sample()["o"]) for _ in range(2))
+    (key, name), (again, same), (third, different) = (agent._keys(o) for o in (one, one, other))
+    assert torch.equal(key, again) and torch.equal(name, same)
+    assert not torch.allclose(key, third) and not torch.equal(name, different)
+
+
+def to_batch(observation):
+    if isinstance(observation, dict):
+        return {name: to_batch(part) for name, part in observation.items()}
+    return np.asarray(observation)[None]
+
+
+def test_identity_is_that_of_the_raw_observation():
+    agent = make_agent()
+    assert torch.equal(agent._keys(cell(0))[1], identify(cell(0)))
