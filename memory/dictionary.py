@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from memory.auto import make_index
 from memory.batches import Batch, checked_batch, checked_identity, checked_slots
+from memory.files import load, save
 from memory.forgetting import Forgetting, make_forgetting
 from memory.identity import IdentityTable
 from memory.index import Index
+from memory.inspection import describe, to_arrays, to_pandas
 from memory.kernels import InverseDistance, Kernel, make_kernel
 from memory.keys import KeyInput, KeySpace, Modality, Present
 from memory.links import Links, Reached
@@ -22,7 +26,11 @@ from memory.saving import restore, state_of
 from memory.search import nearest
 from memory.slots import Slots
 from memory.store import KeyStore
+from memory.usage import Usage
 from memory.writing import WriteRule, make_write_rule
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SWEEP = 1024
 """Most entries that one tick removes."""
@@ -97,6 +105,7 @@ class DifferentiableNeuralDictionary:
         """The value of each slot. `[N, V]`"""
         self.slot_table = Slots(capacity, self.device)
         self.identities = IdentityTable(capacity)
+        self.usage = Usage(capacity, self.device)
         self.links = Links(self.alive, self.generation, links_per_entry)
         """Links between entries; beyond `link` and `follow` it offers `spread`, for activation that spreads."""
 
@@ -176,6 +185,7 @@ class DifferentiableNeuralDictionary:
         found = read(self.store, self.values, self.generation, self.kernel, packed, near, rows)
         if touch:
             self.forgetting.retrieved(found.slots[found.valid])
+            self.usage.add(found)
         return found
 
     def find(self, identity: Tensor) -> Tensor:
@@ -292,6 +302,26 @@ class DifferentiableNeuralDictionary:
         """
         restore(self, state)
 
+    def save(self, path: str | Path) -> None:
+        """Write everything to one file, which `DifferentiableNeuralDictionary.load` reads on any device and index."""
+        save(self, path)
+
+    load = staticmethod(load)
+
+    # ---- looking in
+
+    def describe(self, most_used: int = 5) -> dict[str, Any]:
+        """Sizes, strengths, how near lookups hit, the most used entries, the index's own report."""
+        return describe(self, most_used)
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Every entry by column: modalities by name (NaN where lacking), value, strength, hits, identity, slot."""
+        return to_arrays(self)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Every entry as a row of a table; needs pandas."""
+        return to_pandas(self)
+
     # ---- how
 
     def _write_first(self, batch: Batch) -> Tensor:
@@ -307,6 +337,7 @@ class DifferentiableNeuralDictionary:
         self.values[old] = self.write_rule.combine(self.values[old], batch.values[~new])
         self.values[slots] = batch.values[new]
         self.slot_table.take(slots, victims)
+        self.usage.forget(slots)
         self.identities.set(slots.cpu().numpy(), batch.identity[new.cpu().numpy()])
         self.store.put(stored, batch.keys)
         self.index.written(stored)

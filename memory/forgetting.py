@@ -24,6 +24,10 @@ class Forgetting:
     score: Tensor
     """Smallest goes first, +inf where there is no entry.  `[N]` float64"""
 
+    def settings(self) -> dict[str, Any]:
+        """The arguments that make another like it."""
+        return {}
+
     def attach(self, capacity: int, device: torch.device) -> None:
         """Make room for `capacity` slots; called once by the dictionary."""
         self.score = torch.full((capacity,), math.inf, dtype=torch.float64, device=device)
@@ -161,6 +165,11 @@ class Decay(Forgetting):
         self.half_life, self.unit, self.durability = half_life, unit, durability
         self.most, self.threshold = most, threshold
 
+    def settings(self) -> dict[str, Any]:
+        """The arguments that make another like it."""
+        names = ("half_life", "unit", "durability", "most", "threshold")
+        return {name: getattr(self, name) for name in names}
+
     def attach(self, capacity: int, device: torch.device) -> None:
         """Start time at 0."""
         super().attach(capacity, device)
@@ -228,12 +237,18 @@ class Priority(Decay):
     def __init__(self) -> None:
         super().__init__(half_life=math.inf, durability=0.0)
 
+    def settings(self) -> dict[str, Any]:
+        """None."""
+        return {}
+
+
+FORGETTING = {"lru": LeastRecentlyUsed, "fifo": FirstInFirstOut, "priority": Priority, "decay": Decay}
+
 
 def make_forgetting(policy: Forgetting | str) -> Forgetting:
     """A policy from its name, with its defaults."""
-    policies = {"lru": LeastRecentlyUsed, "fifo": FirstInFirstOut, "priority": Priority}
     if not isinstance(policy, str):
         return policy
-    if policy not in policies:
-        raise unknown("forgetting policy", policy, policies)
-    return policies[policy]()
+    if policy not in FORGETTING or policy == "decay":
+        raise unknown("forgetting policy (give decay as Decay(half_life=...))", policy, FORGETTING)
+    return FORGETTING[policy]()

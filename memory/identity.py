@@ -41,6 +41,11 @@ class IdentityTable:
         self._cells = np.full((buckets, WAYS), -1, dtype=np.int32)
         self._overflow: dict[int, int] = {}
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its arrays."""
+        return self.identities.nbytes + self._cells.nbytes
+
     def find(self, identities: np.ndarray) -> np.ndarray:
         """The slot of each identity, -1 where there is none.  `[B]`."""
         slots = self._cells[self._buckets(identities)].reshape(len(identities), 2 * WAYS)  # [B, 16]

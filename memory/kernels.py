@@ -66,14 +66,16 @@ def weigh(log_similarities: Tensor, valid: Tensor | None) -> Tensor:
     return torch.softmax(log_similarities.masked_fill(~valid, lowest), dim=-1) * valid
 
 
+KERNELS = {"inverse_distance": InverseDistance, "gaussian": Gaussian, "uniform": Uniform}
+
+
 def make_kernel(kernel: Kernel | str) -> Kernel:
     """A kernel from its name, with its defaults."""
-    kernels = {"inverse_distance": InverseDistance, "gaussian": Gaussian, "uniform": Uniform}
     if not isinstance(kernel, str):
         return kernel
-    if kernel not in kernels:
-        raise unknown("kernel", kernel, kernels)
-    return kernels[kernel]()
+    if kernel not in KERNELS:
+        raise unknown("kernel", kernel, KERNELS)
+    return KERNELS[kernel]()
 
 
 def _positive(name: str, value: float) -> None:

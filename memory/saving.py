@@ -14,15 +14,22 @@ if TYPE_CHECKING:
     from memory.dictionary import DifferentiableNeuralDictionary
 
 
-def state_of(memory: DifferentiableNeuralDictionary) -> dict[str, Any]:
-    """A copy of everything; of the per-slot tensors only the slots that have been used."""
-    state: dict[str, Any] = {name: buffer[: memory.used].clone() for name, buffer in _buffers(memory).items()}
-    return state | {
-        "identities": torch.from_numpy(memory.identities.identities[: memory.used].copy()),
+def state_of(memory: DifferentiableNeuralDictionary, *, copy: bool = True) -> dict[str, Any]:
+    """Everything; of the per-slot tensors only the slots that have been used.
+
+    Args:
+        memory: Whose.
+        copy: Whether what is large is copied, so that later changes do not reach it.
+    """
+    used = memory.used
+    large = {name: buffer[:used] for name, buffer in _buffers(memory).items()}
+    return {name: view.clone() if copy else view for name, view in large.items()} | {
+        "identities": torch.from_numpy(memory.identities.identities[:used].copy()),
         "slots": memory.slot_table.state_dict(),
         "spread": memory.store.spread.state_dict(),
-        "links": memory.links.state_dict(memory.used),
-        "forgetting": memory.forgetting.state_dict(memory.used),
+        "links": memory.links.state_dict(used),
+        "forgetting": memory.forgetting.state_dict(used),
+        "usage": memory.usage.state_dict(used),
     }
 
 
@@ -45,6 +52,7 @@ def restore(memory: DifferentiableNeuralDictionary, state: dict[str, Any]) -> No
     memory.slot_table.load_state_dict(state["slots"])
     memory.store.spread.load_state_dict(state["spread"])
     memory.links.load_state_dict(state["links"])
+    memory.usage.load_state_dict(state["usage"])
     memory.forgetting.attach(memory.capacity, memory.device)
     memory.forgetting.load_state_dict(state["forgetting"])
 
@@ -56,7 +64,7 @@ def _buffers(memory: DifferentiableNeuralDictionary) -> dict[str, Tensor]:
 
 
 def _check(memory: DifferentiableNeuralDictionary, state: dict[str, Any]) -> None:
-    missing = {"identities", "slots", "spread", "links", "forgetting", *_buffers(memory)} - state.keys()
+    missing = {"identities", "slots", "spread", "links", "forgetting", "usage", *_buffers(memory)} - state.keys()
     if missing:
         raise ValueError(f"the saved memory lacks {', '.join(sorted(missing))}; it is incomplete or of another version")
     used = len(state["rows"])

@@ -87,11 +87,13 @@ class SurpriseGated:
         return torch.where(failed, self.keep * stored, torch.maximum(stored, value))
 
 
+WRITE_RULES = {"append": Append, "blend": Blend, "last": Last, "max": Max, "surprise_gated": SurpriseGated}
+
+
 def make_write_rule(rule: WriteRule | str) -> WriteRule:
     """A write rule from its name, with its defaults."""
-    rules = {"append": Append, "blend": Blend, "last": Last, "max": Max, "surprise_gated": SurpriseGated}
     if not isinstance(rule, str):
         return rule
-    if rule not in rules:
-        raise unknown("write rule", rule, rules)
-    return rules[rule]()
+    if rule not in WRITE_RULES:
+        raise unknown("write rule", rule, WRITE_RULES)
+    return WRITE_RULES[rule]()
