@@ -17,16 +17,8 @@ load = DifferentiableNeuralDictionary.load
 @pytest.fixture
 def memory():
     torch.manual_seed(0)
-    memory = DifferentiableNeuralDictionary(
-        SPACE,
-        2,
-        30,
-        k=3,
-        kernel=Gaussian(0.5),
-        write_rule=Blend(0.2),
-        forgetting=Decay(50, unit="ticks"),
-        match_within=0.01,
-    )
+    parts = {"kernel": Gaussian(0.5), "write_rule": Blend(0.2), "forgetting": Decay(50, unit="ticks")}
+    memory = DifferentiableNeuralDictionary(SPACE, 2, 30, k=3, match_within=0.01, **parts)
     slots = write(memory, 40)
     memory.link(slots[:3], slots[3:6])
     memory.lookup({"view": torch.randn(4, 3)})
@@ -178,7 +170,7 @@ class TestStrangeFiles:
             header["__metadata__"]["note"] = json.dumps(json.loads(header["__metadata__"]["note"]) | {"schema": 99})
 
         rewrite_header(path, change)
-        with pytest.raises(ValueError, match="schema 99.*update"):
+        with pytest.raises(ValueError, match=r"schema 99.*update"):
             load(path)
 
     def test_a_file_that_is_not_there_says_so(self, tmp_path):
@@ -201,10 +193,8 @@ class TestInspection:
         for key in (2.0, 2.0, 0.0):
             memory.lookup(torch.tensor([[key]]))
         memory.lookup(torch.tensor([[1.0]]), touch=False)
-        assert [(e["slot"], e["hits"], e["value"]) for e in memory.describe(2)["most_used"]] == [
-            (2, 2, [7]),
-            (0, 1, [5]),
-        ]
+        most_used = memory.describe(2)["most_used"]
+        assert most_used == [{"slot": 2, "hits": 2, "value": [7]}, {"slot": 0, "hits": 1, "value": [5]}]
 
     def test_hit_distance_and_top_weight_are_means_over_lookups(self):
         memory = DifferentiableNeuralDictionary(1, 1, 10, k=2)
