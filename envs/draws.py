@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+_STREAMS = 256
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -18,6 +19,7 @@ def integers(seed: np.ndarray, counter: np.ndarray | int, stream: int, bound: np
         seed: The run's seed. `[B]` of uint64
         counter: The episode, or another count within the run. `[B]`, or one int for all
         stream: Which of the draws made at this count: two draws with the same coordinates are equal.
+            From 0 to 255.
         bound: Exclusive upper limit, at least 1. `[B]`, or one int for all
 
     Returns:
@@ -75,15 +77,15 @@ def normals(seed: np.ndarray, counter: np.ndarray | int, stream: int, size: int)
 def smallest(keys: np.ndarray, count: int) -> np.ndarray:
     """Which entries are among the `count` smallest of their row. `keys [B, C]` -> `[B, C]` of bool."""
     chosen = np.zeros(keys.shape, dtype=np.bool_)
-    np.put_along_axis(chosen, np.argsort(keys, axis=1)[:, :count], True, axis=1)
+    if count:
+        np.put_along_axis(chosen, np.argpartition(keys, count - 1, axis=1)[:, :count], True, axis=1)
     return chosen
 
 
 def _bits(seed: np.ndarray, counter: np.ndarray | int, stream: int) -> np.ndarray:
     """64 random bits for each coordinate. `[B]` of uint64."""
-    counters = np.broadcast_to(np.asarray(counter), seed.shape).astype(np.uint64)
-    streams = np.full(seed.shape, stream, dtype=np.uint64)
-    return _mix(_mix(_mix(seed.astype(np.uint64)) ^ counters) ^ streams)
+    place = np.asarray(counter, dtype=np.int64) * _STREAMS + stream  # [B], or one for all
+    return _mix(_mix(seed) ^ place.astype(np.uint64))
 
 
 def _unit(bits: np.ndarray) -> np.ndarray:

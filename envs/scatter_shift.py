@@ -8,7 +8,7 @@ from scipy import ndimage
 from envs import draws
 from envs.core import LayoutSeed
 from envs.grid import GridCore
-from envs.paths import distance_fields
+from envs.paths import path_lengths
 from envs.suite import SuiteEnv, SuiteVectorEnv
 
 EPISODES = 100
@@ -42,23 +42,22 @@ class ScatterShiftCore(GridCore):
             raise ValueError(f"density must be from 0 to 0.6, so that cells remain to walk between; got {density}.")
         self._blocked = round(density * n * n)
         self._period = _period(schedule)
+        self._walkable = np.zeros_like(self.walls)  # [E, C]: where start and goal may be
 
     def _start_run(self, rows: np.ndarray) -> None:
         keys = draws.keys(self.run_seed[rows], 0, 0, len(self.geometry.border))  # [R, C]
-        self.walls[rows] = draws.smallest(keys + self.geometry.border, self._blocked) | self.geometry.border
+        self._block(rows, draws.smallest(keys + self.geometry.border, self._blocked))
 
     def _lay_out(self, rows: np.ndarray) -> None:
         self._enter_phase(rows, self.episode_index[rows] // self._period)
         self._shift(rows[self.shifted[rows] & (self.phase[rows] > 0)])
-        walkable = largest_component(self.walls[rows], self.geometry.width)  # [R, C]
+        walkable = self._walkable[rows]  # [R, C]
         seed, episode = self.run_seed[rows], self.episode_index[rows]
         start = draws.one_of(walkable, seed, episode, stream=1)
         walkable[np.arange(len(rows)), start] = False
         goal = draws.one_of(walkable, seed, episode, stream=2)
         self.start[rows], self.goal[rows] = start, goal
-        self.oracle_steps[rows] = distance_fields(self.walls[rows], goal, self.geometry.width, until=start)[
-            np.arange(len(rows)), start
-        ]
+        self.oracle_steps[rows] = path_lengths(self.walls[rows], start, goal, self.geometry.width)
 
     def _shift(self, rows: np.ndarray) -> None:
         """Free half of the blocked cells and block as many that were free."""
@@ -69,7 +68,12 @@ class ScatterShiftCore(GridCore):
         keys = draws.keys(self.run_seed[rows], self.phase[rows], 3, blocked.shape[1])
         freed = draws.smallest(keys + ~blocked, moving)
         filled = draws.smallest(keys + self.walls[rows], moving)
-        self.walls[rows] = self.walls[rows] & ~freed | filled
+        self._block(rows, blocked & ~freed | filled)
+
+    def _block(self, rows: np.ndarray, blocked: np.ndarray) -> None:
+        """Block these cells and no others within the border. `rows [R]`, `blocked [R, C]`."""
+        self.walls[rows] = blocked | self.geometry.border
+        self._walkable[rows] = largest_component(self.walls[rows], self.geometry.width)
 
 
 class ScatterShift(SuiteEnv):
