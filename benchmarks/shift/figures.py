@@ -16,7 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from benchmarks.runs import Row
 from benchmarks.shift.results import Entrant
 from training import shift_metrics
-from training.statistics import performance_curve
+from training.statistics import interquartile_mean, performance_curve
 
 SMOOTHING = 7  # episodes averaged for a point of the cost curve, never across a shift
 MOST_LINES = 25  # of shifts
@@ -146,7 +146,7 @@ def _line(axes: Axes, x: np.ndarray, curves: np.ndarray, entrant: Entrant, colou
 def _draw_limit(axes: Axes, entrant: Entrant) -> None:
     phases = entrant.episodes("phase").astype(int)
     optima = [_smooth(run, phase) for run, phase in zip(entrant.episodes("optimum"), phases, strict=True)]
-    axes.plot(np.mean(optima, axis=0), color="black", linewidth=2, label="shortest path")
+    axes.plot(interquartile_mean(optima, axis=0), color="black", linewidth=2, label="shortest path")
 
 
 def _draw_shifts(axes: Axes, entrants: Sequence[Entrant]) -> None:

@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from benchmarks.shift.results import Entrant, areas
-from training.statistics import interquartile_mean, probability_of_improvement, stratified_bootstrap
+from benchmarks.shift.results import Entrant, areas, improvement
+from training.statistics import interquartile_mean, stratified_bootstrap
 
 HEADERS = (
     "agent",
@@ -115,12 +115,11 @@ def _middle(entrant: Entrant, name: str, spec: str) -> str:
 
 
 def _ranking(entrants: Sequence[Entrant]) -> str:
-    """Each agent against the next, by steps or by return."""
+    """Each agent against the next."""
     lines = []
     for better, worse in pairwise(entrants):
         if min(len(better.rows), len(worse.rows)) > 1:
-            probability = probability_of_improvement(better.scores, worse.scores)
-            lines.append(f"- {_name(better)} over {_name(worse)}: {probability:.2f}")
+            lines.append(f"- {_name(better)} over {_name(worse)}: {improvement(better, worse):.2f}")
     return "\n".join(["Probability that a run of one is better than a run of the next:", *lines]) if lines else ""
 
 

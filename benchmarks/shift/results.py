@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks.runs import Row
 from training import shift_metrics
+from training.statistics import Interval, probability_of_improvement, stratified_bootstrap
 
 AREA_WINDOW = 10  # episodes after each shift that enter the normalised area
 
@@ -34,8 +35,10 @@ class Entrant:
 
     @property
     def scores(self) -> np.ndarray:
-        """What is compared, higher is better: the mean return, or the steps with their sign turned. `[R]`."""
-        return self.values("mean_return") if self.by_return else -self.values("steps")
+        """What is compared, higher is better: the mean return, or minus the excess, or minus the steps. `[R]`."""
+        if self.by_return:
+            return self.values("mean_return")
+        return -self.values("steps" if self.rows[0]["excess"] is None else "excess")
 
     def by_task(self, values: np.ndarray) -> np.ndarray:
         """Values of the runs `[R]` as `[runs, tasks]`, the layouts being the tasks.
@@ -59,6 +62,20 @@ def entrants(rows: Sequence[Row]) -> list[Entrant]:
         groups.setdefault((row["agent"], row["budget"]), []).append(row)
     found = [Entrant(agent, budget, runs) for (agent, budget), runs in groups.items()]
     return sorted(found, key=lambda entrant: -float(np.mean(entrant.scores)))
+
+
+def improvement(one: Entrant, other: Entrant) -> Interval:
+    """How probably a run of one is better than a run of the other; run by run where layouts differ between runs."""
+    pairs = [
+        (mine, theirs)
+        for row, mine in zip(one.rows, one.scores, strict=True)
+        for twin, theirs in zip(other.rows, other.scores, strict=True)
+        if _same_episodes(row, twin)
+    ]
+    if len(pairs) in (0, len(one.rows) * len(other.rows)):
+        return probability_of_improvement(one.scores, other.scores)
+    mine, theirs = np.array(pairs).T
+    return stratified_bootstrap((mine > theirs) + 0.5 * (mine == theirs), np.mean)
 
 
 def areas(entrant: Entrant, everyone: Sequence[Entrant]) -> np.ndarray:

@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.shift.figures import draw
 from benchmarks.shift.report import table
-from benchmarks.shift.results import areas, entrants
+from benchmarks.shift.results import areas, entrants, improvement
 
 PHASE = [0] * 10 + [1] * 10
 OPTIMUM = [4] * 20
@@ -118,6 +118,16 @@ def test_each_agent_is_compared_with_the_next():
         entrants([row("slow", 9, seed=s) for s in range(3)] + [row("fast", 5, seed=s) for s in range(3)]), False
     )
     assert "- fast over slow: 1.00 [1.00, 1.00]" in text
+
+
+def test_agents_are_compared_on_the_same_layout_where_layouts_differ_between_runs():
+    """Run by run the first agent always wins; pooled, the spread of the layouts would hide it."""
+    spread = [(seed, [4 + 3 * seed] * 20) for seed in range(4)]
+    rows = [row("a", at[0] + 1, seed=seed, optimum=at, excess=20) for seed, at in spread]
+    rows += [row("b", at[0] + 2, seed=seed, optimum=at, excess=40) for seed, at in spread]
+    first, second = entrants(rows)
+    assert improvement(first, second).point == 1.0
+    assert np.isclose(improvement(second, first).point, 0.0)
 
 
 def test_figures_are_drawn_with_and_without_a_limit_and_for_shifts_that_differ_between_runs(tmp_path):
