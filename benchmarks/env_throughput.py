@@ -49,8 +49,8 @@ def cases() -> Iterator[tuple[str, dict[str, Any]]]:
     return ((name, options) for name in envs.SUITE for options in VARIANTS.get(name, [{}]))
 
 
-def vector_rate(name: str, options: dict[str, Any], bench: ThroughputBench) -> float:
-    """Environment steps a second of the vector environment."""
+def vector_rate(name: str, options: dict[str, Any], bench: ThroughputBench) -> tuple[float, float]:
+    """Environment steps a second of the vector environment, and the seconds of its longest step."""
     environments = gymnasium.make_vec(
         f"engram/{name}-v0", bench.num_envs, vectorization_mode="vector_entry_point", **options
     )
@@ -58,11 +58,12 @@ def vector_rate(name: str, options: dict[str, Any], bench: ThroughputBench) -> f
     choices = environments.single_action_space.n  # type: ignore[attr-defined]
     actions = np.random.default_rng(0).integers(choices, size=(bench.steps, bench.num_envs))
 
-    def repeat() -> None:
-        for action in actions:
-            environments.step(action)
+    def repeat() -> list[float]:
+        return [_seconds(lambda action=action: environments.step(action)) for action in actions]  # type: ignore[misc]
 
-    return actions.size / min(_seconds(repeat) for _ in range(bench.repeats))
+    repeats = np.array([repeat() for _ in range(bench.repeats)])  # [repeats, steps]
+    best = repeats[repeats.sum(axis=1).argmin()]
+    return actions.size / best.sum(), best.max()
 
 
 def single_rate(name: str, options: dict[str, Any], bench: ThroughputBench) -> float:
@@ -81,7 +82,7 @@ def single_rate(name: str, options: dict[str, Any], bench: ThroughputBench) -> f
     return len(actions) / min(_seconds(repeat) for _ in range(bench.repeats))
 
 
-def _seconds(work: Callable[[], None]) -> float:
+def _seconds(work: Callable[[], Any]) -> float:
     """CPU seconds of this process, which has one thread: what other processes take of the core is not counted."""
     began = time.process_time()
     work()
@@ -92,17 +93,19 @@ def main() -> int:
     """Time, print and write every case; 1 if a grid family is below a million steps a second."""
     bench = parse(ThroughputBench)
     rows: list[dict[str, Any]] = []
-    print(f"{'environment':34} {f'{bench.num_envs} at once':>16} {'one at a time':>16}   (environment steps a second)")
+    print(f"{'':34} {'environment steps a second':>33}  {'longest of all':>14}")
+    print(f"{'environment':34} {f'{bench.num_envs} at once':>16} {'one at a time':>16}  {'vector steps':>14}")
     for name, options in cases():
-        together, alone = vector_rate(name, options, bench), single_rate(name, options, bench)
+        (together, longest), alone = vector_rate(name, options, bench), single_rate(name, options, bench)
         label = " ".join([name, *(f"{key}={value}" for key, value in options.items())])
-        print(f"{label:34} {together:16,.0f} {alone:16,.0f}", flush=True)
+        print(f"{label:34} {together:16,.0f} {alone:16,.0f} {1000 * longest:12.1f} ms", flush=True)
         rows.append(
             {
                 "env": f"engram/{name}-v0",
                 "options": options,
                 "num_envs": bench.num_envs,
                 "steps_per_second": round(together),
+                "longest_step_ms": round(1000 * longest, 2),
                 "single_steps_per_second": round(alone),
                 "grid": name in GRIDS,
             }

@@ -19,6 +19,7 @@ from envs.suite import SuiteVectorEnv
 from training.rollout import step
 
 COLUMNS = 3  # scenes side by side, two pictures each
+MINIGRID = ("EmptyShift", "FourRoomsShift", "DoorKeyShift")
 LEGEND = (
     "Blue: the agent. Green: the goal, shown to the agent or not. Ring: the start. Orange: the trail, deep if fresh.\n"
     "MaskedKey: the thing shown is framed; the lamps are place, colour and noise, dark if withheld. "
@@ -47,7 +48,20 @@ class GalleryBench:
     out: str = "docs/figures/environments.png"
 
 
-def scenes() -> Iterator[tuple[str, np.ndarray]]:
+def minigrid_scenes() -> Iterator[tuple[str, np.ndarray]]:
+    """The same for MiniGrid's environments, at the beginning of an episode."""
+    for name in MINIGRID:
+        environment = gymnasium.make(f"engram/{name}-v0", render_mode="rgb_array", layout_seed=3)
+        _, info = environment.reset(seed=0)
+        before: Any = None
+        while not info["shifted"]:
+            before = environment.render()
+            _, info = environment.reset()
+        yield f"{name}, before", before
+        yield f"{name}, after the shift", cast(np.ndarray, environment.render())
+
+
+def suite_scenes() -> Iterator[tuple[str, np.ndarray]]:
     """A title and a picture, two for each environment: just before a shift, and in the episode it comes with."""
     for name, policy, options in SCENES:
         environments = cast(SuiteVectorEnv, gymnasium.make_vec(f"engram/{name}-v0", 1, layout_seed=3, **options))
@@ -97,7 +111,7 @@ def main() -> int:
     """Draw and save."""
     out = Path(parse(GalleryBench).out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    contact_sheet(list(scenes())).savefig(out, dpi=110)
+    contact_sheet([*suite_scenes(), *minigrid_scenes()]).savefig(out, dpi=110)
     print(out)
     return 0
 

@@ -126,6 +126,7 @@ def _others() -> Iterator[Figure]:
     yield Figure("MemoryPlan", "random", "steps_per_reward")
     for options in ({"length": 10}, {"length": 100}, {"length": 10, "active": True}):
         yield Figure("TMaze", "clairvoyant", "mean_return", 1.0, options=options)
+        yield Figure("TMaze", "memoryless", "mean_return", 0.5, options=options)
     yield Figure("MaskedKey", "clairvoyant", "mean_return", 16.0)
     yield Figure("MaskedKey", "random", "mean_return", 4.0)
 

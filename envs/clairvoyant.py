@@ -67,6 +67,22 @@ class ClairvoyantTurn(Clairvoyant):
         return np.where(self.core.place < self.core.junction, RIGHT, np.where(self.core.cue > 0, UP, DOWN))
 
 
+class MemorylessTurn(ClairvoyantTurn):
+    """Goes to the junction and turns at random: what is left of the T-maze's score without memory."""
+
+    told = "geometry"
+
+    def __init__(self, env: SuiteVectorEnv, seed: int) -> None:
+        super().__init__(env, seed)
+        if not isinstance(env.core, TMazeCore):
+            raise TypeError(f"This policy plays the T-maze; {type(env.core).__name__} is none.")
+
+    def act(self, observation: Any, *, explore: bool = True) -> np.ndarray:
+        """Onward, or into either arm. `[E]`."""
+        turn = self.random.choice([UP, DOWN], size=self.num_envs)
+        return np.where(self.core.place < self.core.junction, RIGHT, turn)
+
+
 class ClairvoyantAnswer(Clairvoyant):
     """Knows every answer."""
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.clairvoyant import clairvoyant
+from envs.clairvoyant import MemorylessTurn, clairvoyant
 from envs.planners import FreespacePlanner, FreshPlanner, GoalHeuristic, ToldPlanner, VigilantPlanner
 from envs.policy import Policy
 from envs.searchers import Recall, RecallSites, RecallSpiral
@@ -42,6 +42,7 @@ POLICIES: dict[str, Callable[[SuiteVectorEnv, int], Policy]] = {
     "planner_told": ToldPlanner,
     "planner_vigilant": VigilantPlanner,
     "heuristic": GoalHeuristic,
+    "memoryless": MemorylessTurn,
     "recall": Recall,
     "recall_told": partial(Recall, told_shifts=True),
     "recall_sites": RecallSites,

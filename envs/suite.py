@@ -109,14 +109,24 @@ class SuiteVectorEnv(VectorEnv[Any, Any, Any]):
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Begin every run's next episode, or with seeds the first of new runs."""
+        """Begin the next episode of every run, or with seeds the first of new runs.
+
+        Args:
+            seed: One for all, counted up from run to run, or a list with one for each.
+            options: `{"reset_mask": mask}` begins episodes only where the mask is True; there is no other option.
+
+        Raises:
+            ValueError: Not one seed or one truth value for each run, or a mask on the very first reset.
+        """
         super().reset(seed=seed if isinstance(seed, int) else None)
+        chosen = self._chosen(options)
+        rows = np.flatnonzero(chosen)
         if seed is not None or not self._run_started:
-            self.core.start_runs(self._all, self._seeds(seed))
+            self.core.start_runs(rows, self._seeds(seed)[rows])
         else:
-            self.core.next_episodes(self._all)
+            self.core.next_episodes(rows)
         self._run_started = True
-        return self.core.observation(), _with_masks(self.core.info(), np.ones(self.num_envs, dtype=np.bool_))
+        return self.core.observation(), _with_masks(self.core.info(), chosen)
 
     def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Take one step in every run; runs whose episode ends go on to their next one."""
@@ -144,6 +154,16 @@ class SuiteVectorEnv(VectorEnv[Any, Any, Any]):
         }
         self.core.next_episodes(np.flatnonzero(done))
         return final
+
+    def _chosen(self, options: dict[str, Any] | None) -> np.ndarray:
+        """Which runs to reset. `[E]` of bool."""
+        every = np.ones(self.num_envs, dtype=np.bool_)
+        mask = (options or {}).get("reset_mask", every)
+        if np.shape(mask) != every.shape or np.asarray(mask).dtype != np.bool_:
+            raise ValueError(f"reset_mask must be {self.num_envs} truth values, got {mask!r}.")
+        if not self._run_started and not mask.all():
+            raise ValueError("The first reset begins all runs: leave out reset_mask.")
+        return mask
 
     def _seeds(self, seed: int | list[int | None] | None) -> np.ndarray:
         """One seed for each run. `[E]` of uint64."""

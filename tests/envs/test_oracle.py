@@ -40,6 +40,10 @@ def test_the_clairvoyant_misses_no_reward(name, perfect):
     assert (limits(name, "clairvoyant", 3, 30).returns == perfect).all()
 
 
+def test_half_of_the_turns_are_right_without_memory():
+    assert limits("TMaze", "memoryless", 50, 20, length=3).returns.mean() == pytest.approx(0.5, abs=0.05)
+
+
 def test_the_clairvoyant_does_an_errand_in_2_67_steps_and_collects():
     returns = limits("MemoryPlan", "clairvoyant", 50, 20).returns
     assert 100 / returns.mean() == pytest.approx(2.667 + 1, abs=0.05)
@@ -157,6 +161,7 @@ def test_the_spiral_is_the_one_that_is_walked():
         ("planner", "HiddenGoal", {}),
         ("heuristic", "ShiftWall", {"show_goal": False}),
         ("recall", "ShiftWall", {}),
+        ("memoryless", "MemoryPlan", {}),
     ],
 )
 def test_a_policy_refuses_what_it_cannot_play(policy, name, options):

@@ -186,6 +186,20 @@ def test_bad_input_is_refused_with_its_value_and_limit(name):
 
 
 @pytest.mark.parametrize("name", IDS)
+def test_some_runs_can_be_reset_alone(name):
+    vector = gymnasium.make_vec(name, 3, layout_seed=[1, 2, 3])
+    mask = np.array([False, True, False])
+    with pytest.raises(ValueError, match="first reset"):
+        vector.reset(options={"reset_mask": mask})
+    vector.reset()
+    _, info = vector.reset(options={"reset_mask": mask})
+    assert info["episode_index"].tolist() == [0, 1, 0]
+    assert info["_episode_index"].tolist() == mask.tolist()
+    with pytest.raises(ValueError, match="3 truth values"):
+        vector.reset(options={"reset_mask": [True]})
+
+
+@pytest.mark.parametrize("name", IDS)
 def test_autoreset_is_same_step(name):
     vector = gymnasium.make_vec(name, 2)
     assert vector.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
