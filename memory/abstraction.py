@@ -113,8 +113,8 @@ class RecursivePooling:
 class SlowCopy(nn.Module):
     """A copy of an encoder that follows it slowly, so that keys drift slowly: `slow <- slow + rate * (fast - slow)`.
 
-    The exponential moving average of Momentum Contrast (He et al. 2020, arXiv 1911.05722, equation 2). Keys from it have
-    no gradient; buffers, such as running means, are copied as they are.
+    The exponential moving average of Momentum Contrast (He et al. 2020, arXiv 1911.05722, equation 2). Keys from it
+    have no gradient; buffers, such as running means, are copied as they are.
 
     Args:
         encoder: The encoder that is trained, observations to `[B, D]`.
