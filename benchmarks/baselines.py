@@ -25,8 +25,8 @@ ALGORITHMS = {
     "trpo": ("sb3_contrib", "TRPO"),
     "recurrent_ppo": ("sb3_contrib", "RecurrentPPO"),
 }
-PUBLISHED = {"net_arch": [128, 128], "bootstrap_at_limit": False}
-PUBLISHED_FOR: dict[str, dict[str, Any]] = {"a2c": {"learning_rate": 1e-4}}
+SETTINGS = {"net_arch": [128, 128], "bootstrap_at_limit": False}
+SETTINGS_OF: dict[str, dict[str, Any]] = {"a2c": {"learning_rate": 1e-4}}
 SMALLEST_IMAGE = 36  # pixels a side that the library's convolutions accept
 LONG = 1_000_000  # steps a run may take where the environment states no step limit
 
@@ -50,7 +50,7 @@ def algorithm(name: str) -> Any:
 
 def settings(name: str, overrides: dict[str, Any]) -> dict[str, Any]:
     """What an algorithm is built with: `net_arch` and `bootstrap_at_limit` are ours, the rest is its own."""
-    return {**PUBLISHED, **PUBLISHED_FOR.get(name, {}), **overrides}
+    return {**SETTINGS, **SETTINGS_OF.get(name, {}), **overrides}
 
 
 class BaselineAgent:

@@ -14,7 +14,7 @@ from benchmarks.runs import Row, carry_out, read_rows
 from benchmarks.shift.environment import Environment, default_episodes, resolve_environment
 from benchmarks.shift.figures import draw
 from benchmarks.shift.measure import measure
-from benchmarks.shift.report import PUBLISHED_ON, table
+from benchmarks.shift.report import is_published_setting, table
 from benchmarks.shift.results import entrants
 from benchmarks.shift.specs import resolve_budget, run_specs
 from training.errors import UsageError
@@ -74,8 +74,7 @@ def _show(rows: list[Row], bench: ShiftBench) -> None:
         print(f"{bench.out} holds no run of this environment with these episodes and layouts.")
         return
     found = entrants(rows)
-    published = (rows[0]["env_id"], rows[0]["env_kwargs"].get("n", 10), rows[0]["layout_seed"]) == PUBLISHED_ON
-    print(table(found, quote_published=published))
+    print(table(found, quote_published=is_published_setting(rows[0])))
     folder = Path(bench.figures) if bench.figures else Path(bench.out).parent
     for path in draw(found, folder, _figure_name(bench)):
         print(f"figure: {path}")
@@ -105,6 +104,7 @@ if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
     except UsageError as error:
-        sys.exit(f"Error: {error}")
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit("Stopped. The runs that had ended are kept: the same command goes on from there.")

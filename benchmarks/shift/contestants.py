@@ -59,6 +59,8 @@ class AgentContestant:
         agent: An agent of this project, or a policy of `envs/oracle.py`.
     """
 
+    unseen_gradient_steps = 0
+
     def __init__(self, agent: Agent | Any):
         self._agent = agent
         self.told = getattr(agent, "told", "")

@@ -28,7 +28,7 @@ def draw(entrants: Sequence[Entrant], folder: Path, name: str) -> list[Path]:
     """Draw what can be drawn of these runs; returns the files."""
     drawn = [_save(_cost_figure(entrants, name), folder / f"shift_{name}_cost.png")]
     shifting = [entrant for entrant in entrants if _has_limit(entrant)]
-    if shifting and all(_shortest_phase(row) >= BEFORE for entrant in shifting for row in entrant.rows):
+    if shifting and all(map(_can_be_aligned, shifting)):
         drawn.append(_save(_recovery_figure(shifting, name), folder / f"shift_{name}_recovery.png"))
     return drawn
 
@@ -59,34 +59,48 @@ def _recovery_figure(entrants: Sequence[Entrant], name: str) -> Figure:
     ratio_axes, regret_axes = figure.subplots(1, 2)
     for entrant, colour in zip(entrants, _colours(len(entrants)), strict=True):
         cost, optimum = _aligned(entrant)  # [R, W], [R, W]
-        ratios = _streak_sums(cost) / _streak_sums(optimum)  # [R, W - STREAK + 1]
-        offsets = np.arange(-BEFORE, ratios.shape[1] - BEFORE)
-        for part in (offsets <= -STREAK, offsets >= 0):  # no streak across the shift
-            _line(ratio_axes, offsets[part], ratios[:, part], entrant, colour, named=False)
+        _draw_ratios(ratio_axes, cost, optimum, entrant, colour)
         regret = np.cumsum((cost - optimum)[:, BEFORE:], axis=1)
         _line(regret_axes, np.arange(1, regret.shape[1] + 1), regret, entrant, colour)
-    ratio_axes.axhline(1, color="black", linewidth=1.5)
-    ratio_axes.axhline(WITHIN, color="black", linewidth=0.8, linestyle=":")
-    right = ratio_axes.get_yaxis_transform()  # x in axes, y in data
-    ratio_axes.text(0.99, WITHIN, f"recovered: within {WITHIN}x", transform=right, ha="right", va="bottom", fontsize=8)
-    ratio_axes.axvline(-0.5, color="grey", linestyle="--", linewidth=1)
-    ratio_axes.set(
+    _finish_ratios(ratio_axes, name)
+    regret_axes.set_yscale("symlog", linthresh=10)
+    regret_axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    regret_axes.set_ylim(bottom=0)
+    regret_axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    labels = {"xlabel": "episodes since the shift", "ylabel": "steps above the shortest paths"}
+    regret_axes.set(title="cost of the shift", **labels)
+    _finish(regret_axes)
+    return figure
+
+
+def _draw_ratios(axes: Axes, cost: np.ndarray, optimum: np.ndarray, entrant: Entrant, colour: str) -> None:
+    """The steps of each STREAK episodes over their shortest paths, none across the shift."""
+    ratios = _streak_sums(cost) / _streak_sums(optimum)  # [R, W - STREAK + 1]
+    offsets = np.arange(-BEFORE, ratios.shape[1] - BEFORE)
+    for part in (offsets <= -STREAK, offsets >= 0):
+        _line(axes, offsets[part], ratios[:, part], entrant, colour, named=False)
+
+
+def _finish_ratios(axes: Axes, name: str) -> None:
+    axes.axhline(1, color="black", linewidth=1.5)
+    axes.axhline(WITHIN, color="black", linewidth=0.8, linestyle=":")
+    right = axes.get_yaxis_transform()  # x in axes, y in data
+    axes.text(0.99, WITHIN, f"recovered: within {WITHIN}x", transform=right, ha="right", va="bottom", fontsize=8)
+    axes.axvline(-0.5, color="grey", linestyle="--", linewidth=1)
+    axes.set(
         xlabel=f"first of {STREAK} episodes, counted from the shift",
         ylabel=f"steps of {STREAK} episodes / shortest paths",
         title=f"{name}: recovery after a shift",
     )
-    _log_scale(ratio_axes)
-    regret_axes.set(
-        xlabel="episodes since the shift", ylabel="steps above the shortest paths", title="cost of the shift"
-    )
-    regret_axes.set_yscale("symlog", linthresh=10)
-    regret_axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    regret_axes.set_ylim(bottom=0)
-    for axes in (ratio_axes, regret_axes):
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _finish(regret_axes)
-    ratio_axes.grid(alpha=0.25, which="both")
-    return figure
+    _log_scale(axes)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(alpha=0.25, which="both")
+
+
+def _can_be_aligned(entrant: Entrant) -> bool:
+    """Whether every run has a shift with enough episodes before and after it."""
+    width = min(_shortest_phase(row) for row in entrant.rows)
+    return width >= BEFORE and all(_shifts_followed_by(row, width) for row in entrant.rows)
 
 
 def _aligned(entrant: Entrant) -> tuple[np.ndarray, np.ndarray]:

@@ -24,7 +24,7 @@ def measure(spec: RunSpec) -> Row:
     with counted_gradient_steps() as gradient_steps:
         env_steps = play(contestant, log, spec.budget)
     seconds = time.perf_counter() - began
-    gradients = gradient_steps[0] + getattr(contestant, "unseen_gradient_steps", 0)
+    gradients = gradient_steps[0] + contestant.unseen_gradient_steps
     cost = Cost(env_steps, gradients, round(seconds, 2), contestant.entries, told(env, contestant))
     log.close()
     return make_row(spec, log.record, cost)

@@ -98,8 +98,8 @@ class EpisodeLog(gym.Wrapper):
         record = self.record
         record.steps.append(0)
         record.returns.append(0.0)
-        record.optimum.append(info.get("oracle_steps"))
-        record.phase.append(info.get("phase", 0))
+        record.optimum.append(int(info["oracle_steps"]) if "oracle_steps" in info else None)
+        record.phase.append(int(info.get("phase", 0)))
         record.target.append(target_of(self.env))
 
 
@@ -137,10 +137,15 @@ class Contestant(Protocol):
     Attributes:
         told: What it is told beyond the observations.
         entries: How many entries its memory holds.
+        unseen_gradient_steps: Updates so far that no torch optimiser took.
     """
 
     told: str
     entries: int
+
+    @property
+    def unseen_gradient_steps(self) -> int:
+        """See above."""
 
     def live(self, log: EpisodeLog) -> None:
         """Play until `log.finished`, learning from these very steps."""

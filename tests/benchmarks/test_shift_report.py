@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.shift.figures import draw
-from benchmarks.shift.report import table
+from benchmarks.shift.report import is_published_setting, table
 from benchmarks.shift.results import areas, entrants, improvement
 
 PHASE = [0] * 10 + [1] * 10
@@ -113,6 +113,22 @@ def test_published_figures_are_quoted_beside_the_measured_ones_where_the_setting
     assert "published" not in cells([row("ppo", 5, budget=2048)])[0]
 
 
+@pytest.mark.parametrize(
+    ("kwargs", "layout_seed", "published"),
+    [
+        ({"n": 10, "layout_seed": None}, None, True),
+        ({}, None, True),
+        ({"n": 20}, None, False),
+        ({}, 3, False),
+        ({"layout_seed": 3}, None, False),
+        ({"tell_shift": True}, None, False),
+    ],
+)
+def test_only_shift_wall_as_published_is_the_published_setting(kwargs, layout_seed, published):
+    played = row("ppo", 5, env_id="engram/ShiftWall-v0", env_kwargs=kwargs, layout_seed=layout_seed)
+    assert is_published_setting(played) == published
+
+
 def test_each_agent_is_compared_with_the_next():
     text = table(
         entrants([row("slow", 9, seed=s) for s in range(3)] + [row("fast", 5, seed=s) for s in range(3)]), False
@@ -138,6 +154,7 @@ def test_figures_are_drawn_with_and_without_a_limit_and_for_shifts_that_differ_b
     assert [path.name for path in draw(entrants(endless), tmp_path, "y")] == ["shift_y_cost.png"]
 
 
-def test_phases_too_short_to_recover_in_have_no_recovery_figure(tmp_path):
-    rows = [row("a", 5, phase=list(range(20)), recoveries=[], recovery=None)]
-    assert [path.name for path in draw(entrants(rows), tmp_path, "z")] == ["shift_z_cost.png"]
+def test_shifts_without_enough_episodes_around_them_have_no_recovery_figure(tmp_path):
+    for phase in (list(range(20)), [0] * 3 + [1] * 17):
+        rows = [row("a", 5, phase=phase, recoveries=[], recovery=None)]
+        assert [path.name for path in draw(entrants(rows), tmp_path, "z")] == ["shift_z_cost.png"]
