@@ -57,6 +57,11 @@ class FreespacePlanner(GridPolicy):
         self.steps_to_goal = np.zeros(self.blocked.shape, dtype=np.int32)  # [E, C]
         self.outdated = np.ones(env.num_envs, dtype=np.bool_)  # [E]: whose steps_to_goal must be planned anew
 
+    @property
+    def entries(self) -> int:
+        """Cells noted as blocked."""
+        return int((self.blocked & ~self.geometry.border).sum())
+
     def act(self, observation: np.ndarray, *, explore: bool = True) -> np.ndarray:
         """The first action of a shortest path on the map. `[E]`."""
         cell, goal = self.place(observation), self.goal(observation)

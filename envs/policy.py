@@ -48,6 +48,11 @@ class Policy:
         self.num_actions = int(env.core.action_space.n)
         self.random = np.random.default_rng(seed)
 
+    @property
+    def entries(self) -> int:
+        """How many things it remembers, over all runs."""
+        return 0
+
     def act(self, observation: Any, *, explore: bool = True) -> np.ndarray:
         """One action for each run. `[E]`."""
         raise NotImplementedError

@@ -43,6 +43,11 @@ class Recall(Policy):
         self.known_site = np.zeros_like(self.ruled_out)
         self.target = np.full(env.num_envs, -1)  # [E]: the cell walked to, or -1
 
+    @property
+    def entries(self) -> int:
+        """Sites remembered."""
+        return int(self.known_site.sum())
+
     def act(self, observation: np.ndarray, *, explore: bool = True) -> np.ndarray:
         """A step towards the cell that is worth trying next, over unseen cells where there is a choice. `[E]`."""
         cell = self.place(observation)

@@ -118,8 +118,9 @@ class SuiteVectorEnv(VectorEnv[Any, Any, Any]):
         Raises:
             ValueError: Not one seed or one truth value for each run, or a mask on the very first reset.
         """
-        super().reset(seed=seed if isinstance(seed, int) else None)
         chosen = self._chosen(options)
+        self._refuse_bad(seed)
+        super().reset(seed=seed if isinstance(seed, int) else None)
         rows = np.flatnonzero(chosen)
         if seed is not None or not self._run_started:
             self.core.start_runs(rows, self._seeds(seed)[rows])
@@ -165,6 +166,13 @@ class SuiteVectorEnv(VectorEnv[Any, Any, Any]):
             raise ValueError("The first reset begins all runs: leave out reset_mask.")
         return mask
 
+    def _refuse_bad(self, seed: int | list[int | None] | None) -> None:
+        seeds = [seed] * self.num_envs if seed is None or isinstance(seed, int) else seed
+        if len(seeds) != self.num_envs:
+            raise ValueError(f"Got {len(seeds)} seeds for {self.num_envs} environments: give an int or one seed each.")
+        if any(one is not None and one < 0 for one in seeds):
+            raise ValueError(f"Seeds must be ints from 0, got {seed!r}.")
+
     def _seeds(self, seed: int | list[int | None] | None) -> np.ndarray:
         """One seed for each run. `[E]` of uint64."""
         drawn = self.np_random.integers(2**31, size=self.num_envs).astype(np.uint64)
@@ -172,8 +180,6 @@ class SuiteVectorEnv(VectorEnv[Any, Any, Any]):
             return drawn
         if isinstance(seed, int):
             return np.arange(seed, seed + self.num_envs, dtype=np.uint64)
-        if len(seed) != self.num_envs:
-            raise ValueError(f"Got {len(seed)} seeds for {self.num_envs} environments: give an int or one seed each.")
         return np.array([drawn[j] if one is None else one for j, one in enumerate(seed)], dtype=np.uint64)
 
 

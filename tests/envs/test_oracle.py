@@ -101,6 +101,19 @@ def test_a_planner_bumps_into_no_wall_twice_in_an_episode():
     assert bumped
 
 
+def test_policies_say_how_much_they_remember():
+    entries = {}
+    for name, policy in (("ShiftWall", "planner"), ("HiddenGoal", "recall"), ("ShiftWall", "heuristic")):
+        environments = gymnasium.make_vec(f"engram/{name}-v0", 2)
+        player = make_policy(policy, environments, seed=0)
+        before = player.entries
+        play(environments, player, 20)
+        entries[policy] = (before, player.entries)
+    assert entries["recall"] == (0, 2)
+    assert entries["heuristic"] == (0, 0)
+    assert 0 == entries["planner"][0] < entries["planner"][1] <= 2 * 9
+
+
 def test_the_heuristic_prefers_nearer_moves_until_they_wear_out():
     environments = gymnasium.make_vec("engram/ShiftWall-v0", 1)
     policy = make_policy("heuristic", environments, seed=0)

@@ -89,6 +89,19 @@ def test_vector_and_single_agree_step_for_step(name, options, seed, num_envs):
         assert same(masked(info), masked(expected_info))
 
 
+@pytest.mark.parametrize("name", IDS)
+def test_a_list_of_seeds_gives_each_run_its_own(name):
+    def first(seed):
+        return gymnasium.make_vec(name, 3).reset(seed=seed)
+
+    listed, counted = first([5, 6, 7]), first(5)
+    assert same(listed[0], counted[0])
+    assert same(listed[1], counted[1])
+    alone = gymnasium.make(name).reset(seed=6)[0]
+    row = {key: part[1] for key, part in listed[0].items()} if isinstance(listed[0], dict) else listed[0][1]
+    assert same(row, alone)
+
+
 @variants
 def test_the_same_seed_gives_the_same_run(name, options):
     one, other = (play(gymnasium.make(name, **options), seed=7, steps=300) for _ in range(2))
@@ -181,6 +194,8 @@ def test_bad_input_is_refused_with_its_value_and_limit(name):
         vector.step(np.zeros(2, dtype=int))
     with pytest.raises(ValueError, match="2 seeds for 3"):
         vector.reset(seed=[1, 2])
+    with pytest.raises(ValueError, match="from 0, got -1"):
+        vector.reset(seed=-1)
     with pytest.raises(ValueError, match="2 layout seeds for 3"):
         gymnasium.make_vec(name, 3, layout_seed=[1, 2])
 
