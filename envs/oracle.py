@@ -6,7 +6,7 @@ wherever an agent can:
     policy = make_policy("clairvoyant", env, seed=0)
     actions = policy.act(observation)            # [E, ...] -> [E]
     policy.observe(transition)                   # anything with the fields of `policy.Step`
-    policy.learn()                               # always {}: there is nothing to train
+    policy.learn()                               # trains nothing; {"memory/size": what it remembers}
 
 What each is told is in its docstring; `told` says it in a word.
 """

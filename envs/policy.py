@@ -61,8 +61,8 @@ class Policy:
         """Take in one vector step."""
 
     def learn(self) -> dict[str, float]:
-        """Nothing to train."""
-        return {}
+        """Nothing to train; says how much it remembers."""
+        return {"memory/size": self.entries}
 
     def best(self, cost: np.ndarray) -> np.ndarray:
         """The cheapest action of each run, ties broken at random. `cost [E, A]` -> `[E]`."""

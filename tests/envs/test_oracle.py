@@ -109,6 +109,7 @@ def test_policies_say_how_much_they_remember():
         before = player.entries
         play(environments, player, 20)
         entries[policy] = (before, player.entries)
+        assert player.learn() == {"memory/size": player.entries}
     assert entries["recall"] == (0, 2)
     assert entries["heuristic"] == (0, 0)
     assert 0 == entries["planner"][0] < entries["planner"][1] <= 2 * 9
