@@ -143,6 +143,7 @@ class DriftGoalCore(OpenGridCore):
         *,
         n: int = 10,
         q: float = 0.25,
+        stride: int = 1,
         layout_seed: LayoutSeed = None,
         show_goal: bool = False,
         tell_shift: bool = False,
@@ -158,7 +159,10 @@ class DriftGoalCore(OpenGridCore):
         )
         if not 0 <= q <= 1:
             raise ValueError(f"q is a probability, from 0 to 1; got {q}.")
+        if stride < 1:
+            raise ValueError(f"stride must be at least 1 step, got {stride}.")
         self._q = q
+        self._stride = stride
 
     def _start_run(self, rows: np.ndarray) -> None:
         self.goal[rows] = self._sites(self.run_seed[rows], 1)[:, 0]
@@ -168,9 +172,11 @@ class DriftGoalCore(OpenGridCore):
         return (draws.uniforms(self.run_seed[rows], episode, _WHETHER) < self._q) & (episode > 0)
 
     def _move_goal(self, rows: np.ndarray) -> None:
-        around = self.goal[rows, None] + self.geometry.moves  # [R, 4]
-        way = draws.one_of(~self.geometry.border[around], self.run_seed[rows], self.phase[rows], _GOAL)
-        self.goal[rows] += self.geometry.moves[way]
+        for step in range(self._stride):
+            around = self.goal[rows, None] + self.geometry.moves  # [R, 4]
+            moment = self.phase[rows] * self._stride + step
+            way = draws.one_of(~self.geometry.border[around], self.run_seed[rows], moment, _GOAL)
+            self.goal[rows] += self.geometry.moves[way]
 
 
 class HiddenGoal(SuiteEnv):
@@ -263,12 +269,13 @@ class DriftGoal(SuiteEnv):
     """`HiddenGoal`, but the goal walks: what was seen last is nearly right, and the older the less.
 
     Observation, actions, reward, termination, truncation, start and `oracle_steps`: as `HiddenGoal`.
-    What shifts: before each episode but the first the goal takes, with probability q, one step to a random neighbouring
-    cell, unannounced. Within an episode it stays. A run never ends.
+    What shifts: before each episode but the first the goal moves with probability q, unannounced: `stride` times to a
+    random neighbouring cell. Within an episode it stays. A run never ends.
     Limit: go to where it was last, then search around.
 
     Args (`gymnasium.make("engram/DriftGoal-v0", ...)`):
-        q: The probability of a step between two episodes (default 0.25).
+        q: The probability of a move between two episodes (default 0.25).
+        stride: Steps of a move (default 1).
         n, layout_seed, show_goal, tell_shift, step_limit, render_mode: as `HiddenGoal`.
 
     Registered ids: engram/DriftGoal-v0

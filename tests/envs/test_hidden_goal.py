@@ -69,6 +69,13 @@ def test_the_drifting_goal_takes_one_step_with_probability_q(q):
     assert step.mean() == pytest.approx(q, abs=0.02)
 
 
+def test_a_longer_stride_takes_that_many_steps_at_a_time():
+    where, _ = goals("DriftGoal", 60, num_envs=50, q=1.0, stride=3)
+    steps, counts = np.unique(np.abs(np.diff(where, axis=0)).sum(axis=2), return_counts=True)
+    assert steps.tolist() == [1, 3]
+    assert counts.min() > 500
+
+
 @pytest.mark.parametrize("name", ["HiddenGoal", "RecurringGoal", "NewGoal", "DriftGoal"])
 def test_starts_are_uniform_over_the_cells_without_the_goal(name):
     vector = gymnasium.make_vec(f"engram/{name}-v0", 5000, n=3, show_goal=True)
@@ -97,6 +104,7 @@ def test_the_goal_is_hidden_unless_asked_for():
         ("RecurringGoal", {"sites": 1}, "sites must be from 2 to the grid's 100 cells, got 1"),
         ("RecurringGoal", {"n": 2, "sites": 5}, "the grid's 4 cells, got 5"),
         ("DriftGoal", {"q": 1.5}, "from 0 to 1; got 1.5"),
+        ("DriftGoal", {"stride": 0}, "at least 1 step, got 0"),
         ("HiddenGoal", {"n": 1}, "n must be at least 2"),
     ],
 )
