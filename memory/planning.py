@@ -95,6 +95,8 @@ class Planner:
         unknown_cost: Cost of an imagined step; a remembered one costs 1.
         harm_cost: Cost of each unit of remembered harm; infinite: such transitions are vetoed.
         min_support: Share of the recalled movements of an action that must agree for it to be imagined.
+        doubt_cost: Added cost of an imagined step into a doubted state: one that a remembered step should have led to,
+            as imagination has it, and did not. What blocked the way from one side probably blocks it from the others.
     """
 
     def __init__(
@@ -106,16 +108,19 @@ class Planner:
         unknown_cost: float = 1.0,
         harm_cost: float = np.inf,
         min_support: float = 0.0,
+        doubt_cost: float = 0.0,
     ) -> None:
-        if not unknown_cost > 0 or not harm_cost >= 0:
-            raise ValueError(f"costs must be positive, got unknown_cost={unknown_cost}, harm_cost={harm_cost}")
+        if not unknown_cost > 0 or not harm_cost >= 0 or not doubt_cost >= 0:
+            raise ValueError(f"costs must be positive, got {unknown_cost=}, {harm_cost=}, {doubt_cost=}")
         self.memory = memory
         self.imagine, self.min_support = imagine, min_support
-        self.unknown_cost, self.harm_cost = unknown_cost, harm_cost
+        self.unknown_cost, self.harm_cost, self.doubt_cost = unknown_cost, harm_cost, doubt_cost
         cells = memory.table.next.shape
         self.successor = np.full(cells, ABSENT, np.int64)  # [S, A], what is expected: remembered, else imagined
         self.cost = np.full(cells, np.inf)  # [S, A], of that step
         self._guess = np.full(cells, _NOT_IMAGINED, np.int64)  # [S, A]
+        self._refused = np.full(cells, ABSENT, np.int64)  # [S, A], the guess that a remembered step belies
+        self._refusals = np.zeros(cells[0], np.int64)  # [S], how many steps belie a guess of this state
         self._covered = np.zeros(cells[0], bool)  # [S], states whose cells are up to date
         self._given_bounds = bounds
         self._low = np.full((memory.num_owners, memory.states.dim), np.inf)  # [O, D]
@@ -156,6 +161,20 @@ class Planner:
             here = there
         stacked = np.stack(actions, 1) if actions else np.zeros((len(here), 0), np.int64)
         return Walks(np.stack(states, 1), stacked, lengths)
+
+    def costs_from(self, starts: np.ndarray) -> np.ndarray:
+        """Least cost from each of E states (ids) to every state; inf where there is no way. `[E, S]`."""
+        self.refresh()
+        nodes = self._num_nodes()
+        costs = np.full((len(starts), self.memory.states.capacity), np.inf)
+        costs[:, :nodes] = dijkstra(_graph(self.successor[:nodes], self.cost[:nodes]), indices=starts)
+        return costs
+
+    def refusals(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Remembered steps that should have led to one of states `[N]` and did not: where from, and which. `[M]`s."""
+        self.refresh()
+        states = states[self._refusals[states] > 0]
+        return np.nonzero(np.isin(self._refused, states)) if len(states) else (states, states)
 
     def refresh(self) -> None:
         """Take in what the memory has learned, dropped or let fade since the last time."""
@@ -204,20 +223,37 @@ class Planner:
         """Work out what to expect of every action in distinct states `[N]`."""
         memory = self.memory
         known = memory.known(ids)  # [N, A]
-        row, action = np.nonzero(~known & (self._guess[ids] == _NOT_IMAGINED))
+        self._covered[ids] = True
+        row, action = np.nonzero((~known | (self.doubt_cost > 0)) & (self._guess[ids] == _NOT_IMAGINED))
         if self.imagine and len(row):
             self._guess[ids[row], action] = self._imagined(ids[row], action)
+        if self.doubt_cost:
+            self._compare(ids, known)
         following = np.where(known, memory.table.next[ids], np.maximum(self._guess[ids], ABSENT))
         harm = memory.table.harm[ids]
         pain = np.multiply(harm, self.harm_cost, out=np.zeros(harm.shape), where=known & (harm > 0))
-        cost = np.where(known, 1 + pain, np.where(following == ABSENT, np.inf, self.unknown_cost))
+        imagined = self.unknown_cost + np.where(self._refusals[following] > 0, self.doubt_cost, 0.0)
+        cost = np.where(known, 1 + pain, np.where(following == ABSENT, np.inf, imagined))
         changed = ((self.successor[ids] != following) | (self.cost[ids] != cost)).any(1)
         self.successor[ids], self.cost[ids] = following, cost
-        self._covered[ids] = True
         owners = memory.states.owners[ids]
         self._versions[np.unique(owners[changed])] += 1
         until = np.where(known, memory.table.known_until(ids), np.inf).min(1)
         np.minimum.at(self._valid_until, owners, until)
+
+    def _compare(self, ids: np.ndarray, known: np.ndarray) -> None:
+        """Note which guesses about states `[N]` what is known `[N, A]` belies, and review steps into those states."""
+        guess, before = self._guess[ids], self._refused[ids]
+        now = np.where(known & (guess >= 0) & (self.memory.table.next[ids] != guess), guess, ABSENT)
+        self._refused[ids] = now
+        affected = np.unique(np.concatenate([before[before != now], now[before != now]]))
+        affected = affected[affected != ABSENT]
+        doubted = self._refusals[affected] > 0
+        np.subtract.at(self._refusals, before[before != ABSENT], 1)
+        np.add.at(self._refusals, now[now != ABSENT], 1)
+        flipped = affected[doubted != (self._refusals[affected] > 0)]
+        if len(flipped):
+            self._covered[np.isin(self._guess, flipped).any(1)] = False
 
     def _imagined(self, ids: np.ndarray, actions: np.ndarray) -> np.ndarray:
         """Where actions `[Q]` in states `[Q]` lead if they do as elsewhere; -1 where that says nothing. `[Q]`."""
@@ -254,16 +290,21 @@ class Planner:
     def _drop_evicted(self) -> None:
         gone = ~self.memory.states.used
         self.successor[gone], self.cost[gone] = ABSENT, np.inf
+        self._refused[:], self._refusals[:] = ABSENT, 0
         self._covered[:] = False
         self._versions += 1
 
     def _is_stale(self, key: tuple[int, bytes]) -> bool:
         return key not in self._cache or self._cache[key][0] != self._versions[key[0]]
 
+    def _num_nodes(self) -> int:
+        """One more than the highest id in use."""
+        return int(np.flatnonzero(self.memory.states.used).max(initial=-1)) + 1
+
     def _search(self, goals: list[np.ndarray]) -> np.ndarray:
         """Dijkstra from sets of goals backwards, each entered from a node of its own. `[G, S]`."""
-        nodes = int(np.flatnonzero(self.memory.states.used).max()) + 1
-        graph = _reversed(self.successor[:nodes], self.cost[:nodes])
+        nodes = self._num_nodes()
+        graph = _graph(self.successor[:nodes], self.cost[:nodes]).T.tocsr()  # the ways back
         indices = np.concatenate([graph.indices, *goals])
         weights = np.concatenate([graph.data, np.ones(len(indices) - graph.nnz)])
         ends = graph.indptr[-1] + np.cumsum([len(ids) for ids in goals])
@@ -274,9 +315,8 @@ class Planner:
         return costs
 
 
-def _reversed(successor: np.ndarray, cost: np.ndarray) -> csr_array:
-    """The graph of ways back: from each state to those from which an action leads to it. `[N, N]` from `[N, A]`s."""
+def _graph(successor: np.ndarray, cost: np.ndarray) -> csr_array:
+    """From each state to those that an action leads to. `[N, N]` from `[N, A]`s."""
     edge = np.isfinite(cost)
     starts = np.concatenate([[0], np.cumsum(edge.sum(1))])
-    graph = csr_array((cost[edge], successor[edge], starts), shape=(len(successor),) * 2)
-    return graph.T.tocsr()
+    return csr_array((cost[edge], successor[edge], starts), shape=(len(successor),) * 2)
