@@ -174,7 +174,8 @@ class Planner:
         """Remembered steps that should have led to one of states `[N]` and did not: where from, and which. `[M]`s."""
         self.refresh()
         states = states[self._refusals[states] > 0]
-        return np.nonzero(np.isin(self._refused, states)) if len(states) else (states, states)
+        starts, actions = np.nonzero(np.isin(self._refused, states)) if len(states) else (states, states)
+        return starts, actions
 
     def refresh(self) -> None:
         """Take in what the memory has learned, dropped or let fade since the last time."""

@@ -82,6 +82,14 @@ class StateTable:
         self._buckets.fill(ABSENT)
         self._file(np.flatnonzero(self.used).astype(np.int32))
 
+    def free_order(self) -> np.ndarray:
+        """Ids not in use; the last is given next. `[num_free]`."""
+        return self._free[: self._num_free].copy()
+
+    def reorder_free(self, ids: np.ndarray) -> None:
+        """Give the free ids in this order, the last first; they must be those that are free. `[num_free]`."""
+        self._free[: len(ids)] = ids
+
     def matching(self, query: np.ndarray, owner: int = 0, within: float = 0.0) -> np.ndarray:
         """Ids of an owner's states that agree with an incomplete one `[D]`, in which NaN stands for any number. `[N]`.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -226,6 +227,16 @@ class TransitionMemory:
     def name(self, states: np.ndarray, owners: np.ndarray | None = None) -> np.ndarray:
         """Ids for states `[B, D]`, also for such as were never visited: goals, or what is only imagined. `[B]`."""
         return self._name(*self._checked(states, owners))
+
+    @contextmanager
+    def only_looking(self) -> Iterator[None]:
+        """Take back the names given meanwhile, unless they had to displace others. O(S)."""
+        used, free = self.states.used.copy(), self.states.free_order()
+        yield
+        if (used & ~self.states.used).any():
+            return
+        self._evict(np.flatnonzero(self.states.used & ~used))
+        self.states.reorder_free(free)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything remembered, as tensors of the used rows only."""

@@ -1,0 +1,258 @@
+"""The fast/slow goal-directed agent (Tan and Motani 2023, arXiv 2301.13758), and one that searches exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from gymnasium import spaces
+
+from agents.agent import Observation, Transition
+from agents.fast import EpisodeTrace, GoalNetwork, make_network
+from agents.goals import FoundGoal, Goals, ShownGoal, Targets
+from agents.look_ahead import NONE, Branches, Plan, Search, Situation, Slow
+from agents.observations import require_discrete
+from agents.views import Columns, View
+from agents.visits import EpisodeVisits
+from memory import Planner, TransitionMemory
+
+Rows = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""States `[N, D]`, goals `[N, D]` and actions `[N]` to learn from."""
+
+
+class FastSlow:
+    """Goes for a goal by what a network finds natural (fast), unless memory knows or imagines a way (slow).
+
+    1. Read the state and the goal; the goal may be an incomplete key: some numbers of a state, or "where reward was
+       found". Preference = p(action | state, goal) of the network - c sqrt(visits of (state, action) this episode).
+    2. Look ahead in memory. The first action of a way that meets the goal is taken; else the preferred one.
+    3. Remember the transition; what it contradicts is dropped. What hurt is not done again: a remembered harm vetoes.
+    4. Hippocampal replay: train the network on all states of the episode so far with the state just reached as the
+       goal, and on the way that was imagined with the real goal.
+
+    Args:
+        view: Reads states and goals from observations.
+        memory: (state, action) -> next state; one owner for each environment, or one for all.
+        goals: Names the states to go for.
+        fast: The network, or None to do without.
+        slow: Looks ahead, or None to do without.
+        visit_weight: c.
+        rng: Breaks ties and draws branches.
+        num_envs: E.
+    """
+
+    def __init__(
+        self,
+        *,
+        view: View,
+        memory: TransitionMemory,
+        goals: Goals,
+        fast: GoalNetwork | None,
+        slow: Slow | None,
+        visit_weight: float,
+        rng: np.random.Generator,
+        num_envs: int,
+    ) -> None:
+        self.view, self.memory, self.goals = view, memory, goals
+        self.fast, self.slow = fast, slow
+        self._visit_weight, self._rng = visit_weight, rng
+        self._env = np.arange(num_envs)
+        self._owners = self._env if memory.num_owners > 1 else np.zeros(num_envs, np.int64)
+        self._visits = EpisodeVisits(memory.states.capacity, memory.num_actions, num_envs)
+        self._trace = EpisodeTrace(num_envs, view.dim)
+        self._plan = Plan(np.full(num_envs, NONE))
+        self._goals = np.full((num_envs, view.dim), np.nan, np.float32)  # [E, D]
+        self._replay: list[Rows] = []
+
+    @property
+    def entries(self) -> int:
+        """Number of remembered transitions."""
+        return len(self.memory)
+
+    def act(self, observation: Observation, *, explore: bool = True) -> np.ndarray:
+        """One action for each environment. `[E]`."""
+        if explore:
+            self._plan, self._goals = self._look_ahead(observation, self._rng, explore=True)
+            return self._plan.actions
+        with self.memory.only_looking():
+            return self._look_ahead(observation, np.random.default_rng(0), explore=False)[0].actions
+
+    def observe(self, transition: Transition) -> None:
+        """Remember one vector step, correct what it contradicts, and put aside what is to be replayed."""
+        states, next_states = (self.view.states(o) for o in (transition.observation, transition.next_observation))
+        ids, actions = self.memory.name(states, self._owners), transition.action
+        expected = self.slow.successors(ids)[self._env, actions] if self.slow else np.full(len(ids), NONE)
+        hurt = harm(transition)
+        written = self.memory.write(
+            states,
+            actions,
+            next_states,
+            rewards=transition.reward,
+            terminals=hurt > 0,
+            harms=hurt,
+            owners=self._owners,
+        )
+        self._visits.count(written.states, actions)
+        self.goals.observe(written.next_states, transition.reward, transition.done)
+        if self.slow:
+            self.slow.observe(self._owners, expected, written)
+        if self.fast:
+            self._collect(states, actions, next_states)
+        self._end_episodes(np.flatnonzero(transition.done))
+
+    def learn(self) -> dict[str, float]:
+        """Replay what the last steps put aside."""
+        if not self.fast or not self._replay:
+            return {}
+        states, goals, actions = (np.concatenate(parts) for parts in zip(*self._replay, strict=True))
+        self._replay = []
+        return {"train/loss": self.fast.learn(states, goals, actions)}
+
+    def _look_ahead(self, observation: Observation, rng: np.random.Generator, explore: bool) -> tuple[Plan, np.ndarray]:
+        """The plan, with the preferred action where there is no way; and the states gone for `[E, D]`, NaN for none."""
+        states = self.view.states(observation)  # [E, D]
+        ids = self.memory.name(states, self._owners)
+        targets = self.goals.choose(observation, ids, explore=explore)
+        goals = self._first_of(targets)
+        preference = self._preference(ids, states, goals)
+        if not self.slow:
+            return Plan(preference.argmax(1)), goals
+        situation = Situation(ids, self._owners, targets, preference, self.goals.certain)
+        plan = self.slow.plan(situation, rng, explore)
+        return replace(plan, actions=np.where(plan.actions != NONE, plan.actions, preference.argmax(1))), goals
+
+    def _preference(self, ids: np.ndarray, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
+        """What the network finds natural, less what was tried in this episode, never what hurt. `[E, A]`."""
+        preference = -self._visit_weight * np.sqrt(self._visits.of(ids))
+        if self.fast:
+            preference += self.fast.probabilities(states, goals)
+        if self.slow:
+            preference += self.goals.appeal(self.slow.successors(ids))
+        harmful = self.memory.known(ids) & (self.memory.table.harm[ids] > 0)
+        return np.where(harmful, -np.inf, preference)
+
+    def _first_of(self, targets: Targets) -> np.ndarray:
+        """The state of each first target, NaN where there is none. `[E, D]`."""
+        goals = np.full((len(targets), self.view.dim), np.nan, np.float32)
+        for env, target in enumerate(targets):
+            if len(target):
+                goals[env] = self.memory.states.vectors[target[0]]
+        return goals
+
+    def _collect(self, states: np.ndarray, actions: np.ndarray, next_states: np.ndarray) -> None:
+        """Rows to replay: the episode so far with the state reached as goal, the imagined way with the real goal."""
+        self._trace.add(states, actions)
+        env, earlier, taken = self._trace.rows(self._env)
+        self._replay.append((earlier, next_states[env], taken))
+        walks = self._plan.walks
+        if walks is not None:
+            env, step = np.nonzero(np.arange(walks.actions.shape[1]) < walks.lengths[:, None])
+            imagined = self.memory.states.vectors[walks.states[env, step]]
+            self._replay.append((imagined, self._goals[env], walks.actions[env, step]))
+
+    def _end_episodes(self, envs: np.ndarray) -> None:
+        """Environments `[N]` are about to begin an episode."""
+        if len(envs):
+            self._visits.begin_episodes(envs)
+            self._trace.clear(envs)
+            self.memory.tick(1, np.unique(self._owners[envs]))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Memory, goals, network, generator, and where the present episodes stand."""
+        return {
+            "memory": self.memory.state_dict(),
+            "goals": self.goals.state_dict(),
+            "fast": self.fast.state_dict() if self.fast else {},
+            "visits": self._visits.state_dict(),
+            "trace": self._trace.state_dict(),
+            "rng": self._rng.bit_generator.state,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave, or raise before anything is changed."""
+        self.memory.load_state_dict(state["memory"])
+        self.goals.load_state_dict(state["goals"])
+        if self.fast:
+            self.fast.load_state_dict(state["fast"])
+        self._visits.load_state_dict(state["visits"])
+        self._trace.load_state_dict(state["trace"])
+        self._rng.bit_generator.state = state["rng"]
+        self._replay = []
+
+
+def harm(transition: Transition) -> np.ndarray:
+    """How much a step hurt: a negative reward, or an end without any reward, which counts 1. `[E]`."""
+    died = transition.terminated & (transition.reward <= 0)
+    return np.maximum(np.where(died, 1.0, 0.0), -transition.reward)
+
+
+def make_fast_slow(
+    observation_space: spaces.Space,
+    action_space: spaces.Space,
+    num_envs: int,
+    seed: int,
+    *,
+    state: Sequence[int],
+    goal: Sequence[int],
+    memory: Callable[..., TransitionMemory],
+    slow: Literal["search", "branches", "none"],
+    planner: Callable[..., Planner],
+    branches: int,
+    depth: int,
+    fast: bool,
+    hidden: Sequence[int],
+    optimiser: Callable[..., torch.optim.Optimizer],
+    batch_size: int,
+    visit_weight: float,
+    share_memory: bool,
+) -> FastSlow:
+    """Build the agent for the spaces of an environment; `conf/agent/fast_slow.yaml` says what each value means.
+
+    Raises:
+        ValueError: Actions that are not Discrete, observations without the columns named, or an unknown `slow`.
+    """
+    num_actions = require_discrete(action_space, "The fast/slow agent")
+    view = Columns(observation_space, state, goal)
+    owners = np.zeros(num_envs, np.int64) if share_memory else np.arange(num_envs)
+    remembered = memory(view.dim, num_actions, owners=1 if share_memory else num_envs)
+    looks_ahead = planner(remembered, bounds=view.bounds)
+    goals = ShownGoal(view, remembered, owners) if view.shows_goal else FoundGoal(remembered, looks_ahead, owners)
+    network = _goal_network(view.dim, num_actions, hidden, optimiser, batch_size, seed) if fast else None
+    return FastSlow(
+        view=view,
+        memory=remembered,
+        goals=goals,
+        fast=network,
+        slow=_slow(slow, remembered, looks_ahead, branches, depth, replay_paths=fast),
+        visit_weight=visit_weight,
+        rng=np.random.default_rng(seed),
+        num_envs=num_envs,
+    )
+
+
+def _slow(
+    kind: str, memory: TransitionMemory, planner: Planner, branches: int, depth: int, replay_paths: bool
+) -> Slow | None:
+    if kind == "search":
+        return Search(planner, replay_paths)
+    if kind == "branches":
+        return Branches(memory, branches, depth)
+    if kind == "none":
+        return None
+    raise ValueError(f"slow={kind!r}: give search, branches or none.")
+
+
+def _goal_network(
+    dim: int,
+    num_actions: int,
+    hidden: Sequence[int],
+    optimiser: Callable[..., torch.optim.Optimizer],
+    batch_size: int,
+    seed: int,
+) -> GoalNetwork:
+    torch.manual_seed(seed)
+    network = make_network(dim, num_actions, tuple(hidden))
+    return GoalNetwork(network, optimiser(network.parameters()), batch_size, torch.Generator().manual_seed(seed))
