@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import gymnasium as gym
 from omegaconf import OmegaConf
@@ -19,11 +19,10 @@ EPISODES = {
     "engram/TMaze-v0": 500,
 }
 SCORED_BY_RETURN = {"engram/MaskedKey-v0", "engram/MemoryPlan-v0", "engram/TMaze-v0"}
-"""Where an episode is not better for being shorter."""
+"""Where an episode is not better for being shorter, although the fewest steps are known."""
 
-Measure = Literal["steps", "return"]
 Environment = dict[str, Any]
-"""`id`, `kwargs` and `wrappers`, as in the YAML of `conf/env`, resolved."""
+"""`id`, `kwargs` and `wrappers` of a YAML of `conf/env`, resolved; `success_above` unless any reward will do."""
 
 
 def resolve_environment(name: str, options: dict[str, Any]) -> Environment:
@@ -38,6 +37,8 @@ def resolve_environment(name: str, options: dict[str, Any]) -> Environment:
     """
     config = environment_config(name, {})
     found = {"id": config["id"], "kwargs": {**config["kwargs"], **options}, "wrappers": config["wrappers"]}
+    if config["success_above"]:
+        found["success_above"] = config["success_above"]
     build_environment(found).close()
     return found
 
@@ -64,11 +65,6 @@ def default_episodes(environment: Environment) -> int:
     return length
 
 
-def measure_of(environment: Environment) -> Measure:
-    """Whether an episode is judged by its steps or by its return."""
-    return "return" if environment["id"] in SCORED_BY_RETURN else "steps"
-
-
 def told_by(env: gym.Env) -> list[str]:
     """What the observations of a suite environment tell beside the agent's own position."""
     core = _core(env)
@@ -76,8 +72,8 @@ def told_by(env: gym.Env) -> list[str]:
     return [name for name, is_shown in shown.items() if is_shown]
 
 
-def target_of(env: gym.Env) -> int | None:
-    """Which target the current episode has, where it is a hidden goal; None elsewhere."""
+def hidden_goal(env: gym.Env) -> int | None:
+    """Where the goal of the current episode is, in a suite environment that does not show it; None elsewhere."""
     core = _core(env)
     hidden = not getattr(core, "show_goal", True)
     return int(core.goal[0]) if hidden and hasattr(core, "goal") else None

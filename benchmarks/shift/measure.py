@@ -18,7 +18,7 @@ def measure(spec: RunSpec) -> Row:
     use_threads(1)
     seed_everything(spec.seed)
     env = build_environment(spec.environment, spec.layout_seed)
-    log = EpisodeLog(env, spec.episodes, spec.environment_seed)
+    log = EpisodeLog(env, spec.episodes, spec.environment_seed, spec.environment.get("success_above"))
     contestant = make_contestant(spec, log)
     began = time.perf_counter()
     with counted_gradient_steps() as gradient_steps:

@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol
 
 import gymnasium as gym
 
-from benchmarks.shift.environment import step_limit, target_of
+from benchmarks.shift.environment import hidden_goal, step_limit
 
 Budget = Literal["own"] | int
 
@@ -31,7 +31,7 @@ class EpisodeRecord:
     Attributes:
         steps: Steps taken.
         returns: Sums of rewards.
-        solved: Whether the task was done before the step limit.
+        solved: Whether the task was done: ended with a reward before the step limit, or with enough return.
         optimum: The fewest steps that would have done; None where the environment does not say.
         phase: How often the target had shifted.
         target: Which target it was, where the environment says; else None.
@@ -42,7 +42,7 @@ class EpisodeRecord:
     solved: list[bool] = field(default_factory=list)
     optimum: list[int | None] = field(default_factory=list)
     phase: list[int] = field(default_factory=list)
-    target: list[int | None] = field(default_factory=list)
+    target: list[Any] = field(default_factory=list)
 
 
 class EpisodeLog(gym.Wrapper):
@@ -55,13 +55,15 @@ class EpisodeLog(gym.Wrapper):
         env: A single environment whose resets begin the next episode of a run.
         episodes: How many count.
         seed: What the run is reset with: the same for every agent that is compared.
+        success_above: An episode with a return above this is solved, however it ends; None judges by its end.
     """
 
-    def __init__(self, env: gym.Env, episodes: int, seed: int):
+    def __init__(self, env: gym.Env, episodes: int, seed: int, success_above: float | None = None):
         super().__init__(env)
         self.episodes = episodes
         self.record = EpisodeRecord()
         self.step_limit = step_limit(env)
+        self._success_above = success_above
         self._run_seed: int | None = seed
         self._last: tuple[Any, dict[str, Any]] = (None, {})
 
@@ -90,9 +92,14 @@ class EpisodeLog(gym.Wrapper):
         self.record.returns[-1] += float(reward)
         self._last = (observation, info)
         if terminated or truncated:
-            in_time = self.step_limit is None or self.record.steps[-1] < self.step_limit
-            self.record.solved.append(bool(terminated and in_time and float(reward) > 0))
+            self.record.solved.append(self._is_solved(terminated, float(reward)))
         return observation, reward, terminated, truncated, info
+
+    def _is_solved(self, terminated: bool, reward: float) -> bool:
+        if self._success_above is not None:
+            return self.record.returns[-1] > self._success_above
+        in_time = self.step_limit is None or self.record.steps[-1] < self.step_limit
+        return bool(terminated and in_time and reward > 0)
 
     def _open(self, info: dict[str, Any]) -> None:
         record = self.record
@@ -100,7 +107,7 @@ class EpisodeLog(gym.Wrapper):
         record.returns.append(0.0)
         record.optimum.append(int(info["oracle_steps"]) if "oracle_steps" in info else None)
         record.phase.append(int(info.get("phase", 0)))
-        record.target.append(target_of(self.env))
+        record.target.append(info.get("target", hidden_goal(self.env)))
 
 
 class PinnedEpisode(gym.Env):

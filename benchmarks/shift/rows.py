@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 from benchmarks.runs import Row
-from benchmarks.shift.environment import measure_of, told_by
+from benchmarks.shift.environment import SCORED_BY_RETURN, told_by
 from benchmarks.shift.protocol import Contestant, EpisodeRecord
 from benchmarks.shift.specs import RunSpec
 from training import shift_metrics
@@ -40,7 +40,7 @@ def make_row(spec: RunSpec, record: EpisodeRecord, cost: Cost) -> Row:
         "layout_seed": spec.layout_seed,
         "budget": spec.budget,
         "episodes": spec.episodes,
-        "measure": measure_of(spec.environment),
+        "measure": "steps" if _by_steps(spec, record) else "return",
         "solved": sum(record.solved),
         "steps": sum(record.steps),
         "mean_return": round(float(np.mean(record.returns)), 6),
@@ -64,9 +64,9 @@ def told(env: gym.Env, contestant: Contestant) -> str:
 
 
 def _scores(spec: RunSpec, record: EpisodeRecord) -> Row:
-    """Null throughout where steps are not the measure, or the environment does not say what the optimum is."""
+    """Null throughout where steps are not the measure."""
     names = ("excess", "excess_after_shift", "recovery", "recoveries", "plateau", "savings")
-    if None in record.optimum or measure_of(spec.environment) != "steps":
+    if not _by_steps(spec, record):
         return dict.fromkeys(names)
     cost, optimum = np.array(record.steps), np.array(record.optimum, dtype=float)
     shifts = shift_metrics.shift_episodes(record.phase)
@@ -83,10 +83,17 @@ def _scores(spec: RunSpec, record: EpisodeRecord) -> Row:
     return dict(zip(names, map(_plain, values), strict=True))
 
 
+def _by_steps(spec: RunSpec, record: EpisodeRecord) -> bool:
+    """Whether episodes are judged by their steps: the fewest are known, and fewer are better."""
+    return None not in record.optimum and spec.environment["id"] not in SCORED_BY_RETURN
+
+
 def _targets(record: EpisodeRecord) -> list[int]:
-    """Which target each episode had; where the environment does not say, none ever returns."""
-    targets = [target for target in record.target if target is not None]
-    return targets if len(targets) == len(record.phase) else record.phase
+    """Which target each episode had, numbered; where the environment does not say, none ever returns."""
+    if None in record.target:
+        return record.phase
+    numbers: dict[str, int] = {}
+    return [numbers.setdefault(repr(target), len(numbers)) for target in record.target]
 
 
 def _plain(value: Any) -> Any:

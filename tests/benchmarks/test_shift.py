@@ -9,7 +9,7 @@ import pytest
 import envs  # noqa: F401  (registers engram/*)
 from benchmarks.runs import append_row, carry_out, counted_gradient_steps, read_rows
 from benchmarks.shift.__main__ import main
-from benchmarks.shift.environment import default_episodes, measure_of, resolve_environment
+from benchmarks.shift.environment import default_episodes, resolve_environment
 from benchmarks.shift.measure import measure
 from benchmarks.shift.protocol import EpisodeLog, PinnedEpisode, play
 from benchmarks.shift.specs import resolve_budget, run_specs
@@ -207,7 +207,18 @@ def test_arguments_that_the_environment_refuses_are_refused_before_any_run():
 
 
 @pytest.mark.parametrize(
-    "name", ["shiftwall", "scattershift", "hiddengoal", "recurringgoal", "newgoal", "driftgoal", "memoryplan", "tmaze"]
+    "name",
+    [
+        "shiftwall",
+        "scattershift",
+        "hiddengoal",
+        "recurringgoal",
+        "newgoal",
+        "driftgoal",
+        "memoryplan",
+        "tmaze",
+        "emptyshift",
+    ],
 )
 def test_random_plays_every_environment_of_the_suite_by_its_short_name(name):
     row = measure(specs(["random"], env=name, environment=resolve_environment(name, {}), episodes=2)[0])
@@ -230,10 +241,17 @@ def test_a_run_of_a_suite_environment_is_as_long_as_the_environment_says():
     assert default_episodes(resolve_environment("engram/MaskedKey-v0", {})) == 40
 
 
-def test_environments_of_fixed_length_are_judged_by_their_return():
-    row = measure(specs(["random"], environment=resolve_environment("engram/TMaze-v0", {"length": 3}))[0])
-    assert row["measure"] == "return" and row["excess"] is None and 0 <= row["mean_return"] <= 1
-    assert measure_of(SMALL) == "steps"
+def test_where_the_fewest_steps_are_unknown_or_beside_the_point_the_return_is_the_measure():
+    for name, options in (("tmaze", {"length": 3}), ("cartpoleshift", {"period": 2})):
+        row = measure(specs(["random"], environment=resolve_environment(name, options))[0])
+        assert row["measure"] == "return" and row["excess"] is None
+        assert row["mean_return"] == pytest.approx(np.mean(row["returns"]), abs=1e-6)
+    assert measure(specs(["random"])[0])["measure"] == "steps"
+
+
+def test_where_the_configuration_says_what_return_is_a_success_falling_over_is_none():
+    row = measure(specs(["random"], environment=resolve_environment("cartpoleshift", {}))[0])
+    assert min(row["returns"]) > 0 and row["solved"] == 0
 
 
 # Rows
