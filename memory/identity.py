@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,11 +21,12 @@ def identify(observations: np.ndarray) -> Tensor:
     Multilinear hashing of 8-byte words, then a mixing step: 100,000 different observations collide with a probability
     of about 3e-10.
     """
-    flat = np.ascontiguousarray(observations).reshape(len(observations), -1)
+    flat = np.ascontiguousarray(observations).reshape(len(observations), int(np.prod(np.shape(observations)[1:])))
     raw = flat.view(np.uint8).reshape(len(flat), flat.shape[1] * flat.itemsize)
-    words = np.pad(raw, ((0, 0), (0, -raw.shape[1] % 8))).view("<u8")  # [B, W]
-    factors = np.random.Generator(np.random.PCG64(0)).integers(1, 2**64, words.shape[1], dtype=np.uint64) | np.uint64(1)
-    mixed = _mix(_mix(words) * factors)
+    if raw.shape[1] % 8:
+        raw = np.pad(raw, ((0, 0), (0, -raw.shape[1] % 8)))
+    words = raw.view("<u8")  # [B, W]
+    mixed = _mix(_mix(words) * _factors(words.shape[1]))
     hashes = _mix(mixed.sum(axis=1, dtype=np.uint64)).view(np.int64)
     return torch.from_numpy(np.where(hashes == NOBODY, 0, hashes))
 
@@ -97,6 +100,12 @@ class IdentityTable:
         mixed = _mix(identities.view(np.uint64))
         mask = np.uint64(len(self._cells) - 1)
         return np.stack([mixed & mask, (mixed >> np.uint64(32)) & mask], axis=1).astype(np.int64)
+
+
+@cache
+def _factors(words: int) -> np.ndarray:
+    """Odd random factors, always the same.  `[W]` of uint64."""
+    return np.random.Generator(np.random.PCG64(0)).integers(1, 2**64, words, dtype=np.uint64) | np.uint64(1)
 
 
 def _mix(words: np.ndarray) -> np.ndarray:
