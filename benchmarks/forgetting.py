@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.cli import parse, write_lines
-from benchmarks.forgetting_worlds import WORLDS, World, contestants, live_through
+from benchmarks.forgetting_worlds import WORLDS, Contestant, World, contestants, live_through
 from training.statistics import Interval, performance_curve, stratified_bootstrap
 
 WIDTH = 100  # of the table, also where the terminal does not say how wide it is
@@ -84,12 +84,13 @@ def measure(world: World, options: Options) -> dict[str, np.ndarray]:
     """Errors of each contestant at the start of each phase and after each sweep.  `[seeds, phases, visits + 1]`."""
     seeds = range(options.first_seed, options.first_seed + options.seeds)
     return {
-        name: np.array([list(_errors(world, make(world), options.phases, seed)) for seed in seeds])
+        name: np.array([list(errors_of(world, make(world), options.phases, seed)) for seed in seeds])
         for name, make in contestants(options.phases).items()
     }
 
 
-def _errors(world: World, contestant: Any, phases: int, seed: int) -> Iterator[list[float]]:
+def errors_of(world: World, contestant: Contestant, phases: int, seed: int) -> Iterator[list[float]]:
+    """Errors of one run, for each phase at its start and after each sweep."""
     for phase in live_through(world, phases, seed):
         errors = [contestant.error(phase)]
         for step, experience in enumerate(phase.experiences, 1):

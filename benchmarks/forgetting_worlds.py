@@ -36,13 +36,13 @@ class World:
 
     name: str
     question: str
-    places: int = 200
-    visits: int = 8
+    places: int = 100
+    visits: int = 6
     passing: int = 0
     noise: float = 0.0
     recalled: int = 0
     step: int = 20
-    capacity: int = 600
+    capacity: int = 300
 
     @property
     def sweep(self) -> int:

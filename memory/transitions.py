@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from memory.experience import check_settings, checked_actions, checked_outcome, checked_states
 from memory.movements import MovementMemory, occurrence
 from memory.states import ABSENT, StateTable, first_of_each
 from memory.transition_table import FAINTEST, Outcome, TransitionTable
@@ -94,7 +95,7 @@ class TransitionMemory:
         same_within: float = 0.0,
         movement_context: Sequence[int] = (),
     ) -> None:
-        _check_settings(num_actions, owners, half_life, keep_refuted, same_within)
+        check_settings(num_actions, owners, half_life, keep_refuted, same_within)
         self.states = StateTable(dim, capacity)
         self.table = TransitionTable(capacity, num_actions, half_life, keep_refuted)
         self.movements = MovementMemory(owners, num_actions, dim, context=movement_context)
@@ -144,10 +145,10 @@ class TransitionMemory:
             ValueError: If a shape, an action or an owner does not fit, a number is not finite, or one batch has more
                 states than the table; nothing is written then.
         """
-        states, owners = self._checked(states, owners)
-        next_states, _ = self._checked(next_states, owners)
-        actions = self._checked_actions(actions, len(states))
-        outcome = _outcome(len(states), rewards, terminals, harms)
+        states, owners = self._checked_states(states, owners)
+        next_states, _ = self._checked_states(next_states, owners)
+        actions = checked_actions(actions, len(states), self.num_actions)
+        outcome = checked_outcome(len(states), rewards, terminals, harms)
         ids = self._name(np.concatenate([states, next_states]), np.concatenate([owners, owners]))
         ids, outcome["next"] = ids[: len(states)], ids[len(states) :]
         new, refuted = self._write_in_turn(ids, actions, outcome)
@@ -158,7 +159,7 @@ class TransitionMemory:
 
     def expand(self, states: np.ndarray, owners: np.ndarray | None = None, *, imagine: bool = False) -> Expansion:
         """Look one step ahead from states `[B, D]` with each action; `imagine` recalls unknown ones by action alone."""
-        states, owners = self._checked(states, owners)
+        states, owners = self._checked_states(states, owners)
         ids = self.states.find(states, owners)  # [B]
         known = self.known(ids) & (ids != ABSENT)[:, None]  # [B, A]
         following = np.where(known, self.table.next[ids], 0)
@@ -176,8 +177,8 @@ class TransitionMemory:
         self, states: np.ndarray, actions: np.ndarray, owners: np.ndarray | None = None, *, factor: float = 0.0
     ) -> None:
         """Scale the strength of what is known about actions `[B]` in states `[B, D]` by `factor`; 0 drops it."""
-        states, owners = self._checked(states, owners)
-        actions = self._checked_actions(actions, len(states))
+        states, owners = self._checked_states(states, owners)
+        actions = checked_actions(actions, len(states), self.num_actions)
         if not 0 <= factor < 1:
             raise ValueError(f"factor is {factor}; give 0 to drop, or less than 1 to weaken")
         ids = self.states.find(states, owners)
@@ -219,14 +220,14 @@ class TransitionMemory:
 
     def predecessors(self, state: np.ndarray, owner: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Known ways into a state `[D]`: where from, `[N]` ids, and with which action `[N]`. O(S A)."""
-        goal = self.states.find(*self._checked(np.asarray(state)[None], np.array([owner])))[0]
+        goal = self.states.find(*self._checked_states(np.asarray(state)[None], np.array([owner])))[0]
         ids = self.ids()
         row, actions = np.nonzero(self.known(ids) & (self.table.next[ids] == goal))
         return ids[row], actions
 
     def name(self, states: np.ndarray, owners: np.ndarray | None = None) -> np.ndarray:
         """Ids for states `[B, D]`, also for such as were never visited: goals, or what is only imagined. `[B]`."""
-        return self._name(*self._checked(states, owners))
+        return self._name(*self._checked_states(states, owners))
 
     @contextmanager
     def only_looking(self) -> Iterator[None]:
@@ -357,50 +358,5 @@ class TransitionMemory:
             self._seen[ids] = 0
             self.states.remove(ids)
 
-    def _checked(self, states: np.ndarray, owners: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        states = np.asarray(states)
-        if states.ndim != 2 or states.shape[1] != self.states.dim:
-            raise ValueError(f"states must be [B, {self.states.dim}], got {list(states.shape)}")
-        states = self.states.canonical(states)
-        if not np.isfinite(states).all():
-            raise ValueError("states hold NaN or infinite numbers: such a state could never be found again")
-        owners = np.zeros(len(states), np.int64) if owners is None else np.asarray(owners)
-        if owners.shape != (len(states),) or not _within(owners, self.num_owners):
-            raise ValueError(f"owners must be [{len(states)}] integers below {self.num_owners}, got {owners}")
-        return states, owners
-
-    def _checked_actions(self, actions: np.ndarray, batch: int) -> np.ndarray:
-        actions = np.asarray(actions)
-        if actions.shape != (batch,) or not _within(actions, self.num_actions):
-            raise ValueError(f"actions must be [{batch}] integers below {self.num_actions}, got {actions}")
-        return actions
-
-
-def _outcome(
-    batch: int, rewards: np.ndarray | float, terminals: np.ndarray | bool, harms: np.ndarray | float
-) -> Outcome:
-    outcome = {
-        "reward": np.asarray(rewards, np.float32),
-        "terminal": np.asarray(terminals, bool),
-        "harm": np.asarray(harms, np.float32),
-    }
-    for name, value in outcome.items():
-        if value.shape not in ((), (batch,)) or not np.isfinite(value).all():
-            raise ValueError(f"{name} must be one finite number or [{batch}] of them, got {value}")
-    return {name: np.broadcast_to(value, (batch,)) for name, value in outcome.items()}
-
-
-def _within(numbers: np.ndarray, limit: int) -> bool:
-    """Whether all are integers from 0 to below the limit."""
-    return numbers.dtype.kind in "iu" and bool(((numbers >= 0) & (numbers < limit)).all())
-
-
-def _check_settings(num_actions: int, owners: int, half_life: float, keep_refuted: float, same_within: float) -> None:
-    if num_actions < 1 or owners < 1:
-        raise ValueError(f"needs num_actions >= 1 and owners >= 1, got {num_actions} and {owners}")
-    if not half_life > 0:
-        raise ValueError(f"half_life must be above 0 ticks (infinite: nothing fades), got {half_life}")
-    if not 0 <= keep_refuted < 1:
-        raise ValueError(f"keep_refuted must be in [0, 1), got {keep_refuted}")
-    if not 0 <= same_within < np.inf:
-        raise ValueError(f"same_within must be a distance >= 0, got {same_within}")
+    def _checked_states(self, states: np.ndarray, owners: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        return checked_states(states, owners, self.states, self.num_owners)

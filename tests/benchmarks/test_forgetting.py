@@ -56,7 +56,7 @@ def test_one_visit_after_a_shift_contradiction_has_learned_and_keeping_everythin
     errors = {}
     for name in ("none", "contradiction"):
         contestant = contestants(2)[name](SMALL)
-        errors[name] = list(forgetting._errors(SMALL, contestant, 2, seed=0))[1]
+        errors[name] = list(forgetting.errors_of(SMALL, contestant, 2, seed=0))[1]
     assert errors["none"][0] == pytest.approx(errors["contradiction"][0], abs=0.01) and errors["none"][0] > 0.2
     assert errors["contradiction"][1] < errors["none"][1] / 3
 
