@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from agents.agent import Observation
+from agents.probing import worth_trying
 from agents.views import View
 from memory import Planner, TransitionMemory
 
@@ -117,9 +118,13 @@ class FoundGoal:
         self._target = np.full(len(owners), -1, np.int64)  # [E], id
 
     def choose(self, observation: Observation, ids: np.ndarray, *, explore: bool = True) -> Targets:
-        """One state for each environment, kept until it is reached or ruled out."""
+        """One state for each environment, kept until it is reached or ruled out.
+
+        None while nothing has been found and there is something to find out about the actions.
+        """
         target = np.where(self._is_open(self._target) & (self._target != ids), self._target, -1)
-        undecided = np.flatnonzero(target < 0)
+        curious = worth_trying(self._memory, ids, self._owners).any(1) & (self._last_site[self._owners] < 0)
+        undecided = np.flatnonzero((target < 0) & ~curious)
         if len(undecided):
             target[undecided] = self._most_promising(undecided, ids[undecided])
         if explore:

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from agents.goals import Targets
+from agents.probing import known_effects
 from memory import Planner, TransitionMemory, random_branches
 from memory.planning import Walks
 from memory.transitions import Written
@@ -165,7 +166,7 @@ class Search:
 
         All 0, which leaves the choice to the preference, if there is no such place. `[A]`.
         """
-        effects = self._has_effect(state, owner)  # [A]
+        effects = known_effects(self.memory, np.array([state]), np.array([owner]))[0]  # [A]
         steps = self.planner.costs_from(np.array([state]))[0]  # [S]
         reachable = np.flatnonzero(np.isfinite(steps))
         untried = ~self.memory.known(reachable) & ~effects  # [N, A]
@@ -178,13 +179,6 @@ class Search:
         if reachable[place] == state:
             return np.where(untried[place], 0.0, 1.0)
         return self.planner.action_costs(np.array([state]), [reachable[place : place + 1]])[0]
-
-    def _has_effect(self, state: int, owner: int) -> np.ndarray:
-        """Which actions are remembered to change something. `[A]` of bool."""
-        actions = np.arange(self.memory.num_actions)
-        states = np.repeat(self.memory.states.vectors[state][None], len(actions), 0)
-        moved, _ = self.memory.movements.recall(np.full(len(actions), owner), actions, states)
-        return np.asarray(moved.any(1))
 
     def _drop_refusals_of(self, owners: np.ndarray, of_earlier_episodes: bool = False) -> None:
         memory = self.memory
