@@ -23,7 +23,7 @@ $(VENV)/.installed-$(FAISS): pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev-$(FAISS): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[$(FAISS),dev]' --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --editable '.[$(FAISS),dev,compare]' --constraint constraints.txt
 	touch $@ $(VENV)/.installed-$(FAISS)
 
 clean:
