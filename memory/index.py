@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 import faiss
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -72,15 +71,15 @@ class ExactIndex:
 
     def propose(self, query: Keys, k: int, used: int) -> Tensor:
         """The k nearest; with spare ones, up to all, unless a few plain queries can be compared by differences."""
-        plain = self._store.space.plain
-        rows, queries = self._store.rows[:used], self._store.queries(query).detach()
-        rounds = not plain or queries.numel() >= BLAS_THRESHOLD or not _faiss_takes(rows)
+        store = self._store
+        plain = store.space.plain
+        rows, queries = store.rows[:used], store.queries(query).detach()
+        on_faiss = rows.device.type == "cpu" and rows.dtype == torch.float32
+        rounds = not plain or queries.numel() >= BLAS_THRESHOLD or not on_faiss
         k = min(k + SPARE * rounds, used)
         if k == 0:
             return torch.empty(len(query), 0, dtype=torch.int64, device=rows.device)
-        if _faiss_takes(rows):
-            return _faiss_search(rows.numpy(), queries.numpy(), k, plain)
-        return torch_search(rows, queries, k, plain)
+        return (faiss_search if on_faiss else torch_search)(rows, queries, k, plain)
 
     def written(self, slots: Tensor) -> None:
         """Nothing is kept."""
@@ -104,14 +103,11 @@ def products_early() -> Iterator[None]:
         faiss.cvar.distance_compute_blas_threshold = before
 
 
-def _faiss_takes(rows: Tensor) -> bool:
-    return rows.device.type == "cpu" and rows.dtype == torch.float32
-
-
-def _faiss_search(rows: np.ndarray, queries: np.ndarray, k: int, plain: bool) -> Tensor:
+def faiss_search(rows: Tensor, queries: Tensor, k: int, plain: bool) -> Tensor:
+    """The k rows with the least L2 distance if plain, else with the largest inner product; best first.  `[B, k]`."""
     metric = faiss.METRIC_L2 if plain else faiss.METRIC_INNER_PRODUCT
     with products_early():
-        return torch.from_numpy(faiss.knn(queries, rows, k, metric)[1])
+        return torch.from_numpy(faiss.knn(queries.numpy(), rows.numpy(), k, metric)[1])
 
 
 def torch_search(rows: Tensor, queries: Tensor, k: int, plain: bool, block: int = 262_144) -> Tensor:

@@ -21,6 +21,9 @@ from memory.store import KeyStore
 PIECE = 512
 """Rows that a job looks at in one go: a few milliseconds with 4000 lists."""
 
+AT_ONCE = 65_536
+"""The same where nobody waits for a search."""
+
 PER_LIST = 32
 """Rows a centre is fitted to."""
 
@@ -138,10 +141,9 @@ class IVFIndex:
 
     def build(self, used: int) -> None:
         """Do the whole of the first filing now, rather than a piece per search."""
-        self._job = self._job or self._refit(used)
-        for _ in self._job:
-            pass
         self._job = None
+        for _ in self._refit(used, piece=AT_ONCE):
+            pass
 
     def report(self) -> dict[str, Any]:
         """Lists, probes, recall as estimated, and whether a job is under way."""
@@ -198,19 +200,19 @@ class IVFIndex:
         if self._file.ntotal < used:
             self._file_new(self._file.ntotal, used)
 
-    def _refit(self, used: int) -> Iterator[None]:
+    def _refit(self, used: int, piece: int = PIECE) -> Iterator[None]:
         """Fit the centres to a sample, from where they are, and file every entry under the new ones."""
-        self._set_centres((yield from self._fitted_centres(used)))
-        for start in range(0, used, PIECE):
+        self._set_centres((yield from self._fitted_centres(used, piece)))
+        for start in range(0, used, piece):
             if start < self._file.ntotal:
-                self._file_anew(np.arange(start, min(start + PIECE, self._file.ntotal)))
+                self._file_anew(np.arange(start, min(start + piece, self._file.ntotal)))
             else:
-                self._file_new(self._file.ntotal, min(start + PIECE, used))
+                self._file_new(self._file.ntotal, min(start + piece, used))
             yield
         self._imbalance = self._file.invlists.imbalance_factor()
         self._ready = True
 
-    def _fitted_centres(self, used: int) -> Generator[None, None, np.ndarray]:
+    def _fitted_centres(self, used: int, piece: int) -> Generator[None, None, np.ndarray]:
         """K-means on a sample, a piece at a time; warm where there are centres."""
         random = np.random.default_rng(used)
         sample = random.choice(used, min(used, PER_LIST * self._lists), replace=False)
@@ -219,8 +221,8 @@ class IVFIndex:
         centres = self._centres() if warm else self._vectors(np.resize(sample, self._lists))
         for _ in range(2 if warm else 5):
             sums, counts = torch.zeros(centres.shape), torch.zeros(len(centres))
-            for start in range(0, len(sample), PIECE):
-                rows = self._vectors(sample[start : start + PIECE])
+            for start in range(0, len(sample), piece):
+                rows = self._vectors(sample[start : start + piece])
                 nearest = torch.from_numpy(_nearest_centre(rows, centres))
                 sums.index_add_(0, nearest, torch.from_numpy(rows))
                 counts += torch.bincount(nearest, minlength=len(counts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -99,6 +100,8 @@ class KeySpace:
         self.vector_size = self._place([m for m in self if m.kind != "discrete"])
         self.code_size = self._place([m for m in self if m.kind == "discrete"])
         self.dim = self.vector_size + self.code_size
+        self.plain = len(self) == 1 and self.code_size == 0
+        """Whether keys are one vector, so that nothing can ever be absent."""
 
     def __len__(self) -> int:
         return len(self.modalities)
@@ -114,11 +117,6 @@ class KeySpace:
 
     def __repr__(self) -> str:
         return f"KeySpace({self.modalities})"
-
-    @property
-    def plain(self) -> bool:
-        """Whether keys are one vector, so that nothing can ever be absent."""
-        return len(self) == 1 and self.modalities[0].kind != "discrete"
 
     def pack(
         self,
@@ -157,9 +155,12 @@ class KeySpace:
 
     def _pack_plain(self, keys: Tensor, dtype: torch.dtype, device: torch.device | str | None) -> Keys:
         self._check_flat(keys)
-        has = torch.ones(len(keys), 1, dtype=torch.bool, device=device)
+        vectors = _checked_vector(self.modalities[0], keys.to(dtype=dtype, device=device), None)
+        rows = len(keys)
         return Keys(
-            _vector(self.modalities[0], keys, has[:, 0], dtype), has.new_empty(len(keys), 0, dtype=torch.int64), has
+            vectors,
+            torch.empty(rows, 0, dtype=torch.int64, device=device),
+            torch.ones(rows, 1, dtype=torch.bool, device=device),
         )
 
     def _check_flat(self, flat: Tensor) -> None:
@@ -208,19 +209,28 @@ def _vector(modality: Modality, part: Tensor | None, has: Tensor, dtype: torch.d
     if part is None:
         return torch.zeros(len(has), modality.size, dtype=dtype, device=has.device)
     part = part.to(dtype=dtype, device=has.device)
-    if not has.all():
-        part = torch.where(has.unsqueeze(1), part, 0)
-    if not torch.isfinite(part).all():
+    return _checked_vector(modality, torch.where(has.unsqueeze(1), part, 0), has)
+
+
+def _checked_vector(modality: Modality, part: Tensor, has: Tensor | None) -> Tensor:
+    if not _finite(part):
         raise ValueError(f"{modality.name!r} has a value that is NaN or infinite; keys must be finite")
     return unit(modality.name, part, has) if modality.kind == "cosine" else part
 
 
-def unit(name: str, part: Tensor, has: Tensor) -> Tensor:
-    """The directions of the rows that are there.  `[B, S]`."""
+def _finite(part: Tensor) -> bool:
+    """Whether all is; the sum tells at a fraction of the cost, unless it overflows."""
+    return math.isfinite(part.sum().item()) or bool(torch.isfinite(part).all())
+
+
+def unit(name: str, part: Tensor, has: Tensor | None) -> Tensor:
+    """The directions of the rows that are there (None: all); the others are 0.  `[B, S]`."""
     length = part.norm(dim=1, keepdim=True)
-    if ((length.squeeze(1) == 0) & has).any():
+    if has is not None:
+        length = torch.where(has.unsqueeze(1), length, 1)
+    if (length == 0).any():
         raise ValueError(f"cosine modality {name!r} was given a zero vector, which has no direction; mark it absent")
-    return part / torch.where(has.unsqueeze(1), length, 1)
+    return part / length
 
 
 def _codes(modality: Modality, part: Tensor | None, has: Tensor) -> Tensor:

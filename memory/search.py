@@ -41,18 +41,21 @@ def nearest(
     store: KeyStore, index: Index, query: Keys, k: int, slots: Slots, excluded: Tensor | None = None
 ) -> Neighbours:
     """The k nearest entries, without those excluded for their query (`[B, E]` slots)."""
-    used = slots.used
+    used, wanted = slots.used, k + (0 if excluded is None else excluded.shape[1])
     proposer = index.serving(query, used)
-    proposals = proposer.propose(query, k + (0 if excluded is None else excluded.shape[1]), used)
-    at = proposals.clamp(min=0)
+    proposals = proposer.propose(query, wanted, used)
+    at = proposals if proposer.exact else proposals.clamp(min=0)
     distances = store.distances_at(query, at)  # [B, k']
-    if proposer.exact and k < proposals.shape[1] < used:
-        doubtful = _doubtful(store, query, at, distances, k).nonzero().squeeze(1)
+    anyone = proposer.exact and excluded is None and not slots.holes
+    if anyone and proposals.shape[1] == k < used and store.space.plain:  # compared by differences, so in order
+        return Neighbours(proposals, distances, torch.ones_like(proposals, dtype=torch.bool), True)
+    if proposer.exact and wanted < proposals.shape[1] < used:
+        doubtful = _doubtful(store, query, at, distances, wanted).nonzero().squeeze(1)
         if len(doubtful):
             again = query[doubtful]
             proposals[doubtful] = at[doubtful] = by_differences(store, again, at.shape[1], used)
             distances[doubtful] = store.distances_at(again, at[doubtful])
-    if excluded is not None or not proposer.exact or slots.holes:
+    if not anyone:
         usable = (proposals >= 0) & slots.alive[at]
         if excluded is not None:
             usable &= (proposals.unsqueeze(2) != excluded.unsqueeze(1)).all(2)

@@ -1,0 +1,1 @@
+"""How fast, how exact and how large the memory is, against the bare tuned search."""

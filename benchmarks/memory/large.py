@@ -1,0 +1,102 @@
+"""Ten million entries, in a process of their own so that its peak is theirs."""
+
+from __future__ import annotations
+
+import resource
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.memory.approximate import fill, recall
+from benchmarks.memory.measure import Figure, Options, ratio, set_threads, side_by_side, trajectories
+from memory import DifferentiableNeuralDictionary, ExactIndex, IVFIndex
+
+D, K = 32, 50
+
+
+def ten_million(options: Options) -> Iterator[Figure]:
+    """Built, queried, saved and loaded."""
+    with get_context("spawn").Pool(1) as pool:
+        seen = pool.apply(_measure, (asdict(options),))
+    entries = seen["entries"]
+    limit = 1.25 * 4 * (D + 1) + 60
+    yield Figure("bytes_per_entry", seen["bytes_per_entry"], "bytes, without the index's own copy", f"<= {limit}", seen)
+    yield Figure("ten_million_speedup", seen["speedup"], "times the exact search", ">= 60", seen)
+    yield Figure("ten_million_recall", seen["recall"], "recall@50", ">= 0.97", {"entries": entries})
+    yield Figure("ten_million_build_s", seen["build_s"], "s, writing and filing", "<= 90", {"entries": entries})
+    yield Figure("ten_million_peak_gib", seen["peak_gib"], "GiB, whole process", "<= 6", {"entries": entries})
+
+
+def _measure(settings: dict[str, Any]) -> dict[str, Any]:
+    options = Options(**settings)
+    set_threads(options.threads)
+    entries = options.size(10_000_000, 5000)
+    generator = torch.Generator().manual_seed(options.seed)
+    index = IVFIndex(lists=4096, probes=16, start=100_000) if not options.tiny else IVFIndex(lists=32, start=1000)
+    memory = DifferentiableNeuralDictionary(D, 1, entries, K, index=index)
+    made = _seconds_to_make(entries, generator)
+    start = time.perf_counter()
+    fill(memory, entries, generator)
+    written = time.perf_counter() - start - made
+    start = time.perf_counter()
+    index.build(memory.used)
+    filed = time.perf_counter() - start
+    query = trajectories(32 * 20, D, generator)[::20]
+    exact = ExactIndex()
+    exact.attach(memory.store)
+    packed = memory.space.pack(query)
+    with torch.no_grad():
+        taken = side_by_side(
+            options.size(10, 2),
+            ivf=lambda: [memory.lookup(query, touch=False) for _ in range(10)],
+            exact=lambda: exact.propose(packed, K, entries),
+        )
+    seen = {
+        "entries": entries,
+        "d": D,
+        "k": K,
+        "queries": 32,
+        "speedup": 10 / ratio(taken, "ivf", "exact"),
+        "recall": recall(memory, trajectories(options.size(320, 32) * 7, D, generator)[::7]),
+        "write_s": written,
+        "file_s": filed,
+        "build_s": written + filed,
+        "bytes_per_entry": memory.describe()["bytes_per_entry"],
+        "index_bytes_per_entry": 2 * D + 8 + 8,
+    }
+    seen |= _saved_and_loaded(memory, query)
+    return seen | {"peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
+
+
+def _seconds_to_make(entries: int, generator: torch.Generator) -> float:
+    """What making the keys takes, which is not the memory's business."""
+    start = time.perf_counter()
+    trajectories(100_000, D, generator)
+    return (time.perf_counter() - start) * entries / 100_000
+
+
+def _saved_and_loaded(memory: DifferentiableNeuralDictionary, query: torch.Tensor) -> dict[str, float]:
+    exact = ExactIndex()
+    exact.attach(memory.store)
+    before = exact.propose(memory.space.pack(query), K, memory.used)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "memory"
+        start = time.perf_counter()
+        memory.save(path)
+        saved = time.perf_counter() - start
+        size = path.stat().st_size
+        memory.index = exact  # lets go of the inverted file
+        memory.store.rows = memory.values = torch.empty(0)
+        start = time.perf_counter()
+        twin = DifferentiableNeuralDictionary.load(path)
+        loaded = time.perf_counter() - start
+    after = twin.index.propose(twin.space.pack(query), K, twin.used)
+    if not torch.equal(before, after):
+        raise RuntimeError("the loaded memory finds other entries than the saved one")
+    return {"save_s": saved, "load_s": loaded, "file_gib": size / 2**30}

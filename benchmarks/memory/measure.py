@@ -1,0 +1,118 @@
+"""Timing side by side, and what one figure looks like."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import faiss
+import numpy as np
+import torch
+
+
+@dataclass
+class Options:
+    """`python -m benchmarks.memory key=value ...`.
+
+    Attributes:
+        out: Where the figures go, one JSON object a line.
+        threads: Of torch and faiss alike.
+        seed: Of keys, values and queries.
+        only: Names of figures, comma-separated; all by default.
+        tiny: Sizes for a test of the benchmark itself; the figures then mean nothing.
+    """
+
+    out: str = "results/memory.jsonl"
+    threads: int = 1
+    seed: int = 0
+    only: str = ""
+    tiny: bool = False
+
+    def size(self, full: int, tiny: int) -> int:
+        """One of the two."""
+        return tiny if self.tiny else full
+
+
+@dataclass
+class Figure:
+    """One measured figure.
+
+    Attributes:
+        name: As in the table of claims.
+        value: Measured.
+        unit: Of `value`.
+        limit: What it has to stay within, with its relation, such as "<= 1.15".
+        sizes: Entries, queries, threads and whatever else was measured on the way.
+    """
+
+    name: str
+    value: float
+    unit: str
+    limit: str
+    sizes: dict[str, Any] = field(default_factory=dict)
+
+    def record(self) -> dict[str, Any]:
+        """A flat JSON object."""
+        record = asdict(self)
+        sizes = record.pop("sizes")
+        return record | {"ok": self.holds} | sizes
+
+    @property
+    def holds(self) -> bool:
+        """Whether the value is within the limit."""
+        relation, number = self.limit.split()
+        return self.value <= float(number) if relation == "<=" else self.value >= float(number)
+
+
+def set_threads(threads: int) -> None:
+    """The same number for torch and faiss."""
+    torch.set_num_threads(threads)
+    faiss.omp_set_num_threads(threads)
+
+
+def side_by_side(rounds: int, **calls: Callable[[], object]) -> dict[str, np.ndarray]:
+    """Seconds of each call in each round, the calls taking turns, so that what disturbs one disturbs all."""
+    for call in calls.values():
+        call()
+    seconds = {name: np.empty(rounds) for name in calls}
+    gc.disable()
+    try:
+        for i in range(rounds):
+            for name, call in calls.items():
+                start = time.perf_counter()
+                call()
+                seconds[name][i] = time.perf_counter() - start
+    finally:
+        gc.enable()
+    return seconds
+
+
+def ratio(seconds: dict[str, np.ndarray], one: str, other: str) -> float:
+    """Median of one by median of the other."""
+    return float(np.median(seconds[one]) / np.median(seconds[other]))
+
+
+def milliseconds(seconds: dict[str, np.ndarray]) -> dict[str, float]:
+    """Median of each, in milliseconds, by name."""
+    return {f"{name}_ms": round(1e3 * float(np.median(taken)), 4) for name, taken in seconds.items()}
+
+
+def trajectories(n: int, dim: int, generator: torch.Generator, *, encoder: torch.Tensor | None = None) -> torch.Tensor:
+    """Keys as an encoder gives them along episodes: random walks of 200 steps in 8 dimensions, squashed into `dim`.
+
+    Episodes start anywhere and cross each other, so the neighbours of a key come from many of them.
+    """
+    episodes = -(-n // 200)
+    start = torch.randn(episodes, 1, 8, generator=generator)
+    walk = start + 0.1 * torch.randn(episodes, 200, 8, generator=generator).cumsum(1)  # [E, 200, 8]
+    encoder = encoder_of(dim) if encoder is None else encoder
+    keys = torch.tanh(walk.reshape(-1, 8)[:n] @ encoder)
+    return keys + 0.02 * torch.randn(keys.shape, generator=generator)
+
+
+def encoder_of(dim: int, seed: int = 0) -> torch.Tensor:
+    """A random linear map from 8 dimensions.  `[8, dim]`."""
+    return torch.randn(8, dim, generator=torch.Generator().manual_seed(seed)) / 8**0.5
