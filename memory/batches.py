@@ -41,6 +41,8 @@ class Batch:
 
     def distinct(self) -> int:
         """How many rows there are before the first whose identity an earlier row has."""
+        if (self.identity == NOBODY).all():
+            return len(self)
         first = np.unique(self.identity, return_index=True)[1]
         repeats = np.setdiff1d(np.flatnonzero(self.identity != NOBODY), first, assume_unique=True)
         return int(repeats[0]) if len(repeats) else len(self)

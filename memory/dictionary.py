@@ -17,7 +17,7 @@ from memory.identity import IdentityTable
 from memory.index import Index
 from memory.inspection import describe, to_arrays, to_pandas
 from memory.kernels import InverseDistance, Kernel, make_kernel
-from memory.keys import KeyInput, KeySpace, Modality, Present
+from memory.keys import KeyInput, KeySpace, Modality, Present, finite
 from memory.links import Links, Reached
 from memory.matching import matched
 from memory.reading import Found, read
@@ -242,7 +242,7 @@ class DifferentiableNeuralDictionary:
     def move(self, slots: Tensor, keys: Tensor | None = None, values: Tensor | None = None) -> None:
         """Put distinct entries' key vectors `[n, D]` or values `[n, V]` elsewhere, as a gradient step does."""
         for name, new in (("keys", keys), ("values", values)):
-            if new is not None and not torch.isfinite(new).all():
+            if new is not None and not finite(new):
                 raise ValueError(f"{name} would become NaN or infinite; lower the learning rate or clip the gradient")
         if keys is not None:
             self.index.moving(slots, keys)
@@ -348,8 +348,9 @@ class DifferentiableNeuralDictionary:
         """Whether writing one row might change which entry makes room for another."""
         if not len(victims):
             return False
-        last = self.forgetting.score[victims[-1]]
-        return bool(torch.isin(victims, known).any() or self.forgetting.lowest_birth(batch.priority) <= last)
+        if self.forgetting.lowest_birth(batch.priority) <= self.forgetting.score[victims[-1]]:
+            return True
+        return bool((known >= 0).any() and torch.isin(victims, known).any())
 
     def _expire(self, most: int) -> None:
         expired = self.forgetting.expired(min(most, len(self)), self.used)

@@ -51,6 +51,8 @@ class IdentityTable:
 
     def find(self, identities: np.ndarray) -> np.ndarray:
         """The slot of each identity, -1 where there is none.  `[B]`."""
+        if (identities == NOBODY).all():
+            return np.full(len(identities), -1)
         slots = self._cells[self._buckets(identities)].reshape(len(identities), 2 * WAYS)  # [B, 16]
         match = (self.identities[slots] == identities[:, None]) & (slots >= 0)
         found = np.where(match.any(1), slots[np.arange(len(slots)), match.argmax(1)], -1).astype(np.int64)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from memory.index import SPARE, ExactIndex, Proposer, products_early
 from memory.keys import Keys
-from memory.store import KeyStore
+from memory.store import KeyStore, rows_at
 
 PIECE = 512
 """Rows that a job looks at in one go: a few milliseconds with 4000 lists."""
@@ -63,7 +63,7 @@ class IVFIndex:
     def __init__(
         self,
         lists: int | None = None,
-        probes: int = 32,
+        probes: int = 20,
         *,
         start: int = 50_000,
         target: float = 0.95,
@@ -133,8 +133,8 @@ class IVFIndex:
         if self._file is None:
             return
         at = slots.numpy()
-        change = (vectors - self._store.vectors[slots]).numpy() * self._scale
-        self._drift[at] += np.sqrt(np.einsum("nd,nd->n", change, change))
+        change = (vectors - rows_at(self._store.vectors, slots)) * torch.from_numpy(self._scale)
+        self._drift[at] += torch.linalg.vector_norm(change, dim=1).numpy()
         far = at[self._drift[at] > DRIFT * self._reach]
         if len(far):
             self._stale.append(far)
@@ -218,7 +218,7 @@ class IVFIndex:
         sample = random.choice(used, min(used, PER_LIST * self._lists), replace=False)
         sample = sample[self._store.present[torch.from_numpy(sample)].any(1).numpy()]
         warm = self._file is not None
-        centres = self._centres() if warm else self._vectors(np.resize(sample, self._lists))
+        centres = self._centres if warm else self._vectors(np.resize(sample, self._lists))
         for _ in range(2 if warm else 5):
             sums, counts = torch.zeros(centres.shape), torch.zeros(len(centres))
             for start in range(0, len(sample), piece):
@@ -232,9 +232,6 @@ class IVFIndex:
             centres[empty] = self._vectors(random.choice(sample, int(empty.sum())))
         return centres
 
-    def _centres(self) -> np.ndarray:
-        return self._file.quantizer.reconstruct_n(0, self._lists)
-
     def _set_centres(self, centres: np.ndarray) -> None:
         if self._file is None:
             D = centres.shape[1]
@@ -245,6 +242,7 @@ class IVFIndex:
             self._file.make_direct_map()
         self._file.quantizer.reset()
         self._file.quantizer.add(centres)
+        self._centres = centres
 
     def _file_new(self, start: int, end: int) -> None:
         with products_early():
@@ -252,7 +250,7 @@ class IVFIndex:
 
     def _file_anew(self, slots: np.ndarray) -> None:
         rows = self._vectors(slots)
-        lists = _nearest_centre(rows, self._centres())
+        lists = _nearest_centre(rows, self._centres)
         codes = np.clip(rows, -HALF, HALF).astype(np.float16).view(np.uint8)
         self._file.direct_map.update_codes(
             self._file.invlists, len(slots), *(faiss.swig_ptr(a) for a in (slots, lists, codes))
@@ -262,7 +260,7 @@ class IVFIndex:
     def _vectors(self, slots: np.ndarray) -> np.ndarray:
         """What is filed for these slots; far from everything where there is no entry."""
         at = torch.from_numpy(slots)
-        rows = self._scaled(self._store.vectors[at])
+        rows = self._scaled(rows_at(self._store.vectors, at))
         rows[~self._store.present[at].any(1).numpy()] = HALF
         return rows
 

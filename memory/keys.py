@@ -213,12 +213,12 @@ def _vector(modality: Modality, part: Tensor | None, has: Tensor, dtype: torch.d
 
 
 def _checked_vector(modality: Modality, part: Tensor, has: Tensor | None) -> Tensor:
-    if not _finite(part):
+    if not finite(part):
         raise ValueError(f"{modality.name!r} has a value that is NaN or infinite; keys must be finite")
     return unit(modality.name, part, has) if modality.kind == "cosine" else part
 
 
-def _finite(part: Tensor) -> bool:
+def finite(part: Tensor) -> bool:
     """Whether all is; the sum tells at a fraction of the cost, unless it overflows."""
     return math.isfinite(part.sum().item()) or bool(torch.isfinite(part).all())
 

@@ -36,7 +36,8 @@ class WeakestPool:
         """The `n` lowest in order among the first `used` slots; fewer if there are fewer.  `[n]`."""
         if n == 0:
             return _none(self._score)
-        self._members = self._members[_inside(self._score, self._members, self._bound)]
+        value = self._score.index_select(0, self._members)
+        self._members = self._members[_inside(value, self._members, self._bound)]
         if self._next is None and len(self._members) < max(self._full // 2, n):
             in_time = 4 * n * (1 + used // CHUNK)  # so many that half of them outlast the next gathering
             self._next = _Gathering(self._score, used, max(in_time, min(SIZE, used // 8)))
@@ -46,7 +47,7 @@ class WeakestPool:
 
     def lowered(self, slots: Tensor) -> None:
         """Scores were set anew, so some of these may belong in the pool now."""
-        inside = slots[_inside(self._score, slots, self._bound)]
+        inside = slots[_inside(self._score[slots], slots, self._bound)]
         if len(inside):
             self._members = torch.unique(torch.cat([self._members, inside]))
         if self._next is not None:
@@ -109,14 +110,14 @@ def _none(score: Tensor) -> Tensor:
     return torch.empty(0, dtype=torch.int64, device=score.device)
 
 
-def _inside(score: Tensor, slots: Tensor, bound: tuple[float, int]) -> Tensor:
-    value = score[slots]
+def _inside(value: Tensor, slots: Tensor, bound: tuple[float, int]) -> Tensor:
     return (value < bound[0]) | ((value == bound[0]) & (slots <= bound[1]))
 
 
 def _lowest(score: Tensor, slots: Tensor, n: int) -> Tensor:
     """The first `n` of ascending `slots` in the order of (score, slot).  `[n]`."""
+    value = score.index_select(0, slots)
     if len(slots) > n:
-        worst = score[slots].topk(n, largest=False).values.max()
-        slots = slots[score[slots] <= worst]
-    return slots[score[slots].sort(stable=True).indices][:n]
+        low = value <= value.topk(n, largest=False).values.max()
+        slots, value = slots[low], value[low]
+    return slots[value.sort(stable=True).indices][:n]

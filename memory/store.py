@@ -64,6 +64,9 @@ class KeyStore:
 
     def move(self, slots: Tensor, vectors: Tensor) -> None:
         """Put the vectors of existing entries elsewhere; what an entry lacks stays absent.  `[n, D]`."""
+        if self.space.plain and self.space.modalities[0].kind == "l2":
+            self.rows.index_copy_(0, slots, vectors)
+            return
         present = self.present[slots]
         parts = []
         for m in self.continuous:

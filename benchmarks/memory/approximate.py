@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +28,14 @@ def under_churn(options: Options) -> Iterator[Figure]:
     index.build(ivf.used)
     built = time.perf_counter() - started
     fast, slow = _in_use(ivf, exact, options, generator)
-    sizes = {"entries": entries, "queries": QUERIES, "rewritten": REWRITTEN, "moved": MOVED, "d": D, "k": K}
+    sizes: dict[str, Any] = {
+        "entries": entries,
+        "queries": QUERIES,
+        "rewritten": REWRITTEN,
+        "moved": MOVED,
+        "d": D,
+        "k": K,
+    }
     sizes |= {"ivf_ms": 1e3 * float(np.median(fast)), "exact_ms": 1e3 * float(np.median(slow))}
     sizes |= {"longest_ms": 1e3 * max(fast), "build_s": built}
     # The mean, so that checks and repairs count in full.
@@ -107,7 +115,12 @@ def _after_rewriting_half(
         start = time.perf_counter()
         memory.lookup(query, touch=False)
         longest, searches = max(longest, time.perf_counter() - start), searches + 1
-    sizes = {"entries": memory.capacity, "before_repair": unrepaired, "searches": searches, "longest_ms": 1e3 * longest}
+    sizes: dict[str, Any] = {
+        "entries": memory.capacity,
+        "before_repair": unrepaired,
+        "searches": searches,
+        "longest_ms": 1e3 * longest,
+    }
     value = recall(memory, held_out)
     yield Figure("ann_recall_after_churn", value, "recall@50", ">= 0.95", sizes | _state(index))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import combinations
+from typing import Any
 
 import faiss
 import numpy as np
@@ -31,7 +32,7 @@ def lookup_overhead(options: Options, name: str, queries: int, entries: int, lim
             bare=lambda: faiss.knn(query.numpy(), rows, K),
             lookup=lambda: memory.lookup(query, touch=False),
         )
-    sizes = {"entries": entries, "queries": queries, "d": D, "k": K}
+    sizes: dict[str, Any] = {"entries": entries, "queries": queries, "d": D, "k": K}
     yield Figure(name, ratio(taken, "lookup", "bare"), "times bare faiss.knn", limit, sizes | milliseconds(taken))
 
 
@@ -44,11 +45,11 @@ def masked(options: Options) -> Iterator[Figure]:
     packed = {names: parted.space.pack(_only(query, names)) for names in _masks()}
     whole = plain.space.pack(query)
     with torch.no_grad():
-        calls = {"+".join(n): lambda q=q: parted.index.propose(q, K, entries) for n, q in packed.items()}  # type: ignore[misc]
+        calls = {"+".join(n): lambda q=q: parted.index.propose(q, K, entries) for n, q in packed.items()}
         taken = side_by_side(options.size(30, 2), plain=lambda: plain.index.propose(whole, K, entries), **calls)
     worst = max(ratio(taken, name, "plain") for name in calls)
     lost, asked = _lost(options, generator)
-    sizes = {"entries": entries, "queries": queries, "d": D, "k": K, "masks": len(calls)}
+    sizes: dict[str, Any] = {"entries": entries, "queries": queries, "d": D, "k": K, "masks": len(calls)}
     sizes |= {"nearest_lost": lost, "nearest_asked": asked} | milliseconds(taken)
     yield Figure("masked", worst, "times the plain search, worst mask", "<= 1.3", sizes)
     yield Figure("masked_lost", lost, "nearest neighbours lost to rounding", "<= 0", {"asked": asked, "d": D})
@@ -74,7 +75,7 @@ def backward_growth(options: Options) -> Iterator[Figure]:
 
         calls[name] = call
     taken = side_by_side(options.size(200, 3), **calls)
-    sizes = {"entries": large, "entries_small": small, "queries": 32, "d": D, "k": K}
+    sizes: dict[str, Any] = {"entries": large, "entries_small": small, "queries": 32, "d": D, "k": K}
     value = ratio(taken, "large", "small")
     yield Figure("backward_growth", value, f"times that at {small}", "<= 1.5", sizes | milliseconds(taken))
 

@@ -22,8 +22,11 @@ D, K = 32, 50
 
 def ten_million(options: Options) -> Iterator[Figure]:
     """Built, queried, saved and loaded."""
-    with get_context("spawn").Pool(1) as pool:
-        seen = pool.apply(_measure, (asdict(options),))
+    if options.tiny:
+        seen = _measure(asdict(options))
+    else:
+        with get_context("spawn").Pool(1) as pool:
+            seen = pool.apply(_measure, (asdict(options),))
     entries = seen["entries"]
     limit = 1.25 * 4 * (D + 1) + 60
     yield Figure("bytes_per_entry", seen["bytes_per_entry"], "bytes, without the index's own copy", f"<= {limit}", seen)

@@ -15,20 +15,22 @@ import torch
 
 @dataclass
 class Options:
-    """`python -m benchmarks.memory key=value ...`.
+    """Measure the memory against the bare tuned search, side by side; one JSON object a figure.
 
-    Attributes:
-        out: Where the figures go, one JSON object a line.
-        threads: Of torch and faiss alike.
-        seed: Of keys, values and queries.
-        only: Names of figures, comma-separated; all by default.
-        tiny: Sizes for a test of the benchmark itself; the figures then mean nothing.
+    python -m benchmarks.memory out=FILE
+    python -m benchmarks.memory only=[masked,write_growth] threads=2 out=FILE
+
+    out: where the figures go.
+    threads: of torch and faiss alike.
+    seed: of keys, values and queries.
+    only: names of figures; all by default.
+    tiny: sizes for a test of the benchmark itself; the figures then mean nothing.
     """
 
     out: str = "results/memory.jsonl"
     threads: int = 1
     seed: int = 0
-    only: str = ""
+    only: list[str] = field(default_factory=list)
     tiny: bool = False
 
     def size(self, full: int, tiny: int) -> int:

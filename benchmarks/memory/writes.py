@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,13 @@ def write_growth(options: Options) -> Iterator[Figure]:
     """32 new entries with identities and priorities, in a large and a small full memory."""
     small, large = options.size(10_000, 100), options.size(1_000_000, 1000)
     taken = side_by_side(options.size(4000, 5), small=_writer(small, options.seed), large=_writer(large, options.seed))
-    sizes = {"entries": large, "entries_small": small, "rows": ROWS, "d": D, "writes": len(taken["large"])}
+    sizes: dict[str, Any] = {
+        "entries": large,
+        "entries_small": small,
+        "rows": ROWS,
+        "d": D,
+        "writes": len(taken["large"]),
+    }
     sizes |= milliseconds(taken)
     value = ratio(taken, "large", "small")
     yield Figure("write_growth", value, f"times the median at {small}", "<= 1.5", sizes)

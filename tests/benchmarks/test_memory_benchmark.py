@@ -1,0 +1,71 @@
+"""The memory's benchmark yields every figure of the claims, with its sizes, and refuses what it does not know."""
+
+import json
+
+import pytest
+import torch
+
+from benchmarks.memory.__main__ import main
+from benchmarks.memory.approximate import recall
+from benchmarks.memory.measure import Figure, side_by_side, trajectories
+from memory import DifferentiableNeuralDictionary, IVFIndex
+
+CLAIMED = {
+    "exact_32x100k",
+    "exact_8x10k",
+    "masked",
+    "backward_growth",
+    "write_growth",
+    "write_stall_ms",
+    "ann_speedup",
+    "ann_recall",
+    "ann_recall_after_churn",
+    "bytes_per_entry",
+    "ten_million_speedup",
+}
+
+
+def test_every_claimed_figure_is_a_line_with_value_unit_and_sizes(tmp_path, capsys):
+    threads = torch.get_num_threads()
+    try:
+        assert main([f"out={tmp_path / 'figures.jsonl'}", "tiny=true"]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    records = [json.loads(line) for line in (tmp_path / "figures.jsonl").read_text().splitlines()]
+    assert {r["name"] for r in records} >= CLAIMED
+    assert all({"name", "value", "unit", "threads"} <= r.keys() for r in records)
+    figures = {r["name"]: r["value"] for r in records}
+    assert figures["masked_lost"] == 0
+    assert figures["ann_recall"] > 0.9 and figures["ten_million_recall"] > 0.9
+    assert "exact_8x10k" in capsys.readouterr().out
+
+
+def test_an_unknown_figure_is_refused(tmp_path, capsys):
+    assert main(["only=[maskd]", f"out={tmp_path / 'f'}"]) == 2
+    assert "choose from" in capsys.readouterr().err and not (tmp_path / "f").exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "limit", "holds"), [(1.0, "<= 1.0", True), (1.1, "<= 1.0", False), (3, ">= 4", False)]
+)
+def test_a_figure_says_whether_it_holds(value, limit, holds):
+    assert Figure("f", value, "x", limit).record()["ok"] is holds
+
+
+def test_calls_take_turns():
+    order = []
+    taken = side_by_side(3, a=lambda: order.append("a"), b=lambda: order.append("b"))
+    assert order == ["a", "b"] * 4 and all(len(t) == 3 for t in taken.values())
+
+
+def test_recall_counts_the_true_neighbours_that_are_found():
+    index = IVFIndex(lists=16, probes=1, start=100, check_every=0)
+    memory = DifferentiableNeuralDictionary(4, 1, 1000, 50, index=index)
+    keys = trajectories(1000, 4, torch.Generator().manual_seed(0))
+    memory.write(keys, torch.zeros(1000, 1))
+    index.build(1000)
+    query = keys[::50] + 0.001
+    true = torch.cdist(query.double(), keys.double()).topk(50, largest=False).indices
+    found = memory.lookup(query).slots
+    by_hand = sum(len(set(t.tolist()) & set(f.tolist())) / 50 for t, f in zip(true, found, strict=True)) / len(query)
+    assert by_hand < 0.9 and recall(memory, query) == pytest.approx(by_hand)
