@@ -45,12 +45,16 @@ def under_churn(options: Options) -> Iterator[Figure]:
     yield from _after_rewriting_half(ivf, index, options, generator)
 
 
-def fill(memory: DifferentiableNeuralDictionary, entries: int, generator: torch.Generator) -> None:
-    """Write trajectory-like keys up to this many entries."""
-    dim = memory.space.dim
+def fill(memory: DifferentiableNeuralDictionary, entries: int, generator: torch.Generator) -> float:
+    """Write trajectory-like keys up to this many entries; returns the seconds that writing took."""
+    seconds = 0.0
     for start in range(0, entries, 100_000):
         n = min(100_000, entries - start)
-        memory.write(trajectories(n, dim, generator), torch.zeros(n, 1))
+        keys, values = trajectories(n, memory.space.dim, generator), torch.zeros(n, 1)
+        begun = time.perf_counter()
+        memory.write(keys, values)
+        seconds += time.perf_counter() - begun
+    return seconds
 
 
 def recall(memory: DifferentiableNeuralDictionary, queries: Tensor) -> float:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import combinations
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import combinations, cycle
 from typing import Any
 
 import faiss
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 
 from benchmarks.memory.measure import Figure, Options, milliseconds, ratio, side_by_side
-from memory import DifferentiableNeuralDictionary, InverseDistance, KeySpace, Modality
+from memory import DifferentiableNeuralDictionary, KeySpace, Modality
 from memory.index import products_early
 from memory.reading import read
 from memory.search import Neighbours
@@ -29,8 +30,10 @@ def lookup_overhead(options: Options, name: str, queries: int, entries: int, lim
     with torch.no_grad(), products_early():
         taken = side_by_side(
             options.size(max(30, 4_000_000 // entries), 3),
-            bare=lambda: faiss.knn(query.numpy(), rows, K),
-            lookup=lambda: memory.lookup(query, touch=False),
+            {
+                "bare": lambda: faiss.knn(query.numpy(), rows, K),
+                "lookup": lambda: memory.lookup(query, touch=False),
+            },
         )
     sizes: dict[str, Any] = {"entries": entries, "queries": queries, "d": D, "k": K}
     yield Figure(name, ratio(taken, "lookup", "bare"), "times bare faiss.knn", limit, sizes | milliseconds(taken))
@@ -45,8 +48,11 @@ def masked(options: Options) -> Iterator[Figure]:
     packed = {names: parted.space.pack(_only(query, names)) for names in _masks()}
     whole = plain.space.pack(query)
     with torch.no_grad():
-        calls = {"+".join(n): lambda q=q: parted.index.propose(q, K, entries) for n, q in packed.items()}
-        taken = side_by_side(options.size(30, 2), plain=lambda: plain.index.propose(whole, K, entries), **calls)
+        calls: dict[str, Callable[[], object]] = {
+            "+".join(names): partial(parted.index.propose, q, K, entries) for names, q in packed.items()
+        }
+        plainly = partial(plain.index.propose, whole, K, entries)
+        taken = side_by_side(options.size(30, 2), {"plain": plainly} | calls)
     worst = max(ratio(taken, name, "plain") for name in calls)
     lost, asked = _lost(options, generator)
     sizes: dict[str, Any] = {"entries": entries, "queries": queries, "d": D, "k": K, "masks": len(calls)}
@@ -59,25 +65,25 @@ def backward_growth(options: Options) -> Iterator[Figure]:
     """Forward and backward of the read, without the search: large by small memory."""
     small, large = options.size(10_000, 200), options.size(1_000_000, 2000)
     generator = torch.Generator().manual_seed(options.seed)
-    calls = {}
-    for name, entries in (("small", small), ("large", large)):
-        memory = filled(D, entries, generator)
-        query = torch.randn(32, D, generator=generator).requires_grad_()
-        slots = torch.randint(entries, (200, 32, K), generator=generator)
-        turns = iter(range(10**9))
-
-        def call(memory=memory, query=query, slots=slots, turns=turns) -> None:  # type: ignore[no-untyped-def]
-            at = slots[next(turns) % len(slots)]
-            near = Neighbours(at, torch.zeros(at.shape), torch.ones(at.shape, dtype=torch.bool), True)
-            packed = memory.space.pack(query)
-            found = read(memory.store, memory.values, memory.generation, InverseDistance(), packed, near, 32)
-            found.value.sum().backward()
-
-        calls[name] = call
-    taken = side_by_side(options.size(200, 3), **calls)
+    calls = {"small": _reader(filled(D, small, generator), generator)}
+    calls["large"] = _reader(filled(D, large, generator), generator)
+    taken = side_by_side(options.size(200, 3), calls)
     sizes: dict[str, Any] = {"entries": large, "entries_small": small, "queries": 32, "d": D, "k": K}
     value = ratio(taken, "large", "small")
     yield Figure("backward_growth", value, f"times that at {small}", "<= 1.5", sizes | milliseconds(taken))
+
+
+def _reader(memory: DifferentiableNeuralDictionary, generator: torch.Generator) -> Callable[[], object]:
+    query = torch.randn(32, D, generator=generator).requires_grad_()
+    found_slots = cycle(torch.randint(len(memory), (200, 32, K), generator=generator))
+    distances, valid = torch.zeros(32, K), torch.ones(32, K, dtype=torch.bool)
+
+    def forward_and_backward() -> None:
+        near = Neighbours(next(found_slots), distances, valid, True)
+        packed = memory.space.pack(query)
+        read(memory.store, memory.values, memory.generation, memory.kernel, packed, near, 32).value.sum().backward()
+
+    return forward_and_backward
 
 
 def filled(space: KeySpace | int, entries: int, generator: torch.Generator) -> DifferentiableNeuralDictionary:

@@ -43,10 +43,7 @@ def _measure(settings: dict[str, Any]) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(options.seed)
     index = IVFIndex(lists=4096, probes=16, start=100_000) if not options.tiny else IVFIndex(lists=32, start=1000)
     memory = DifferentiableNeuralDictionary(D, 1, entries, K, index=index)
-    made = _seconds_to_make(entries, generator)
-    start = time.perf_counter()
-    fill(memory, entries, generator)
-    written = time.perf_counter() - start - made
+    written = fill(memory, entries, generator)
     start = time.perf_counter()
     index.build(memory.used)
     filed = time.perf_counter() - start
@@ -57,8 +54,10 @@ def _measure(settings: dict[str, Any]) -> dict[str, Any]:
     with torch.no_grad():
         taken = side_by_side(
             options.size(10, 2),
-            ivf=lambda: [memory.lookup(query, touch=False) for _ in range(10)],
-            exact=lambda: exact.propose(packed, K, entries),
+            {
+                "ivf": lambda: [memory.lookup(query, touch=False) for _ in range(10)],
+                "exact": lambda: exact.propose(packed, K, entries),
+            },
         )
     seen = {
         "entries": entries,
@@ -75,13 +74,6 @@ def _measure(settings: dict[str, Any]) -> dict[str, Any]:
     }
     seen |= _saved_and_loaded(memory, query)
     return seen | {"peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
-
-
-def _seconds_to_make(entries: int, generator: torch.Generator) -> float:
-    """What making the keys takes, which is not the memory's business."""
-    start = time.perf_counter()
-    trajectories(100_000, D, generator)
-    return (time.perf_counter() - start) * entries / 100_000
 
 
 def _saved_and_loaded(memory: DifferentiableNeuralDictionary, query: torch.Tensor) -> dict[str, float]:

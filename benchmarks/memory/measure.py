@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -75,7 +75,9 @@ def set_threads(threads: int) -> None:
     faiss.omp_set_num_threads(threads)
 
 
-def side_by_side(rounds: int, **calls: Callable[[], object]) -> dict[str, np.ndarray]:
+def side_by_side(
+    rounds: int, calls: Mapping[str, Callable[[], object]], clock: Callable[[], float] = time.perf_counter
+) -> dict[str, np.ndarray]:
     """Seconds of each call in each round, the calls taking turns, so that what disturbs one disturbs all."""
     for call in calls.values():
         call()
@@ -84,9 +86,9 @@ def side_by_side(rounds: int, **calls: Callable[[], object]) -> dict[str, np.nda
     try:
         for i in range(rounds):
             for name, call in calls.items():
-                start = time.perf_counter()
+                start = clock()
                 call()
-                seconds[name][i] = time.perf_counter() - start
+                seconds[name][i] = clock() - start
     finally:
         gc.enable()
     return seconds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,20 +18,20 @@ D, ROWS = 64, 32
 def write_growth(options: Options) -> Iterator[Figure]:
     """32 new entries with identities and priorities, in a large and a small full memory."""
     small, large = options.size(10_000, 100), options.size(1_000_000, 1000)
-    taken = side_by_side(options.size(4000, 5), small=_writer(small, options.seed), large=_writer(large, options.seed))
-    sizes: dict[str, Any] = {
-        "entries": large,
-        "entries_small": small,
-        "rows": ROWS,
-        "d": D,
-        "writes": len(taken["large"]),
-    }
-    sizes |= milliseconds(taken)
+    writers = {"small": _writer(small, options.seed), "large": _writer(large, options.seed)}
+    taken = side_by_side(options.size(4000, 5), writers)
+    sizes: dict[str, Any] = {"entries": large, "entries_small": small, "rows": ROWS, "d": D}
+    sizes |= {"writes": len(taken["large"])} | milliseconds(taken)
     value = ratio(taken, "large", "small")
     yield Figure("write_growth", value, f"times the median at {small}", "<= 1.5", sizes)
-    slowest = 1e3 * np.sort(taken["large"])[::-1]
-    stalls = {"slowest_ms": [round(float(ms), 3) for ms in slowest[:5]]}
-    yield Figure("write_stall_ms", float(slowest[0]), "ms, longest of all writes", "<= 20", sizes | stalls)
+    # A write that the machine interrupts for another process seems to stall; its own processor time tells.
+    worked = side_by_side(options.size(4000, 5), {"large": writers["large"]}, time.process_time)["large"]
+    slowest = {"slowest_ms": _slowest(taken["large"]), "slowest_processor_ms": _slowest(worked)}
+    yield Figure("write_stall_ms", slowest["slowest_ms"][0], "ms, longest of all writes", "<= 20", sizes | slowest)
+
+
+def _slowest(seconds: np.ndarray) -> list[float]:
+    return [round(1e3 * float(s), 3) for s in np.sort(seconds)[::-1][:5]]
 
 
 def _writer(entries: int, seed: int) -> Callable[[], None]:

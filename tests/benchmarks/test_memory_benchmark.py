@@ -54,7 +54,7 @@ def test_a_figure_says_whether_it_holds(value, limit, holds):
 
 def test_calls_take_turns():
     order = []
-    taken = side_by_side(3, a=lambda: order.append("a"), b=lambda: order.append("b"))
+    taken = side_by_side(3, {"a": lambda: order.append("a"), "b": lambda: order.append("b")})
     assert order == ["a", "b"] * 4 and all(len(t) == 3 for t in taken.values())
 
 
