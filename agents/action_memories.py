@@ -54,11 +54,25 @@ class ActionMemories:
         found = [memory.lookup(keys, touch=touch) for memory in self.per_action]
         return torch.cat([one.value for one in found], dim=1).cpu(), found
 
-    def exact(self, identity: Tensor, q: Tensor) -> Tensor:
-        """`q` with the stored value wherever this very situation is stored.  `[B]`, `[B, A]` -> `[B, A]`."""
-        slots = self.slots_of(identity)
-        stored = [memory.values[slots[:, a].clamp(min=0), 0].cpu() for a, memory in enumerate(self.per_action)]
-        return torch.where(slots >= 0, torch.stack(stored, dim=1), q)
+    @torch.no_grad()
+    def read_exact(self, keys: Tensor, identity: Tensor, touch: bool) -> tuple[Tensor, list[Found]]:
+        """As `read`, but the stored value wherever this very situation is stored; only the others are searched for.
+
+        Returns:
+            The values `[B, A]`, and for each action what was found for those of the queries that needed a search.
+        """
+        slots = self.slots_of(identity)  # [B, A]
+        q, found = torch.zeros(slots.shape), []
+        for action, memory in enumerate(self.per_action):
+            known = slots[:, action] >= 0
+            stored = slots[known, action].to(memory.device)
+            q[known, action] = memory.values[stored, 0].cpu().float()
+            if touch and len(stored):
+                memory.forgetting.retrieved(stored)
+            if not known.all():
+                found.append(memory.lookup(keys[(~known).to(keys.device)], touch=touch))
+                q[~known, action] = found[-1].value[:, 0].cpu().float()
+        return q, found
 
     def write(self, actions: np.ndarray, keys: Tensor, values: Tensor, identity: Tensor | None, step: int) -> None:
         """Store `[B]` values under `[B, D]` keys in the memories of the actions `[B]`.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,8 +13,8 @@ from agents.schedules import Schedule
 class EpsilonGreedy:
     """The action of the highest value, any of them where several are; with probability epsilon, any action at all.
 
-    Given how often each action was tried in this very situation, `bonus / sqrt(tries)` is added to the values, and of
-    equals those are taken that were tried least, so that a world without reward is searched rather than wandered.
+    Given how often each action was tried in this very situation during the episode, `bonus / sqrt(tries)` is added to
+    the values, and of equals those are taken that were tried least: a world without reward is searched, not wandered.
 
     Args:
         epsilon: By environment step.
@@ -51,39 +50,3 @@ class EpsilonGreedy:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the generator."""
         self._generator.set_state(state["generator"])
-
-
-class Tries:
-    """How often each action was tried in each situation, counted in a table of hashes.
-
-    Two situations that share a cell share a count: with the default size, one in a thousand once a thousand times as
-    many cells as that are in use.
-
-    Args:
-        actions: A.
-        cells: A power of two.
-    """
-
-    def __init__(self, actions: int, cells: int = 2**20):
-        self._counts = np.zeros((cells, actions), dtype=np.int32)
-
-    def add(self, identity: np.ndarray, action: np.ndarray) -> None:
-        """Count one try each.  `[E]`, `[E]`."""
-        np.add.at(self._counts, (self._cells(identity), action), 1)
-
-    def of(self, identity: np.ndarray) -> Tensor:
-        """Tries of every action.  `[E]` -> `[E, A]` float32."""
-        return torch.from_numpy(self._counts[self._cells(identity)].astype(np.float32))
-
-    def state_dict(self) -> dict[str, Any]:
-        """The counts that are not 0, and where."""
-        at = np.flatnonzero(self._counts)
-        return {"at": at, "counts": self._counts.reshape(-1)[at]}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the counts."""
-        self._counts[:] = 0
-        self._counts.reshape(-1)[state["at"]] = state["counts"]
-
-    def _cells(self, identity: np.ndarray) -> np.ndarray:
-        return identity & (len(self._counts) - 1)

@@ -15,7 +15,7 @@ from agents.action_memories import ActionMemories
 from agents.actions import Actions
 from agents.agent import Observation, Transition
 from agents.device import choose_device
-from agents.exploration import EpsilonGreedy, Tries
+from agents.exploration import EpsilonGreedy
 from agents.networks import make_projection
 from agents.observations import hash_observations, map_observation, require_supported, to_tensors
 from agents.returns import MonteCarloReturns, Returns
@@ -40,7 +40,7 @@ class MFEC:
         memories: One dictionary per action.
         returns: Completes episodes.
         explore: Chooses actions by their values.
-        tries: Counts what was tried in each situation, to explore by; None explores blindly, as the paper does.
+        novelty: Whether to explore by what was tried in a situation during the episode; the paper explores blindly.
         bootstrap: Whether the return of an episode that was cut goes on with the value of its last observation; the
             paper's returns end with the episode.
         device: Where keys are computed.
@@ -54,15 +54,14 @@ class MFEC:
         actions: Actions,
         returns: MonteCarloReturns,
         explore: EpsilonGreedy,
-        tries: Tries | None,
         num_envs: int,
+        novelty: bool,
         bootstrap: bool,
         device: torch.device,
     ):
         self.project, self.memories = project, memories
         self._actions, self._returns, self._explore = actions, returns, explore
-        self._tries = tries
-        self._num_envs, self._bootstrap, self._device = num_envs, bootstrap, device
+        self._num_envs, self._novelty, self._bootstrap, self._device = num_envs, novelty, bootstrap, device
         self._steps = 0
         self._diagnostics: dict[str, float] = {}
 
@@ -70,17 +69,12 @@ class MFEC:
         """Epsilon-greedy actions, `[E]`; greedy, and without a trace, if not exploring."""
         began = time.perf_counter()
         keys, identity = self._keys(observation)
-        q, found = self.memories.read(keys, touch=explore)
-        q = self.memories.exact(identity, q)
+        q, found = self.memories.read_exact(keys, identity, touch=explore)
         elapsed = time.perf_counter() - began
         if not explore:
             return self._actions.named(q.argmax(dim=1).numpy())
         self._diagnostics = self.memories.report(found, self._steps) | {"memory/lookup_ms": 1000 * elapsed}
-        tries = self._tries.of(identity.numpy()) if self._tries else None
-        chosen = self._explore(q, self._steps, tries).numpy()
-        if self._tries:
-            self._tries.add(identity.numpy(), chosen)
-        return self._actions.named(chosen)
+        return self._actions.named(self._explore(q, self._steps, self._tries(identity)).numpy())
 
     def observe(self, transition: Transition) -> None:
         """Hold the step; write the episodes that it ended."""
@@ -100,6 +94,12 @@ class MFEC:
         """Nothing is left to learn; how the memories answered."""
         return self._diagnostics | {"train/epsilon": self._explore.epsilon(self._steps)}
 
+    def _tries(self, identity: Tensor) -> Tensor | None:
+        """What was tried in these situations during the episodes. `[E, A]`."""
+        if not self._novelty:
+            return None
+        return torch.from_numpy(self._returns.tries(identity.numpy(), self._actions.count)).float()
+
     @torch.no_grad()
     def _keys(self, observation: Observation) -> tuple[Tensor, Tensor]:
         """Keys `[B, D]` and identities `[B]`."""
@@ -111,8 +111,7 @@ class MFEC:
         cut = transition.truncated & ~transition.terminated
         if self._bootstrap and cut.any():
             keys, identity = self._keys(map_observation(lambda part: part[cut], transition.next_observation))
-            q = self.memories.exact(identity, self.memories.read(keys, touch=False)[0])
-            values[cut] = q.max(dim=1).values.numpy()
+            values[cut] = self.memories.read_exact(keys, identity, touch=False)[0].max(dim=1).values.numpy()
         return values
 
     def _store(self, best: Returns) -> None:
@@ -132,7 +131,6 @@ class MFEC:
             "memories": self.memories.state_dict(),
             "returns": self._returns.state_dict(),
             "explore": self._explore.state_dict(),
-            "tries": self._tries.state_dict() if self._tries else None,
             "steps": self._steps,
         }
 
@@ -142,8 +140,6 @@ class MFEC:
         self.memories.load_state_dict(state["memories"])
         self._returns.load_state_dict(state["returns"])
         self._explore.load_state_dict(state["explore"])
-        if self._tries:
-            self._tries.load_state_dict(state["tries"])
         self._steps = state["steps"]
 
 
@@ -186,8 +182,8 @@ def make_mfec(
         actions=actions,
         returns=MonteCarloReturns(discount, num_envs),
         explore=EpsilonGreedy(exploration, generator_for(seed, "exploration"), novelty or 0.0),
-        tries=None if novelty is None else Tries(actions.count),
         num_envs=num_envs,
+        novelty=novelty is not None,
         bootstrap=bootstrap,
         device=place,
     )

@@ -182,6 +182,20 @@ class MonteCarloReturns:
         self._count += 1
         return self._flush(np.flatnonzero(done), final_value)
 
+    def tries(self, identity: np.ndarray, actions: int) -> np.ndarray:
+        """How often each action was taken in this very situation during the running episode. `[E]` -> `[E, A]`.
+
+        The observations pushed must have a part `identity`. A pass over the running episodes.
+        """
+        counts = np.zeros((len(identity), actions))
+        if self._observation is None:
+            return counts
+        length = int(self._count.max())
+        held = np.arange(length) < self._count[:, None]  # [E, L]
+        row, at = np.nonzero(held & (self._observation["identity"][:, :length] == identity[:, None]))
+        np.add.at(counts, (row, self._action[row, at]), 1)
+        return counts
+
     def state_dict(self) -> dict[str, Any]:
         """The transitions held."""
         return {name: _copy(getattr(self, f"_{name}")) for name in ("count", "reward", "action", "observation")}

@@ -54,3 +54,8 @@ _MINIGRID = {
 for _name, _options in _MINIGRID.items():
     register(f"engram/{_name}-v0", entry_point="envs.minigrid_targets:minigrid_shift", kwargs=_options)
 register("engram/CartPoleShift-v0", entry_point="envs.classic_control:cartpole_shift")
+register(
+    "engram/CornerGoal-v0",  # a benchmark's own, so not of the suite
+    entry_point="envs.corner_goal:CornerGoal",
+    vector_entry_point="envs.corner_goal:CornerGoalVector",
+)

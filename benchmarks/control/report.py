@@ -16,6 +16,7 @@ CAPTION = (
     "steps. Interquartile mean over runs, 95 % bootstrap interval. Costs: medians."
 )
 SHOWN_AT = (0.25, 0.5, 1.0)  # shares of the steps whose score the table shows
+PHASES = {"first_end": "end of phase 1", "later_begin": "begin of later phases", "later_end": "end of later phases"}
 
 Groups = dict[str, list[Row]]
 
@@ -35,12 +36,15 @@ def table(groups: Groups) -> str:
     header = ["agent", "runs", "AUC", *(f"at {mark}" for mark in marks)]
     successes = all(row["success"] for rows in groups.values() for row in rows)
     header += [f"success at {marks[-1]}"] if successes else []
+    phases = [] if any(row["phases"] is None for rows in groups.values() for row in rows) else list(PHASES)
+    header += [PHASES[phase] for phase in phases]
     header += ["gradient steps", "seconds", "entries"]
     lines = [header, ["---"] * len(header)]
     for agent, rows in sorted(groups.items(), key=lambda group: -float(np.mean([row["auc"] for row in group[1]]))):
         cells = [agent, str(len(rows)), _estimate([row["auc"] for row in rows])]
         cells += [_estimate([row["score"][mark] for row in rows]) for mark in marks]
         cells += [_estimate([row["success"][marks[-1]] for row in rows])] if successes else []
+        cells += [_estimate([row["phases"][phase] for row in rows]) for phase in phases]
         cells += [f"{np.median([row[cost] for row in rows]):.0f}" for cost in ("gradient_steps", "seconds", "entries")]
         lines.append(cells)
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n\n" + CAPTION

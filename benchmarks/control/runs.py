@@ -54,6 +54,11 @@ class ControlRun:
         """Whether the agent is Stable-Baselines3's."""
         return self.name in ALGORITHMS
 
+    @property
+    def period(self) -> int | None:
+        """Steps between two shifts of the environment's target, where shifts come by steps."""
+        return self.environment["kwargs"]["period"] if self.environment["id"] == "engram/CornerGoal-v0" else None
+
     def __str__(self) -> str:
         return f"{self.agent} seed {self.seed} ({self.env}, {self.steps} steps)"
 

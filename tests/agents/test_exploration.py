@@ -1,10 +1,9 @@
 """Epsilon-greedy choice, and the counts that make it search."""
 
-import numpy as np
 import pytest
 import torch
 
-from agents.exploration import EpsilonGreedy, Tries
+from agents.exploration import EpsilonGreedy
 from agents.schedules import Linear
 
 
@@ -41,16 +40,6 @@ def test_the_bonus_falls_with_the_root_of_the_tries():
     choose, tries = chooser(bonus=0.1), torch.tensor([[4.0, 1.0]])
     assert choose(torch.tensor([[0.04, 0.0]]), 0, tries).item() == 1  # 0.04 + 0.05 < 0 + 0.1
     assert choose(torch.tensor([[0.06, 0.0]]), 0, tries).item() == 0
-
-
-def test_tries_are_counted_by_situation_and_action_and_survive_saving():
-    tries = Tries(actions=3)
-    names = np.array([5, -7, 5])
-    tries.add(names, np.array([2, 0, 2]))
-    assert tries.of(np.array([5, -7, 6])).tolist() == [[0, 0, 2], [1, 0, 0], [0, 0, 0]]
-    again = Tries(actions=3)
-    again.load_state_dict(tries.state_dict())
-    assert again.of(names).tolist() == tries.of(names).tolist()
 
 
 def test_a_negative_bonus_is_refused():

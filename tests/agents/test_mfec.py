@@ -64,7 +64,7 @@ def slow_table(played, discount=0.9):
 
 def values(agent, observation):
     keys, identity = agent._keys(observation)
-    return agent.memories.exact(identity, agent.memories.read(keys, touch=False)[0])
+    return agent.memories.read_exact(keys, identity, touch=False)[0]
 
 
 def test_a_known_observation_has_the_largest_of_its_returns():
@@ -132,10 +132,25 @@ def test_it_acts_by_the_best_value_without_a_trace_when_not_exploring():
     assert str(agent.state_dict()) == before
 
 
-def test_a_world_without_reward_is_searched_evenly():
+def test_a_world_without_reward_is_searched_evenly_in_each_episode():
     agent = make_agent(novelty=0.0, action_space=spaces.Discrete(5))
-    chosen = [agent.act(cell(0)).item() for _ in range(10)]
-    assert sorted(chosen[:5]) == sorted(chosen[5:]) == [0, 1, 2, 3, 4]
+    no = np.array([False])
+    for last in (False, True):
+        chosen = []
+        for t in range(10):
+            chosen.append(agent.act(cell(0)).item())
+            end = np.array([last and t == 9])
+            agent.observe(Transition(cell(0), np.array(chosen[-1:]), np.zeros(1), no, end, cell(0), cell(0)))
+        assert sorted(chosen[:5]) == sorted(chosen[5:]) == [0, 1, 2, 3, 4]
+
+
+def test_what_was_tried_counts_until_the_episode_ends():
+    agent = make_agent(novelty=0.0)
+    play(agent, [0, 0, 1], [1, 1], [0.0, 0.0])
+    no = np.array([False])
+    agent.observe(Transition(cell(0), np.array([0]), np.zeros(1), no, no, cell(1), cell(1)))
+    assert agent._tries(identify(cell(0))).tolist() == [[1, 0]]
+    assert agent._tries(identify(cell(1))).tolist() == [[0, 0]]
 
 
 def test_actions_of_several_parts_are_remembered_as_combinations():

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.control.__main__ import main
 from benchmarks.control.baselines import scheduled
-from benchmarks.control.record import MARKS, Record, scores
+from benchmarks.control.record import MARKS, Record, phase_success, scores
 from benchmarks.control.runs import resolve, resolve_agent
 from benchmarks.runs import append_row, read_rows
 from training.errors import UsageError
@@ -109,3 +109,13 @@ def test_a_file_of_something_else_is_not_taken_for_rows(tmp_path):
     out.write_text(json.dumps({"other": 1}) + "\n")
     with pytest.raises(UsageError, match="no file of runs"):
         read_rows(out)
+
+
+def test_success_around_shifts_is_a_mean_over_phases():
+    record = Record(
+        steps=[10, 25, 30, 31, 40, 55, 60, 70, 90],  # a phase lasts 30 steps
+        returns=[0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0],
+    )
+    found = phase_success(record, 30, success_above=0.5)
+    assert found == {"first_end": 1.0, "later_begin": (0 + 1) / 2, "later_end": (1 + 0) / 2}
+    assert phase_success(Record(), 30, 0.5) == {"first_end": None, "later_begin": None, "later_end": None}

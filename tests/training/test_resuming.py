@@ -22,6 +22,7 @@ AGENTS = {
         "agent.replay_capacity=90",
     ],
     "mfec": ["agent.memory.capacity=150", "agent.novelty=0.1", "agent.bootstrap=true"],
+    "episodic": ["agent.memory.capacity=150"],
 }  # fmt: skip
 """By agent: settings under which a few hundred steps pass every stage, eviction and wrap-around included."""
 
