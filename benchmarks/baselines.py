@@ -2,7 +2,7 @@
 
 They need the extra `compare`. Settings are the library's defaults, except what the published code of arXiv 2301.13758
 set for its comparison: a network of two layers of 128 with ReLU, a learning rate of 1e-4 for A2C, and a step limit that
-ends the task (no value is bootstrapped from the last state; on ShiftWall this helps them). All can be overridden.
+ends the task (no value is bootstrapped from the last state). All can be overridden.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from benchmarks.runs import Row
 from benchmarks.shift.results import Entrant
+from benchmarks.shift.specs import PAPER_BUDGET
 from training import shift_metrics
 from training.statistics import interquartile_mean, performance_curve
 
@@ -36,11 +37,12 @@ def draw(entrants: Sequence[Entrant], folder: Path, name: str) -> list[Path]:
 def _cost_figure(entrants: Sequence[Entrant], name: str) -> Figure:
     figure = Figure(figsize=(11, 5.5), layout="constrained")
     axes = figure.subplots()
-    for entrant, colour in zip(entrants, _colours(len(entrants)), strict=True):
+    colours = _colours(entrants)
+    for entrant in entrants:
         phases = entrant.episodes("phase").astype(int)
         measured = entrant.episodes("returns" if entrant.by_return else "costs")
         costs = [_smooth(run, phase) for run, phase in zip(measured, phases, strict=True)]
-        _line(axes, np.arange(phases.shape[1]), np.array(costs), entrant, colour)
+        _line(axes, np.arange(phases.shape[1]), np.array(costs), entrant, colours[entrant.agent])
     if _has_limit(entrants[0]):
         _draw_limit(axes, entrants[0])
     _draw_shifts(axes, entrants)
@@ -57,8 +59,10 @@ def _cost_figure(entrants: Sequence[Entrant], name: str) -> Figure:
 def _recovery_figure(entrants: Sequence[Entrant], name: str) -> Figure:
     figure = Figure(figsize=(13, 5.5), layout="constrained")
     ratio_axes, regret_axes = figure.subplots(1, 2)
-    for entrant, colour in zip(entrants, _colours(len(entrants)), strict=True):
+    colours = _colours(entrants)
+    for entrant in entrants:
         cost, optimum = _aligned(entrant)  # [R, W], [R, W]
+        colour = colours[entrant.agent]
         _draw_ratios(ratio_axes, cost, optimum, entrant, colour)
         regret = np.cumsum((cost - optimum)[:, BEFORE:], axis=1)
         _line(regret_axes, np.arange(1, regret.shape[1] + 1), regret, entrant, colour)
@@ -152,9 +156,10 @@ def _line(axes: Axes, x: np.ndarray, curves: np.ndarray, entrant: Entrant, colou
     curve = performance_curve(curves)
     budget = "" if entrant.budget == "own" else f", {entrant.budget} practice steps an episode"
     label = f"{entrant.agent}{budget} ({len(curves)} runs)" if named else None
-    axes.plot(x, curve.point, color=colour, linewidth=1.6, label=label)
+    style = "-" if entrant.budget == "own" else "--" if entrant.budget == PAPER_BUDGET else ":"
+    axes.plot(x, curve.point, style, color=colour, linewidth=1.6, label=label)
     if len(curves) > 1:
-        axes.fill_between(x, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
+        axes.fill_between(x, curve.low, curve.high, color=colour, alpha=0.13, linewidth=0)
 
 
 def _draw_limit(axes: Axes, entrant: Entrant) -> None:
@@ -175,9 +180,11 @@ def _has_limit(entrant: Entrant) -> bool:
     return all(row["excess"] is not None for row in entrant.rows)
 
 
-def _colours(count: int) -> list[str]:
-    palette = mpl.colormaps["tab10" if count <= 10 else "tab20"]
-    return [mpl.colors.to_hex(palette(index % palette.N)) for index in range(count)]
+def _colours(entrants: Sequence[Entrant]) -> dict[str, str]:
+    """One for each agent, whatever its budgets."""
+    agents = list(dict.fromkeys(entrant.agent for entrant in entrants))
+    palette = mpl.colormaps["tab10" if len(agents) <= 10 else "tab20"]
+    return {agent: mpl.colors.to_hex(palette(index % palette.N)) for index, agent in enumerate(agents)}
 
 
 def _log_scale(axes: Axes) -> None:
