@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from memory.auto import make_index
-from memory.batches import Batch, checked_batch, checked_identity, checked_slots
+from memory.batches import checked_batch, checked_identity, checked_slots
 from memory.files import load, save
 from memory.forgetting import Forgetting, make_forgetting
 from memory.identity import IdentityTable
@@ -19,13 +19,13 @@ from memory.inspection import describe, to_arrays, to_pandas
 from memory.kernels import InverseDistance, Kernel, make_kernel
 from memory.keys import KeyInput, KeySpace, Modality, Present, finite
 from memory.links import Links, Reached
-from memory.matching import matched
 from memory.reading import Found, read
 from memory.references import References, combinations_of, under_each
 from memory.saving import restore, state_of
 from memory.search import nearest
 from memory.slots import Slots
 from memory.store import KeyStore
+from memory.storing import store
 from memory.usage import Usage
 from memory.writing import WriteRule, make_write_rule
 
@@ -174,15 +174,16 @@ class DifferentiableNeuralDictionary:
         k = self.k if k is None else k
         if k < 1:
             raise ValueError(f"k is {k}; look for at least 1 neighbour")
-        rows = len(packed)
-        excluded = checked_slots(exclude, rows, self.device)
+        excluded = checked_slots(exclude, len(packed), self.device)
+        combinations = 1
         if references is not None:
             given = self.space.names if isinstance(query, Tensor) else list(query)
             chosen = combinations_of(self.space, given, references)
+            combinations = len(chosen)
             packed = under_each(packed, self.space, chosen)
-            excluded = None if excluded is None else excluded.repeat_interleave(len(chosen), 0)
+            excluded = None if excluded is None else excluded.repeat_interleave(combinations, 0)
         near = nearest(self.store, self.index, packed, k, self.slot_table, excluded)
-        found = read(self.store, self.values, self.generation, self.kernel, packed, near, rows)
+        found = read(self.store, self.values, self.generation, self.kernel, packed, near, combinations)
         if touch:
             self.forgetting.retrieved(found.slots[found.valid])
             self.usage.add(found)
@@ -230,13 +231,9 @@ class DifferentiableNeuralDictionary:
             ValueError: Shapes, names or numbers are not those of an entry. Nothing has been changed then.
         """
         packed = self.space.pack(keys, present, dtype=self.dtype, device=self.device)
-        batch = rest = checked_batch(packed, values, priority, identity, self.values)
-        slots = [torch.empty(0, dtype=torch.int64, device=self.device)]
-        while len(rest):
-            slots.append(self._write_first(rest[: self.capacity]))
-            rest = rest[len(slots[-1]) :]
-        self._expire(2 * len(batch))  # twice as many as came, so that removal keeps up
-        return torch.cat(slots)
+        slots = store(self, checked_batch(packed, values, priority, identity, self.values))
+        self._expire(2 * len(slots))  # twice as many as came, so that removal keeps up
+        return slots
 
     @torch.no_grad()
     def move(self, slots: Tensor, keys: Tensor | None = None, values: Tensor | None = None) -> None:
@@ -321,36 +318,6 @@ class DifferentiableNeuralDictionary:
     def to_pandas(self) -> pd.DataFrame:
         """Every entry as a row of a table; needs pandas."""
         return to_pandas(self)
-
-    # ---- how
-
-    def _write_first(self, batch: Batch) -> Tensor:
-        """Write the first rows, up to one that depends on an earlier row, as if one after another."""
-        batch, known = matched(self, batch)
-        new = known < 0
-        slots, victims = self.slot_table.room(int(new.sum()), self.forgetting)
-        if len(batch) > 1 and self._entangled(batch, known, victims):
-            return self._write_first(batch[:1])
-        stored = known.clone()
-        stored[new] = slots
-        old = stored[~new]
-        self.values[old] = self.write_rule.combine(self.values[old], batch.values[~new])
-        self.values[slots] = batch.values[new]
-        self.slot_table.take(slots, victims)
-        self.usage.forget(slots)
-        self.identities.set(slots.cpu().numpy(), batch.identity[new.cpu().numpy()])
-        self.store.put(stored, batch.keys)
-        self.index.written(stored)
-        self.forgetting.written(stored, new, batch.priority)
-        return stored
-
-    def _entangled(self, batch: Batch, known: Tensor, victims: Tensor) -> bool:
-        """Whether writing one row might change which entry makes room for another."""
-        if not len(victims):
-            return False
-        if self.forgetting.lowest_birth(batch.priority) <= self.forgetting.score[victims[-1]]:
-            return True
-        return bool((known >= 0).any() and torch.isin(victims, known).any())
 
     def _expire(self, most: int) -> None:
         expired = self.forgetting.expired(min(most, len(self)), self.used)

@@ -75,11 +75,9 @@ class Keys:
     def __getitem__(self, rows: slice | Tensor) -> Keys:
         return Keys(self.vectors[rows], self.codes[rows], self.present[rows])
 
-    def in_rows(self, rows: int) -> Keys:
+    def reshape(self, rows: int, k: int) -> Keys:
         """The same keys `[B, S * k]` as `[rows, k]`."""
-        shape = (rows, self.vectors.shape[0] * self.vectors.shape[1] // rows)
-        parts = (self.vectors, self.codes, self.present)
-        return Keys(*(part.flatten(0, 1).unflatten(0, shape) for part in parts))
+        return Keys(*(part.reshape(rows, k, part.shape[-1]) for part in (self.vectors, self.codes, self.present)))
 
 
 class KeySpace:

@@ -46,7 +46,13 @@ class Found:
 
 
 def read(
-    store: KeyStore, values: Tensor, generation: Tensor, kernel: Kernel, query: Keys, near: Neighbours, rows: int
+    store: KeyStore,
+    values: Tensor,
+    generation: Tensor,
+    kernel: Kernel,
+    query: Keys,
+    near: Neighbours,
+    combinations: int = 1,
 ) -> Found:
     """`o = sum_i w_i v_i` with `w_i = k(h, h_i) / sum_j k(h, h_j)`: Pritzel et al. 2017, equations 1 and 2.
 
@@ -57,9 +63,11 @@ def read(
         kernel: Distance to weight.
         query: For each of B queries one key, or S side by side, one per combination. `[B * S]` rows
         near: Their neighbours. `[B * S, k]`
-        rows: B.
+        combinations: S.
     """
-    slots, distances, valid = (t.reshape(rows, -1) for t in near[:3])  # [B, S k]
+    each = near.slots.shape  # [B S, k]
+    whole = (each[0] // combinations, combinations * each[1])  # [B, S k]
+    slots, distances, valid = (t.reshape(whole) for t in near[:3])
     at, absent = (slots, None) if near.complete else (slots.clamp(min=0), ~valid.unsqueeze(2))
     own = _gathered(values, at, absent)  # [B, S k, V]
     keys = shares = None
@@ -67,14 +75,14 @@ def read(
     if torch.is_grad_enabled():
         own.requires_grad_()
         keys = _gathered(store.vectors, at, absent).requires_grad_()
-    if torch.is_grad_enabled() or len(query) > rows:
-        parts, distances = _distances(store, query, at, keys, valid)
-    similarity = kernel.log_similarity(distances).reshape(near.slots.shape)
+    if torch.is_grad_enabled() or combinations > 1:
+        parts, distances = _distances(store, query, at, keys, near.valid)
+    similarity = kernel.log_similarity(distances).reshape(each)
     weights = weigh(similarity, None if near.complete else near.valid)  # [B S, k]
-    if len(query) > rows:
-        shares = evidence(parts, query.present, store.penalties(), weights, len(query) // rows)  # [B, S]
+    if combinations > 1:
+        shares = evidence(parts, query.present, store.penalties(), weights, combinations)  # [B, S]
         weights = weights * shares.reshape(-1, 1)
-    weights = weights.reshape(rows, -1)
+    weights = weights.reshape(whole)
     value = torch.bmm(weights.unsqueeze(1), own).squeeze(1)
     return Found(value, slots, weights, distances, valid, own, keys, rows_at(generation, at), shares)
 
@@ -90,6 +98,5 @@ def _distances(store: KeyStore, query: Keys, at: Tensor, keys: Tensor | None, va
     entries = store.gather(at)
     if keys is not None:
         entries = Keys(keys, entries.codes, entries.present)
-    parts = store.part_distances(query, entries.in_rows(len(query)))
-    parts = parts.masked_fill(~valid.reshape(len(query), -1, 1), 0)
+    parts = store.part_distances(query, entries.reshape(*valid.shape)).masked_fill(~valid.unsqueeze(2), 0)
     return parts, store.weighted(parts, query).reshape(at.shape)

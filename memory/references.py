@@ -80,6 +80,6 @@ def evidence(parts: Tensor, asked: Tensor, typical: Tensor, weights: Tensor, com
     ratio = (1 + SHARPNESS) / (near / typical + SHARPNESS)
     logarithm = (torch.log(ratio) * asked).sum(1)
     found = (weights > 0).any(1) & asked.any(1)
-    lowest = torch.finfo(parts.dtype).min
-    logarithm = logarithm.masked_fill(~found, lowest).unflatten(0, (-1, combinations))
-    return torch.softmax(logarithm, dim=1) * found.unflatten(0, (-1, combinations))
+    logarithm = logarithm.masked_fill(~found, torch.finfo(parts.dtype).min)
+    shape = (len(found) // combinations, combinations)
+    return torch.softmax(logarithm.reshape(shape), dim=1) * found.reshape(shape)

@@ -81,7 +81,7 @@ def _reader(memory: DifferentiableNeuralDictionary, generator: torch.Generator) 
     def forward_and_backward() -> None:
         near = Neighbours(next(found_slots), distances, valid, True)
         packed = memory.space.pack(query)
-        read(memory.store, memory.values, memory.generation, memory.kernel, packed, near, 32).value.sum().backward()
+        read(memory.store, memory.values, memory.generation, memory.kernel, packed, near).value.sum().backward()
 
     return forward_and_backward
 

@@ -107,6 +107,17 @@ class TestLookup:
         with pytest.raises(ValueError, match="NaN"):
             memory.lookup(torch.full((1, D), torch.nan))
 
+    @pytest.mark.parametrize("gradients", [True, False])
+    @pytest.mark.parametrize("space", [D, [Modality("a", 2), Modality("b", 1, kind="discrete")]])
+    @pytest.mark.parametrize("n", [0, 8])
+    def test_no_queries_and_no_rows_are_nothing_to_do(self, gradients, space, n):
+        memory = DifferentiableNeuralDictionary(space, V, 10, k=K)
+        assert memory.write(torch.zeros(0, D), torch.zeros(0, V)).shape == (0,)
+        memory.write(torch.zeros(n, D), torch.zeros(n, V))
+        with torch.set_grad_enabled(gradients):
+            found = memory.lookup(torch.zeros(0, D), references="all")
+        assert found.value.shape == (0, V) and memory.lookup(torch.zeros(0, D)).slots.shape == (0, K)
+
     def test_only_removed_rows_leave_nothing_to_find(self):
         memory, slots = filled()
         memory.forget(slots)

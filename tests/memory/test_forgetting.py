@@ -151,6 +151,21 @@ def test_a_batch_evicts_as_its_rows_would_one_by_one(policy):
         torch.testing.assert_close(batched.values, single.values)
 
 
+def test_a_batch_of_mixed_priorities_is_stored_at_once_where_age_decides_who_goes(monkeypatch):
+    memory = memory_with(Decay(half_life=100), 2000)
+    generator = torch.Generator().manual_seed(0)
+
+    def write(n):
+        memory.write(torch.rand(n, 1, generator=generator), torch.zeros(n, 1), torch.rand(n, generator=generator))
+
+    write(2000)
+    pieces = []
+    take = memory.slot_table.take
+    monkeypatch.setattr(memory.slot_table, "take", lambda *a: pieces.append(len(a[0])) or take(*a))
+    write(1000)
+    assert pieces == [1000]
+
+
 class TestWeakestPool:
     @pytest.fixture(autouse=True)
     def small(self, monkeypatch):
