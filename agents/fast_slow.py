@@ -15,7 +15,7 @@ from agents.fast import EpisodeTrace, GoalNetwork, make_network
 from agents.goals import FoundGoal, Goals, ShownGoal, Targets
 from agents.look_ahead import NONE, Branches, Plan, Search, Situation, Slow
 from agents.observations import require_discrete
-from agents.views import Columns, View
+from agents.views import View
 from agents.visits import EpisodeVisits
 from memory import Planner, TransitionMemory
 
@@ -40,6 +40,7 @@ class FastSlow:
         fast: The network, or None to do without.
         slow: Looks ahead, or None to do without.
         visit_weight: c.
+        danger: Whether an action that hurt in a state is not taken there again.
         rng: Breaks ties and draws branches.
         num_envs: E.
     """
@@ -53,12 +54,13 @@ class FastSlow:
         fast: GoalNetwork | None,
         slow: Slow | None,
         visit_weight: float,
+        danger: bool,
         rng: np.random.Generator,
         num_envs: int,
     ) -> None:
         self.view, self.memory, self.goals = view, memory, goals
         self.fast, self.slow = fast, slow
-        self._visit_weight, self._rng = visit_weight, rng
+        self._visit_weight, self._danger, self._rng = visit_weight, danger, rng
         self._env = np.arange(num_envs)
         self._owners = self._env if memory.num_owners > 1 else np.zeros(num_envs, np.int64)
         self._visits = EpisodeVisits(memory.states.capacity, memory.num_actions, num_envs)
@@ -132,7 +134,7 @@ class FastSlow:
         if self.slow:
             preference += self.goals.appeal(self.slow.successors(ids))
         harmful = self.memory.known(ids) & (self.memory.table.harm[ids] > 0)
-        return np.where(harmful, -np.inf, preference)
+        return np.where(self._danger & harmful, -np.inf, preference)
 
     def _first_of(self, targets: Targets) -> np.ndarray:
         """The state of each first target, NaN where there is none. `[E, D]`."""
@@ -195,8 +197,7 @@ def make_fast_slow(
     num_envs: int,
     seed: int,
     *,
-    state: Sequence[int],
-    goal: Sequence[int],
+    view: Callable[[spaces.Space], View],
     memory: Callable[..., TransitionMemory],
     slow: Literal["search", "branches", "none"],
     planner: Callable[..., Planner],
@@ -208,26 +209,33 @@ def make_fast_slow(
     batch_size: int,
     visit_weight: float,
     share_memory: bool,
+    danger: bool,
 ) -> FastSlow:
     """Build the agent for the spaces of an environment; `conf/agent/fast_slow.yaml` says what each value means.
 
     Raises:
-        ValueError: Actions that are not Discrete, observations without the columns named, or an unknown `slow`.
+        ValueError: Actions that are not Discrete, observations that the view cannot read, or an unknown `slow`.
     """
     num_actions = require_discrete(action_space, "The fast/slow agent")
-    view = Columns(observation_space, state, goal)
+    reads = view(observation_space)
     owners = np.zeros(num_envs, np.int64) if share_memory else np.arange(num_envs)
-    remembered = memory(view.dim, num_actions, owners=1 if share_memory else num_envs)
-    looks_ahead = planner(remembered, bounds=view.bounds)
-    goals = ShownGoal(view, remembered, owners) if view.shows_goal else FoundGoal(remembered, looks_ahead, owners)
-    network = _goal_network(view.dim, num_actions, hidden, optimiser, batch_size, seed) if fast else None
+    remembered = memory(
+        reads.dim,
+        num_actions,
+        owners=1 if share_memory else num_envs,
+        movement_context=reads.movement_context,
+    )
+    looks_ahead = planner(remembered, bounds=reads.bounds, harm_cost=np.inf if danger else 0.0)
+    goals = ShownGoal(reads, remembered, owners) if reads.shows_goal else FoundGoal(remembered, looks_ahead, owners)
+    network = _goal_network(reads.dim, num_actions, hidden, optimiser, batch_size, seed) if fast else None
     return FastSlow(
-        view=view,
+        view=reads,
         memory=remembered,
         goals=goals,
         fast=network,
         slow=_slow(slow, remembered, looks_ahead, branches, depth, replay_paths=fast),
         visit_weight=visit_weight,
+        danger=danger,
         rng=np.random.default_rng(seed),
         num_envs=num_envs,
     )

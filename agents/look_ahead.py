@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from agents.goals import Targets
-from agents.probing import known_effects
+from agents.probing import worth_trying
 from memory import Planner, TransitionMemory, random_branches
 from memory.planning import Walks
 from memory.transitions import Written
@@ -166,10 +166,9 @@ class Search:
 
         All 0, which leaves the choice to the preference, if there is no such place. `[A]`.
         """
-        effects = known_effects(self.memory, np.array([state]), np.array([owner]))[0]  # [A]
         steps = self.planner.costs_from(np.array([state]))[0]  # [S]
         reachable = np.flatnonzero(np.isfinite(steps))
-        untried = ~self.memory.known(reachable) & ~effects  # [N, A]
+        untried = worth_trying(self.memory, reachable, np.full(len(reachable), owner))  # [N, A]
         reachable, untried = reachable[untried.any(1)], untried[untried.any(1)]
         if not len(reachable):
             return np.zeros(self.memory.num_actions)

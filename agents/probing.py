@@ -20,5 +20,7 @@ def known_effects(memory: TransitionMemory, ids: np.ndarray, owners: np.ndarray)
 
 def worth_trying(memory: TransitionMemory, ids: np.ndarray, owners: np.ndarray) -> np.ndarray:
     """Actions not tried in states (ids) `[N]`, without known effect, and not in vain everywhere. `[N, A]` of bool."""
-    tries = memory.movements.stored.reshape(memory.num_owners, -1)[owners]  # [N, A]
-    return ~memory.known(ids) & ~known_effects(memory, ids, owners) & (tries < PATIENCE)
+    movements, num_owners = memory.movements, memory.num_owners
+    in_vain = (movements.stored >= PATIENCE) & ~movements.displacements.any((1, 2))  # [O A]
+    hopeless = in_vain.reshape(num_owners, -1)[owners]  # [N, A]
+    return ~memory.known(ids) & ~known_effects(memory, ids, owners) & ~hopeless

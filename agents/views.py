@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 from gymnasium import spaces
+from minigrid.core.constants import OBJECT_TO_IDX
 
 from agents.agent import Observation
 
@@ -18,9 +19,11 @@ class View(Protocol):
         dim: Numbers in a state, D.
         bounds: Lowest and highest numbers that states can have, `[D]` each; None if the space does not say.
         shows_goal: Whether observations contain the goal.
+        movement_context: Numbers of a state on which what an action does depends.
     """
 
     dim: int
+    movement_context: Sequence[int]
     bounds: tuple[np.ndarray, np.ndarray] | None
     shows_goal: bool
 
@@ -44,6 +47,8 @@ class Columns:
         ValueError: The observation is no vector or has no such state, or state and goal differ in size.
     """
 
+    movement_context: Sequence[int] = ()
+
     def __init__(self, space: spaces.Space, state: Sequence[int], goal: Sequence[int]) -> None:
         if not isinstance(space, spaces.Box) or len(space.shape) != 1:
             raise ValueError(f"States are columns of a vector, a one-dimensional Box; this environment shows {space}.")
@@ -65,6 +70,56 @@ class Columns:
     def goals(self, observation: Observation) -> np.ndarray:
         """Where it should go. `[E, D]`."""
         return np.asarray(observation, np.float32)[:, self._goal]
+
+
+class SymbolGrid:
+    """Position, heading and goal from MiniGrid's full symbolic image (`minigrid.wrappers.FullyObsWrapper`).
+
+    A state is (x, y, heading); the goal is a position, whatever the heading: an incomplete state.
+
+    Args:
+        space: Of one observation, a Dict with an `image` `[W, H, 3]` of object, colour and state.
+
+    Raises:
+        ValueError: There is no such image.
+    """
+
+    dim = 3
+    shows_goal = True
+    movement_context: Sequence[int] = (2,)
+
+    def __init__(self, space: spaces.Space) -> None:
+        image = space.spaces.get("image") if isinstance(space, spaces.Dict) else None
+        if not isinstance(image, spaces.Box) or len(image.shape) != 3 or image.shape[2] != 3:
+            raise ValueError(f"Expected MiniGrid's full symbolic image (wrap in FullyObsWrapper); it shows {space}.")
+        width, height, _ = image.shape
+        self.bounds = (np.zeros(3, np.float32), np.array([width - 1, height - 1, 3], np.float32))
+
+    def states(self, observation: Observation) -> np.ndarray:
+        """Where the agent is and where it looks. `[E, 3]`."""
+        image = _image(observation)
+        place = _find(image, OBJECT_TO_IDX["agent"])  # [E, 2]
+        heading = image[np.arange(len(image)), place[:, 0], place[:, 1], 2]
+        return np.concatenate([place, heading[:, None]], 1).astype(np.float32)
+
+    def goals(self, observation: Observation) -> np.ndarray:
+        """Where the goal is; where the agent stands on it and hides it, there. `[E, 3]`."""
+        image = _image(observation)
+        shown = (image[..., 0] == OBJECT_TO_IDX["goal"]).any((1, 2))
+        place = np.where(shown[:, None], _find(image, OBJECT_TO_IDX["goal"]), _find(image, OBJECT_TO_IDX["agent"]))
+        return np.concatenate([place, np.full((len(place), 1), np.nan)], 1).astype(np.float32)
+
+
+def _image(observation: Observation) -> np.ndarray:
+    """`[E, W, H, 3]`."""
+    assert isinstance(observation, dict)
+    return observation["image"]
+
+
+def _find(image: np.ndarray, symbol: int) -> np.ndarray:
+    """The first cell that shows an object. `[E, W, H, 3]` -> `[E, 2]`."""
+    cell = (image[..., 0] == symbol).reshape(len(image), -1).argmax(1)
+    return np.stack(np.unravel_index(cell, image.shape[1:3]), 1)
 
 
 def _finite(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:

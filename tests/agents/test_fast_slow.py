@@ -6,6 +6,7 @@ import torch
 
 import envs  # noqa: F401
 from agents.fast_slow import make_fast_slow
+from agents.views import Columns
 from memory import Planner, TransitionMemory
 from training.environments import make_environments
 from training.rollout import step
@@ -18,8 +19,8 @@ CASES = [("ShiftWall", SEARCH), ("ShiftWall", PUBLISHED), ("ShiftWall", BOTH), (
 
 def make_agent(environments, seed=0, **changes):
     settings = {
-        "state": [0, 1],
-        "goal": [2, 3],
+        "view": lambda space: Columns(space, [0, 1], [2, 3]),
+        "danger": True,
         "slow": "search",
         "fast": False,
         "share_memory": False,
