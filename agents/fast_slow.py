@@ -68,11 +68,7 @@ class FastSlow:
         self._plan = Plan(np.full(num_envs, NONE))
         self._goals = np.full((num_envs, view.dim), np.nan, np.float32)  # [E, D]
         self._replay: list[Rows] = []
-
-    @property
-    def entries(self) -> int:
-        """Number of remembered transitions."""
-        return len(self.memory)
+        self._size = 0  # transitions known when an episode last ended
 
     def act(self, observation: Observation, *, explore: bool = True) -> np.ndarray:
         """One action for each environment. `[E]`."""
@@ -107,11 +103,12 @@ class FastSlow:
 
     def learn(self) -> dict[str, float]:
         """Replay what the last steps put aside."""
-        if not self.fast or not self._replay:
-            return {}
-        states, goals, actions = (np.concatenate(parts) for parts in zip(*self._replay, strict=True))
-        self._replay = []
-        return {"train/loss": self.fast.learn(states, goals, actions)}
+        metrics = {"memory/size": float(self._size)}
+        if self.fast and self._replay:
+            states, goals, actions = (np.concatenate(parts) for parts in zip(*self._replay, strict=True))
+            self._replay = []
+            metrics["train/loss"] = self.fast.learn(states, goals, actions)
+        return metrics
 
     def _look_ahead(self, observation: Observation, rng: np.random.Generator, explore: bool) -> tuple[Plan, np.ndarray]:
         """The plan, with the preferred action where there is no way; and the states gone for `[E, D]`, NaN for none."""
@@ -161,6 +158,7 @@ class FastSlow:
             self._visits.begin_episodes(envs)
             self._trace.clear(envs)
             self.memory.tick(1, np.unique(self._owners[envs]))
+            self._size = len(self.memory)
 
     def state_dict(self) -> dict[str, Any]:
         """Memory, goals, network, generator, and where the present episodes stand."""
@@ -171,6 +169,7 @@ class FastSlow:
             "visits": self._visits.state_dict(),
             "trace": self._trace.state_dict(),
             "rng": self._rng.bit_generator.state,
+            "size": self._size,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -182,6 +181,7 @@ class FastSlow:
         self._visits.load_state_dict(state["visits"])
         self._trace.load_state_dict(state["trace"])
         self._rng.bit_generator.state = state["rng"]
+        self._size = state["size"]
         self._replay = []
 
 

@@ -58,25 +58,35 @@ def random_branches(
     Returns:
         Walks of shape `[E, B]`.
     """
-    wanted = goals if goals.ndim == 2 else np.arange(memory.states.capacity) == goals[:, None]  # [E, S]
+    table, num_actions = memory.table, memory.num_actions
     env = np.repeat(np.arange(len(starts)), branches)  # [E B]
     states = np.full((len(env), depth + 1), ABSENT, np.int64)
     actions = np.full((len(env), depth), ABSENT, np.int64)
-    states[:, 0] = starts[env]
-    lengths = np.where(wanted[env, states[:, 0]], 0, ABSENT)
-    walking = np.flatnonzero((lengths == ABSENT) & (states[:, 0] != ABSENT))
+    states[:, 0] = here = starts[env]
+    arrived = _wanted(goals, env, here)
+    lengths = np.where(arrived, 0, ABSENT)
+    walking = ~arrived & (here != ABSENT)
+    first_cell = np.arange(len(env)) * num_actions
     for step in range(depth):
-        here = states[walking, step]
-        known = memory.known(here)  # [W, A]
-        chance = np.where(known, rng.random(known.shape), -1.0)
-        walking, here, action = (x[known.any(1)] for x in (walking, here, chance.argmax(1)))
-        actions[walking, step] = action
-        states[walking, step + 1] = there = memory.table.next[here, action]
-        arrived = wanted[env[walking], there]
-        lengths[walking[arrived]] = step + 1
-        walking = walking[~arrived]
+        known = memory.known(here)  # [E B, A]
+        action = (known * (1.0 - rng.random(known.shape))).argmax(1)
+        walking &= known.ravel()[first_cell + action]
+        if not walking.any():
+            break
+        there = table.next.ravel()[here * num_actions + action]
+        actions[walking, step] = action[walking]
+        states[walking, step + 1] = there[walking]
+        arrived = walking & _wanted(goals, env, there)
+        lengths[arrived] = step + 1
+        walking &= ~arrived
+        here = np.where(walking, there, here)
     shape = (len(starts), branches)
     return Walks(states.reshape(*shape, -1), actions.reshape(*shape, -1), lengths.reshape(shape))
+
+
+def _wanted(goals: np.ndarray, env: np.ndarray, states: np.ndarray) -> np.ndarray:
+    """Which states `[N]` are goals of their environments `[N]`. `[N]` of bool."""
+    return np.asarray(goals[env, states] if goals.ndim == 2 else goals[env] == states)
 
 
 class Planner:
@@ -126,7 +136,7 @@ class Planner:
         self._low = np.full((memory.num_owners, memory.states.dim), np.inf)  # [O, D]
         self._high = -self._low
         self._versions = np.zeros(memory.num_owners, np.int64)  # [O], of what is expected
-        self._mark, self._movement_mark = 0, -1
+        self._mark, self._movement_mark, self._num_free = 0, -1, -1
         self._valid_until = np.full(memory.num_owners, -np.inf)  # [O], tick at which something fades
         self._most_goals = 0
         self._cache: dict[tuple[int, bytes], tuple[int, np.ndarray]] = {}
@@ -179,6 +189,8 @@ class Planner:
 
     def refresh(self) -> None:
         """Take in what the memory has learned, dropped or let fade since the last time."""
+        if not self._is_outdated():
+            return
         if self.memory.table.changed_since(self._mark) is None:
             self._drop_evicted()
         ids = self._outdated()
@@ -186,6 +198,7 @@ class Planner:
         while len(ids):
             self._expect(ids)
             ids = np.flatnonzero(self.memory.states.used & ~self._covered)  # states just imagined
+        self._num_free = self.memory.states.num_free
 
     def _costs(self, goals: Goals) -> list[np.ndarray]:
         """Costs by state id for each set of goals, looked up where nothing has changed. G arrays `[S]`."""
@@ -203,6 +216,13 @@ class Planner:
             costs = self._search(list(stale.values()))
             self._cache |= {key: (int(self._versions[key[0]]), row) for key, row in zip(stale, costs, strict=True)}
         return [self._cache[key][1] for key in keys]
+
+    def _is_outdated(self) -> bool:
+        """Whether anything was learned, dropped, named, widened or faded since the last time. O(O)."""
+        memory = self.memory
+        same = memory.table.changes == self._mark and memory.movement_changes == self._movement_mark
+        same &= memory.states.num_free == self._num_free  # eviction, which could hide a name, is a change of the table
+        return not same or bool((memory.clock > self._valid_until).any())
 
     def _outdated(self) -> np.ndarray:
         """States of which something may have changed. `[N]`."""
@@ -277,6 +297,8 @@ class Planner:
 
     def _widen(self, ids: np.ndarray) -> np.ndarray:
         """Count states `[N]` among those met; returns the owners whose range became wider by that."""
+        if self._given_bounds is not None:
+            return np.array([], np.int64)
         owners = self.memory.states.owners[ids]
         low, high = self._low.copy(), self._high.copy()
         np.minimum.at(self._low, owners, self.memory.states.vectors[ids])
@@ -284,9 +306,11 @@ class Planner:
         return np.flatnonzero(((low != self._low) | (high != self._high)).any(1))
 
     def _forget_guesses_of(self, owners: np.ndarray) -> None:
-        ids = np.isin(self.memory.states.owners, owners) if len(owners) else slice(0)
-        self._guess[ids] = _NOT_IMAGINED
-        self._covered[ids] = False
+        if len(owners):
+            ids = np.isin(self.memory.states.owners, owners)
+            self._guess[ids] = _NOT_IMAGINED
+            self._covered[ids] = False
+            self._num_free = -1
 
     def _drop_evicted(self) -> None:
         gone = ~self.memory.states.used

@@ -51,6 +51,8 @@ class TransitionTable:
 
     def strengths(self, ids: np.ndarray, now: np.ndarray) -> np.ndarray:
         """Strength of every transition from states `[N]` at ticks `[N]`. `[N, A]`."""
+        if np.isinf(self.half_life):
+            return self.strength[ids]
         return self.strength[ids] * np.exp2((self.stamp[ids] - now[:, None]) / self.half_life)
 
     def known_until(self, ids: np.ndarray) -> np.ndarray:
