@@ -187,6 +187,11 @@ class Planner:
         starts, actions = np.nonzero(np.isin(self._refused, states)) if len(states) else (states, states)
         return starts, actions
 
+    def imagined(self, ids: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """Where imagination alone has actions `[N]` in states `[N]` lead; -1 where it was not asked. `[N]`, ids."""
+        self.refresh()
+        return np.maximum(self._guess[ids, actions], ABSENT)
+
     def refresh(self) -> None:
         """Take in what the memory has learned, dropped or let fade since the last time."""
         if not self._is_outdated():
