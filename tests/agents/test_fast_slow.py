@@ -1,12 +1,17 @@
 """The fast/slow agent: finds out what actions do, corrects itself by contradiction, and comes back exactly."""
 
+import minigrid.wrappers
 import numpy as np
 import pytest
 import torch
 
 import envs  # noqa: F401
-from agents.fast_slow import make_fast_slow
-from agents.views import Columns
+from agents.agent import Transition
+from agents.fast import EpisodeTrace, replay_loss
+from agents.fast_slow import harm, make_fast_slow
+from agents.views import Columns, SymbolGrid
+from agents.visits import EpisodeVisits
+from benchmarks import fast_slow_picture, fast_slow_speed
 from memory import Planner, TransitionMemory
 from training.environments import make_environments
 from training.rollout import step
@@ -120,3 +125,167 @@ def test_search_solves_every_episode_and_loses_little_after_the_wall_has_moved()
     lengths = episode_lengths(transitions)[:100]
     assert len(lengths) == 100 and lengths.max() < 100
     assert lengths.sum() - 755 <= 100
+
+
+def transition_of(observation, action, following, reward=0.0, terminated=False):
+    """One step of one environment, from `[x, y, ...]` to `[x, y, ...]`."""
+    rows = [np.array([row], np.float32) for row in (observation, following)]
+    ended = np.array([terminated])
+    return Transition(rows[0], np.array([action]), np.array([reward]), ended, ~ended & False, rows[1], rows[1])
+
+
+def lone_agent(**changes):
+    return make_agent(make(num_envs=1), **changes)
+
+
+def goes(agent, *observation):
+    return int(agent.act(np.array([observation], np.float32))[0])
+
+
+LEFT, UP, RIGHT, DOWN = range(4)
+
+
+def test_a_movement_seen_once_is_imagined_everywhere():
+    agent = lone_agent()
+    agent.observe(transition_of([3, 3, 9, 9], DOWN, [3, 4, 9, 9]))
+    assert goes(agent, 7, 1, 7, 4) == DOWN
+
+
+def test_what_refused_entry_from_one_side_is_not_tried_from_another():
+    agent = lone_agent()
+    for action, following in [(LEFT, [4, 5]), (UP, [5, 4]), (RIGHT, [6, 5]), (DOWN, [5, 6])]:
+        agent.observe(transition_of([5, 5, 0, 0], action, [*following, 0, 0]))
+    agent.act(np.array([[2, 2, 0, 0]], np.float32))
+    agent.observe(transition_of([2, 2, 4, 2], RIGHT, [2, 2, 4, 2]))  # something is at (3, 2)
+    assert goes(agent, 3, 1, 3, 3) in (LEFT, RIGHT)
+    assert goes(agent, 3, 1, 3, 2) == DOWN  # but the goal is there, so one can be there
+
+
+def test_a_surprise_drops_what_earlier_episodes_refused():
+    agent = lone_agent()
+    for action, following in [(LEFT, [4, 5]), (UP, [5, 4]), (RIGHT, [6, 5]), (DOWN, [5, 6])]:
+        agent.observe(transition_of([5, 5, 0, 0], action, [*following, 0, 0]))
+    agent.act(np.array([[2, 2, 9, 9]], np.float32))
+    agent.observe(transition_of([2, 2, 9, 9], RIGHT, [2, 2, 9, 9], reward=1.0, terminated=True))
+    assert goes(agent, 2, 2, 4, 2) != RIGHT
+    agent.observe(transition_of([5, 5, 9, 9], DOWN, [5, 5, 9, 9]))  # was free, is blocked: the world has shifted
+    assert goes(agent, 2, 2, 4, 2) == RIGHT
+
+
+def test_of_equal_ways_the_one_not_tried_in_this_episode_is_preferred():
+    agent = lone_agent()
+    for action, following in [(LEFT, [4, 5]), (UP, [5, 4]), (RIGHT, [6, 5]), (DOWN, [5, 6])]:
+        agent.observe(transition_of([5, 5, 0, 0], action, [*following, 0, 0]))
+    agent.observe(transition_of([6, 6, 0, 0], RIGHT, [7, 6, 0, 0]))
+    agent.observe(transition_of([6, 6, 0, 0], DOWN, [6, 7, 0, 0]))
+    agent.observe(transition_of([6, 6, 0, 0], DOWN, [6, 7, 0, 0]))
+    assert {goes(agent, 6, 6, 8, 8) for _ in range(10)} == {RIGHT}
+
+
+def test_harm_is_negative_reward_or_an_end_without_reward():
+    assert harm(transition_of([0, 0], 0, [0, 0], reward=-2.5)) == 2.5
+    assert harm(transition_of([0, 0], 0, [0, 0], reward=0.0, terminated=True)) == 1
+    assert harm(transition_of([0, 0], 0, [0, 0], reward=1.0, terminated=True)) == 0
+
+
+@pytest.mark.parametrize("settings", [SEARCH, PUBLISHED, {"slow": "none", "fast": False}])
+def test_what_hurt_is_not_done_again_there(settings):
+    agent = lone_agent(**settings)
+    for action, following in [(LEFT, [4, 5]), (UP, [5, 4]), (RIGHT, [6, 5]), (DOWN, [5, 6])]:
+        agent.observe(transition_of([5, 5, 0, 0], action, [*following, 0, 0]))
+    wanted = goes(agent, 2, 2, 0, 2)
+    agent.observe(transition_of([2, 2, 0, 2], wanted, [1, 2, 0, 2], terminated=True))
+    assert all(goes(agent, 2, 2, 0, 2) != wanted for _ in range(10))
+
+
+def test_without_the_danger_pathway_it_walks_into_the_same_trap_again():
+    agent = lone_agent(danger=False)
+    for action, following in [(LEFT, [4, 5]), (UP, [5, 4]), (RIGHT, [6, 5]), (DOWN, [5, 6])]:
+        agent.observe(transition_of([5, 5, 0, 0], action, [*following, 0, 0]))
+    agent.observe(transition_of([2, 2, 0, 2], LEFT, [1, 2, 0, 2], terminated=True))
+    assert goes(agent, 2, 2, 0, 2) == LEFT
+
+
+def test_a_site_is_remembered_at_once_and_searched_elsewhere_when_it_is_empty():
+    environments = make("HiddenGoal", num_envs=1, period=10)
+    transitions = play(make_agent(environments), environments, 330)
+    lengths = episode_lengths(transitions)
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    best = [int(np.abs(transitions[i].observation[0] - goal_of(transitions, i)).sum()) for i in starts[1:10]]
+    assert list(lengths[1:10]) == best  # found in the first episode, straight to it in the others
+    assert lengths[10] < 100 or lengths[11] < 100  # and found again after it has moved
+
+
+def goal_of(transitions, start):
+    """Where the episode that begins at a step ended."""
+    return next(t.next_observation[0] for t in transitions[start:] if t.done[0])
+
+
+def test_replay_pairs_every_earlier_state_with_the_state_reached():
+    trace = EpisodeTrace(2, 1)
+    trace.add(np.array([[1], [5]]), np.array([0, 3]))
+    trace.add(np.array([[2], [6]]), np.array([1, 2]))
+    trace.clear(np.array([1]))
+    trace.add(np.array([[3], [7]]), np.array([2, 1]))
+    env, states, actions = trace.rows(np.array([0, 1]))
+    assert list(zip(env, states[:, 0], actions, strict=True)) == [(0, 1, 0), (0, 2, 1), (0, 3, 2), (1, 7, 1)]
+
+
+def test_replay_loss_is_the_mean_cross_entropy():
+    logits = torch.tensor([[0.3, -1.0, 2.0], [1.0, 1.0, 0.0]], dtype=torch.float64)
+    actions = torch.tensor([2, 1])
+    chances = [np.exp(row) / np.exp(row).sum() for row in logits.numpy()]
+    expected = -(np.log(chances[0][2]) + np.log(chances[1][1])) / 2
+    assert replay_loss(logits, actions).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_what_the_memory_loses_the_network_has_learned():
+    """Consolidation: after some episodes of search the network alone mostly goes towards the goal."""
+    environments = make(num_envs=4)
+    agent = make_agent(environments, **BOTH)
+    play(agent, environments, 250)
+    agent.memory.clear(np.arange(4))
+    rng = np.random.default_rng(0)
+    states = rng.integers(0, 5, (200, 2)).astype(np.float32)  # one side of the wall, so that straight is right
+    goals = np.where(states == 4, 0, states + 1) * [1, 0] + states * [0, 1]
+    chosen = agent.fast.probabilities(states, goals).argmax(1)
+    assert (chosen == np.where(goals[:, 0] > states[:, 0], RIGHT, LEFT)).mean() > 0.6
+
+
+def test_visits_are_those_of_the_present_episode():
+    visits = EpisodeVisits(capacity=4, num_actions=2, num_envs=2)
+    for _ in range(2):
+        visits.count(np.array([1, 1]), np.array([0, 1]))
+    visits.begin_episodes(np.array([1]))
+    visits.count(np.array([1, 1]), np.array([1, 1]))
+    assert visits.of(np.array([1, 1])).tolist() == [[2, 1], [0, 1]]
+
+
+def test_the_symbol_grid_reads_place_heading_and_goal():
+    environments = make_environments(
+        "MiniGrid-Empty-5x5-v0", 2, vectorization="sync", wrappers=[minigrid.wrappers.FullyObsWrapper]
+    )
+    view = SymbolGrid(environments.single_observation_space)
+    observation, _ = environments.reset(seed=0)
+    assert view.states(observation).tolist() == [[1, 1, 0]] * 2
+    assert view.goals(observation)[:, :2].tolist() == [[3, 3]] * 2 and np.isnan(view.goals(observation)[:, 2]).all()
+    observation, *_ = environments.step(np.array([1, 2]))  # one turns right, one goes ahead
+    assert view.states(observation).tolist() == [[1, 1, 1], [2, 1, 0]]
+
+
+def test_columns_that_do_not_exist_are_refused():
+    space = make().single_observation_space
+    with pytest.raises(ValueError, match="4 numbers"):
+        Columns(space, [0, 7], [2, 3])
+    with pytest.raises(ValueError, match="as many for the goal"):
+        Columns(space, [0, 1], [2])
+    with pytest.raises(ValueError, match="slow='deep'"):
+        make_agent(make(), slow="deep")
+
+
+def test_the_bench_and_the_picture_run(tmp_path, capsys):
+    assert fast_slow_speed.main(["episodes=1", "n=5", "steps=5", "envs=2"]) == 0
+    assert "steps_per_s" in capsys.readouterr().out
+    picture = tmp_path / "picture.png"
+    assert fast_slow_picture.main(["episodes=[0,1]", f"out={picture}"]) == 0
+    assert picture.stat().st_size > 1000

@@ -105,18 +105,19 @@ def test_costs_are_those_of_dijkstra_over_known_and_imagined_steps(walls, tried,
     goal=cell,
     half_life=st.sampled_from([np.inf, 2.0]),
     imagine=st.booleans(),
+    doubt_cost=st.sampled_from([0.0, 3.0, np.inf]),
 )
-def test_what_the_planner_keeps_is_what_a_new_planner_would_work_out(worlds, goal, half_life, imagine):
+def test_what_the_planner_keeps_is_what_a_new_planner_would_work_out(worlds, goal, half_life, imagine, doubt_cost):
     """Through contradiction, fading, new owners and, without imagination (which needs room), eviction."""
     memory = TransitionMemory(2, 4, 200 if imagine else 27, owners=2, half_life=half_life)
     bounds = (np.zeros(2), np.full(2, 4))
-    planner = Planner(memory, bounds=bounds, imagine=imagine)
+    planner = Planner(memory, bounds=bounds, imagine=imagine, doubt_cost=doubt_cost)
     for turn, (walls, tried) in enumerate(worlds):
         experience(memory, Grid(5, walls), tried, owner=turn % 2)
         memory.tick(1, np.array([turn % 2]))
         goals = [memory.name(np.array([goal]), np.array([owner])) for owner in (0, 1)]
         kept = planner.cost_to_go(goals)
-        fresh = Planner(memory, bounds=bounds, imagine=imagine).cost_to_go(goals)
+        fresh = Planner(memory, bounds=bounds, imagine=imagine, doubt_cost=doubt_cost).cost_to_go(goals)
         assert np.array_equal(kept, fresh)
 
 
@@ -228,3 +229,38 @@ def test_goals_may_be_any_set_of_states_for_branches_too():
     walks = random_branches(memory, start, wanted, 50, 20, np.random.default_rng(0))
     ends = walks.states[0, np.arange(50), np.maximum(walks.lengths[0], 0)]
     assert (memory.states.vectors[ends[walks.lengths[0] >= 0], 0] == 3).all()
+
+
+def test_what_refused_entry_from_one_side_is_doubted_from_the_others():
+    grid = Grid(5, walls=[(2, 2)])
+    memory = TransitionMemory(2, 4, 200)
+    planner = Planner(memory, bounds=(np.zeros(2), np.full(2, 4)), doubt_cost=10.0)
+    experience(memory, grid, [((0, 0), 2), ((1, 0), 0), ((0, 0), 3), ((0, 1), 1), ((1, 2), 2)])
+    start, goal, middle = memory.name(np.array([(2, 1), (2, 3), (2, 2)]))
+    assert planner.cost_to_go([np.array([goal])])[0, start] == 4  # around it
+    refused_from, action = planner.refusals(np.array([middle]))
+    assert memory.states.vectors[refused_from].tolist() == [[1, 2]] and action.tolist() == [2]
+    memory.contradict(memory.states.vectors[refused_from], action)
+    assert planner.cost_to_go([np.array([goal])])[0, start] == 2  # through it
+    assert len(planner.refusals(np.array([middle]))[0]) == 0
+
+
+def test_costs_from_a_state_and_costs_to_it_agree():
+    grid = Grid(5, walls=[(1, 1), (2, 1)])
+    memory = TransitionMemory(2, 4, 200)
+    experience(memory, grid, everything(grid)[::3])
+    planner = Planner(memory, bounds=(np.zeros(2), np.full(2, 4)), unknown_cost=1.5)
+    places = memory.name(np.array([(0, 0), (4, 4), (3, 0)]))
+    forward = planner.costs_from(places)
+    back = planner.cost_to_go([places[i : i + 1] for i in range(3)])
+    assert np.allclose(forward[:, places], back[:, places].T)
+
+
+def test_looking_takes_its_names_back():
+    memory = TransitionMemory(2, 4, 20)
+    experience(memory, Grid(5), [((0, 0), 2)])
+    before = memory.state_dict()
+    with memory.only_looking():
+        memory.name(np.array([(3, 3), (4, 4)]))
+    assert all(np.array_equal(before[name], memory.state_dict()[name]) for name in before)
+    assert memory.name(np.array([(4, 4)]))[0] == 2  # as if nothing had been named
