@@ -33,10 +33,12 @@ class AutoIndex:
     exact = False
 
     def __init__(self, *, start: int = 100_000, **options: Any) -> None:
-        self._exact, self._ivf = ExactIndex(), IVFIndex(start=start, **options)
+        self._options = options | {"start": start}
+        IVFIndex(**self._options)  # refuses what it would refuse later
 
     def attach(self, store: KeyStore) -> None:
         """Start exact; stay so where an inverted file cannot be had."""
+        self._exact, self._ivf = ExactIndex(), IVFIndex(**self._options)
         self._exact.attach(store)
         self._possible = store.rows.device.type == "cpu" and store.rows.dtype == torch.float32
         if self._possible:

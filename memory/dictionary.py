@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,8 +97,8 @@ class DifferentiableNeuralDictionary:
         if match_within is not None and not match_within >= 0:
             raise ValueError(f"match_within is {match_within}; it is a squared distance, at least 0")
         self.match_within = match_within
-        self.index = make_index(index)
-        self.forgetting = make_forgetting(forgetting)
+        self.index: Index = _own(make_index(index))
+        self.forgetting: Forgetting = _own(make_forgetting(forgetting))
         self.forgetting.attach(capacity, self.device)
         self.store = KeyStore(self.space, capacity, dtype, self.device)
         self.index.attach(self.store)
@@ -323,3 +324,10 @@ class DifferentiableNeuralDictionary:
         expired = self.forgetting.expired(min(most, len(self)), self.used)
         if len(expired):
             self.forget(expired)
+
+
+def _own(part: Any) -> Any:
+    """The part itself, or a copy if it serves another memory already: what it keeps is about one memory."""
+    own = copy(part) if getattr(part, "serves", False) else part
+    own.serves = True
+    return own

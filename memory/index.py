@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from functools import cache
+from typing import Any, Protocol, TypeAlias
 
 import faiss
 import torch
@@ -19,6 +20,9 @@ from memory.store import KeyStore
 
 BLAS_THRESHOLD = 700
 """From this many queries x columns on, one matrix product beats a pass per query."""
+
+MOST_ON_GPU = 2048
+"""Neighbours that faiss gives on a GPU."""
 
 SPARE = 16
 """Proposals beyond k, so that hardly ever one of the k nearest is lost to rounding."""
@@ -74,12 +78,12 @@ class ExactIndex:
         store = self._store
         plain = store.space.plain
         rows, queries = store.rows[:used], store.queries(query).detach()
-        on_faiss = rows.device.type == "cpu" and rows.dtype == torch.float32
-        rounds = not plain or queries.numel() >= BLAS_THRESHOLD or not on_faiss
+        search = search_on(rows.device.type, rows.dtype)
+        rounds = not plain or queries.numel() >= BLAS_THRESHOLD or search is not faiss_search
         k = min(k + SPARE * rounds, used)
         if k == 0:
             return torch.empty(len(query), 0, dtype=torch.int64, device=rows.device)
-        return (faiss_search if on_faiss else torch_search)(rows, queries, k, plain)
+        return search(rows, queries, k, plain)
 
     def written(self, slots: Tensor) -> None:
         """Nothing is kept."""
@@ -101,6 +105,36 @@ def products_early() -> Iterator[None]:
         yield
     finally:
         faiss.cvar.distance_compute_blas_threshold = before
+
+
+Search: TypeAlias = Callable[[Tensor, Tensor, int, bool], Tensor]
+"""Rows `[n, W]`, queries `[B, W]`, k, and whether they are plain -> slots `[B, k]`, best first."""
+
+
+def search_on(device: str, dtype: torch.dtype) -> Search:
+    """The fastest search of raw rows there; faiss takes float32, and CUDA only if it is faiss-gpu."""
+    if dtype == torch.float32 and device == "cpu":
+        return faiss_search
+    if dtype == torch.float32 and device == "cuda" and hasattr(faiss, "StandardGpuResources"):
+        return faiss_gpu_search
+    return torch_search
+
+
+def faiss_gpu_search(rows: Tensor, queries: Tensor, k: int, plain: bool) -> Tensor:
+    """The same on the GPU, where the rows lie.  `[B, k]`."""
+    import faiss.contrib.torch_utils  # lets faiss take CUDA tensors, and changes its functions for that
+
+    if k > MOST_ON_GPU:
+        return torch_search(rows, queries, k, plain)
+    metric = faiss.METRIC_L2 if plain else faiss.METRIC_INNER_PRODUCT
+    with torch.cuda.device(rows.device):
+        return faiss.knn_gpu(_gpu_resources(rows.device.index), queries.contiguous(), rows, k, metric=metric)[1]
+
+
+@cache
+def _gpu_resources(device: int) -> Any:
+    """Scratch memory, kept from search to search."""
+    return faiss.StandardGpuResources()
 
 
 def faiss_search(rows: Tensor, queries: Tensor, k: int, plain: bool) -> Tensor:

@@ -75,7 +75,6 @@ class IVFIndex:
             raise ValueError(f"start is {start}; it must be at least the number of lists, {lists or 1}")
         self.lists, self.probes = lists, probes
         self.start, self.target, self.check_every = start, target, check_every
-        self._exact = ExactIndex()
 
     def attach(self, store: KeyStore) -> None:
         """File this store's entries when there are enough."""
@@ -83,6 +82,7 @@ class IVFIndex:
             raise ValueError(
                 f"an ivf index needs float32 keys on the CPU, not {store.rows.dtype} on {store.rows.device}"
             )
+        self._exact = ExactIndex()
         self._exact.attach(store)
         self._store = store
         self._lists = self.lists or int(min(4096, 4 * len(store.rows) ** 0.5, self.start))

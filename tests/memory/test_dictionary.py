@@ -3,7 +3,19 @@
 import pytest
 import torch
 
-from memory import Blend, DifferentiableNeuralDictionary, Gaussian, KeySpace, Modality, RowRMSprop, RowSGD
+from memory import (
+    AutoIndex,
+    Blend,
+    Decay,
+    DifferentiableNeuralDictionary,
+    ExactIndex,
+    Gaussian,
+    IVFIndex,
+    KeySpace,
+    Modality,
+    RowRMSprop,
+    RowSGD,
+)
 from tests.memory.slow_dictionary import SlowDictionary
 
 D, V, K = 3, 2, 4
@@ -347,6 +359,17 @@ class TestConstruction:
         nearest = {"index": "exact", "kernel": "gaussian", "write_rule": "blend", "forgetting": "lru"}[option]
         with pytest.raises(ValueError, match=f"did you mean '{nearest}'"):
             DifferentiableNeuralDictionary(D, V, 8, **{option: nearest[:-1] + "x"})
+
+    @pytest.mark.parametrize("index", [ExactIndex(), IVFIndex(lists=2, start=4), AutoIndex(start=4, lists=2)])
+    def test_parts_given_to_several_memories_serve_each_by_itself(self, index):
+        forgetting = Decay(10)
+        first, second = (DifferentiableNeuralDictionary(1, 1, 8, 1, index=index, forgetting=forgetting) for _ in "ab")
+        for memory, offset in ((first, 0.0), (second, 100.0)):
+            memory.write(torch.arange(9.0).unsqueeze(1) + offset, torch.zeros(9, 1))
+        for _ in range(30):
+            assert first.lookup(torch.tensor([[5.0]]), touch=False).distances.item() == 0
+            assert second.lookup(torch.tensor([[105.0]]), touch=False).distances.item() == 0
+        assert first.strength(torch.tensor([5])) == second.strength(torch.tensor([5]))
 
     def test_sizes_must_be_positive(self):
         with pytest.raises(ValueError, match="capacity is 0"):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from memory import DifferentiableNeuralDictionary, Modality
+from memory import DifferentiableNeuralDictionary, Modality, index
 from memory import auto as autos
 from memory.auto import AutoIndex
 from memory.index import ExactIndex, torch_search
@@ -48,6 +48,21 @@ class TestTorchSearch:
         rows, queries = torch.randn(1000, 5, generator=g).double(), torch.randn(7, 5, generator=g).double()
         score = -(queries.unsqueeze(1) - rows).square().sum(-1) if plain else queries @ rows.T
         assert torch.equal(torch_search(rows, queries, 9, plain, block=64), score.topk(9, dim=1).indices)
+
+    @pytest.mark.parametrize(
+        ("device", "dtype", "faiss_gpu", "search"),
+        [
+            ("cpu", torch.float32, False, index.faiss_search),
+            ("cpu", torch.float64, False, torch_search),
+            ("cuda", torch.float32, True, index.faiss_gpu_search),
+            ("cuda", torch.float32, False, torch_search),
+        ],
+    )
+    def test_each_device_has_its_search(self, device, dtype, faiss_gpu, search, monkeypatch):
+        monkeypatch.delattr(index.faiss, "StandardGpuResources", raising=False)
+        if faiss_gpu:
+            monkeypatch.setattr(index.faiss, "StandardGpuResources", object, raising=False)
+        assert index.search_on(device, dtype) is search
 
     @pytest.mark.gpu
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU here")
