@@ -40,7 +40,7 @@ STYLES = {
     "priority": ("#E69F00", "-."),
     "surprise-gated": ("#CC79A7", "-"),
     "contradiction": ("#D55E00", "-"),
-    "together": ("#000000", "-"),
+    "together": ("#000000", (0, (4, 2))),
 }
 
 

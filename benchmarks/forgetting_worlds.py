@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from memory import Decay, DifferentiableNeuralDictionary
-from memory.reading import Found
 
 KEY_SIZE = 8
 JITTER = 0.02  # standard deviation of a place's key between visits; places are about 4 apart
 SAME_PLACE = 0.3  # distance within which a neighbour speaks about the place visited
 NEIGHBOURS = 3
+CHECKED = 16  # entries near a place that its visit may refute
 TOLERANCE = 0.25  # an entry that is further off than this is refuted: half of what tells something from nothing
 
 
@@ -147,7 +147,7 @@ class Contestant:
             found = self.memory.lookup(experience.keys)
         surprise = (experience.values - found.value).abs().squeeze(1)
         if self.contradicts:
-            self.memory.contradict(found.slots[self._refuted(found, experience.values)])
+            self._contradict(experience)
         priority = surprise + experience.values.abs().squeeze(1) if self.by_priority else None
         self.memory.write(experience.keys, experience.values, priority=priority, identity=experience.identity)
 
@@ -157,9 +157,12 @@ class Contestant:
         found = self.memory.lookup(phase.keys, touch=False)
         return float((found.value - phase.values).abs().mean())
 
-    def _refuted(self, found: Found, values: Tensor) -> Tensor:
-        off = (found.values.squeeze(2) - values).abs() > TOLERANCE  # [B, k]
-        return found.valid & (found.distances < SAME_PLACE**2) & off
+    def _contradict(self, experience: Experience) -> None:
+        """Remove what the memory holds about the places that is not so any more."""
+        with torch.no_grad():
+            found = self.memory.lookup(experience.keys, k=CHECKED, touch=False)
+        off = (found.values.squeeze(2) - experience.values).abs() > TOLERANCE  # [B, k]
+        self.memory.contradict(found.slots[found.valid & (found.distances < SAME_PLACE**2) & off])
 
 
 def contestants(phases: int) -> dict[str, Callable[[World], Contestant]]:
