@@ -33,6 +33,9 @@ class FastSlow:
     4. Hippocampal replay: train the network on all states of the episode so far with the state just reached as the
        goal, and on the way that was imagined with the real goal.
 
+    It learns while it acts: with `explore=False` it goes by what it knows and cannot notice that a way is blocked or a
+    site empty, so its learning curve says more about it than an evaluation.
+
     Args:
         view: Reads states and goals from observations.
         memory: (state, action) -> next state; one owner for each environment, or one for all.
