@@ -240,12 +240,13 @@ class TransitionMemory:
         self.states.reorder_free(free)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything remembered, as tensors of the used rows only."""
+        """Everything remembered, as tensors of the used rows only, and the order in which ids will be given."""
         ids = self.ids()
         state: dict[str, Any] = {
             "ids": torch.from_numpy(ids),
             "vectors": torch.from_numpy(self.states.vectors[ids]),
             "owners": torch.from_numpy(self.states.owners[ids]),
+            "free": torch.from_numpy(self.states.free_order()),
             "seen": torch.from_numpy(self._seen[ids]),
             "clock": torch.from_numpy(self.clock.copy()),
             "writes": torch.tensor(self._writes),
@@ -264,6 +265,8 @@ class TransitionMemory:
         self._check_fits(arrays, ids)
         self._evict(self.ids())
         self.states.restore(arrays["vectors"], arrays["owners"], ids)
+        if len(ids) + len(arrays["free"]) == self.states.capacity:  # else it was saved with another capacity
+            self.states.reorder_free(arrays["free"])
         self.table.restore(ids, arrays)
         self._seen[ids] = arrays["seen"]
         self.clock[:] = arrays["clock"]
