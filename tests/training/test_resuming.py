@@ -24,6 +24,7 @@ AGENTS = {
     "mfec": ["agent.memory.capacity=150", "agent.novelty=0.1", "agent.bootstrap=true"],
     "episodic": ["agent.memory.capacity=150"],
     "fast_slow": ["agent.fast=true", "agent.memory.capacity=300"],
+    "fast_slow_grid": ["agent.memory.capacity=300"],
     "fast_slow_paper": ["agent.branches=10", "agent.depth=8"],
 }  # fmt: skip
 """By agent: settings under which a few hundred steps pass every stage, eviction and wrap-around included."""
@@ -33,8 +34,13 @@ ENVIRONMENTS = {
     "dict": ["env=minigrid", "+env.kwargs.max_steps=25"],
     "goal shown": ["env=shiftwall"],
     "goal hidden": ["env=hiddengoal"],
+    "whole grid": ["env=emptyshift_full"],
 }
-MEETS = {"fast_slow": ["goal shown", "goal hidden"], "fast_slow_paper": ["goal shown"]}
+MEETS = {
+    "fast_slow": ["goal shown", "goal hidden"],
+    "fast_slow_grid": ["whole grid"],
+    "fast_slow_paper": ["goal shown"],
+}
 """Environments of the agents that go for places; the others meet a vector and a Dict observation."""
 
 CASES = [(agent, env) for agent in AGENTS for env in MEETS.get(agent, ["vector", "dict"])]
