@@ -117,7 +117,9 @@ def _lost(options: Options, generator: torch.Generator) -> tuple[int, int]:
     for names in _masks():
         found = memory.lookup(_only(query, names), touch=False).slots[:, 0]
         columns = np.concatenate([np.arange(D)[memory.space.columns[name]] for name in names])
-        true = (query[:, None, columns].double() - keys[None, :, columns].double()).square().sum(-1)  # [Q, N]
-        nearer = true.gather(1, found.unsqueeze(1)).squeeze(1) > true.amin(1) * (1 + 1e-3)
-        lost, asked = lost + int(nearer.sum()), asked + len(query)
+        wanted, stored = query[:, columns].double(), keys[:, columns].double()
+        for row, slot in zip(wanted, found.tolist(), strict=True):
+            true = (row - stored).square().sum(1)  # [N]
+            lost += int(true[slot] > true.min() * (1 + 1e-3))
+        asked += len(query)
     return lost, asked
