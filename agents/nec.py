@@ -128,8 +128,8 @@ class NEC:
         if self._steps < self._learn_after or not len(self._replay):
             self._due = 0
             return metrics
-        for _ in range(self._due // self._learn_every):
-            metrics |= self._learn_once()
+        for remaining in reversed(range(self._due // self._learn_every)):
+            metrics |= self._learn_once(report=not remaining)
         self._due %= self._learn_every
         metrics["train/epsilon"] = self._explore.epsilon(self._steps)
         return metrics
@@ -168,7 +168,8 @@ class NEC:
             }
         )
 
-    def _learn_once(self) -> dict[str, float]:
+    def _learn_once(self, report: bool) -> dict[str, float]:
+        """One minibatch; its metrics if they are to be reported."""
         batch = self._sample()
         keys = self.encoder(to_tensors(batch["observation"], self._device))  # [B, D]
         target = torch.as_tensor(batch["target"], device=self._device)
@@ -183,6 +184,8 @@ class NEC:
         for action, optimiser in enumerate(self.row_optimisers):
             if action in found:
                 optimiser.step(found[action])
+        if not report:
+            return {}
         errors = (q - target).detach().abs().cpu()
         return {"train/loss": loss.item()} | self._staleness(batch, keys.detach(), errors)
 

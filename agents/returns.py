@@ -183,17 +183,18 @@ class MonteCarloReturns:
         return self._flush(np.flatnonzero(done), final_value)
 
     def tries(self, identity: np.ndarray, actions: int) -> np.ndarray:
-        """How often each action was taken in this very situation during the running episode. `[E]` -> `[E, A]`.
+        """How often each action was taken in these very situations during the running episodes. `[B]` -> `[B, A]`.
 
-        The observations pushed must have a part `identity`. A pass over the running episodes.
+        All environments count together, so that episodes side by side search different ways. The observations pushed
+        must have a part `identity`; this is a pass over the running episodes for each.
         """
         counts = np.zeros((len(identity), actions))
         if self._observation is None:
             return counts
-        length = int(self._count.max())
-        held = np.arange(length) < self._count[:, None]  # [E, L]
-        row, at = np.nonzero(held & (self._observation["identity"][:, :length] == identity[:, None]))
-        np.add.at(counts, (row, self._action[row, at]), 1)
+        held = np.arange(int(self._count.max())) < self._count[:, None]  # [E, L]
+        seen, taken = self._observation["identity"][:, : held.shape[1]][held], self._action[:, : held.shape[1]][held]
+        row, at = np.nonzero(identity[:, None] == seen)
+        np.add.at(counts, (row, taken[at]), 1)
         return counts
 
     def state_dict(self) -> dict[str, Any]:

@@ -209,6 +209,8 @@ SMALL = ("steps=64", "progress=false", "log.every=32", "evaluation.every=0", "ev
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_runs_tiny(command, experiment):
+    if experiment.startswith("atari"):
+        pytest.importorskip("ale_py", reason="needs the extra `atari`")
     status, printed = command(train.main, f"experiment={experiment}", *SMALL)
     assert status == 0, printed
 

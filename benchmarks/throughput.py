@@ -1,0 +1,163 @@
+"""Steps a second of episodic agents with full memories, training included, beside the obvious loop."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+
+from agents.agent import Agent
+from agents.networks import make_encoder
+from benchmarks.cli import parse, write_lines
+from benchmarks.configuration import environment_config
+from benchmarks.control.runs import resolve_agent
+from benchmarks.obvious_nec import ObviousNEC
+from memory import IVFIndex
+from training.construction import build_agent, build_environments
+from training.errors import UsageError
+from training.rollout import step
+from training.seeding import seed_everything, use_threads
+
+OBVIOUS = "obvious"
+LEARNING = ("batch_size", "learn_every", "horizon")
+
+
+@dataclass
+class Throughput:
+    """Environment steps a second once every action's memory holds so many entries, acting and learning included.
+
+    python -m benchmarks.throughput agents=[nec,mfec] env=hiddengoal entries=[10000,100000,500000]
+
+    agents: names of conf/agent, each with values of its own after it, as in benchmarks.control. Beside them always the
+        obvious loop: one environment, one exact matrix product and top-k an action and step, nec's learning schedule.
+    env: a name of conf/env or a registered id, with vectors as observations; env.num_envs=<n> environments.
+    entries: of each action.
+    seconds: that each is timed for, after a warm-up of a fifth of it.
+    """
+
+    agents: list[str] = field(default_factory=lambda: ["nec"])
+    env: str = "hiddengoal"
+    env_options: dict[str, Any] = field(default_factory=dict)
+    entries: list[int] = field(default_factory=lambda: [10_000, 100_000, 500_000])
+    seconds: float = 10.0
+    threads: int = 2
+    out: str = "results/throughput.jsonl"
+
+
+def main(arguments: list[str]) -> int:
+    """Time everyone at every size, print the table and write the rows."""
+    given = [f"env_options.{one[4:]}" if one.startswith("env.") else one for one in arguments]
+    bench = parse(Throughput, given)
+    for agent in [*bench.agents, "nec"]:
+        least = resolve_agent(agent, bench.env)["memory"]["k"]
+        if min(bench.entries) < least:
+            raise UsageError(
+                f"entries={bench.entries}: {agent} looks for {least} neighbours, so give at least as many."
+            )
+    use_threads(bench.threads)
+    rows = []
+    for entries in bench.entries:
+        loop = time_obvious(bench, entries)
+        found = {OBVIOUS: loop} | {agent: time_agent(bench, agent, entries) for agent in bench.agents}
+        for agent, rate in found.items():
+            row = {"agent": agent, "entries": entries, "steps_per_second": round(rate, 2)}
+            rows.append(row | {"times_obvious": round(rate / loop, 2), "env": bench.env, "threads": bench.threads})
+            print(f"{entries:>8,} entries an action  {agent:<40} {rate:9.1f} steps/s  {rate / loop:6.2f} x")
+    write_lines(bench.out, rows)
+    return 0
+
+
+def time_agent(bench: Throughput, name: str, entries: int) -> float:
+    """Steps a second of one of our agents."""
+    seed_everything(0)
+    environments = build_environments(OmegaConf.create(environment_config(bench.env, bench.env_options)))
+    settings = resolve_agent(name, environments.spec.id if environments.spec else bench.env)
+    settings["memory"] |= {"capacity": entries}
+    settings |= {key: 0 for key in ("learn_after",) if key in settings}
+    agent: Any = build_agent(OmegaConf.create(settings), environments, seed=0)
+    fill(agent, entries)
+    observation, _ = environments.reset(seed=0)
+
+    def advance() -> int:
+        nonlocal observation
+        observation = vector_step(agent, environments, observation)
+        return environments.num_envs
+
+    return rate(advance, bench.seconds)
+
+
+def vector_step(agent: Agent, environments: Any, observation: Any) -> Any:
+    """Act, step, observe, learn; returns what is acted on next."""
+    transition = step(environments, observation, agent.act(observation))
+    agent.observe(transition)
+    agent.learn()
+    return transition.reset_observation
+
+
+def time_obvious(bench: Throughput, entries: int) -> float:
+    """Steps a second of the obvious loop, with the settings of conf/agent/nec.yaml."""
+    seed_everything(0)
+    environments = build_environments(
+        OmegaConf.create(environment_config(bench.env, bench.env_options | {"num_envs": 1}))
+    )
+    nec = resolve_agent("nec", bench.env)
+    encoder = make_encoder(environments.single_observation_space, nec["key_size"], tuple(nec["hidden"]))
+    actions = int(environments.single_action_space.n)  # type: ignore[attr-defined]
+    keys, values = zip(*[stored(entries, nec["key_size"], seed) for seed in range(actions)], strict=True)
+    schedule = {key: nec[key] for key in LEARNING}
+    agent = ObviousNEC(encoder, list(keys), list(values), k=nec["memory"]["k"], seed=0, **schedule)
+    observation, _ = environments.reset(seed=0)
+
+    def advance() -> int:
+        nonlocal observation
+        action = agent.act(observation[0])
+        transition = step(environments, observation, np.array([action]))
+        agent.observe(observation[0], action, float(transition.reward[0]), bool(transition.done[0]))
+        observation = transition.reset_observation
+        return 1
+
+    return rate(advance, bench.seconds)
+
+
+def fill(agent: Any, entries: int) -> None:
+    """Fill every action's memory, and build its index if that is one to be built: what is timed is the steady state."""
+    for action, memory in enumerate(agent.memories.per_action):
+        keys, values = stored(entries, memory.space.vector_size, seed=action)
+        for rows in torch.arange(entries).split(50_000):
+            memory.write(keys[rows], values[rows].unsqueeze(1))
+        if isinstance(memory.index, IVFIndex):
+            memory.index.build(entries)
+
+
+def stored(entries: int, size: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keys along random walks, as experience leaves them, and values. `[N, D]`, `[N]`."""
+    generator = torch.Generator().manual_seed(seed)
+    walks = torch.randn(entries // 100 + 1, 1, size, generator=generator)
+    steps = 0.1 * torch.randn(entries // 100 + 1, 100, size, generator=generator).cumsum(dim=1)
+    return (walks + steps).reshape(-1, size)[:entries].clone(), torch.randn(entries, generator=generator)
+
+
+def rate(advance: Callable[[], int], seconds: float) -> float:
+    """Steps a second over `seconds`, after a warm-up."""
+    _advance_for(advance, seconds / 5)
+    return _advance_for(advance, seconds)
+
+
+def _advance_for(advance: Callable[[], int], seconds: float) -> float:
+    began, steps = time.perf_counter(), 0
+    while (elapsed := time.perf_counter() - began) < seconds:
+        steps += advance()
+    return steps / elapsed
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except UsageError as error:
+        sys.exit(f"Error: {error}")
