@@ -96,14 +96,6 @@ class ActionMemories:
         """Environment steps since entries were last written.  `[...]` int64 on the CPU."""
         return step - self._written[action][slots.cpu()]
 
-    def written_since(self, actions: np.ndarray, identity: Tensor, step: Tensor) -> Tensor:
-        """Whether what is stored for these situations was written after these environment steps.  `[B]` each."""
-        newer = torch.zeros(len(actions), dtype=torch.bool)
-        for action, rows in by_action(actions):
-            slots = self[action].find(identity[rows]).cpu()  # [b]
-            newer[rows] = (slots >= 0) & (self._written[action][slots.clamp(min=0)] > step[rows])
-        return newer
-
     def drift(self, actions: np.ndarray, identity: Tensor, keys: Tensor, step: int) -> Drift:
         """How far the keys of stored situations are from what they would be now.
 

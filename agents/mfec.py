@@ -32,7 +32,6 @@ class MFEC:
     2. Act epsilon-greedily.
     3. At the end of an episode write each pair's return, `Q(s, a) <- max(Q(s, a), R_t)` (equation 1).
 
-    A return of 0 or less leaves alone what another episode has written since the visit: that was not promised then.
     The write rule and the kernel are the memories' own, so other rules than the maximum are a matter of configuration.
     Of several visits to a pair in one episode the one with the highest return counts.
 
@@ -82,7 +81,7 @@ class MFEC:
         self._steps += self._num_envs
         keys, identity = self._keys(transition.observation)
         completed = self._returns.push(
-            {"key": keys.cpu().numpy(), "identity": identity.numpy(), "step": np.full(self._num_envs, self._steps)},
+            {"key": keys.cpu().numpy(), "identity": identity.numpy()},
             self._actions.numbered(transition.action),
             transition.reward,
             transition.done,
@@ -117,12 +116,13 @@ class MFEC:
 
     def _store(self, best: Returns) -> None:
         observed: Any = best.observation
-        keys = torch.as_tensor(observed["key"], device=self._device)
-        targets = torch.as_tensor(best.target, dtype=torch.float32, device=self._device)
-        identity = torch.from_numpy(observed["identity"])
-        newer = self.memories.written_since(best.action, identity, torch.from_numpy(observed["step"]))
-        rows = ~(newer & (targets.cpu() <= 0))  # a failure says nothing about what was promised only later
-        self.memories.write(best.action[rows.numpy()], keys[rows], targets[rows], identity[rows], self._steps)
+        self.memories.write(
+            best.action,
+            torch.as_tensor(observed["key"], device=self._device),
+            torch.as_tensor(best.target, dtype=torch.float32, device=self._device),
+            torch.from_numpy(observed["identity"]),
+            self._steps,
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """The projection, memories, unfinished episodes, generator and counters."""

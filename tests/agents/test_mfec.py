@@ -124,22 +124,6 @@ def test_other_write_rules_are_a_matter_of_the_memory():
     assert values(gated, cell(0))[0, 0].item() == 0.5
 
 
-def test_a_failure_says_nothing_about_what_was_promised_only_later():
-    memory = {"memory": lambda keys, **more: DifferentiableNeuralDictionary(
-        keys, capacity=9, k=3, kernel="uniform", write_rule="surprise_gated", **more)}  # fmt: skip
-    agent = make_agent(num_envs=2, **memory)
-    before, after = np.concatenate([cell(0)] * 2), np.concatenate([cell(1)] * 2)
-    for done in (
-        [False, True],
-        [True, False],
-    ):  # the second succeeds while the first is under way, then the first fails
-        ended = np.array(done)
-        reward = np.array([0.0, 1.0])
-        agent.observe(Transition(before, np.zeros(2, int), reward, ended, ~ended & False, after, after))
-        before = after  # only the first step was at cell 0
-    assert values(agent, cell(0))[0, 0].item() == 1.0
-
-
 def test_it_acts_by_the_best_value_without_a_trace_when_not_exploring():
     agent = make_agent(novelty=0.0)
     play(agent, [0, 1], [1], [1.0])
