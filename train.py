@@ -55,7 +55,8 @@ def train(config: DictConfig, folder: RunFolder, checkpoint: dict[str, Any] | No
         StopRequest() as stop,
         tqdm(total=config.steps, initial=now, unit="step", mininterval=0.5, disable=not config.progress) as bar,
     ):
-        while now < config.steps and not stop:
+        stopping = False
+        while now < config.steps and not stopping:
             action = agent.act(observation)
             transition = step(environments, observation, action)
             agent.observe(transition)
@@ -69,7 +70,8 @@ def train(config: DictConfig, folder: RunFolder, checkpoint: dict[str, Any] | No
             if should_log(now):
                 logger.write(now)
                 bar.set_postfix(logger.headline())
-            if should_save(now) or stop or now >= config.steps:
+            stopping = bool(stop)  # read once, so that no run ends unsaved
+            if should_save(now) or stopping or now >= config.steps:
                 state = {
                     "agent": agent.state_dict(),
                     "environments": environments.state_dict(),

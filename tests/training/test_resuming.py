@@ -114,3 +114,20 @@ def test_what_a_crashed_run_wrote_after_its_checkpoint_is_not_counted_twice(tmp_
         file.write('{"step": 296, "return": 9.0, "length": 9}\n{"step": 30')
     resume(tmp_path / "crashed", steps=400)
     assert curves(tmp_path / "whole") == curves(tmp_path / "crashed")
+
+
+def test_a_run_that_is_asked_to_stop_is_saved_and_goes_on_as_if_it_never_had(tmp_path, monkeypatch):
+    run(tmp_path / "whole", "mfec", "vector", steps=400)
+    asked = iter([False] * 30)
+
+    class Asked(train.StopRequest):
+        def __bool__(self):
+            return next(asked, True)
+
+    monkeypatch.setattr(train, "StopRequest", Asked)
+    run(tmp_path / "stopped", "mfec", "vector", steps=400)
+    assert 200 < RunFolder(tmp_path / "stopped").load_checkpoint()["step"] < 400
+    monkeypatch.undo()
+    resume(tmp_path / "stopped", steps=400)
+    assert same(final_state(tmp_path / "whole"), final_state(tmp_path / "stopped"))
+    assert curves(tmp_path / "whole") == curves(tmp_path / "stopped")
