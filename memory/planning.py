@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import dijkstra
 
 from memory.states import ABSENT
 from memory.transitions import TransitionMemory
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 _NOT_IMAGINED = -2
 _KEPT_FREE = 4  # imagination leaves one in so many places of the memory's table to experience
@@ -177,7 +179,7 @@ class Planner:
         self.refresh()
         nodes = self._num_nodes()
         costs = np.full((len(starts), self.memory.states.capacity), np.inf)
-        costs[:, :nodes] = dijkstra(_graph(self.successor[:nodes], self.cost[:nodes]), indices=starts)
+        costs[:, :nodes] = _cheapest(_graph(self.successor[:nodes], self.cost[:nodes]), starts)
         return costs
 
     def refusals(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -333,6 +335,8 @@ class Planner:
 
     def _search(self, goals: list[np.ndarray]) -> np.ndarray:
         """Dijkstra from sets of goals backwards, each entered from a node of its own. `[G, S]`."""
+        from scipy.sparse import csr_array
+
         nodes = self._num_nodes()
         graph = _graph(self.successor[:nodes], self.cost[:nodes]).T.tocsr()  # the ways back
         indices = np.concatenate([graph.indices, *goals])
@@ -341,12 +345,21 @@ class Planner:
         shape = (nodes + len(goals), nodes + len(goals))
         entered = csr_array((weights, indices, np.concatenate([graph.indptr, ends])), shape=shape)
         costs = np.full((len(goals), self.memory.states.capacity), np.inf)
-        costs[:, :nodes] = dijkstra(entered, indices=nodes + np.arange(len(goals)))[:, :nodes] - 1
+        costs[:, :nodes] = _cheapest(entered, nodes + np.arange(len(goals)))[:, :nodes] - 1
         return costs
+
+
+def _cheapest(graph: csr_array, starts: np.ndarray) -> np.ndarray:
+    """Costs from each start to every node. `[G, N]`."""
+    from scipy.sparse.csgraph import dijkstra  # here and not above: not everyone who imports `memory` plans
+
+    return dijkstra(graph, indices=starts)
 
 
 def _graph(successor: np.ndarray, cost: np.ndarray) -> csr_array:
     """From each state to those that an action leads to. `[N, N]` from `[N, A]`s."""
+    from scipy.sparse import csr_array
+
     edge = np.isfinite(cost)
     starts = np.concatenate([[0], np.cumsum(edge.sum(1))])
     return csr_array((cost[edge], successor[edge], starts), shape=(len(successor),) * 2)

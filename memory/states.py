@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial.distance import cdist
 
 ABSENT = -1
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -107,6 +106,8 @@ class StateTable:
 
         Where none is `within` that Euclidean distance, a vector stays itself. One pass over the table. `[N, D]`
         """
+        from scipy.spatial.distance import cdist  # here and not above: not everyone who imports `memory` pays for it
+
         known = np.flatnonzero(self.used)
         candidates = np.concatenate([self.vectors[known], vectors])  # [S + N, D]
         distance = cdist(vectors, candidates)  # [N, S + N], in float64

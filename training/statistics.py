@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import trim_mean
 
 Statistic = Callable[..., Any]
 """A reducer in numpy's manner: `statistic(array, axis=(1, 2))`, such as `np.mean` or `interquartile_mean`."""
@@ -42,6 +41,8 @@ def interquartile_mean(scores: ArrayLike, axis: int | tuple[int, ...] | None = N
         scores: Any shape; axes are pooled before cutting.
         axis: The axes to pool; all of them by default.
     """
+    from scipy.stats import trim_mean  # takes half a second, which every command would pay
+
     values = np.asarray(scores, dtype=np.float64)
     axes = tuple(range(values.ndim)) if axis is None else tuple(np.atleast_1d(axis) % values.ndim)
     kept = [length for position, length in enumerate(values.shape) if position not in axes]
