@@ -19,14 +19,14 @@ from benchmarks.shift.protocol import EpisodeLog, PinnedEpisode
 from training.errors import UsageError, did_you_mean
 
 ALGORITHMS = {
-    "ppo": ("stable_baselines3", "PPO"),
-    "a2c": ("stable_baselines3", "A2C"),
-    "dqn": ("stable_baselines3", "DQN"),
-    "trpo": ("sb3_contrib", "TRPO"),
-    "recurrent_ppo": ("sb3_contrib", "RecurrentPPO"),
+    "sb3_ppo": ("stable_baselines3", "PPO"),
+    "sb3_a2c": ("stable_baselines3", "A2C"),
+    "sb3_dqn": ("stable_baselines3", "DQN"),
+    "sb3_trpo": ("sb3_contrib", "TRPO"),
+    "sb3_recurrent_ppo": ("sb3_contrib", "RecurrentPPO"),
 }
 SETTINGS = {"net_arch": [128, 128], "bootstrap_at_limit": False}
-SETTINGS_OF: dict[str, dict[str, Any]] = {"a2c": {"learning_rate": 1e-4}}
+SETTINGS_OF: dict[str, dict[str, Any]] = {"sb3_a2c": {"learning_rate": 1e-4}}
 SMALLEST_IMAGE = 36  # pixels a side that the library's convolutions accept
 LONG = 1_000_000  # steps a run may take where the environment states no step limit
 
@@ -46,6 +46,11 @@ def algorithm(name: str) -> Any:
         raise UsageError(
             f"Agent {name} needs {module}: pip install -e '.[compare]' (missing: {error.name})."
         ) from error
+
+
+def own_name(name: str) -> str:
+    """What the library calls an algorithm; digests of runs are made of it, so that a new prefix repeats none."""
+    return name.removeprefix("sb3_")
 
 
 def settings(name: str, overrides: dict[str, Any]) -> dict[str, Any]:
@@ -74,7 +79,7 @@ class BaselineAgent:
         self._bootstrap_at_limit = arguments.pop("bootstrap_at_limit")
         self._total_steps = total_steps
         self._model = _build(name, self._vectorise(log), seed, **arguments)
-        if name == "dqn":
+        if name == "sb3_dqn":
             anneal_over(self._model, total_steps)
 
     def live(self, log: EpisodeLog) -> None:
@@ -143,7 +148,7 @@ def _build(name: str, environments: Any, seed: int, net_arch: list[int], **argum
 
 def _policy(name: str, environments: Any) -> str:
     kind = "Cnn" if len(environments.observation_space.shape) == 3 else "Mlp"
-    return f"{kind}LstmPolicy" if name == "recurrent_ppo" else f"{kind}Policy"
+    return f"{kind}LstmPolicy" if name == "sb3_recurrent_ppo" else f"{kind}Policy"
 
 
 def anneal_over(model: Any, steps: int) -> None:

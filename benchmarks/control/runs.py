@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from benchmarks.baselines import ALGORITHMS, algorithm
+from benchmarks.baselines import ALGORITHMS, algorithm, own_name
 from benchmarks.configuration import agent_config, environment_config, plain
 from benchmarks.control import zoo
 
@@ -41,7 +41,7 @@ class ControlRun:
     def key(self) -> str:
         """A digest of all that defines the run; what it is called on the command line does not."""
         defining = {name: value for name, value in asdict(self).items() if name not in ("env", "agent")}
-        content = json.dumps({"protocol": PROTOCOL, "name": self.name, **defining}, sort_keys=True)
+        content = json.dumps({"protocol": PROTOCOL, "name": own_name(self.name), **defining}, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     @property
@@ -79,10 +79,7 @@ def resolve(
 
 
 def resolve_agent(given: str, environment_id: str) -> dict[str, Any]:
-    """The settings of an agent: `nec`, or with values of its own `nec memory.k=11 row_optimiser=null`.
-
-    A bare name means Stable-Baselines3's agent where it has one; `agent/ppo` means the one of `conf/agent`.
-    """
+    """The settings of an agent: `nec`, or with values of its own `nec memory.k=11 row_optimiser=null`."""
     name, *overrides = given.split()
     if name in ALGORITHMS:
         algorithm(name)

@@ -24,7 +24,7 @@ _GRID_PPO = {
 }
 
 TUNED: dict[tuple[str, str], dict[str, Any]] = {
-    ("dqn", "CartPole-v1"): {
+    ("sb3_dqn", "CartPole-v1"): {
         "learning_rate": 2.3e-3,
         "batch_size": 64,
         "buffer_size": 100_000,
@@ -37,7 +37,7 @@ TUNED: dict[tuple[str, str], dict[str, Any]] = {
         "exploration_final_eps": 0.04,
         "net_arch": [256, 256],
     },
-    ("dqn", "MountainCar-v0"): {
+    ("sb3_dqn", "MountainCar-v0"): {
         "learning_rate": 4e-3,
         "batch_size": 128,
         "buffer_size": 10_000,
@@ -50,7 +50,7 @@ TUNED: dict[tuple[str, str], dict[str, Any]] = {
         "exploration_final_eps": 0.07,
         "net_arch": [256, 256],
     },
-    ("dqn", "Acrobot-v1"): {
+    ("sb3_dqn", "Acrobot-v1"): {
         "learning_rate": 6.3e-4,
         "batch_size": 128,
         "buffer_size": 50_000,
@@ -63,7 +63,7 @@ TUNED: dict[tuple[str, str], dict[str, Any]] = {
         "exploration_final_eps": 0.1,
         "net_arch": [256, 256],
     },
-    ("ppo", "CartPole-v1"): {
+    ("sb3_ppo", "CartPole-v1"): {
         "n_envs": 8,
         "n_steps": 32,
         "batch_size": 256,
@@ -74,7 +74,7 @@ TUNED: dict[tuple[str, str], dict[str, Any]] = {
         "learning_rate": "lin_0.001",
         "clip_range": "lin_0.2",
     },
-    ("ppo", "MountainCar-v0"): {
+    ("sb3_ppo", "MountainCar-v0"): {
         "normalize": True,
         "n_envs": 16,
         "n_steps": 16,
@@ -83,7 +83,7 @@ TUNED: dict[tuple[str, str], dict[str, Any]] = {
         "n_epochs": 4,
         "ent_coef": 0.0,
     },
-    ("ppo", "Acrobot-v1"): {
+    ("sb3_ppo", "Acrobot-v1"): {
         "normalize": True,
         "n_envs": 16,
         "n_steps": 256,
@@ -92,9 +92,21 @@ TUNED: dict[tuple[str, str], dict[str, Any]] = {
         "n_epochs": 4,
         "ent_coef": 0.0,
     },
-    ("ppo", "MiniGrid-DoorKey-5x5-v0"): _GRID_PPO,
-    ("ppo", "MiniGrid-DoorKey-6x6-v0"): _GRID_PPO,
-    ("ppo", "MiniGrid-FourRooms-v0"): _GRID_PPO | {"n_steps": 512},
+    ("sb3_ppo", "Pendulum-v1"): {
+        "n_envs": 4,
+        "n_steps": 1024,
+        "gae_lambda": 0.95,
+        "gamma": 0.9,
+        "n_epochs": 10,
+        "ent_coef": 0.0,
+        "learning_rate": 1e-3,
+        "clip_range": 0.2,
+        "use_sde": True,
+        "sde_sample_freq": 4,
+    },
+    ("sb3_ppo", "MiniGrid-DoorKey-5x5-v0"): _GRID_PPO,
+    ("sb3_ppo", "MiniGrid-DoorKey-6x6-v0"): _GRID_PPO,
+    ("sb3_ppo", "MiniGrid-FourRooms-v0"): _GRID_PPO | {"n_steps": 512},
 }
 """By algorithm and task. DoorKey-6x6 has no entry of its own there and takes that of 5x5."""
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.shift env=shiftwall agents=[heuristic,planner,random,ppo] seeds=10 out=FILE`."""
+"""`python -m benchmarks.shift env=shiftwall agents=[heuristic,planner,random,sb3_ppo] seeds=10 out=FILE`."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class ShiftBench:
     """Measure agents on an environment whose target shifts: same layouts, stated budget, one JSON object a run.
 
     python -m benchmarks.shift env=shiftwall agents=[heuristic,planner,random] seeds=10
-    python -m benchmarks.shift env=shiftwall agents=[ppo,a2c,trpo] seeds=4 budget=paper
-    python -m benchmarks.shift env=shiftwall env.n=20 'agents=[a2c, a2c learning_rate=1e-3]'
+    python -m benchmarks.shift env=shiftwall agents=[sb3_ppo,sb3_a2c,sb3_trpo] seeds=4 budget=paper
+    python -m benchmarks.shift env=shiftwall env.n=20 'agents=[sb3_a2c, sb3_a2c learning_rate=1e-3]'
     python -m benchmarks.shift env=shiftwall agents=[] out=FILE      (the table and figures of what FILE holds)
 
     env: a name of conf/env or a registered id; env.<argument>=<value> sets an argument of its constructor.
-    agents: the limits' policies, Stable-Baselines3's ppo, a2c, dqn, trpo, recurrent_ppo (extra `compare`), or a name of
-        conf/agent (agent/<name> where another bears it); values that change its settings may follow the name.
+    agents: the limits' policies, Stable-Baselines3's sb3_ppo, sb3_a2c, sb3_dqn, sb3_trpo, sb3_recurrent_ppo (extra
+        `compare`), or a name of conf/agent; values that change its settings may follow the name.
     seeds: a list, or how many. A policy's own choices and an agent's weights; layouts too where they are random.
     layout_seeds: layouts drawn from these instead; every agent plays the same ones.
     budget: own (learn only from the episodes that count) or practice steps before each episode, 2048 = paper.

@@ -60,11 +60,11 @@ class Published:
 
 PAPER, PILOT = "arXiv 2301.13758", "earlier"
 PUBLISHED: dict[tuple[str, int | str], tuple[Published, ...]] = {
-    ("ppo", 2048): (Published(54, None, PAPER), Published(58.5, 4679, PILOT)),
-    ("a2c", 100): (Published(24, None, PAPER),),
-    ("a2c", 2048): (Published(25.2, 7558, PILOT),),
-    ("trpo", 2048): (Published(50, None, PAPER), Published(36.7, 6458, PILOT)),
-    ("ppo", "own"): (Published(24, None, PILOT),),
+    ("sb3_ppo", 2048): (Published(54, None, PAPER), Published(58.5, 4679, PILOT)),
+    ("sb3_a2c", 100): (Published(24, None, PAPER),),
+    ("sb3_a2c", 2048): (Published(25.2, 7558, PILOT),),
+    ("sb3_trpo", 2048): (Published(50, None, PAPER), Published(36.7, 6458, PILOT)),
+    ("sb3_ppo", "own"): (Published(24, None, PILOT),),
     ("random", "own"): (Published(30.4, 7485, PILOT),),
     ("heuristic", "own"): (Published(92.8, 1430, PILOT),),
     ("planner", "own"): (Published(100, 59, PILOT),),

@@ -58,7 +58,7 @@ class RunSpec:
     def key(self) -> str:
         """A digest of all that defines the run; what it is called on the command line does not."""
         defining = {name: value for name, value in asdict(self).items() if name not in ("env", "agent")}
-        content = json.dumps({"protocol": PROTOCOL, "agent": self.name, **defining}, sort_keys=True)
+        content = json.dumps({"protocol": PROTOCOL, "agent": baselines.own_name(self.name), **defining}, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def __str__(self) -> str:
@@ -74,9 +74,8 @@ class RunSpec:
 def resolve_agent(given: str) -> tuple[Kind, dict[str, Any]]:
     """Where an agent's name is found, and its configuration.
 
-    A bare name means a policy of `envs/oracle.py`, else Stable-Baselines3's agent, else `conf/agent`; `agent/ppo` means
-    the one of `conf/agent`, whatever else bears the name. Values that differ from its settings follow the name:
-    `fast_slow depth=10`, `a2c learning_rate=1e-3`.
+    A name is that of a policy of `envs/oracle.py`, else of Stable-Baselines3's agent, else of `conf/agent`. Values that
+    differ from its settings follow the name: `fast_slow depth=10`, `sb3_a2c learning_rate=1e-3`.
 
     Raises:
         UsageError: An unknown name or setting, settings given to a policy, or the extra `compare` is missing.

@@ -24,7 +24,7 @@ def test_without_the_extra_the_error_names_it(monkeypatch):
 
     monkeypatch.setattr(baselines.importlib, "import_module", missing)
     with pytest.raises(UsageError, match=r"\[compare\]"):
-        spec("ppo")
+        spec("sb3_ppo")
 
 
 class TestInstalled:
@@ -34,21 +34,21 @@ class TestInstalled:
         pytest.importorskip("sb3_contrib", reason="needs the extra `compare`")
 
     def test_its_own_budget_is_the_episodes_that_count_and_nothing_more(self):
-        row = measure(spec("ppo n_steps=16 batch_size=16 n_epochs=2"))
+        row = measure(spec("sb3_ppo n_steps=16 batch_size=16 n_epochs=2"))
         assert row["env_steps"] == row["steps"] == sum(row["costs"])
         updates = (row["env_steps"] - 1) // 16  # what is left when the last episode ends teaches nothing any more
         assert row["gradient_steps"] == 2 * updates > 0
 
     def test_practice_is_rounded_up_to_whole_rollouts(self):
-        row = measure(spec("a2c", budget=12, episodes=3))
+        row = measure(spec("sb3_a2c", budget=12, episodes=3))
         assert row["env_steps"] == 3 * 15 + row["steps"]
         assert row["gradient_steps"] == 3 * 3, "none of them in the episodes that count"
 
     def test_natural_gradient_steps_count_too(self):
-        row = measure(spec("trpo n_steps=16 batch_size=16 n_critic_updates=3", budget=16, episodes=2))
+        row = measure(spec("sb3_trpo n_steps=16 batch_size=16 n_critic_updates=3", budget=16, episodes=2))
         assert row["gradient_steps"] == 2 * (3 + 1)
 
-    @pytest.mark.parametrize("agent", ["dqn learning_starts=5", "recurrent_ppo n_steps=8"])
+    @pytest.mark.parametrize("agent", ["sb3_dqn learning_starts=5", "sb3_recurrent_ppo n_steps=8"])
     @pytest.mark.parametrize("budget", ["own", 16])
     def test_every_algorithm_plays_within_either_budget(self, agent, budget):
         row = measure(spec(agent, budget=budget, episodes=2))
@@ -56,18 +56,18 @@ class TestInstalled:
         assert row["env_steps"] == row["steps"] + (0 if budget == "own" else 32)
 
     def test_the_same_seed_gives_the_same_run(self):
-        first, second, other = (measure(spec("a2c", budget=20, episodes=5, seed=seed)) for seed in (0, 0, 1))
+        first, second, other = (measure(spec("sb3_a2c", budget=20, episodes=5, seed=seed)) for seed in (0, 0, 1))
         assert first["costs"] == second["costs"] != other["costs"]
 
     def test_a_setting_that_the_algorithm_does_not_know_is_refused(self):
         with pytest.raises(UsageError, match="learning_rat"):
-            measure(spec("a2c learning_rat=1e-3"))
+            measure(spec("sb3_a2c learning_rat=1e-3"))
 
     @pytest.mark.parametrize(("bootstraps", "truncated"), [(False, False), (True, True)])
     def test_the_step_limit_ends_the_task_unless_values_are_to_be_bootstrapped_there(self, bootstraps, truncated):
         log = EpisodeLog(gym.make("engram/ShiftWall-v0", n=4, step_limit=1, disable_env_checker=True), 3, 0)
         agent = baselines.BaselineAgent(
-            "a2c", log, 10, 0, baselines.settings("a2c", {"bootstrap_at_limit": bootstraps})
+            "sb3_a2c", log, 10, 0, baselines.settings("sb3_a2c", {"bootstrap_at_limit": bootstraps})
         )
         learner = agent._model.env
         learner.reset()
@@ -76,7 +76,7 @@ class TestInstalled:
         assert log.record.solved == [False]
 
     def test_exploration_is_annealed_over_the_whole_budget_not_anew_for_each_practice(self):
-        model = baselines.algorithm("dqn")("MlpPolicy", gym.make("CartPole-v1"), exploration_fraction=0.5)
+        model = baselines.algorithm("sb3_dqn")("MlpPolicy", gym.make("CartPole-v1"), exploration_fraction=0.5)
         baselines.anneal_over(model, 100)
         rates = []
         for model.num_timesteps in (0, 25, 50, 100):
@@ -86,5 +86,5 @@ class TestInstalled:
     def test_small_images_and_dicts_are_given_as_one_vector(self):
         environment = {"id": "MiniGrid-Empty-5x5-v0", "kwargs": {"max_steps": 4}, "wrappers": []}
         for budget in ("own", 5):
-            row = measure(spec("a2c", budget=budget, environment=environment, episodes=2))
+            row = measure(spec("sb3_a2c", budget=budget, environment=environment, episodes=2))
             assert row["steps"] <= 8 and row["excess"] is None

@@ -72,7 +72,7 @@ def test_a_misspelt_agent_or_setting_is_refused_with_the_nearest_word(agent, mes
         resolve_agent(agent, "CartPole-v1")
 
 
-@pytest.mark.parametrize("agent", ["dqn learning_starts=50 train_freq=50 gradient_steps=3", "ppo n_epochs=2"])
+@pytest.mark.parametrize("agent", ["sb3_dqn learning_starts=50 train_freq=50 gradient_steps=3", "sb3_ppo n_epochs=2"])
 def test_baselines_train_within_the_same_budget_and_leave_the_same_row(tmp_path, agent):
     out = tmp_path / "rows.jsonl"
     assert command(out, f"agents=[{agent}]", "seeds=[0]") == 0
@@ -84,9 +84,9 @@ def test_baselines_train_within_the_same_budget_and_leave_the_same_row(tmp_path,
 
 
 def test_baselines_have_the_zoos_settings_for_the_task():
-    assert resolve_agent("dqn", "CartPole-v1")["target_update_interval"] == 10
-    assert resolve_agent("ppo gamma=0.9", "CartPole-v1")["gamma"] == 0.9
-    assert resolve_agent("ppo", "Unheard-v0") == {"n_envs": 1, "normalize": False}
+    assert resolve_agent("sb3_dqn", "CartPole-v1")["target_update_interval"] == 10
+    assert resolve_agent("sb3_ppo gamma=0.9", "CartPole-v1")["gamma"] == 0.9
+    assert resolve_agent("sb3_ppo", "Unheard-v0") == {"n_envs": 1, "normalize": False}
     assert scheduled("lin_0.5")(0.1) == pytest.approx(0.05)
 
 

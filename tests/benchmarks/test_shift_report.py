@@ -108,9 +108,9 @@ def test_the_area_compares_with_random_on_the_same_episodes():
 
 
 def test_published_figures_are_quoted_beside_the_measured_ones_where_the_setting_is_theirs():
-    quoted, own = cells([row("ppo", 5, budget=2048), row("ppo", 6)], quote_published=True)
+    quoted, own = cells([row("sb3_ppo", 5, budget=2048), row("sb3_ppo", 6)], quote_published=True)
     assert quoted["published"].startswith("54 (arXiv 2301.13758)") and own["published"].startswith("24")
-    assert "published" not in cells([row("ppo", 5, budget=2048)])[0]
+    assert "published" not in cells([row("sb3_ppo", 5, budget=2048)])[0]
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_published_figures_are_quoted_beside_the_measured_ones_where_the_setting
     ],
 )
 def test_only_shift_wall_as_published_is_the_published_setting(kwargs, layout_seed, published):
-    played = row("ppo", 5, env_id="engram/ShiftWall-v0", env_kwargs=kwargs, layout_seed=layout_seed)
+    played = row("sb3_ppo", 5, env_id="engram/ShiftWall-v0", env_kwargs=kwargs, layout_seed=layout_seed)
     assert is_published_setting(played) == published
 
 
