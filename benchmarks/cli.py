@@ -13,6 +13,8 @@ from typing import Any, TypeVar, cast, get_origin, get_type_hints
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from benchmarks.provenance import with_command
+
 Options = TypeVar("Options")
 
 
@@ -55,10 +57,10 @@ def from_arguments(options: type[Options], arguments: list[str]) -> Options:
 
 
 def write_lines(path: str | Path, records: Iterable[dict[str, Any]]) -> None:
-    """One JSON object a line."""
+    """One JSON object a line, each with the command that measured it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    path.write_text("".join(json.dumps(with_command(record)) + "\n" for record in records))
 
 
 def _as_list(hint: Any, value: Any) -> Any:

@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from tqdm import tqdm
 
+from benchmarks.provenance import with_command
 from training.errors import UsageError
 
 Row = dict[str, Any]
@@ -56,7 +57,7 @@ def carry_out(
             if isinstance(outcome, BaseException):
                 failures[str(run)] = _reason(outcome)
             else:
-                append_row(out, outcome)
+                append_row(out, with_command(outcome))
             bar.set_postfix_str(str(run))
             bar.update()
     return failures

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from benchmarks.cli import from_arguments, parse
+from benchmarks.provenance import with_command
 
 
 @dataclass
@@ -55,3 +56,17 @@ def test_help_shows_the_docstring_and_the_defaults(capsys):
     with pytest.raises(SystemExit) as stopped:
         parse(Options, ["--help"])
     assert stopped.value.code == 0 and "entries: 100" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["python", "-m", "benchmarks.shift", "agents=[a, b]", "out=x", "workers=2"], "python -m benchmarks.shift 'agents=[a, b]'"),
+        (["python", "-X", "dev", "-m", "benchmarks.limits"], "python -m benchmarks.limits"),
+        (["python", "-m", "pytest", "-q"], None),
+        (["python", "train.py"], None),
+    ],
+)  # fmt: skip
+def test_a_row_says_by_which_command_it_was_measured(monkeypatch, arguments, command):
+    monkeypatch.setattr("sys.orig_argv", arguments)
+    assert with_command({"value": 1}).get("command") == command
