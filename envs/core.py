@@ -104,6 +104,31 @@ class Core(ABC):
             "episode_index": self.episode_index.copy(),
         }
 
+    def get_state(self) -> dict[str, np.ndarray]:
+        """Every array with a row for each run, by name: all that a core knows of its runs. Copies."""
+        return {name: array.copy() for name, array in self._per_run()}
+
+    def set_state(self, state: dict[str, np.ndarray]) -> None:
+        """Put the runs where `get_state` was called.
+
+        Raises:
+            ValueError: It is of another environment, of other options or of another number of runs; nothing has
+                changed then.
+        """
+        mine = dict(self._per_run())
+        wanted = {name: (array.shape, array.dtype) for name, array in mine.items()}
+        given = {name: (np.shape(array), getattr(array, "dtype", None)) for name, array in state.items()}
+        if given != wanted:
+            differing = sorted(n for n in given.keys() | wanted.keys() if given.get(n) != wanted.get(n))
+            raise ValueError(f"The state is of another environment or of other options: {', '.join(differing)} differ.")
+        for name, array in mine.items():
+            array[...] = state[name]
+
+    def _per_run(self) -> list[tuple[str, np.ndarray]]:
+        """The arrays whose first axis is E, of this object alone."""
+        arrays = [(name, value) for name, value in sorted(vars(self).items()) if isinstance(value, np.ndarray)]
+        return [(name, value) for name, value in arrays if value.ndim and len(value) == self.num_envs]
+
     @abstractmethod
     def observation(self) -> Observation:
         """What the agents see now: `[E, ...]`, or one such array for each name of a Dict space. Freshly made."""

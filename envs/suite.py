@@ -81,6 +81,8 @@ class SuiteVectorEnv(VectorEnv[Any, Any, Any]):
     Every sub-environment is a run of its own. `reset(seed=s)` gives run j the seed `s + j`, a list gives one each. With
     `layout_seed=k` all runs share the layouts drawn from k; with a list of E ints each has its own.
 
+    `metadata["restorable"]` says that `get_state` and `set_state` bring the runs back without replaying them.
+
     Args:
         num_envs: E.
         render_mode: "rgb_array", or None.
@@ -90,7 +92,7 @@ class SuiteVectorEnv(VectorEnv[Any, Any, Any]):
     core_class: ClassVar[Callable[..., Core]]
 
     def __init__(self, num_envs: int = 1, render_mode: str | None = None, **options: Any) -> None:
-        self.metadata = {**SuiteEnv.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
+        self.metadata = {**SuiteEnv.metadata, "autoreset_mode": AutoresetMode.SAME_STEP, "restorable": True}
         self.render_mode = _known_mode(render_mode)
         self.num_envs = num_envs
         self.core = self.core_class(num_envs, **options)
@@ -144,6 +146,22 @@ class SuiteVectorEnv(VectorEnv[Any, Any, Any]):
         if self.render_mode is None:
             return None
         return tuple(self.core.render(row) for row in range(self.num_envs))
+
+    def get_state(self) -> dict[str, Any]:
+        """Where all runs stand: arrays and plain values, which may be stored."""
+        generator = self.np_random.bit_generator.state
+        return {"runs": self.core.get_state(), "started": self._run_started, "generator": generator}
+
+    def set_state(self, state: dict[str, Any]) -> Any:
+        """Put all runs where `get_state` was called; returns what they show there.
+
+        Raises:
+            ValueError: The state is of other environments. Nothing has changed then.
+        """
+        self.core.set_state(state["runs"])
+        self.np_random.bit_generator.state = state["generator"]
+        self._run_started = bool(state["started"])
+        return self.core.observation()
 
     def _end_episodes(self, done: np.ndarray) -> dict[str, Any]:
         """Keep what the finished runs showed last, then begin their next episodes. `done [E]`."""

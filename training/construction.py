@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from agents.agent import Agent
-from training.environments import RecordActions, make_environments
+from training.environments import Resumable, make_environments
 from training.errors import UsageError
 
 
@@ -35,7 +35,7 @@ def build_agent(config: DictConfig, environments: gym.vector.VectorEnv, seed: in
         ) from error
 
 
-def build_environments(config: DictConfig) -> RecordActions:
+def build_environments(config: DictConfig) -> Resumable:
     """Make the vectorised environments of `conf/env/*.yaml`."""
     return make_environments(
         config.id,

@@ -1,4 +1,4 @@
-"""Vectorised Gymnasium environments as every agent here meets them: SAME_STEP autoreset, no text, replayable."""
+"""Vectorised Gymnasium environments as every agent here meets them: SAME_STEP autoreset, no text, resumable."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def make_environments(
     vectorization: str = "sync",
     kwargs: dict[str, Any] | None = None,
     wrappers: Sequence[Callable[[gym.Env], gym.Env]] = (),
-) -> RecordActions:
+) -> Resumable:
     """Make `num_envs` copies of a registered environment, stepped together, with episode statistics in `info`.
 
     Args:
@@ -61,7 +61,7 @@ def make_environments(
     except (TypeError, ValueError, ModuleNotFoundError) as error:
         raise UsageError(f"Environment {id} could not be made with kwargs {kwargs or {}}: {error}") from error
     require_same_step(vectorised, id)
-    return RecordActions(RecordEpisodeStatistics(vectorised))
+    return Resumable(RecordEpisodeStatistics(vectorised))
 
 
 def require_same_step(environments: VectorEnv, id: str) -> None:
@@ -86,15 +86,19 @@ def drop_text(environment: gym.Env) -> gym.Env:
     return FilterObservation(environment, filter_keys=numeric)
 
 
-class RecordActions(VectorWrapper):
-    """Remembers the seed and every action, so that a resumed run can bring the environments to where they were.
+class Resumable(VectorWrapper):
+    """Environments that a resumed run can bring to where they were, without running code from a file.
 
-    Gymnasium environments have no state to save. They are deterministic given seed and actions, so replaying these
-    restores any of them exactly, schedules and random generators included, without running code from a file.
+    Those that have a state to save (`metadata["restorable"]`, with `get_state` and `set_state` as in
+    `envs.suite.SuiteVectorEnv`) are put there at once. Gymnasium asks for none, so of all others the seed and every
+    action are remembered and replayed: exact, schedules and random generators included, as they are deterministic
+    given these, but it takes as long as the steps took.
     """
 
-    def __init__(self, env: VectorEnv):
+    def __init__(self, env: RecordEpisodeStatistics):
         super().__init__(env)
+        self._counts = env
+        self._restorable = bool(env.metadata.get("restorable"))
         self._seed: int | None = None
         self._actions = _empty_log(env)
         self._steps = 0
@@ -105,33 +109,57 @@ class RecordActions(VectorWrapper):
         return super().reset(seed=seed, options=options)
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Step, and log the actions."""
+        """Step, and log the actions where they are needed."""
+        if not self._restorable:
+            self._log(actions)
+        return super().step(actions)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Their state and the open episodes' counts; or the seed of the last reset and the actions since."""
+        if not self._restorable:
+            return {"seed": self._seed, "actions": self._actions[: self._steps].copy()}  # [T, E, ...]
+        counts = {name: getattr(self._counts, name).copy() for name in _OPEN_EPISODES}
+        return {"state": self.unwrapped.get_state(), "counts": counts}  # type: ignore[attr-defined]
+
+    def load_state_dict(self, state: dict[str, Any]) -> Any:
+        """Go to where `state_dict` was taken and return the observation there.
+
+        Raises:
+            UsageError: It was taken of other environments, of another number of them or of another action space.
+        """
+        if "state" not in state:
+            return self._replay(state["seed"], state["actions"])
+        if not self._restorable:
+            raise UsageError("The checkpoint is of environments that have a state, these have none: keep their env.id.")
+        self.reset(seed=0)
+        try:
+            observation = self.unwrapped.set_state(state["state"])  # type: ignore[attr-defined]
+        except ValueError as error:
+            raise UsageError(f"{error} Resume with the same env.id, env.num_envs and env.kwargs.") from error
+        for name in _OPEN_EPISODES:
+            getattr(self._counts, name)[...] = state["counts"][name]
+        return observation
+
+    def _log(self, actions: Any) -> None:
         if self._steps == len(self._actions):
             self._actions = np.concatenate([self._actions, np.empty_like(self._actions)])
         self._actions[self._steps] = actions
         self._steps += 1
-        return super().step(actions)
 
-    def state_dict(self) -> dict[str, Any]:
-        """The seed of the last reset and the actions since. `[T, E, ...]`."""
-        return {"seed": self._seed, "actions": self._actions[: self._steps].copy()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> Any:
-        """Replay to where `state_dict` was taken and return the observation there.
-
-        Raises:
-            UsageError: The log was made with another number of environments or another action space.
-        """
-        actions = state["actions"]
+    def _replay(self, seed: int | None, actions: np.ndarray) -> Any:
         if actions.shape[1:] != self._actions.shape[1:]:
             raise UsageError(
                 f"The checkpoint's environments took actions of shape {actions.shape[1:]}, these take "
                 f"{self._actions.shape[1:]}: resume with the same env.id and env.num_envs."
             )
-        observation, _ = self.reset(seed=state["seed"])
+        observation, _ = self.reset(seed=seed)
         for action in actions:
             observation = self.step(action)[0]
         return observation
+
+
+_OPEN_EPISODES = ("episode_returns", "episode_lengths", "prev_dones")
+"""What `RecordEpisodeStatistics` holds of episodes that have not ended."""
 
 
 def import_owner(id: str) -> None:

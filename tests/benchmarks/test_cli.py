@@ -61,12 +61,15 @@ def test_help_shows_the_docstring_and_the_defaults(capsys):
 @pytest.mark.parametrize(
     ("arguments", "command"),
     [
-        (["python", "-m", "benchmarks.shift", "agents=[a, b]", "out=x", "workers=2"], "python -m benchmarks.shift 'agents=[a, b]'"),
+        (
+            ["python", "-m", "benchmarks.shift", "agents=[a, b]", "out=x", "workers=2"],
+            "python -m benchmarks.shift 'agents=[a, b]'",
+        ),
         (["python", "-X", "dev", "-m", "benchmarks.limits"], "python -m benchmarks.limits"),
         (["python", "-m", "pytest", "-q"], None),
         (["python", "train.py"], None),
     ],
-)  # fmt: skip
+)
 def test_a_row_says_by_which_command_it_was_measured(monkeypatch, arguments, command):
     monkeypatch.setattr("sys.orig_argv", arguments)
     assert with_command({"value": 1}).get("command") == command

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from training.checkpoint import load_checkpoint, save_checkpoint
 from training.environments import make_environments
 from training.errors import UsageError
 from training.rollout import evaluate, finished, require_finite, step
@@ -87,19 +88,68 @@ def test_text_is_dropped_and_numbers_stay():
 
 @pytest.mark.parametrize("id", ["CartPole-v1", "MiniGrid-Empty-5x5-v0", "Pendulum-v1"])
 def test_replay_brings_any_environment_to_where_it_was(id):
-    environments = make_environments(id, 3)
-    environments.action_space.seed(1)
-    environments.reset(seed=5)
-    for _ in range(1100):
-        environments.step(environments.action_space.sample())
+    environments = played(make_environments(id, 3), steps=1100)
+    assert "actions" in environments.state_dict()
     copy = make_environments(id, 3)
     copy.load_state_dict(environments.state_dict())
-    for _ in range(50):
+    assert_same_future(environments, copy)
+
+
+SUITE = [name for name in gym.registry if name.startswith("engram/") and gym.spec(name).vector_entry_point]
+
+
+@pytest.mark.parametrize("id", SUITE)
+def test_our_own_environments_are_put_where_they_were_without_a_replay(id, tmp_path):
+    environments = played(make_environments(id, 3, vectorization="vector_entry_point"), steps=400)
+    save_checkpoint(tmp_path / "saved", environments.state_dict())
+    copy = make_environments(id, 3, vectorization="vector_entry_point")
+    observation = copy.load_state_dict(load_checkpoint(tmp_path / "saved"))
+    now = environments.unwrapped.core.observation()
+    assert all(np.array_equal(a, b) for a, b in zip(leaves(observation), leaves(now), strict=True))
+    assert_same_future(environments, copy)
+
+
+def test_a_log_of_actions_still_brings_our_own_environments_back():
+    """Checkpoints of before they had a state hold one."""
+    environments = make_environments("engram/ShiftWall-v0", 3, vectorization="vector_entry_point")
+    environments.action_space.seed(1)
+    environments.reset(seed=5)
+    actions = np.stack([environments.action_space.sample() for _ in range(300)])
+    for action in actions:
+        environments.step(action)
+    copy = make_environments("engram/ShiftWall-v0", 3, vectorization="vector_entry_point")
+    copy.load_state_dict({"seed": 5, "actions": actions})
+    assert_same_future(environments, copy)
+
+
+@pytest.mark.parametrize("other", [{"id": "engram/ShiftWall-v0", "kwargs": {"n": 7}}, {"id": "engram/TMaze-v0"}])
+def test_the_state_of_other_environments_is_refused_and_nothing_changes(other):
+    saved = played(make_environments(vectorization="vector_entry_point", num_envs=3, **other), 10).state_dict()
+    environments = make_environments("engram/ShiftWall-v0", 3, vectorization="vector_entry_point")
+    environments.reset(seed=0)
+    before = environments.state_dict()["state"]["runs"]
+    with pytest.raises(UsageError, match=r"other options: .* differ.*same env.id"):
+        environments.load_state_dict(saved)
+    after = environments.state_dict()["state"]["runs"]
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+def played(environments, steps):
+    environments.action_space.seed(1)
+    environments.reset(seed=5)
+    for _ in range(steps):
+        environments.step(environments.action_space.sample())
+    return environments
+
+
+def assert_same_future(environments, copy):
+    for _ in range(200):
         action = environments.action_space.sample()
         first, second = environments.step(action), copy.step(action)
         assert all(np.array_equal(a, b) for a, b in zip(leaves(first[0]), leaves(second[0]), strict=True))
         assert all(np.array_equal(a, b) for a, b in zip(first[1:4], second[1:4], strict=True))
         assert np.array_equal(finished(first[4]).returns, finished(second[4]).returns)
+        assert all(np.array_equal(first[4][name], second[4][name]) for name in ("phase", "shifted") if name in first[4])
 
 
 def leaves(observation):
