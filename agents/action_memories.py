@@ -109,7 +109,8 @@ class ActionMemories:
         for action, rows in by_action(actions):
             slots = self[action].find(identity[rows])  # [b]
             rows, slots = rows[slots.cpu() >= 0], slots[slots >= 0]
-            squared = (self[action].key_vectors[slots] - keys[rows]).square().sum(dim=1).cpu()
+            now = self[action].space.pack(keys[rows]).vectors.to(keys.device)  # [b, D] without discrete modalities
+            squared = (self[action].key_vectors[slots] - now).square().sum(dim=1).cpu()
             parts.append((rows, squared, self.age(action, slots, step)))
         return Drift(*(torch.cat(part) for part in zip(*parts, strict=True)))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,13 @@ from agents.actions import Actions
 from agents.agent import Observation, Transition
 from agents.device import choose_device
 from agents.exploration import EpsilonGreedy
+from agents.keys import ModalityKeys
 from agents.networks import make_projection
 from agents.observations import hash_observations, map_observation, require_supported, to_tensors
 from agents.returns import MonteCarloReturns, Returns
 from agents.schedules import Schedule
 from agents.seeding import generator_for
-from memory import DifferentiableNeuralDictionary
+from memory import DifferentiableNeuralDictionary, KeySpace
 
 
 class MFEC:
@@ -167,6 +168,7 @@ def make_mfec(
     discount: float,
     bootstrap: bool,
     device: str,
+    modalities: Mapping[str, Any] | None = None,
 ) -> MFEC:
     """Build MFEC for the spaces of an environment; `conf/agent/mfec.yaml` says what each value means.
 
@@ -176,9 +178,10 @@ def make_mfec(
     require_supported(observation_space, "MFEC")
     actions = Actions(action_space, "MFEC")
     place = choose_device(device)
+    project, space = _make_keys(observation_space, key_size, seed, modalities)
     return MFEC(
-        project=make_projection(observation_space, key_size, seed).to(place),
-        memories=ActionMemories([memory(key_size, value_dim=1, device=place) for _ in range(actions.count)]),
+        project=project.to(place),
+        memories=ActionMemories([memory(space, value_dim=1, device=place) for _ in range(actions.count)]),
         actions=actions,
         returns=MonteCarloReturns(discount, num_envs),
         explore=EpsilonGreedy(exploration, generator_for(seed, "exploration"), novelty or 0.0),
@@ -187,3 +190,13 @@ def make_mfec(
         bootstrap=bootstrap,
         device=place,
     )
+
+
+def _make_keys(
+    space: spaces.Space, key_size: int, seed: int, modalities: Mapping[str, Any] | None
+) -> tuple[nn.Module, KeySpace]:
+    """The projection, and the space of its keys: one vector, or the modalities that a YAML makes of the observation."""
+    if modalities is None:
+        return make_projection(space, key_size, seed), KeySpace(key_size)
+    keys = ModalityKeys(space, modalities, lambda part, size: make_projection(part, size, seed))
+    return keys, keys.space

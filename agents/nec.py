@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,14 @@ from agents.actions import Actions
 from agents.agent import Observation, Transition
 from agents.device import choose_device
 from agents.exploration import EpsilonGreedy
+from agents.keys import ModalityKeys
 from agents.networks import make_encoder
 from agents.observations import hash_observations, map_observation, require_supported, to_tensors
 from agents.replay import Replay
 from agents.returns import NStepReturns, Returns
 from agents.schedules import Schedule
 from agents.seeding import generator_for
-from memory import DifferentiableNeuralDictionary, Found, RowSGD
+from memory import DifferentiableNeuralDictionary, Found, KeySpace, RowSGD
 
 AGES = {"young": (0, 1_000), "middle": (1_000, 10_000), "old": (10_000, np.inf)}
 """Environment steps since an entry was written, by which errors are told apart."""
@@ -271,6 +272,7 @@ def make_nec(
     exclude_self: bool,
     double: bool,
     device: str,
+    modalities: Mapping[str, Any] | None = None,
 ) -> NEC:
     """Build NEC for the spaces of an environment; `conf/agent/nec.yaml` says what each value means.
 
@@ -281,13 +283,14 @@ def make_nec(
     actions = Actions(action_space, "NEC")
     place = choose_device(device)
     torch.manual_seed(seed)
-    encoder = make_encoder(observation_space, key_size, tuple(hidden)).to(place)
-    memories = [memory(key_size, value_dim=1, device=place) for _ in range(actions.count)]
+    encoder, space = _make_keys(observation_space, key_size, tuple(hidden), modalities)
+    encoder = encoder.to(place)
+    memories = [memory(space, value_dim=1, device=place) for _ in range(actions.count)]
     return NEC(
         encoder=encoder,
         memories=ActionMemories(memories),
         actions=actions,
-        optimiser=optimiser(encoder.parameters()) if optimiser else None,
+        optimiser=_optimiser_of(encoder, optimiser),
         row_optimisers=[row_optimiser(one) for one in memories] if row_optimiser else [],
         returns=NStepReturns(horizon, discount, num_envs),
         replay=Replay(replay_capacity, generator_for(seed, "replay")),
@@ -301,3 +304,21 @@ def make_nec(
         double=double,
         device=place,
     )
+
+
+def _make_keys(
+    space: spaces.Space, key_size: int, hidden: tuple[int, ...], modalities: Mapping[str, Any] | None
+) -> tuple[nn.Module, KeySpace]:
+    """The encoder, and the space of its keys: one vector, or the modalities that a YAML makes of the observation."""
+    if modalities is None:
+        return make_encoder(space, key_size, hidden), KeySpace(key_size)
+    keys = ModalityKeys(space, modalities, lambda part, size: make_encoder(part, size, hidden))
+    return keys, keys.space
+
+
+def _optimiser_of(
+    encoder: nn.Module, optimiser: Callable[..., torch.optim.Optimizer] | None
+) -> torch.optim.Optimizer | None:
+    """None where there is nothing to train, as when all modalities are numbers as they are."""
+    weights = list(encoder.parameters())
+    return optimiser(weights) if optimiser and weights else None

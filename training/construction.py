@@ -11,6 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from agents.agent import Agent
+from agents.keys import parts_named
 from training.environments import Resumable, make_environments
 from training.errors import UsageError
 
@@ -43,6 +44,7 @@ def build_environments(config: DictConfig) -> Resumable:
         vectorization=config.vectorization,
         kwargs=OmegaConf.to_container(config.kwargs, resolve=True),  # type: ignore[arg-type]
         wrappers=instantiate(config.wrappers, _convert_="all"),
+        parts=parts_named(modalities) if (modalities := config.get("modalities")) else None,
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -29,6 +30,7 @@ def make_environments(
     vectorization: str = "sync",
     kwargs: dict[str, Any] | None = None,
     wrappers: Sequence[Callable[[gym.Env], gym.Env]] = (),
+    parts: Collection[str] | None = None,
 ) -> Resumable:
     """Make `num_envs` copies of a registered environment, stepped together, with episode statistics in `info`.
 
@@ -39,6 +41,7 @@ def make_environments(
             own vectorised implementation, which takes no wrappers).
         kwargs: Constructor arguments of the environment.
         wrappers: Applied to each single environment, in order; text observations are dropped after them.
+        parts: Of a Dict observation, the only ones that agents are to see; None for all.
 
     Raises:
         UsageError: Unknown id, refused constructor arguments, or an autoreset mode other than SAME_STEP.
@@ -53,7 +56,7 @@ def make_environments(
             num_envs=num_envs,
             vectorization_mode=vectorization,
             vector_kwargs=None if native else {"autoreset_mode": AutoresetMode.SAME_STEP},
-            wrappers=None if native else [*wrappers, drop_text],  # type: ignore[list-item]
+            wrappers=None if native else [*wrappers, drop_text, partial(keep_parts, parts=parts)],  # type: ignore[list-item]
             **(kwargs or {}),
         )
     except (gym.error.NameNotFound, gym.error.NamespaceNotFound, gym.error.VersionNotFound, gym.error.Error) as error:
@@ -61,6 +64,8 @@ def make_environments(
     except (TypeError, ValueError, ModuleNotFoundError) as error:
         raise UsageError(f"Environment {id} could not be made with kwargs {kwargs or {}}: {error}") from error
     require_same_step(vectorised, id)
+    if native:
+        _require_parts_named(vectorised, parts)
     return Resumable(RecordEpisodeStatistics(vectorised))
 
 
@@ -84,6 +89,26 @@ def drop_text(environment: gym.Env) -> gym.Env:
     if len(numeric) == len(space):
         return environment
     return FilterObservation(environment, filter_keys=numeric)
+
+
+def keep_parts(environment: gym.Env, parts: Collection[str] | None) -> gym.Env:
+    """Hide the parts of a Dict observation that are not named; names that it lacks are for others to refuse."""
+    space = environment.observation_space
+    if parts is None or not isinstance(space, spaces.Dict) or not set(parts) < set(space):
+        return environment
+    return FilterObservation(environment, filter_keys=list(parts))
+
+
+def _require_parts_named(environments: VectorEnv, parts: Collection[str] | None) -> None:
+    """Raise if parts of the observation would have to be hidden, where no wrapper can."""
+    space = environments.single_observation_space
+    left_out = set(space) - set(parts) if parts is not None and isinstance(space, spaces.Dict) else set()
+    if left_out:
+        environments.close()
+        raise UsageError(
+            f"env.modalities leaves out {', '.join(sorted(left_out))}, which cannot be hidden where "
+            f"env.vectorization=vector_entry_point. Name every part, or use env.vectorization=sync."
+        )
 
 
 class Resumable(VectorWrapper):

@@ -19,6 +19,7 @@ class Environment:
     kwargs: dict[str, Any] = field(default_factory=dict)
     wrappers: list[Any] = field(default_factory=list)
     success_above: float | None = None
+    modalities: dict[str, Any] | None = None
 
 
 @dataclass
