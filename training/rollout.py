@@ -97,15 +97,19 @@ def finished(info: dict[str, Any]) -> Episodes:
 def evaluate(agent: Agent, environments: VectorEnv, episodes: int, seed: int) -> Episodes:
     """Play `episodes` episodes without exploring or changing the agent.
 
-    Each environment plays a fixed share, so that short episodes are not over-counted.
+    Each environment plays a fixed share, so that short episodes are not over-counted. An agent that remembers over the
+    steps of an episode has a `player`, which is told what follows its actions.
     """
+    player = agent.player(environments.num_envs) if hasattr(agent, "player") else None
     share = np.full(environments.num_envs, episodes // environments.num_envs)
     share[: episodes % environments.num_envs] += 1
     returns: list[float] = []
     lengths: list[float] = []
     observation, _ = environments.reset(seed=seed)
     while share.any():
-        transition = step(environments, observation, agent.act(observation, explore=False))
+        transition = step(environments, observation, (player or agent).act(observation, explore=False))
+        if player:
+            player.observe(transition)
         counted = transition.done & (share > 0)
         if counted.any():
             returns.extend(transition.info["episode"]["r"][counted])

@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from omegaconf import OmegaConf
 
-from agents.agent import Agent
+from agents.agent import Agent, Transition
 from benchmarks.baselines import BaselineAgent, total_steps
 from benchmarks.shift.protocol import Contestant, EpisodeLog, PinnedEpisode
 from benchmarks.shift.specs import RunSpec
@@ -82,11 +82,15 @@ class AgentContestant:
 
     def attempt(self, log: EpisodeLog, observation: Any) -> None:
         """Play one episode with `explore=False`: nothing inside the agent changes."""
-        done = False
+        player = self._agent.player(1) if hasattr(self._agent, "player") else None
+        shown, done = _batch(observation), False
         while not done:
-            action = self._agent.act(_batch(observation), explore=False)[0]
-            observation, _, terminated, truncated, _ = log.step(action)
-            done = terminated or truncated
+            action = (player or self._agent).act(shown, explore=False)
+            following, reward, terminated, truncated, _ = log.step(action[0])
+            acted_on, shown, done = shown, _batch(following), terminated or truncated
+            if player:
+                outcome = (np.array([float(reward)]), np.array([terminated]), np.array([truncated]))
+                player.observe(Transition(acted_on, action, *outcome, shown, shown))
 
     def _learn_step(self, environments: OneRun, observation: Any) -> Any:
         transition = step(environments, observation, self._agent.act(observation))

@@ -26,6 +26,12 @@ AGENTS = {
     "fast_slow": ["agent.fast=true", "agent.memory.capacity=300"],
     "fast_slow_grid": ["agent.memory.capacity=300"],
     "fast_slow_paper": ["agent.branches=10", "agent.depth=8"],
+    "ppo": [
+        "agent.num_steps=12", "agent.minibatch_size=40", "agent.normalise_observations=true",
+        "agent.scale_rewards=true", "agent.learning_rate.end=0", "agent.learning_rate.steps=500",
+    ],
+    "ppo_gru": ["agent.num_steps=12", "agent.minibatch_size=24", "agent.recurrent=8"],
+    "ppo_gru_carried": ["agent.num_steps=12", "agent.minibatch_size=24", "agent.recurrent=8"],
 }  # fmt: skip
 """By agent: settings under which a few hundred steps pass every stage, eviction and wrap-around included."""
 

@@ -1,0 +1,485 @@
+"""Proximal policy optimisation (Schulman et al. 2017, arXiv 1707.06347)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from agents.agent import Observation, Transition
+from agents.device import choose_device
+from agents.extras import ExtraInput, PreviousStep
+from agents.inputs import AsRows, AsTensors, Perception, RewardScale, has_picture
+from agents.observations import batch_size, map_observation, require_supported
+from agents.policies import Extras, Policy, make_policy
+from agents.rollouts import Rollout, shuffled_rows, shuffled_sequences
+from agents.schedules import Schedule
+from agents.seeding import generator_for
+
+
+def policy_loss(log_ratio: Tensor, advantage: Tensor, clip: float) -> Tensor:
+    """The clipped surrogate objective, negated (equation 7). `[N], [N] -> []`."""
+    ratio = log_ratio.exp()
+    return -torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage).mean()
+
+
+def value_loss(value: Tensor, old_value: Tensor, target: Tensor, clip: float | None) -> Tensor:
+    """Mean squared error; with a clip, the worse of it and that of the value held within `clip` of the old one.
+
+    `[N], [N], [N] -> []`. There is no factor 1/2: the coefficient of the value carries it, as in Stable-Baselines3.
+    """
+    squared = (value - target).square()
+    if clip is None:
+        return squared.mean()
+    held = old_value + (value - old_value).clamp(-clip, clip)
+    return torch.maximum(squared, (held - target).square()).mean()
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What an update minimises.
+
+    Attributes:
+        clip: By environment step; how far the probability ratio may leave 1.
+        value_clip: How far a value may leave its old one within one update; None for as far as it likes.
+        value_coefficient: Weight of the squared error of the value.
+        entropy_coefficient: Weight of the entropy, which is maximised.
+        normalise_advantage: Whether advantages have mean 0 and standard deviation 1 in each minibatch.
+        max_gradient_norm: Gradients longer than this are shortened to it; None for as long as they are.
+        target_kl: An update ends early once the approximate divergence exceeds 1.5 times this; None for never.
+    """
+
+    clip: Schedule
+    value_clip: float | None = None
+    value_coefficient: float = 0.5
+    entropy_coefficient: float = 0.0
+    normalise_advantage: bool = True
+    max_gradient_norm: float | None = 0.5
+    target_kl: float | None = None
+
+
+class PPO:
+    """Acts by a stochastic policy and improves it, a little at a time, by what its last steps turned out to be worth.
+
+    1. Take T steps in E environments with the policy as it is.
+    2. Estimate advantages from the critic's values (generalised, Schulman et al. 2016).
+    3. For some epochs over shuffled minibatches, ascend the clipped surrogate (equation 7), descend the value's error
+       and ascend the entropy (equation 9); then forget these steps.
+
+    Values and log-probabilities of a rollout are computed when it is full, in one batch with the weights that acted:
+    acting itself pays for the actor alone. What was seen beside the observation is kept as it was.
+
+    Args:
+        policy: Actor and critic.
+        optimiser: Of its parameters; its rate is set before each update.
+        perceive: Observations to what the policy takes.
+        learning_rate: By environment step.
+        objective: What an update minimises.
+        num_envs: E.
+        num_steps: T.
+        epochs: Passes over a rollout.
+        minibatch_size: Steps of a minibatch; of a recurrent policy rounded down to whole sequences, at least one.
+        discount: gamma in [0, 1].
+        trace: lambda in [0, 1] of the advantages.
+        generator: Of actions and minibatches.
+        extras: What the policy is shown beside the observation.
+        reward_scale: Of the rewards learned from; None for as they are.
+        cut_at_episode_ends: Whether what follows an episode's end does not count for what came before.
+        carry_state: Whether a recurrent policy's state, and what it is shown of the step before, outlive an episode.
+
+    Attributes:
+        frozen: While set nothing is learned: no weight and no running statistic changes. Memories and the recurrent
+            state live on, which is what adaptation without learning means.
+
+    Raises:
+        ValueError: A size below 1, or a factor outside [0, 1].
+    """
+
+    def __init__(
+        self,
+        *,
+        policy: Policy,
+        optimiser: torch.optim.Optimizer,
+        perceive: Perception,
+        learning_rate: Schedule,
+        objective: Objective,
+        num_envs: int,
+        num_steps: int,
+        epochs: int,
+        minibatch_size: int,
+        discount: float,
+        trace: float,
+        generator: torch.Generator,
+        extras: Sequence[ExtraInput] = (),
+        reward_scale: RewardScale | None = None,
+        cut_at_episode_ends: bool = True,
+        carry_state: bool = False,
+    ):
+        _require_counts(num_envs=num_envs, num_steps=num_steps, epochs=epochs, minibatch_size=minibatch_size)
+        _require_shares(discount=discount, trace=trace)
+        self.policy, self.optimiser, self.extras = policy, optimiser, tuple(extras)
+        self.frozen = False
+        self._perceive, self._reward_scale = perceive, reward_scale
+        self._learning_rate, self._objective = learning_rate, objective
+        self._num_envs, self._epochs, self._minibatch_size = num_envs, epochs, minibatch_size
+        self._discount, self._trace = discount, trace
+        self._generator = generator
+        self._cut, self._carry = cut_at_episode_ends, carry_state
+        self._rollout = Rollout(num_steps, num_envs)
+        self._state = policy.initial_state(num_envs)  # [E, H] before the step to come
+        self._starts = torch.ones(num_envs, dtype=torch.bool, device=self._state.device)  # [E]
+        self._steps = 0
+        self._next: Observation | None = None  # [E, ...] what is acted on after a full rollout
+        self._acted: dict[str, Any] = {}  # the step taken and not yet observed; [E, ...] by name
+        self._next_state = self._state
+
+    def act(self, observation: Observation, *, explore: bool = True) -> np.ndarray:
+        """Draw actions, `[E, ...]`; with `explore=False` the most probable ones, as at an episode's first step."""
+        if not explore:
+            return self.player(batch_size(observation)).act(observation)
+        seen = self._perceive(observation, learn=not self.frozen)
+        extras = self._read(observation, explore=True)
+        with torch.no_grad():
+            features, self._next_state = self.policy.features(seen, self._state, self._starts[None], extras)
+            action = self.policy.distribution(features, extras).sample(self._generator)  # [E, ...]
+        self._acted = {"seen": seen, "action": action, "starts": self._starts, "extras": extras}
+        return self.policy.head.taken(action)
+
+    def observe(self, transition: Transition) -> None:
+        """Add one vector step to the rollout.
+
+        Raises:
+            RuntimeError: It is not the outcome of the last `act`, or `learn` was not called on a full rollout.
+        """
+        if not self._acted:
+            raise RuntimeError("PPO learns from its own actions only: call act, then observe what followed, in turns.")
+        if not self.frozen:
+            self._add(transition)
+        for extra in self.extras:
+            extra.observe(transition)
+        self._state = self._next_state
+        self._starts = torch.as_tensor(transition.done & (not self._carry), device=self._state.device)
+        self._acted = {}
+
+    def learn(self) -> dict[str, float]:
+        """One update if the rollout is full."""
+        metrics = {name: value for extra in self.extras for name, value in extra.metrics().items()}
+        if not self._rollout.full:
+            return metrics
+        data = self._judged()
+        rate = self._learning_rate(self._steps)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        metrics |= self._update(data)
+        metrics["train/explained_variance"] = _explained_variance(data["value"], data["target"])
+        metrics["train/learning_rate"] = rate
+        self._rollout.clear()
+        return metrics
+
+    def player(self, num_envs: int) -> Player:
+        """The policy as it is, for playing `num_envs` environments from their first step on, without a trace here."""
+        return Player(self, num_envs)
+
+    def _read(self, observation: Observation, explore: bool) -> Extras:
+        """What is shown beside the observation. `[E, ...]` by name."""
+        found: Extras = {}
+        for extra in self.extras:
+            found |= extra.read(observation, explore=explore)
+        return found
+
+    def _add(self, transition: Transition) -> None:
+        """Put the step just taken, and its outcome, into the rollout."""
+        if self._rollout.full:
+            raise RuntimeError(
+                f"The rollout of {self._rollout.num_steps} steps is full: call learn after every observe, or set "
+                f"frozen to play on without learning."
+            )
+        self._rollout.record(self._state, self._acted)
+        reward, done = transition.reward, transition.done
+        if self._reward_scale:
+            reward = self._reward_scale(reward, done)
+        self._rollout.complete(reward, done, self._final_values(transition))
+        self._next = transition.reset_observation
+        self._steps += self._num_envs
+
+    def _final_values(self, transition: Transition) -> np.ndarray:
+        """Values of the last observations of episodes that were cut, 0 elsewhere. `[E]`."""
+        values = np.zeros(self._num_envs, dtype=np.float32)
+        rows = np.flatnonzero(transition.truncated & ~transition.terminated)
+        if len(rows) and self._cut:
+            seen = self._perceive(_rows_of(transition.next_observation, rows), learn=False)
+            extras: Extras = {}
+            for extra in self.extras:
+                extras |= extra.read_final(transition, rows)
+            values[rows] = self._values(seen, self._next_state[rows], extras)
+        return values
+
+    def _values(self, seen: Any, state: Tensor, extras: Extras, starts: Tensor | None = None) -> np.ndarray:
+        """Values of one step of B environments. `[B]`."""
+        if starts is None:
+            starts = torch.zeros(len(state), dtype=torch.bool, device=state.device)
+        with torch.no_grad():
+            features, _ = self.policy.features(seen, state, starts[None], extras)
+            return self.policy.values(features, extras).cpu().numpy()
+
+    def _judged(self) -> dict[str, Any]:
+        """The rollout with values, log-probabilities, advantages and the value's targets. `[T, E, ...]` by name."""
+        rollout, data = self._rollout, dict(self._rollout.seen)
+        shape = (rollout.num_steps, rollout.num_envs)
+        flat = map_observation(lambda part: part.flatten(0, 1), data)
+        assert rollout.initial_state is not None
+        with torch.no_grad():
+            judged = self.policy(flat["seen"], rollout.initial_state, data["starts"], flat["extras"])
+            data["log_prob"] = judged.distribution.log_prob(flat["action"]).unflatten(0, shape)
+        value = judged.value.unflatten(0, shape)
+        advantage = rollout.advantages(
+            value.cpu().numpy(), self._value_of_next(), self._discount, self._trace, self._cut
+        )
+        data["value"], data["advantage"] = value, torch.from_numpy(advantage).to(value.device)
+        data["target"] = data["value"] + data["advantage"]
+        return data
+
+    def _value_of_next(self) -> np.ndarray:
+        """The value of what is acted on next. `[E]`."""
+        assert self._next is not None
+        seen = self._perceive(self._next, learn=False)
+        return self._values(seen, self._state, self._read(self._next, explore=False), self._starts)
+
+    def _update(self, data: dict[str, Any]) -> dict[str, float]:
+        """Some epochs over the rollout; means over their minibatches."""
+        clip = self._objective.clip(self._steps)
+        reports: list[Tensor] = []
+        for _ in range(self._epochs):
+            for batch, state in self._minibatches(data):
+                loss, report = self._loss(batch, state, clip)
+                if self._diverged(report[3]):
+                    return _means(reports or [report])
+                reports.append(report)
+                self._descend(loss)
+        return _means(reports)
+
+    def _minibatches(self, data: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Tensor]]:
+        """Flat minibatches, `[N, ...]` but for `starts`, and the state before each sequence, `[B, H]`."""
+        assert self._rollout.initial_state is not None
+        if not self.policy.recurrent:
+            for batch in shuffled_rows(data, self._minibatch_size, self._generator):
+                yield batch, self._rollout.initial_state
+            return
+        for sequences, state in shuffled_sequences(
+            data, self._rollout.initial_state, self._minibatch_size, self._generator
+        ):
+            batch = map_observation(lambda part: part.flatten(0, 1), sequences)
+            yield batch | {"starts": sequences["starts"]}, state
+
+    def _loss(self, batch: dict[str, Any], state: Tensor, clip: float) -> tuple[Tensor, Tensor]:
+        """Equation 9, and what is reported of it. `[]`, `[5]`."""
+        aim = self._objective
+        distribution, value, _ = self.policy(batch["seen"], state, batch["starts"], batch["extras"])
+        advantage = batch["advantage"]
+        if aim.normalise_advantage and len(advantage) > 1:
+            advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+        log_ratio = distribution.log_prob(batch["action"]) - batch["log_prob"]
+        actor = policy_loss(log_ratio, advantage, clip)
+        critic = value_loss(value, batch["value"], batch["target"], aim.value_clip)
+        entropy = distribution.entropy().mean()
+        loss = actor + aim.value_coefficient * critic - aim.entropy_coefficient * entropy
+        with torch.no_grad():
+            ratio = log_ratio.exp()
+            divergence = (ratio - 1 - log_ratio).mean()
+            clipped = ((ratio - 1).abs() > clip).float().mean()
+            return loss, torch.stack([actor.detach(), critic.detach(), entropy.detach(), divergence, clipped])
+
+    def _diverged(self, divergence: Tensor) -> bool:
+        return self._objective.target_kl is not None and float(divergence) > 1.5 * self._objective.target_kl
+
+    def _descend(self, loss: Tensor) -> None:
+        self.optimiser.zero_grad()
+        loss.backward()
+        if self._objective.max_gradient_norm is not None:
+            nn.utils.clip_grad_norm_(self.policy.parameters(), self._objective.max_gradient_norm)
+        self.optimiser.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, optimiser, counters, generator, running statistics, the open rollout and the extras' states."""
+        return {
+            "policy": self.policy.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "perception": self._perceive.state_dict(),
+            "reward_scale": self._reward_scale.state_dict() if self._reward_scale else None,
+            "extras": [extra.state_dict() for extra in self.extras],
+            "rollout": self._rollout.state_dict(),
+            "generator": self._generator.get_state(),
+            "state": self._state,
+            "starts": self._starts,
+            "steps": self._steps,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave between `learn` and the next `act`."""
+        self._rollout.load_state_dict(state["rollout"])
+        self.policy.load_state_dict(state["policy"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self._perceive.load_state_dict(state["perception"])
+        if self._reward_scale:
+            self._reward_scale.load_state_dict(state["reward_scale"])
+        for extra, saved in zip(self.extras, state["extras"], strict=True):
+            extra.load_state_dict(saved)
+        self._generator.set_state(state["generator"])
+        self._state, self._starts, self._steps = state["state"], state["starts"], state["steps"]
+
+
+class Player:
+    """Plays by an agent's policy, most probable actions first, and changes nothing of the agent.
+
+    Args:
+        agent: Whose policy.
+        num_envs: How many environments are played, each from its first step on.
+    """
+
+    def __init__(self, agent: PPO, num_envs: int):
+        self._agent = agent
+        self._extras = [extra.player(num_envs) for extra in agent.extras]
+        self._state = agent.policy.initial_state(num_envs)  # [E, H]
+        self._starts = torch.ones(num_envs, dtype=torch.bool, device=self._state.device)  # [E]
+
+    def act(self, observation: Observation, *, explore: bool = False) -> np.ndarray:
+        """The most probable action of each environment. `[E, ...]`."""
+        policy = self._agent.policy
+        extras: Extras = {}
+        for extra in self._extras:
+            extras |= extra.read(observation, explore=False)
+        with torch.no_grad():
+            seen = self._agent._perceive(observation, learn=False)
+            features, self._state = policy.features(seen, self._state, self._starts[None], extras)
+            return policy.head.taken(policy.distribution(features, extras).mode())
+
+    def observe(self, transition: Transition) -> None:
+        """Take in what followed."""
+        for extra in self._extras:
+            extra.observe(transition)
+        self._starts = torch.as_tensor(transition.done & (not self._agent._carry), device=self._state.device)
+
+
+def _rows_of(observation: Observation, rows: np.ndarray) -> Observation:
+    return map_observation(lambda part: part[rows], observation)
+
+
+def _means(reports: list[Tensor]) -> dict[str, float]:
+    """Of each figure over minibatches. `[5]` each."""
+    names = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction")
+    means = torch.stack(reports).mean(dim=0).tolist()
+    return {f"train/{name}": mean for name, mean in zip(names, means, strict=True)}
+
+
+def _explained_variance(value: Tensor, target: Tensor) -> float:
+    """Share of the targets' variance that the values explain; 0 where there is none. `[T, E], [T, E]`."""
+    variance = float(target.var())
+    return 1 - float((target - value).var()) / variance if variance > 0 else 0.0
+
+
+def _require_counts(**counts: int) -> None:
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"PPO's {name} is {count}; it must be at least 1.")
+
+
+def _require_shares(**shares: float) -> None:
+    for name, share in shares.items():
+        if not 0 <= share <= 1:
+            raise ValueError(f"PPO's {name} is {share}; it must be within 0 and 1.")
+
+
+def make_ppo(
+    observation_space: spaces.Space,
+    action_space: spaces.Space,
+    num_envs: int,
+    seed: int,
+    *,
+    hidden: Sequence[int],
+    picture_features: int,
+    recurrent: int,
+    carry_state: bool,
+    show_previous: bool,
+    num_steps: int,
+    epochs: int,
+    minibatch_size: int,
+    discount: float,
+    trace: float,
+    cut_at_episode_ends: bool,
+    optimiser: Callable[..., torch.optim.Optimizer],
+    learning_rate: Schedule,
+    clip: Schedule,
+    value_clip: float | None,
+    value_coefficient: float,
+    entropy_coefficient: float,
+    normalise_advantage: bool,
+    max_gradient_norm: float | None,
+    target_kl: float | None,
+    normalise_observations: bool,
+    scale_rewards: bool,
+    device: str,
+) -> PPO:
+    """Build PPO for the spaces of an environment; `conf/agent/ppo.yaml` says what each value means.
+
+    Raises:
+        ValueError: Spaces that cannot be handled, or values out of range.
+    """
+    require_supported(observation_space, "PPO")
+    place = choose_device(device)
+    torch.manual_seed(seed)
+    extras = [PreviousStep(action_space, num_envs, carry_state, place)] if show_previous else []
+    policy = make_policy(
+        observation_space,
+        action_space,
+        hidden=hidden,
+        picture_features=picture_features,
+        recurrent=recurrent,
+        appended={extra.NAME: extra.size for extra in extras},
+    ).to(place)
+    return PPO(
+        policy=policy,
+        optimiser=optimiser(policy.parameters()),
+        perceive=make_perception(observation_space, place, normalise_observations),
+        learning_rate=learning_rate,
+        objective=Objective(
+            clip=clip,
+            value_clip=value_clip,
+            value_coefficient=value_coefficient,
+            entropy_coefficient=entropy_coefficient,
+            normalise_advantage=normalise_advantage,
+            max_gradient_norm=max_gradient_norm,
+            target_kl=target_kl,
+        ),
+        num_envs=num_envs,
+        num_steps=num_steps,
+        epochs=epochs,
+        minibatch_size=minibatch_size,
+        discount=discount,
+        trace=trace,
+        generator=generator_for(seed, "ppo"),
+        extras=extras,
+        reward_scale=RewardScale(num_envs, discount) if scale_rewards else None,
+        cut_at_episode_ends=cut_at_episode_ends,
+        carry_state=carry_state,
+    )
+
+
+def make_perception(space: spaces.Space, device: torch.device, normalise: bool) -> Perception:
+    """Observations as tensors where a part is a picture, as rows of numbers otherwise.
+
+    Raises:
+        ValueError: Pictures are to be normalised.
+    """
+    if not has_picture(space):
+        return AsRows(space, device, normalise)
+    if normalise:
+        raise ValueError(
+            f"normalise_observations=true is for rows of numbers, but this environment shows pictures ({space}), which "
+            f"the network scales. Set agent.normalise_observations=false."
+        )
+    return AsTensors(device)
