@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from agents.agent import Observation
-from agents.probing import worth_trying
+from agents.probing import reconsider, worth_trying
 from agents.views import View
 from memory import Planner, TransitionMemory
 
@@ -120,10 +120,10 @@ class FoundGoal:
     def choose(self, observation: Observation, ids: np.ndarray, *, explore: bool = True) -> Targets:
         """One state for each environment, kept until it is reached or ruled out.
 
-        None while nothing has been found and there is something to find out about the actions.
+        None where there is something to find out about the actions.
         """
         target = np.where(self._is_open(self._target) & (self._target != ids), self._target, -1)
-        curious = worth_trying(self._memory, ids, self._owners).any(1) & (self._last_site[self._owners] < 0)
+        curious = worth_trying(self._memory, ids, self._owners).any(1)
         undecided = np.flatnonzero((target < 0) & ~curious)
         if len(undecided):
             target[undecided] = self._most_promising(undecided, ids[undecided])
@@ -162,8 +162,10 @@ class FoundGoal:
         reachable = np.isfinite(steps) & (steps > 0)
         candidates = reachable & self._is_open(np.arange(steps.shape[1]))
         exhausted = reachable.any(1) & ~candidates.any(1)
-        if exhausted.any():  # nowhere left to look: it must have moved meanwhile
-            self._found_at[self._owners[envs[exhausted]]] = self._now
+        if exhausted.any():  # nowhere left to look: it must have moved meanwhile, or there is more than is known of
+            owners = self._owners[envs[exhausted]]
+            self._found_at[owners] = self._now
+            reconsider(self._memory, owners)
             candidates = reachable & self._is_open(np.arange(steps.shape[1]))
         best = np.full(len(envs), -1, np.int64)
         for row in np.flatnonzero(candidates.any(1)):

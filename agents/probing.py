@@ -20,7 +20,18 @@ def known_effects(memory: TransitionMemory, ids: np.ndarray, owners: np.ndarray)
 
 def worth_trying(memory: TransitionMemory, ids: np.ndarray, owners: np.ndarray) -> np.ndarray:
     """Actions not tried in states (ids) `[N]`, without known effect, and not in vain everywhere. `[N, A]` of bool."""
-    movements, num_owners = memory.movements, memory.num_owners
+    return ~memory.known(ids) & ~known_effects(memory, ids, owners) & ~_in_vain(memory)[owners]
+
+
+def reconsider(memory: TransitionMemory, owners: np.ndarray) -> None:
+    """Let actions of owners `[N]` that did nothing so far count as untried: it may be that they were only blocked."""
+    movements = memory.movements
+    stored = movements.stored.reshape(memory.num_owners, -1)  # [O, A], a view
+    stored[owners] = np.where(_in_vain(memory)[owners], 0, stored[owners])
+
+
+def _in_vain(memory: TransitionMemory) -> np.ndarray:
+    """Which actions were tried in enough states and changed none. `[O, A]` of bool."""
+    movements = memory.movements
     in_vain = (movements.stored >= PATIENCE) & ~movements.displacements.any((1, 2))  # [O A]
-    hopeless = in_vain.reshape(num_owners, -1)[owners]  # [N, A]
-    return ~memory.known(ids) & ~known_effects(memory, ids, owners) & ~hopeless
+    return np.asarray(in_vain.reshape(memory.num_owners, -1))

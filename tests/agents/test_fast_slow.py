@@ -9,6 +9,7 @@ import envs  # noqa: F401
 from agents.agent import Transition
 from agents.fast import EpisodeTrace, replay_loss
 from agents.fast_slow import harm, make_fast_slow
+from agents.probing import PATIENCE
 from agents.views import Columns, SymbolGrid
 from agents.visits import EpisodeVisits
 from benchmarks import fast_slow_picture, fast_slow_speed
@@ -214,6 +215,37 @@ def test_a_site_is_remembered_at_once_and_searched_elsewhere_when_it_is_empty():
     best = [int(np.abs(transitions[i].observation[0] - goal_of(transitions, i)).sum()) for i in starts[1:10]]
     assert list(lengths[1:10]) == best  # found in the first episode, straight to it in the others
     assert lengths[10] < 100 or lengths[11] < 100  # and found again after it has moved
+
+
+MOVES = np.array([(-1, 0), (0, -1), (1, 0), (0, 1)])
+
+
+def wander(agent, free, place, steps):
+    """Cells and actions of an agent that walks over free cells and finds nothing. `[(cell, action)]`."""
+    walked = []
+    for _ in range(steps):
+        action = goes(agent, *place)
+        ahead = tuple(int(number) for number in place + MOVES[action])
+        following = ahead if ahead in free else place
+        agent.observe(transition_of(place, action, following))
+        walked.append((place, action))
+        place = following
+    return walked
+
+
+def test_to_know_a_site_does_not_keep_it_from_finding_out_what_its_actions_do():
+    agent = make_agent(make("HiddenGoal", num_envs=1))
+    agent.observe(transition_of([3, 3], DOWN, [3, 4], reward=1.0, terminated=True))
+    everywhere = {(x, y) for x in range(10) for y in range(10)}
+    assert {action for _, action in wander(agent, everywhere, (5, 5), 8)} == {LEFT, UP, RIGHT, DOWN}
+
+
+def test_an_action_that_met_obstacles_only_is_tried_again_when_all_else_was_searched_in_vain():
+    agent = make_agent(make("HiddenGoal", num_envs=1))
+    corridor = {(x, 1) for x in range(10)}
+    walked = wander(agent, {*corridor, (9, 0)}, (0, 1), 60)
+    assert len({place for place, action in walked if action == UP}) > PATIENCE
+    assert (9, 0) in [place for place, _ in walked]
 
 
 def goal_of(transitions, start):
