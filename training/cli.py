@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,10 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from training.construction import refuse_foreign_targets
 from training.errors import UsageError, did_you_mean
 from training.run_folder import CONFIG, RunFolder, run_folder_name
 from training.schema import register
+from training.trust import refuse_foreign
 
 SHOWN_PLAINLY = (HydraException, OmegaConfBaseException, UsageError, ValueError, OSError, gym.error.Error)
 
@@ -31,6 +32,7 @@ def run_command(command: Callable[[], Any]) -> None:
     `HYDRA_FULL_ERROR=1` shows the traceback instead.
     """
     prepare()
+    sys.path += [folder for folder in own_folders(sys.argv[1:]) if folder not in sys.path]
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         command()
         return
@@ -70,6 +72,14 @@ def explain(error: BaseException) -> str:
     return str(error)
 
 
+def own_folders(arguments: Sequence[str]) -> list[str]:
+    """Where users keep modules of their own: the folder of `--config-dir`, if one is given, and the current one."""
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config-dir", "-cd", type=Path)
+    given = parser.parse_known_args(arguments)[0].config_dir
+    return [str(folder.resolve()) for folder in (given, Path()) if folder is not None]
+
+
 class RemoveEmptyRunFolder(Callback):
     """Takes away the folder that Hydra made for a run that was refused before it wrote anything."""
 
@@ -90,11 +100,11 @@ def stored_config(folder: RunFolder) -> DictConfig:
     """The configuration of an existing run, with the values that this command line overrides.
 
     Raises:
-        UsageError: It asks to build something no YAML of ours or of the user's names, or an override would swap a
-            whole group, such as the agent, under a run that has begun.
+        UsageError: It asks for code that no YAML of ours or of the user's names, or an override would swap a whole
+            group, such as the agent, under a run that has begun.
     """
     config = folder.config()
-    refuse_foreign_targets(config, config_folders(), folder.path / CONFIG)
+    refuse_foreign(config, config_folders(), folder.path / CONFIG)
     composed = HydraConfig.get()
     given = [override for override in composed.overrides.task if override.split("=")[0] not in ("resume", "run")]
     swapped = [override for override in given if override.split("=")[0] in composed.runtime.choices]

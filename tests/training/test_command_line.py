@@ -8,11 +8,9 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 
 import evaluate
 import train
-from training.cli import run_command
 from training.logger import read_rows
 from training.run_folder import RunFolder
 
@@ -21,26 +19,6 @@ TINY = (
     "progress=false", "steps=600", "log.every=200", "evaluation.every=300", "evaluation.episodes=2",
     "checkpoint.every=200", "agent.learn_after=100", "agent.memory.capacity=400", "agent.memory.k=5",
 )  # fmt: skip
-
-
-@pytest.fixture
-def command(tmp_path, monkeypatch, capsys):
-    """Run a command as from a shell in an empty folder; returns (exit status, what it printed)."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(main, *arguments):
-        GlobalHydra.instance().clear()
-        monkeypatch.setattr(sys, "argv", ["command", *arguments])
-        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-        status = 0
-        try:
-            run_command(main)
-        except SystemExit as stop:
-            status = stop.code
-        printed = capsys.readouterr()
-        return status, printed.out + printed.err
-
-    return run
 
 
 def trained(command, *arguments):
@@ -164,8 +142,23 @@ def test_a_truncated_checkpoint_is_refused_and_nothing_is_changed(command, keep)
 def test_a_foreign_run_folder_cannot_choose_what_is_built(command):
     folder = trained(command, "steps=40")
     config = folder / "config.yaml"
+    stored = config.read_text()
+    for ours, theirs, said in (
+        ("agents.nec.make_nec", "subprocess.Popen", "asks to build subprocess.Popen, which no YAML of"),
+        ("agents.nec.make_nec", "${env.id}", "holds an interpolation at agent._target_"),
+        ("id: CartPole-v1", "id: runs.theirs:Trap-v0", "asks to import the module of runs.theirs:Trap-v0"),
+    ):
+        config.write_text(stored.replace(ours, theirs))
+        status, printed = command(evaluate.main, f"run={folder}")
+        assert status == 2
+        assert said in printed
+
+
+def test_a_run_folder_below_the_users_own_cannot_vouch_for_itself(command):
+    folder = trained(command, "steps=40")
+    config = folder / "config.yaml"
     config.write_text(config.read_text().replace("agents.nec.make_nec", "subprocess.Popen"))
-    status, printed = command(evaluate.main, f"run={folder}")
+    status, printed = command(evaluate.main, f"run={folder}", "--config-dir", str(folder.parent.parent))
     assert status == 2
     assert "asks to build subprocess.Popen" in printed
 

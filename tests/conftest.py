@@ -1,0 +1,29 @@
+"""What tests of several folders share."""
+
+import sys
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+from training.cli import run_command
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """Run a command as from a shell in an empty folder; returns (exit status, what it printed)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(main, *arguments):
+        GlobalHydra.instance().clear()
+        monkeypatch.setattr(sys, "argv", ["command", *arguments])
+        monkeypatch.setattr(sys, "path", list(sys.path))
+        monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+        status = 0
+        try:
+            run_command(main)
+        except SystemExit as stop:
+            status = stop.code
+        printed = capsys.readouterr()
+        return status, printed.out + printed.err
+
+    return run

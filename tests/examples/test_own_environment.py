@@ -1,0 +1,33 @@
+"""An environment of a user's own, in a folder of their own, trains, resumes and is evaluated."""
+
+from pathlib import Path
+
+import pytest
+
+import evaluate
+import train
+from training.run_folder import RunFolder
+
+OWN = str(Path(train.__file__).parent / "examples" / "own_environment")
+TINY = ("progress=false", "log.every=80", "evaluation.every=0", "evaluation.episodes=2", "agent.memory.capacity=300")
+
+
+@pytest.mark.parametrize("agent", ["nec", "mfec"])
+def test_it_trains_resumes_and_is_evaluated(command, agent):
+    given = ("--config-dir", OWN, "env=warehouse", f"agent={agent}", "agent.memory.k=5", *TINY, "steps=200")
+    status, printed = command(train.main, *given, *["agent.learn_after=80"] * (agent == "nec"))
+    assert status == 0, printed
+    folder = RunFolder.open(Path("latest"))
+    assert folder.config().agent.modalities.order.kind == "discrete"
+    status, printed = command(train.main, "--config-dir", OWN, f"resume={folder.path}", "steps=280")
+    assert status == 0, printed
+    status, printed = command(evaluate.main, "--config-dir", OWN, f"run={folder.path}", "episodes=2")
+    assert status == 0, printed
+
+
+def test_without_its_folder_the_module_is_neither_trusted_nor_found(command):
+    command(train.main, "--config-dir", OWN, "env=warehouse", "agent=mfec", *TINY, "steps=40")
+    status, printed = command(evaluate.main, "run=latest", "episodes=1")
+    assert status == 2
+    assert "asks to import the module of warehouse:Warehouse-v0" in printed
+    assert "--config-dir" in printed
