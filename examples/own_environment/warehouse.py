@@ -16,9 +16,9 @@ MOVES = np.array([(0, -1), (0, 1), (-1, 0), (1, 0)])
 class Warehouse(gym.Env):
     """Go to the shelf of the order.
 
-    Observation: `position` [2] of the cart, `order` in 0 .. 2, `camera` [25] (1 where the cart is seen, with noise), `clock`
-    [1]. Actions: up, down, left, right. Reward: 1 at the ordered shelf, where the episode ends; 0 elsewhere. After 30 steps
-    the episode is cut.
+    Observation: `position` [2] of the cart, `order` in 0 .. 2, `camera` [25] (1 where the cart is seen, with noise) and
+    `clock` [1]. Actions: up, down, left, right. Reward: 1 at the ordered shelf, where the episode ends; 0 elsewhere.
+    After 30 steps the episode is cut.
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012 - as in Gymnasium
