@@ -60,4 +60,4 @@ class Warehouse(gym.Env):
         }
 
 
-gym.register("Warehouse-v0", Warehouse)
+gym.register("Warehouse-v0", f"{__name__}:Warehouse")
