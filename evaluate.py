@@ -25,7 +25,7 @@ from training.statistics import stratified_bootstrap
 def main(config: DictConfig) -> float:
     """Play with a random, the untrained and the trained agent; print a table and keep it as JSON."""
     folder = RunFolder.open(Path(config.run))
-    stored = stored_config(folder)
+    stored = stored_config(folder, config)
     seed_everything(stored.seed)
     use_threads(stored.threads)
     environments = build_environments(stored.env)

@@ -17,6 +17,7 @@ from training.construction import build_agent, build_environments
 from training.curves import draw_learning_curve
 from training.interrupt import StopRequest
 from training.logger import RunLogger
+from training.restoring import restore_agent, restore_environments
 from training.rollout import environment_metrics, evaluate, finished, step
 from training.run_folder import RunFolder, versions
 from training.seeding import EVALUATION_SEED, seed_everything, use_threads
@@ -25,10 +26,13 @@ from training.seeding import EVALUATION_SEED, seed_everything, use_threads
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(config: DictConfig) -> float:
     """Start or continue a run; the score it returns is what a sweep compares."""
-    if config.resume:
-        folder = RunFolder.open(Path(config.resume))
-        return train(stored_config(folder), folder, folder.load_checkpoint())
-    return train(config, RunFolder(Path(HydraConfig.get().runtime.output_dir)))
+    if not config.resume:
+        folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
+        with folder.lock():
+            return train(config, folder)
+    folder = RunFolder.open(Path(config.resume))
+    with folder.lock():
+        return train(stored_config(folder, config), folder, folder.checkpoint_to_resume())
 
 
 def train(config: DictConfig, folder: RunFolder, checkpoint: dict[str, Any] | None = None) -> float:
@@ -39,17 +43,26 @@ def train(config: DictConfig, folder: RunFolder, checkpoint: dict[str, Any] | No
     environments, judges = build_environments(config.env), build_environments(config.env)
     agent = build_agent(config.agent, environments, config.seed)
     observation, _ = environments.reset(seed=config.seed)
-    now, spent = 0, 0.0
+    now, spent, best = 0, 0.0, None
     if checkpoint is None:
         folder.start(config)
     else:
-        now, spent = checkpoint["step"], checkpoint["seconds"]
-        observation = environments.load_state_dict(checkpoint["environments"])
-        agent.load_state_dict(checkpoint["agent"])
+        now, spent, best = checkpoint["step"], checkpoint["seconds"], checkpoint.get("best")
+        observation = restore_environments(environments, checkpoint, folder.path)
+        restore_agent(agent, checkpoint, folder.path)
     logger = RunLogger(folder.path, now, config.env.success_above, checkpoint and checkpoint["logger"])
     should_log, should_evaluate = Every(config.log.every, now), Every(config.evaluation.every, now)
     should_save = Every(config.checkpoint.every, now)
     began = time.perf_counter() - spent
+
+    def snapshot() -> dict[str, Any]:
+        return {
+            "agent": agent.state_dict(),
+            "environments": environments.state_dict(),
+            "logger": logger.state_dict(),
+            "seconds": time.perf_counter() - began,
+            "best": best,
+        }
 
     with (
         StopRequest() as stop,
@@ -65,20 +78,17 @@ def train(config: DictConfig, folder: RunFolder, checkpoint: dict[str, Any] | No
             observation = transition.reset_observation
             bar.update(environments.num_envs)
             if should_evaluate(now):
-                episodes = evaluate(agent, judges, config.evaluation.episodes, EVALUATION_SEED)
-                logger.record({"eval/mean_reward": float(episodes.returns.mean())})
+                score = float(evaluate(agent, judges, config.evaluation.episodes, EVALUATION_SEED).returns.mean())
+                logger.record({"eval/mean_reward": score})
+                if config.checkpoint.best and (best is None or score > best):
+                    best = score
+                    folder.save_best(now, snapshot())
             if should_log(now):
                 logger.write(now)
                 bar.set_postfix(logger.headline())
             stopping = bool(stop)  # read once, so that no run ends unsaved
             if should_save(now) or stopping or now >= config.steps:
-                state = {
-                    "agent": agent.state_dict(),
-                    "environments": environments.state_dict(),
-                    "logger": logger.state_dict(),
-                    "seconds": time.perf_counter() - began,
-                }
-                folder.save_checkpoint(now, state, config.checkpoint.keep)
+                folder.save_checkpoint(now, snapshot(), config.checkpoint.keep)
 
     logger.close()
     if now < config.steps:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -23,24 +24,55 @@ Plain = None | bool | int | float | str
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
-    """Write a nested state (dicts, lists, tensors, arrays, plain values) to `folder`, replacing it in one rename.
+    """Write a nested state (dicts, lists, tensors, arrays, plain values) to `folder`, replacing it by renaming.
 
     Raises:
         TypeError: The state holds something else; it is named with its place.
+        UsageError: It cannot be written: a full disk, a folder that may not be written to. What was there stays.
     """
     tensors: dict[str, torch.Tensor] = {}
     structure = _flatten(state, "", tensors)
-    folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    for abandoned in folder.parent.glob(".*.tmp"):  # by a process that was killed while saving
-        shutil.rmtree(abandoned, ignore_errors=True)
-    unfinished.mkdir()
-    save_file(tensors, unfinished / TENSORS)
-    header = {"format": FORMAT, "version": VERSION, "sha256": _sha256(unfinished / TENSORS), "state": structure}
-    (unfinished / STRUCTURE).write_text(json.dumps(header), encoding="utf-8")
-    _sync(unfinished / TENSORS, unfinished / STRUCTURE)
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        for abandoned in folder.parent.glob(".*.tmp"):  # by a process that was killed while saving
+            shutil.rmtree(abandoned, ignore_errors=True)
+        _write(unfinished, structure, tensors)
+        _put_in_place(unfinished, folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise UsageError(_unwritable(folder, error)) from error
+
+
+def _write(folder: Path, structure: Any, tensors: dict[str, torch.Tensor]) -> None:
+    folder.mkdir()
+    save_file(tensors, folder / TENSORS)
+    header = {"format": FORMAT, "version": VERSION, "sha256": _sha256(folder / TENSORS), "state": structure}
+    (folder / STRUCTURE).write_text(json.dumps(header), encoding="utf-8")
+    _sync(folder / TENSORS, folder / STRUCTURE, folder)
+
+
+def _put_in_place(unfinished: Path, folder: Path) -> None:
+    """Rename; what stood there before is moved aside first and goes only when the new one stands."""
+    replaced = unfinished.with_name(f".replaced{unfinished.name}")
+    if folder.exists():
+        folder.rename(replaced)
     unfinished.rename(folder)
+    _sync(folder.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _unwritable(folder: Path, error: Exception) -> str:
+    rest = f"intact: {folders[-1]}" if (folders := whole_names(folder.parent)) else "none"
+    return (
+        f"The checkpoint {folder} could not be written: {error}. Earlier checkpoints are {rest}. Make room, or make "
+        f"the folder writable, and continue with: python train.py resume={folder.parent.parent}"
+    )
+
+
+def whole_names(folder: Path) -> list[str]:
+    """The names of the checkpoints in a folder, oldest first; a checkpoint that has its name is whole."""
+    return sorted(path.name for path in folder.glob("step_*") if re.fullmatch(r"step_\d{12}", path.name))
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any]:
@@ -56,7 +88,7 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
     try:
         tensors = load_file(path)
         return _unflatten(header["state"], tensors)
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise UsageError(_damaged(path, str(error))) from error
 
 
@@ -76,8 +108,8 @@ def _read_header(folder: Path) -> dict[str, Any]:
 
 
 def _damaged(path: Path, why: str) -> str:
-    others = sorted(p.name for p in path.parent.parent.glob("step_*") if p != path.parent)
-    rest = f"Remove {path.parent} to resume from {others[-1]}." if others else "No other checkpoint is beside it."
+    others = [name for name in whole_names(path.parent.parent) if name != path.parent.name]
+    rest = f"Remove {path.parent} to go on from {others[-1]}." if others else "No other checkpoint is beside it."
     return f"The checkpoint file {path} is damaged: {why}. Nothing was changed. {rest}"
 
 
@@ -130,5 +162,8 @@ def _sha256(path: Path) -> str:
 def _sync(*paths: Path) -> None:
     """Reach the disk before the rename does, so that a power cut cannot leave a name without its content."""
     for path in paths:
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

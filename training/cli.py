@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from argparse import ArgumentParser
@@ -23,7 +24,23 @@ from training.run_folder import CONFIG, RunFolder, run_folder_name
 from training.schema import register
 from training.trust import refuse_foreign
 
+ADDED_TO = ("log", "evaluation", "checkpoint")
+"""Parts of a configuration to which versions add values."""
+
 SHOWN_PLAINLY = (HydraException, OmegaConfBaseException, UsageError, ValueError, OSError, gym.error.Error)
+
+
+_FULL = "Make room; a run that had begun goes on from its last checkpoint with resume=RUN_FOLDER."
+_CLOSED = "Name a folder that may be written to with hydra.run.dir=..., or change its permissions."
+OUT_OF_PLACE = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EFBIG: _FULL,
+    errno.EROFS: _CLOSED,
+    errno.EACCES: _CLOSED,
+    errno.EPERM: _CLOSED,
+}
+"""What to do where the system refuses to write, by its error number."""
 
 
 def run_command(command: Callable[[], Any]) -> None:
@@ -65,6 +82,8 @@ def explain(error: BaseException) -> str:
             return f"{cause.full_key} has no value: give one, {cause.full_key}=..."
         if isinstance(cause, MissingConfigException) and cause.options is not None:
             return _unknown_choice(cause)
+    if isinstance(error, OSError) and error.errno in OUT_OF_PLACE:
+        return f"{error}. {OUT_OF_PLACE[error.errno]}"
     if isinstance(error, InstantiationException) and len(chain) > 1:
         return f"{chain[-1]}\n(while building {str(error).splitlines()[-1]})"
     if isinstance(error, ConfigCompositionException) and len(chain) > 1:
@@ -96,8 +115,12 @@ def config_folders() -> list[Path]:
     return [own, *(Path(source.path) for source in sources if source.schema == "file" and Path(source.path) != own)]
 
 
-def stored_config(folder: RunFolder) -> DictConfig:
+def stored_config(folder: RunFolder, composed: DictConfig) -> DictConfig:
     """The configuration of an existing run, with the values that this command line overrides.
+
+    Args:
+        folder: The run's.
+        composed: What this command line makes without the run; it says what a run of an older version did not.
 
     Raises:
         UsageError: It asks for code that no YAML of ours or of the user's names, or an override would swap a whole
@@ -105,12 +128,13 @@ def stored_config(folder: RunFolder) -> DictConfig:
     """
     config = folder.config()
     refuse_foreign(config, config_folders(), folder.path / CONFIG)
-    composed = HydraConfig.get()
-    given = [override for override in composed.overrides.task if override.split("=")[0] not in ("resume", "run")]
-    swapped = [override for override in given if override.split("=")[0] in composed.runtime.choices]
+    command = HydraConfig.get()
+    given = [override for override in command.overrides.task if override.split("=")[0] not in ("resume", "run")]
+    swapped = [override for override in given if override.split("=")[0] in command.runtime.choices]
     if swapped:
         raise UsageError(f"{swapped[0]} would swap a part of the run in {folder.path}; start a new run for that.")
-    if composed.job.config_name == "train":
+    if command.job.config_name == "train":
+        config = DictConfig(OmegaConf.merge(OmegaConf.masked_copy(composed, list(ADDED_TO)), config))
         OmegaConf.set_struct(config, True)
         config.merge_with(OmegaConf.from_dotlist(given))
     return config

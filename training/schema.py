@@ -43,6 +43,7 @@ class Checkpoint:
 
     every: int = MISSING
     keep: int = MISSING
+    best: bool = MISSING
 
 
 @dataclass

@@ -38,7 +38,8 @@ def test_a_run_leaves_everything_its_readers_need(command):
     assert {"torch", "gymnasium", "python"} <= summary["versions"].keys()
     assert (folder / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
     assert list(folder.glob("events.out.tfevents.*"))
-    assert len(list((folder / "checkpoints").iterdir())) == 2
+    assert len(list((folder / "checkpoints").glob("step_*"))) == 2
+    assert len(list((folder / "checkpoints").glob("best_step_*"))) == 1
     names = set().union(*(row.keys() for row in read_rows(folder / "metrics.jsonl")))
     assert names >= {
         "rollout/ep_rew_mean", "rollout/ep_len_mean", "rollout/success_rate", "time/fps", "train/loss",
@@ -125,18 +126,23 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(command):
 
 
 @pytest.mark.parametrize("keep", [0, 100])
-def test_a_truncated_checkpoint_is_refused_and_nothing_is_changed(command, keep):
+def test_a_truncated_checkpoint_is_not_judged_but_the_run_goes_on_from_the_one_before(command, keep):
     folder = trained(command)
     newest = max((folder / "checkpoints").iterdir())
     path = newest / "state.safetensors"
     path.write_bytes(path.read_bytes()[:keep])
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-    for main, argument in ((train.main, "resume"), (evaluate.main, "run")):
-        status, printed = command(main, f"{argument}={folder}")
-        assert status == 2
-        assert f"Remove {newest} to resume from step_" in printed
-        assert "Traceback" not in printed
-    assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
+    status, printed = command(evaluate.main, f"run={folder}")
+    assert status == 2
+    assert f"Remove {newest} to go on from step_000000000400" in printed
+    assert "Traceback" not in printed
+    assert {p: p.read_bytes() for p in before} == before
+    status, printed = command(train.main, f"resume={folder}")
+    assert status == 0
+    assert "is damaged" in printed
+    assert "Going on from" in printed
+    assert (folder / "checkpoints" / f"{newest.name}.damaged").is_dir()
+    assert RunFolder(folder).load_checkpoint()["step"] == 600
 
 
 def test_a_foreign_run_folder_cannot_choose_what_is_built(command):

@@ -1,0 +1,46 @@
+"""Putting an agent and its environments where a checkpoint was taken, or saying why that cannot be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from agents.agent import Agent
+from training.environments import Resumable
+from training.errors import UsageError
+
+MISFITS = (AttributeError, IndexError, KeyError, MemoryError, OverflowError, RuntimeError, TypeError, ValueError)
+"""What a state of another shape makes the parts of an agent raise."""
+
+
+def restore_agent(agent: Agent, checkpoint: dict[str, Any], origin: Path) -> None:
+    """Give the agent the state that it had.
+
+    Raises:
+        UsageError: The state does not fit this agent.
+    """
+    try:
+        agent.load_state_dict(checkpoint["agent"])
+    except MISFITS as error:
+        raise UsageError(_misfit("agent", origin, error)) from error
+
+
+def restore_environments(environments: Resumable, checkpoint: dict[str, Any], origin: Path) -> Any:
+    """Bring the environments to where they were; returns what they show there.
+
+    Raises:
+        UsageError: The state does not fit these environments.
+    """
+    try:
+        return environments.load_state_dict(checkpoint["environments"])
+    except UsageError:
+        raise
+    except MISFITS as error:
+        raise UsageError(_misfit("environments", origin, error)) from error
+
+
+def _misfit(what: str, origin: Path, error: Exception) -> str:
+    return (
+        f"The {what} saved in {origin} do not fit those that its config.yaml describes ({type(error).__name__}: "
+        f"{error}): the configuration was edited, or another version of the code wrote them."
+    )
