@@ -96,22 +96,29 @@ class ActionMemories:
         """Environment steps since entries were last written.  `[...]` int64 on the CPU."""
         return step - self._written[action][slots.cpu()]
 
-    def drift(self, actions: np.ndarray, identity: Tensor, keys: Tensor, step: int) -> Drift:
+    def slots_of_taken(self, actions: np.ndarray, identity: Tensor) -> Tensor:
+        """Where each situation is stored for its action, -1 where it is not.  `[B]`, `[B]` -> `[B]` on the CPU."""
+        slots = torch.empty(len(actions), dtype=torch.int64)
+        for action, rows in by_action(actions):
+            slots[rows] = self[action].find(identity[rows]).cpu()
+        return slots
+
+    def drift(self, actions: np.ndarray, slots: Tensor, keys: Tensor, step: int) -> Drift:
         """How far the keys of stored situations are from what they would be now.
 
         Args:
             actions: `[B]`
-            identity: `[B]`
+            slots: Where the situations are stored for these actions, -1 where they are not. `[B]`
             keys: What the situations' keys would be now. `[B, D]`
             step: The environment step now.
         """
         parts = []
         for action, rows in by_action(actions):
-            slots = self[action].find(identity[rows])  # [b]
-            rows, slots = rows[slots.cpu() >= 0], slots[slots >= 0]
+            rows = rows[slots[rows] >= 0]
+            at = slots[rows]  # [b]
             now = self[action].space.pack(keys[rows]).vectors.to(keys.device)  # [b, D] without discrete modalities
-            squared = (self[action].key_vectors[slots] - now).square().sum(dim=1).cpu()
-            parts.append((rows, squared, self.age(action, slots, step)))
+            squared = (self[action].key_vectors[at.to(keys.device)] - now).square().sum(dim=1).cpu()
+            parts.append((rows, squared, self.age(action, at, step)))
         return Drift(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
     def report(self, found: Sequence[Found], step: int) -> dict[str, float]:

@@ -174,9 +174,17 @@ class NEC:
         batch = self._sample()
         keys = self.encoder(to_tensors(batch["observation"], self._device))  # [B, D]
         target = torch.as_tensor(batch["target"], device=self._device)
-        found = self._lookup_taken(keys, batch)
+        own = self._own_slots(batch)
+        found = self._lookup_taken(keys, batch["action"], own)
         q = torch.cat([one.value.squeeze(1) for one in found.values()])
         loss = q_loss(q, target)
+        self._descend(loss, found)
+        if not report:
+            return {}
+        errors = (q - target).detach().abs().cpu()
+        return {"train/loss": loss.item()} | self._staleness(batch["action"], own, keys.detach(), errors)
+
+    def _descend(self, loss: Tensor, found: dict[int, Found]) -> None:
         if self.optimiser:
             self.optimiser.zero_grad()
         loss.backward()
@@ -185,16 +193,18 @@ class NEC:
         for action, optimiser in enumerate(self.row_optimisers):
             if action in found:
                 optimiser.step(found[action])
-        if not report:
-            return {}
-        errors = (q - target).detach().abs().cpu()
-        return {"train/loss": loss.item()} | self._staleness(batch, keys.detach(), errors)
 
-    def _staleness(self, batch: dict[str, Any], keys: Tensor, errors: Tensor) -> dict[str, float]:
-        """How far what is stored has fallen behind the encoder, and how wrong values are by the age of the entry."""
+    def _own_slots(self, batch: dict[str, Any]) -> Tensor | None:
+        """Where the replayed situations are stored, if that is known. `[B]`."""
         if not self._identify:
+            return None
+        return self.memories.slots_of_taken(batch["action"], torch.from_numpy(batch["identity"]))
+
+    def _staleness(self, actions: np.ndarray, own: Tensor | None, keys: Tensor, errors: Tensor) -> dict[str, float]:
+        """How far what is stored has fallen behind the encoder, and how wrong values are by the age of the entry."""
+        if own is None:
             return {}
-        drift = self.memories.drift(batch["action"], torch.from_numpy(batch["identity"]), keys, self._steps)
+        drift = self.memories.drift(actions, own, keys, self._steps)
         if not len(drift.rows):
             return {}
         return {"memory/staleness": float(drift.squared.mean())} | _errors_by_age(errors[drift.rows], drift.age)
@@ -205,12 +215,11 @@ class NEC:
         order = np.argsort(batch["action"], kind="stable")
         return map_observation(lambda part: part[order], batch)
 
-    def _lookup_taken(self, keys: Tensor, batch: dict[str, Any]) -> dict[int, Found]:
+    def _lookup_taken(self, keys: Tensor, actions: np.ndarray, own: Tensor | None) -> dict[int, Found]:
         """Lookups in the memory of the action each row took, by action in ascending order."""
         found = {}
-        for action, rows in by_action(batch["action"]):
-            identity = torch.from_numpy(batch["identity"])[rows]
-            exclude = self.memories[action].find(identity) if self._exclude_self else None  # [b]
+        for action, rows in by_action(actions):
+            exclude = own[rows] if own is not None and self._exclude_self else None  # [b]
             found[action] = self.memories[action].lookup(keys[rows], exclude=exclude)
         return found
 

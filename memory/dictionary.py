@@ -186,7 +186,7 @@ class DifferentiableNeuralDictionary:
         near = nearest(self.store, self.index, packed, k, self.slot_table, excluded)
         found = read(self.store, self.values, self.generation, self.kernel, packed, near, combinations)
         if touch:
-            self.forgetting.retrieved(found.slots[found.valid])
+            self.forgetting.retrieved(found.slots.reshape(-1) if near.complete else found.slots[found.valid])
             self.usage.add(found)
         return found
 

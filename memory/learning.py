@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from memory.store import rows_at
+
 if TYPE_CHECKING:
     from memory.dictionary import DifferentiableNeuralDictionary
     from memory.reading import Found
@@ -43,19 +45,19 @@ class RowSGD:
         Raises:
             RuntimeError: A lookup ran without gradients, or no backward pass has reached it.
         """
-        keys = [_gradient(f.keys, "keys") for f in found]
-        values = [_gradient(f.values, "values") for f in found]
-        read = torch.cat([f.slots[f.valid] for f in found])
-        same = torch.cat([self.memory.same_entries(f)[f.valid] for f in found])
-        slots, place = torch.unique(read[same], return_inverse=True)  # [U]
+        leaves = [(_gradient(f.keys, "keys"), _gradient(f.values, "values")) for f in found]
+        kept = torch.cat([self.memory.same_entries(f).reshape(-1) for f in found])  # [R]
+        rows = None if kept.all() else kept
+        read = _flat([f.slots.unsqueeze(2) for f in found], rows).squeeze(1)
+        slots, place = torch.unique(read, return_inverse=True)  # [U]
         if not len(slots):
             return
-        key = _summed([g[f.valid] for g, f in zip(keys, found, strict=True)], same, place, len(slots))
-        value = _summed([g[f.valid] for g, f in zip(values, found, strict=True)], same, place, len(slots))
+        gradients = (_flat(list(parts), rows) for parts in zip(*leaves, strict=True))  # [R, D] and [R, V]
+        key, value = self._directions(slots, [_summed(one, place, len(slots)) for one in gradients])
         self.memory.move(
             slots,
-            keys=self.memory.key_vectors[slots] - self.lr * self._direction("keys", slots, key),
-            values=self.memory.values[slots] - self.value_lr * self._direction("values", slots, value),
+            keys=rows_at(self.memory.key_vectors, slots).sub_(key, alpha=self.lr),
+            values=rows_at(self.memory.values, slots).sub_(value, alpha=self.value_lr),
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -65,8 +67,9 @@ class RowSGD:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
 
-    def _direction(self, name: str, slots: Tensor, gradient: Tensor) -> Tensor:
-        return gradient
+    def _directions(self, slots: Tensor, gradients: list[Tensor]) -> list[Tensor]:
+        """Where keys `[U, D]` and values `[U, V]` go, for their gradients."""
+        return gradients
 
 
 class RowRMSprop(RowSGD):
@@ -98,30 +101,36 @@ class RowRMSprop(RowSGD):
             "keys": torch.zeros_like(memory.key_vectors, memory_format=torch.contiguous_format),
             "values": torch.zeros_like(memory.values),
         }
-        self._generation = {name: memory.generation.clone() for name in self._squares}
+        self._generation = memory.generation.clone()
 
     def state_dict(self) -> dict[str, Any]:
         """The running squares of the used slots and whose they are."""
         used = self.memory.used
         squares = {name: square[:used].clone() for name, square in self._squares.items()}
-        return squares | {f"{name}_generation": g[:used].clone() for name, g in self._generation.items()}
+        return squares | {"generation": self._generation[:used].clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave; load the memory first."""
-        for name in self._squares:
-            used = len(state[name])
-            self._squares[name].zero_()
-            self._squares[name][:used] = state[name].to(self._squares[name].device)
-            self._generation[name][:used] = state[f"{name}_generation"].to(self._generation[name].device)
+        used = len(state["generation"])
+        for name, square in self._squares.items():
+            square.zero_()
+            square[:used] = state[name].to(square.device)
+        self._generation[:used] = state["generation"].to(self._generation.device)
 
-    def _direction(self, name: str, slots: Tensor, gradient: Tensor) -> Tensor:
-        now = self.memory.generation[slots]
-        mine = (self._generation[name][slots] == now).unsqueeze(1)
-        square = torch.where(mine, self._squares[name][slots], 0)
-        square = self.alpha * square + (1 - self.alpha) * gradient.square()
-        self._squares[name][slots] = square
-        self._generation[name][slots] = now
-        return gradient / (square.sqrt() + self.eps)
+    def _directions(self, slots: Tensor, gradients: list[Tensor]) -> list[Tensor]:
+        now = rows_at(self.memory.generation, slots)
+        mine = rows_at(self._generation, slots) == now  # [U]
+        self._generation[slots] = now
+        fresh = None if mine.all() else ~mine.unsqueeze(1)
+        return [self._direction(*pair, slots, fresh) for pair in zip(self._squares.values(), gradients, strict=True)]
+
+    def _direction(self, squares: Tensor, gradient: Tensor, slots: Tensor, fresh: Tensor | None) -> Tensor:
+        square = rows_at(squares, slots)
+        if fresh is not None:
+            square.masked_fill_(fresh, 0)
+        square.mul_(self.alpha).addcmul_(gradient, gradient, value=1 - self.alpha)
+        squares.index_copy_(0, slots, square)
+        return gradient / square.sqrt_().add_(self.eps)
 
 
 def _gradient(leaf: Tensor | None, name: str) -> Tensor:
@@ -132,6 +141,11 @@ def _gradient(leaf: Tensor | None, name: str) -> Tensor:
     return leaf.grad
 
 
-def _summed(gradients: list[Tensor], same: Tensor, place: Tensor, rows: int) -> Tensor:
-    gradient = torch.cat(gradients)[same]
+def _flat(parts: list[Tensor], rows: Tensor | None) -> Tensor:
+    """Parts `[B, k, W]` as rows `[R, W]`, all of them or those marked."""
+    flat = torch.cat([part.flatten(0, 1) for part in parts])
+    return flat if rows is None else flat[rows]
+
+
+def _summed(gradient: Tensor, place: Tensor, rows: int) -> Tensor:
     return gradient.new_zeros(rows, gradient.shape[1]).index_add_(0, place, gradient)

@@ -75,7 +75,9 @@ def read(
     if torch.is_grad_enabled():
         own.requires_grad_()
         keys = _gathered(store.vectors, at, absent).requires_grad_()
-    if torch.is_grad_enabled() or combinations > 1:
+    if keys is not None and store.space.plain and near.complete and combinations == 1:
+        distances = store.plain_distances(query.vectors, keys)
+    elif torch.is_grad_enabled() or combinations > 1:
         parts, distances = _distances(store, query, at, keys, near.valid)
     similarity = kernel.log_similarity(distances).reshape(each)
     weights = weigh(similarity, None if near.complete else near.valid)  # [B S, k]

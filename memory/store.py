@@ -99,13 +99,13 @@ class KeyStore:
             `[B, k]`
         """
         if self.space.plain:
-            return self._plain_distances(query.vectors, entries.vectors)
+            return self.plain_distances(query.vectors, entries.vectors)
         return self.weighted(self.part_distances(query, entries), query)
 
     def distances_at(self, query: Keys, slots: Tensor) -> Tensor:
         """The same, to the entries at `slots`.  `[B, k]` -> `[B, k]`."""
         if self.space.plain:
-            return self._plain_distances(query.vectors, rows_at(self.rows, slots))
+            return self.plain_distances(query.vectors, rows_at(self.rows, slots))
         return self.distances(query, self.gather(slots))
 
     def weighted(self, parts: Tensor, query: Keys) -> Tensor:
@@ -171,7 +171,8 @@ class KeyStore:
         asked = query.present[:, self.discrete].unsqueeze(1)
         return (alike | ~entries.present[..., self.discrete] | ~asked).all(-1)
 
-    def _plain_distances(self, queries: Tensor, vectors: Tensor) -> Tensor:
+    def plain_distances(self, queries: Tensor, vectors: Tensor) -> Tensor:
+        """For one vector modality, `[B, D]` and `[B, k, D]` -> `[B, k]`."""
         squared = (queries.unsqueeze(1) - vectors).square().sum(-1)  # [B, k]
         weight = self.space.modalities[0].weight
         return squared if weight == 1 else squared * weight

@@ -67,7 +67,8 @@ def test_drift_is_the_squared_distance_to_what_the_keys_would_be_now():
     memories = filled()
     name, action = torch.tensor([3, 1000]), np.array([0 if memories[0].find(torch.tensor([3])) >= 0 else 1] * 2)
     stored = memories[int(action[0])].key_vectors[memories[int(action[0])].find(name[:1])]
-    drift = memories.drift(action, name, torch.cat([stored + 2, stored]), step=100)
+    own = memories.slots_of_taken(action, name)
+    drift = memories.drift(action, own, torch.cat([stored + 2, stored]), step=100)
     assert drift.rows.tolist() == [0]
     assert drift.squared.tolist() == pytest.approx([8.0], rel=1e-5)
 

@@ -155,7 +155,7 @@ def test_gradients_reach_encoder_keys_and_values_as_in_a_plain_reference():
     agent._batch_size = 12
     batch = agent._sample()
     keys = agent.encoder(torch.from_numpy(batch["observation"]))
-    found = agent._lookup_taken(keys, batch)
+    found = agent._lookup_taken(keys, batch["action"], agent._own_slots(batch))
     target = torch.from_numpy(batch["target"])
     q_loss(torch.cat([one.value.squeeze(1) for one in found.values()]), target).backward()
 
@@ -210,7 +210,7 @@ def test_a_replayed_situation_does_not_answer_its_own_question():
     agent = filled()
     batch = agent._sample()
     keys = agent.encoder(torch.from_numpy(batch["observation"]))
-    found = agent._lookup_taken(keys, batch)
+    found = agent._lookup_taken(keys, batch["action"], agent._own_slots(batch))
     for action, one in found.items():
         own = agent.memories[action].find(torch.from_numpy(batch["identity"][batch["action"] == action]))
         assert (own >= 0).all()
