@@ -41,6 +41,8 @@ class ControlRun:
     def key(self) -> str:
         """A digest of all that defines the run; what it is called on the command line does not."""
         defining = {name: value for name, value in asdict(self).items() if name not in ("env", "agent")}
+        for part in ("environment", "settings"):  # rows measured before there were modalities stay valid
+            defining[part] = {k: v for k, v in defining[part].items() if (k, v) != ("modalities", None)}
         content = json.dumps({"protocol": PROTOCOL, "name": own_name(self.name), **defining}, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
@@ -71,11 +73,21 @@ def resolve(
     Raises:
         UsageError: An unknown environment, agent or setting.
     """
-    environment = environment_config(env, env_options)
-    settings = {agent: resolve_agent(agent, environment["id"]) for agent in agents}
+    chosen = [(agent, *_resolve(env, env_options, agent)) for agent in agents]
     return [
-        ControlRun(env, environment, agent, chosen, seed, steps) for seed in seeds for agent, chosen in settings.items()
+        ControlRun(env, environment, agent, settings, seed, steps)
+        for seed in seeds
+        for agent, environment, settings in chosen
     ]
+
+
+def _resolve(env: str, env_options: dict[str, Any], given: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The environment and the settings of an agent; `nec env.num_envs=1` has values of the environment as well."""
+    own = [word for word in given.split() if word.startswith("env.")]
+    others = " ".join(word for word in given.split() if word not in own)
+    changed = plain(OmegaConf.from_dotlist([word.removeprefix("env.") for word in own]))
+    environment = environment_config(env, env_options | changed)
+    return environment, resolve_agent(others, environment["id"])
 
 
 def resolve_agent(given: str, environment_id: str) -> dict[str, Any]:

@@ -119,3 +119,10 @@ def test_success_around_shifts_is_a_mean_over_phases():
     found = phase_success(record, 30, success_above=0.5)
     assert found == {"first_end": 1.0, "later_begin": (0 + 1) / 2, "later_end": (1 + 0) / 2}
     assert phase_success(Record(), 30, 0.5) == {"first_end": None, "later_begin": None, "later_end": None}
+
+
+def test_an_agent_may_have_values_of_the_environment_of_its_own():
+    alone, eight = resolve("cartpole", {}, ["nec env.num_envs=1 memory.k=7", "nec"], [0], 100)
+    assert (alone.environment["num_envs"], eight.environment["num_envs"]) == (1, 8)
+    assert alone.settings["memory"]["k"] == 7
+    assert alone.key != eight.key
