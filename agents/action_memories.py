@@ -124,12 +124,16 @@ class ActionMemories:
     def report(self, found: Sequence[Found], step: int) -> dict[str, float]:
         """How the memories answered, for TensorBoard; distances, weights, ages and strengths are means.
 
-        `memory/match_rate` is the share of the rows written since the last report whose situation was known.
+        `memory/match_rate` is the share of the rows written since the last report whose situation was known,
+        `memory/recall` the share of true neighbours that approximate indexes find, by their own samples.
         """
         metrics = {
             "memory/size": float(len(self)),
             "memory/evictions": float(sum(memory.evictions for memory in self.per_action)),
         }
+        recalls = [recall for memory in self.per_action if (recall := memory.index.report().get("recall")) is not None]
+        if recalls:
+            metrics["memory/recall"] = float(np.mean(recalls))
         if self._writes:
             metrics["memory/match_rate"] = self._known / self._writes
             self._known = self._writes = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +23,14 @@ from agents.returns import MonteCarloReturns, Returns
 from agents.schedules import Schedule
 from agents.seeding import generator_for
 from memory import DifferentiableNeuralDictionary, KeySpace
+
+
+class Seen(NamedTuple):
+    """An observation with its keys `[E, D]` and identities `[E]`, so that neither is computed twice."""
+
+    observation: Observation
+    keys: Tensor
+    identity: Tensor
 
 
 class MFEC:
@@ -65,11 +73,14 @@ class MFEC:
         self._num_envs, self._novelty, self._bootstrap, self._device = num_envs, novelty, bootstrap, device
         self._steps = 0
         self._diagnostics: dict[str, float] = {}
+        self._acted_on: Seen | None = None
 
     def act(self, observation: Observation, *, explore: bool = True) -> np.ndarray:
         """Epsilon-greedy actions, `[E]`; greedy, and without a trace, if not exploring."""
         began = time.perf_counter()
         keys, identity = self._keys(observation)
+        if explore:
+            self._acted_on = Seen(observation, keys, identity)
         q, found = self.memories.read_exact(keys, identity, touch=explore)
         elapsed = time.perf_counter() - began
         if not explore:
@@ -80,9 +91,11 @@ class MFEC:
     def observe(self, transition: Transition) -> None:
         """Hold the step; write the episodes that it ended."""
         self._steps += self._num_envs
-        keys, identity = self._keys(transition.observation)
+        acted_on = self._acted_on
+        if acted_on is None or acted_on.observation is not transition.observation:
+            acted_on = Seen(transition.observation, *self._keys(transition.observation))
         completed = self._returns.push(
-            {"key": keys.cpu().numpy(), "identity": identity.numpy()},
+            {"key": acted_on.keys.cpu().numpy(), "identity": acted_on.identity.numpy()},
             self._actions.numbered(transition.action),
             transition.reward,
             transition.done,

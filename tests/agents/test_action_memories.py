@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from agents.action_memories import ActionMemories, double_value
-from memory import DifferentiableNeuralDictionary
+from memory import DifferentiableNeuralDictionary, IVFIndex
 
 
 def make(k=4):
@@ -88,3 +88,19 @@ def test_what_is_loaded_answers_as_what_was_saved():
     query = torch.randn(5, 2)
     assert torch.equal(memories.read(query, touch=False)[0], again.read(query, touch=False)[0])
     assert again.age(0, again[0].slots, 150).tolist() == memories.age(0, memories[0].slots, 150).tolist()
+
+
+def test_approximate_memories_report_their_recall_and_exact_ones_none():
+    def index():
+        return IVFIndex(lists=4, probes=1, start=100, check_every=1)
+
+    memories = ActionMemories([DifferentiableNeuralDictionary(2, 1, 400, 4, index=index()) for _ in range(2)])
+    keys = torch.randn(400, 2, generator=torch.Generator().manual_seed(0))
+    memories.write(np.arange(400) % 2, keys, torch.zeros(400), torch.arange(400), step=0)
+    for memory in memories.per_action:
+        memory.index.build(memory.used)
+    _, found = memories.read(keys[:8], touch=False)
+    expected = np.mean([memory.index.report()["recall"] for memory in memories.per_action])
+    assert memories.report(found, 0)["memory/recall"] == pytest.approx(expected)
+    assert 0 < expected <= 1
+    assert "memory/recall" not in filled().report([], 0)
