@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
+from torch.nn import functional
 
 from agents.distributions import Categorical, DiagonalGaussian, Distribution, MultiCategorical
 
@@ -25,9 +26,12 @@ class ActionHead(nn.Module):
 
     def __init__(self, features: int, outputs: int):
         super().__init__()
-        self.linear = nn.Linear(features, outputs)
-        nn.init.orthogonal_(self.linear.weight, SMALL)
-        nn.init.zeros_(self.linear.bias)
+        self.weight = nn.Parameter(nn.init.orthogonal_(torch.empty(outputs, features), SMALL))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def _outputs(self, features: Tensor) -> Tensor:
+        """`[N, F]` to `[N, outputs]`."""
+        return functional.linear(features, self.weight, self.bias)
 
     def forward(self, features: Tensor) -> Distribution:
         """`[N, F]` to N distributions."""
@@ -47,7 +51,7 @@ class DiscreteHead(ActionHead):
 
     def forward(self, features: Tensor) -> Distribution:
         """`[N, F]` to N distributions."""
-        return Categorical(self.linear(features))
+        return Categorical(self._outputs(features))
 
     def taken(self, action: Tensor) -> np.ndarray:
         """`[N]` to `[N]`."""
@@ -64,7 +68,7 @@ class MultiDiscreteHead(ActionHead):
 
     def forward(self, features: Tensor) -> Distribution:
         """`[N, F]` to N distributions."""
-        return MultiCategorical(self.linear(features), self._sizes)
+        return MultiCategorical(self._outputs(features), self._sizes)
 
     def taken(self, action: Tensor) -> np.ndarray:
         """`[N, P]` to `[N, *shape]`."""
@@ -86,7 +90,7 @@ class BoxHead(ActionHead):
 
     def forward(self, features: Tensor) -> Distribution:
         """`[N, F]` to N distributions."""
-        return DiagonalGaussian(self.linear(features), self.log_std)
+        return DiagonalGaussian(self._outputs(features), self.log_std)
 
     def taken(self, action: Tensor) -> np.ndarray:
         """`[N, A]` to `[N, *shape]`, within the bounds."""

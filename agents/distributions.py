@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -36,16 +37,21 @@ class Categorical:
     """
 
     def __init__(self, logits: Tensor):
-        self.log_probs = logits.log_softmax(dim=-1)  # [N, A]
+        self._logits = logits
+
+    @cached_property
+    def log_probs(self) -> Tensor:
+        """Normalised. `[N, A]`."""
+        return self._logits.log_softmax(dim=-1)
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """`[N]`, by a race of exponential clocks: action a is first with probability p_a."""
-        clocks = torch.empty(self.log_probs.shape).exponential_(generator=generator).to(self.log_probs.device)
-        return (self.log_probs - clocks.log_()).argmax(dim=-1)
+        clocks = torch.empty(self._logits.shape).exponential_(generator=generator)
+        return (self._logits - clocks.log_().to(self._logits.device)).argmax(dim=-1)
 
     def mode(self) -> Tensor:
         """`[N]`."""
-        return self.log_probs.argmax(dim=-1)
+        return self._logits.argmax(dim=-1)
 
     def log_prob(self, action: Tensor) -> Tensor:
         """`[N]` to `[N]`."""

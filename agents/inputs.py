@@ -11,7 +11,7 @@ from torch import Tensor
 
 from agents.agent import Observation
 from agents.networks import is_picture
-from agents.observations import to_tensors
+from agents.observations import map_observation, to_tensors
 
 LIMIT = 10.0
 """Normalised numbers are clipped to this many standard deviations."""
@@ -31,14 +31,14 @@ class Perception(Protocol):
 
 
 class AsTensors:
-    """Observations with pictures, as they are: bytes stay bytes until the network scales them."""
+    """Observations with pictures, copied as they are: bytes stay bytes until the network scales them."""
 
     def __init__(self, device: torch.device):
         self._device = device
 
     def __call__(self, observation: Observation, *, learn: bool) -> Any:
         """`[E, ...]`, perhaps by name."""
-        return to_tensors(observation, self._device)
+        return to_tensors(map_observation(np.copy, observation), self._device)
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing."""

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
+from torch.nn import functional
 
 from agents.action_heads import ActionHead, make_action_head
 from agents.distributions import Distribution
@@ -150,7 +151,7 @@ def make_policy(
     core = ResettingGRU(width, recurrent) if recurrent else None
     width = recurrent or width
     layers = [] if pictures or recurrent else list(hidden)
-    actor, critic = tanh_perceptron(width, layers), tanh_perceptron(width, layers)
+    actor, critic = TanhPerceptron(width, layers), TanhPerceptron(width, layers)
     features = layers[-1] if layers else width
     value = nn.Linear(features, 1)
     head = make_action_head(action_space, features)
@@ -193,17 +194,25 @@ def _encoder(space: spaces.Space, hidden: tuple[int, ...], picture_features: int
         initialise(encoder)
         return encoder, picture_features
     size = spaces.flatdim(space)
-    return tanh_perceptron(size, hidden), hidden[-1] if hidden else size
+    return TanhPerceptron(size, hidden), hidden[-1] if hidden else size
 
 
-def tanh_perceptron(in_features: int, hidden: Sequence[int]) -> nn.Sequential:
-    """Linear layers, each followed by tanh; no layers for no units."""
-    layers: list[nn.Module] = []
-    for a, b in pairwise([in_features, *hidden]):
-        layers += [nn.Linear(a, b), nn.Tanh()]
-    network = nn.Sequential(*layers)
-    initialise(network)
-    return network
+class TanhPerceptron(nn.Module):
+    """Linear layers, each followed by tanh; the input itself for no layers.
+
+    Written out rather than as a sequence of modules, whose calls would cost as much as the arithmetic of small layers.
+    """
+
+    def __init__(self, in_features: int, hidden: Sequence[int]):
+        super().__init__()
+        self._layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise([in_features, *hidden]))
+        initialise(self)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """`[N, F]` to `[N, G]`."""
+        for layer in self._layers:
+            features = torch.tanh(functional.linear(features, layer.weight, layer.bias))  # type: ignore[arg-type]
+        return features
 
 
 def initialise(network: nn.Module, gain: float = math.sqrt(2)) -> None:

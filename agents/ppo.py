@@ -3,64 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from gymnasium import spaces
-from torch import Tensor, nn
+from torch import Tensor
 
 from agents.agent import Observation, Transition
+from agents.descent import Descent
 from agents.device import choose_device
 from agents.extras import ExtraInput, PreviousStep
 from agents.inputs import AsRows, AsTensors, Perception, RewardScale, has_picture
+from agents.objectives import Objective, explained_variance, means
 from agents.observations import batch_size, map_observation, require_supported
 from agents.policies import Extras, Policy, make_policy
 from agents.rollouts import Rollout, shuffled_rows, shuffled_sequences
 from agents.schedules import Schedule
 from agents.seeding import generator_for
-
-
-def policy_loss(log_ratio: Tensor, advantage: Tensor, clip: float) -> Tensor:
-    """The clipped surrogate objective, negated (equation 7). `[N], [N] -> []`."""
-    ratio = log_ratio.exp()
-    return -torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage).mean()
-
-
-def value_loss(value: Tensor, old_value: Tensor, target: Tensor, clip: float | None) -> Tensor:
-    """Mean squared error; with a clip, the worse of it and that of the value held within `clip` of the old one.
-
-    `[N], [N], [N] -> []`. There is no factor 1/2: the coefficient of the value carries it, as in Stable-Baselines3.
-    """
-    squared = (value - target).square()
-    if clip is None:
-        return squared.mean()
-    held = old_value + (value - old_value).clamp(-clip, clip)
-    return torch.maximum(squared, (held - target).square()).mean()
-
-
-@dataclass(frozen=True)
-class Objective:
-    """What an update minimises.
-
-    Attributes:
-        clip: By environment step; how far the probability ratio may leave 1.
-        value_clip: How far a value may leave its old one within one update; None for as far as it likes.
-        value_coefficient: Weight of the squared error of the value.
-        entropy_coefficient: Weight of the entropy, which is maximised.
-        normalise_advantage: Whether advantages have mean 0 and standard deviation 1 in each minibatch.
-        max_gradient_norm: Gradients longer than this are shortened to it; None for as long as they are.
-        target_kl: An update ends early once the approximate divergence exceeds 1.5 times this; None for never.
-    """
-
-    clip: Schedule
-    value_clip: float | None = None
-    value_coefficient: float = 0.5
-    entropy_coefficient: float = 0.0
-    normalise_advantage: bool = True
-    max_gradient_norm: float | None = 0.5
-    target_kl: float | None = None
 
 
 class PPO:
@@ -76,7 +36,7 @@ class PPO:
 
     Args:
         policy: Actor and critic.
-        optimiser: Of its parameters; its rate is set before each update.
+        descent: Takes the steps of an update; its rate is set before each.
         perceive: Observations to what the policy takes.
         learning_rate: By environment step.
         objective: What an update minimises.
@@ -104,7 +64,7 @@ class PPO:
         self,
         *,
         policy: Policy,
-        optimiser: torch.optim.Optimizer,
+        descent: Descent,
         perceive: Perception,
         learning_rate: Schedule,
         objective: Objective,
@@ -122,7 +82,7 @@ class PPO:
     ):
         _require_counts(num_envs=num_envs, num_steps=num_steps, epochs=epochs, minibatch_size=minibatch_size)
         _require_shares(discount=discount, trace=trace)
-        self.policy, self.optimiser, self.extras = policy, optimiser, tuple(extras)
+        self.policy, self.descent, self.extras = policy, descent, tuple(extras)
         self.frozen = False
         self._perceive, self._reward_scale = perceive, reward_scale
         self._learning_rate, self._objective = learning_rate, objective
@@ -173,10 +133,9 @@ class PPO:
             return metrics
         data = self._judged()
         rate = self._learning_rate(self._steps)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        self.descent.set_rate(rate)
         metrics |= self._update(data)
-        metrics["train/explained_variance"] = _explained_variance(data["value"], data["target"])
+        metrics["train/explained_variance"] = explained_variance(data["value"], data["target"])
         metrics["train/learning_rate"] = rate
         self._rollout.clear()
         return metrics
@@ -194,11 +153,6 @@ class PPO:
 
     def _add(self, transition: Transition) -> None:
         """Put the step just taken, and its outcome, into the rollout."""
-        if self._rollout.full:
-            raise RuntimeError(
-                f"The rollout of {self._rollout.num_steps} steps is full: call learn after every observe, or set "
-                f"frozen to play on without learning."
-            )
         self._rollout.record(self._state, self._acted)
         reward, done = transition.reward, transition.done
         if self._reward_scale:
@@ -229,7 +183,7 @@ class PPO:
 
     def _judged(self) -> dict[str, Any]:
         """The rollout with values, log-probabilities, advantages and the value's targets. `[T, E, ...]` by name."""
-        rollout, data = self._rollout, dict(self._rollout.seen)
+        rollout, data = self._rollout, self._rollout.stacked()
         shape = (rollout.num_steps, rollout.num_envs)
         flat = map_observation(lambda part: part.flatten(0, 1), data)
         assert rollout.initial_state is not None
@@ -256,12 +210,13 @@ class PPO:
         reports: list[Tensor] = []
         for _ in range(self._epochs):
             for batch, state in self._minibatches(data):
-                loss, report = self._loss(batch, state, clip)
-                if self._diverged(report[3]):
-                    return _means(reports or [report])
+                judged = self.policy(batch["seen"], state, batch["starts"], batch["extras"])
+                loss, report = self._objective.loss(judged, batch, clip)
                 reports.append(report)
-                self._descend(loss)
-        return _means(reports)
+                if self._objective.diverged(report):
+                    return means(reports)
+                self.descent(loss)
+        return means(reports)
 
     def _minibatches(self, data: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Tensor]]:
         """Flat minibatches, `[N, ...]` but for `starts`, and the state before each sequence, `[B, H]`."""
@@ -276,39 +231,11 @@ class PPO:
             batch = map_observation(lambda part: part.flatten(0, 1), sequences)
             yield batch | {"starts": sequences["starts"]}, state
 
-    def _loss(self, batch: dict[str, Any], state: Tensor, clip: float) -> tuple[Tensor, Tensor]:
-        """Equation 9, and what is reported of it. `[]`, `[5]`."""
-        aim = self._objective
-        distribution, value, _ = self.policy(batch["seen"], state, batch["starts"], batch["extras"])
-        advantage = batch["advantage"]
-        if aim.normalise_advantage and len(advantage) > 1:
-            advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
-        log_ratio = distribution.log_prob(batch["action"]) - batch["log_prob"]
-        actor = policy_loss(log_ratio, advantage, clip)
-        critic = value_loss(value, batch["value"], batch["target"], aim.value_clip)
-        entropy = distribution.entropy().mean()
-        loss = actor + aim.value_coefficient * critic - aim.entropy_coefficient * entropy
-        with torch.no_grad():
-            ratio = log_ratio.exp()
-            divergence = (ratio - 1 - log_ratio).mean()
-            clipped = ((ratio - 1).abs() > clip).float().mean()
-            return loss, torch.stack([actor.detach(), critic.detach(), entropy.detach(), divergence, clipped])
-
-    def _diverged(self, divergence: Tensor) -> bool:
-        return self._objective.target_kl is not None and float(divergence) > 1.5 * self._objective.target_kl
-
-    def _descend(self, loss: Tensor) -> None:
-        self.optimiser.zero_grad()
-        loss.backward()
-        if self._objective.max_gradient_norm is not None:
-            nn.utils.clip_grad_norm_(self.policy.parameters(), self._objective.max_gradient_norm)
-        self.optimiser.step()
-
     def state_dict(self) -> dict[str, Any]:
         """Weights, optimiser, counters, generator, running statistics, the open rollout and the extras' states."""
         return {
             "policy": self.policy.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "descent": self.descent.state_dict(),
             "perception": self._perceive.state_dict(),
             "reward_scale": self._reward_scale.state_dict() if self._reward_scale else None,
             "extras": [extra.state_dict() for extra in self.extras],
@@ -323,7 +250,7 @@ class PPO:
         """Restore what `state_dict` gave between `learn` and the next `act`."""
         self._rollout.load_state_dict(state["rollout"])
         self.policy.load_state_dict(state["policy"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        self.descent.load_state_dict(state["descent"])
         self._perceive.load_state_dict(state["perception"])
         if self._reward_scale:
             self._reward_scale.load_state_dict(state["reward_scale"])
@@ -367,19 +294,6 @@ class Player:
 
 def _rows_of(observation: Observation, rows: np.ndarray) -> Observation:
     return map_observation(lambda part: part[rows], observation)
-
-
-def _means(reports: list[Tensor]) -> dict[str, float]:
-    """Of each figure over minibatches. `[5]` each."""
-    names = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction")
-    means = torch.stack(reports).mean(dim=0).tolist()
-    return {f"train/{name}": mean for name, mean in zip(names, means, strict=True)}
-
-
-def _explained_variance(value: Tensor, target: Tensor) -> float:
-    """Share of the targets' variance that the values explain; 0 where there is none. `[T, E], [T, E]`."""
-    variance = float(target.var())
-    return 1 - float((target - value).var()) / variance if variance > 0 else 0.0
 
 
 def _require_counts(**counts: int) -> None:
@@ -443,7 +357,7 @@ def make_ppo(
     ).to(place)
     return PPO(
         policy=policy,
-        optimiser=optimiser(policy.parameters()),
+        descent=Descent(policy, optimiser, max_gradient_norm),
         perceive=make_perception(observation_space, place, normalise_observations),
         learning_rate=learning_rate,
         objective=Objective(
@@ -452,7 +366,6 @@ def make_ppo(
             value_coefficient=value_coefficient,
             entropy_coefficient=entropy_coefficient,
             normalise_advantage=normalise_advantage,
-            max_gradient_norm=max_gradient_norm,
             target_kl=target_kl,
         ),
         num_envs=num_envs,

@@ -46,7 +46,7 @@ def generalised_advantages(
 
 
 class Rollout:
-    """The last steps of E environments, up to T, in buffers that are made once.
+    """The last steps of E environments, up to T.
 
     A step is put in when it is taken (`record`: what was seen, what was done) and completed when its outcome is known
     (`complete`). Whatever was seen beside the observation is kept as it was, so that an update sees what the actor saw.
@@ -58,30 +58,38 @@ class Rollout:
 
     def __init__(self, num_steps: int, num_envs: int):
         self.num_steps, self.num_envs = num_steps, num_envs
-        self.length = 0
-        self.reward = np.zeros((num_steps, num_envs), dtype=np.float32)
-        self.done = np.zeros((num_steps, num_envs), dtype=bool)
-        self.final_value = np.zeros((num_steps, num_envs), dtype=np.float32)
-        self.seen: dict[str, Any] = {}  # by name, [T, E, ...]
         self.initial_state: Tensor | None = None  # [E, H] before the first step
+        self._steps: list[dict[str, Any]] = []  # [E, ...] by name, a dict a step
+        self._reward = np.zeros((num_steps, num_envs), dtype=np.float32)
+        self._done = np.zeros((num_steps, num_envs), dtype=bool)
+        self._final_value = np.zeros((num_steps, num_envs), dtype=np.float32)
+
+    def __len__(self) -> int:
+        return len(self._steps)
 
     @property
     def full(self) -> bool:
-        """Whether T steps are complete."""
-        return self.length == self.num_steps
+        """Whether it holds T steps."""
+        return len(self._steps) == self.num_steps
 
     def record(self, state: Tensor, step: dict[str, Any]) -> None:
-        """Put in what was seen and done.
+        """Put in what was seen and done; the tensors are kept, not copied.
 
         Args:
             state: Of a recurrent policy before the step; the first of a rollout is kept. `[E, H]`
             step: Tensors by name, nested as deep as observations are. `[E, ...]`
+
+        Raises:
+            RuntimeError: It is full.
         """
-        if not self.seen:
-            self.seen = map_observation(self._room_for, step)
-        if not self.length:
-            self.initial_state = state.clone()
-        _put(self.seen, self.length, step)
+        if self.full:
+            raise RuntimeError(
+                f"The rollout of {self.num_steps} steps is full: call learn after every observe, or set the agent's "
+                f"frozen to play on without learning."
+            )
+        if not self._steps:
+            self.initial_state = state
+        self._steps.append(step)
 
     def complete(self, reward: np.ndarray, done: np.ndarray, final_value: np.ndarray) -> None:
         """Add the outcome of the step just recorded.
@@ -92,13 +100,16 @@ class Rollout:
             final_value: What is bootstrapped where one ended: 0 if it terminated, the value of its last observation if
                 it was truncated. `[E]`
         """
-        self.reward[self.length], self.done[self.length] = reward, done
-        self.final_value[self.length] = final_value
-        self.length += 1
+        t = len(self._steps) - 1
+        self._reward[t], self._done[t], self._final_value[t] = reward, done, final_value
+
+    def stacked(self) -> dict[str, Any]:
+        """What was seen and done, step upon step. `[T, E, ...]` by name."""
+        return map_observation(lambda *parts: torch.stack(parts), *self._steps) if self._steps else {}
 
     def clear(self) -> None:
         """Begin the next rollout."""
-        self.length = 0
+        self._steps = []
 
     def advantages(
         self, value: np.ndarray, last_value: np.ndarray, discount: float, trace: float, cut_at_episode_ends: bool
@@ -117,52 +128,35 @@ class Rollout:
             `[T, E]`
         """
         following = np.concatenate([value[1:], last_value[None]])  # [T, E]
-        if not cut_at_episode_ends:
-            return generalised_advantages(self.reward, value, following, np.zeros_like(self.done), discount, trace)
-        following = np.where(self.done, self.final_value, following)
-        return generalised_advantages(self.reward, value, following, self.done, discount, trace)
+        cut = self._done & cut_at_episode_ends
+        following = np.where(cut, self._final_value, following)
+        return generalised_advantages(self._reward, value, following, cut, discount, trace)
 
     def state_dict(self) -> dict[str, Any]:
         """The steps so far."""
+        outcomes = {"reward": self._reward, "done": self._done, "final_value": self._final_value}
         return {
-            "seen": map_observation(lambda part: part[: self.length].clone(), self.seen),
+            "steps": self.stacked(),
             "initial_state": self.initial_state,
-            **{name: getattr(self, name)[: self.length].copy() for name in ("reward", "done", "final_value")},
+            "outcomes": {name: part[: len(self)].copy() for name, part in outcomes.items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave.
 
         Raises:
-            ValueError: It holds more steps, or another number of environments.
+            ValueError: It holds as many steps as fit here or more, or another number of environments.
         """
-        steps, envs = state["reward"].shape
-        if envs != self.num_envs or steps > self.num_steps:
+        length, envs = state["outcomes"]["reward"].shape
+        if envs != self.num_envs or length >= self.num_steps:
             raise ValueError(
-                f"The checkpoint holds {steps} steps of {envs} environments; this rollout holds {self.num_steps} of "
-                f"{self.num_envs}. Resume with the same env.num_envs and agent.num_steps."
+                f"The checkpoint holds {length} steps of {envs} environments; this rollout is learned from at "
+                f"{self.num_steps} steps of {self.num_envs}. Resume with the same env.num_envs and agent.num_steps."
             )
         self.initial_state = state["initial_state"]
-        self.length = steps
-        for name in ("reward", "done", "final_value"):
-            getattr(self, name)[:steps] = state[name]
-        self.seen = map_observation(self._restored, state["seen"])
-
-    def _room_for(self, part: Tensor) -> Tensor:
-        return part.new_zeros((self.num_steps, *part.shape))
-
-    def _restored(self, part: Tensor) -> Tensor:
-        room = part.new_zeros((self.num_steps, *part.shape[1:]))
-        room[: len(part)] = part
-        return room
-
-
-def _put(room: dict[str, Any], t: int, step: dict[str, Any]) -> None:
-    for name, part in step.items():
-        if isinstance(part, dict):
-            _put(room[name], t, part)
-        else:
-            room[name][t] = part
+        self._steps = [map_observation(lambda part: part[t], state["steps"]) for t in range(length)]  # noqa: B023
+        for name, part in (("reward", self._reward), ("done", self._done), ("final_value", self._final_value)):
+            part[:length] = state["outcomes"][name]
 
 
 def shuffled_rows(data: dict[str, Any], size: int, generator: torch.Generator) -> Iterator[dict[str, Any]]:
