@@ -26,8 +26,8 @@ class ControlBench:
 
     env: a name of conf/env or a registered id; env.<key>=<value> changes a value of its YAML.
     agents: names of conf/agent, or sb3_dqn and sb3_ppo of Stable-Baselines3 (extra `compare`) with the values that
-        RL Baselines3 Zoo tuned for the task; each may have other values after it, also of the environment
-        (`nec memory.k=11 env.num_envs=1`), and may occur several times.
+        RL Baselines3 Zoo tuned for the task, or zoo_ppo, our PPO with the same values; each may have other values
+        after it, also of the environment (`nec memory.k=11 env.num_envs=1`), and may occur several times.
     seeds: a list, or how many; of the agent and of the environment.
     steps: environment steps a run, summed over the environments.
     out: rows are appended here; runs already in it are not repeated. Curves go beside it.

@@ -14,6 +14,7 @@ from benchmarks.baselines import ALGORITHMS, algorithm, own_name
 from benchmarks.configuration import agent_config, environment_config, plain
 from benchmarks.control import zoo
 
+ZOO_PPO = "zoo_ppo"
 PROTOCOL = 1  # raise it when what is measured changes: older rows are then measured anew
 
 
@@ -73,12 +74,20 @@ def resolve(
     Raises:
         UsageError: An unknown environment, agent or setting.
     """
-    chosen = [(agent, *_resolve(env, env_options, agent)) for agent in agents]
+    chosen = [(agent, *_resolve(env, env_options, _spelt_out(agent, env, env_options, steps))) for agent in agents]
     return [
         ControlRun(env, environment, agent, settings, seed, steps)
         for seed in seeds
         for agent, environment, settings in chosen
     ]
+
+
+def _spelt_out(given: str, env: str, env_options: dict[str, Any], steps: int) -> str:
+    """`zoo_ppo` as our PPO with the zoo's values for the task; what was given behind the name comes last."""
+    name, *overrides = given.split()
+    if name != ZOO_PPO:
+        return given
+    return " ".join([zoo.for_our_ppo(environment_config(env, env_options)["id"], steps), *overrides])
 
 
 def _resolve(env: str, env_options: dict[str, Any], given: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -96,4 +105,4 @@ def resolve_agent(given: str, environment_id: str) -> dict[str, Any]:
     if name in ALGORITHMS:
         algorithm(name)
         return zoo.settings(name, environment_id) | plain(OmegaConf.from_dotlist(overrides))
-    return agent_config(given, others=ALGORITHMS)
+    return agent_config(given, others=[*ALGORITHMS, ZOO_PPO])

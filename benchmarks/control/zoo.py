@@ -111,6 +111,41 @@ TUNED: dict[tuple[str, str], dict[str, Any]] = {
 """By algorithm and task. DoorKey-6x6 has no entry of its own there and takes that of 5x5."""
 
 
+OURS = {
+    "num_steps": ("n_steps", 2048),
+    "minibatch_size": ("batch_size", 64),
+    "epochs": ("n_epochs", 10),
+    "discount": ("gamma", 0.99),
+    "trace": ("gae_lambda", 0.95),
+    "entropy_coefficient": ("ent_coef", 0.0),
+    "normalise_observations": ("normalize", False),
+    "scale_rewards": ("normalize", False),
+    "learning_rate": ("learning_rate", 3e-4),
+    "clip": ("clip_range", 0.2),
+}
+"""What our PPO calls the values of Stable-Baselines3's, and what that has where the zoo says nothing."""
+
+
+def for_our_ppo(environment_id: str, steps: int) -> str:
+    """Our PPO with what the zoo tuned Stable-Baselines3's to: `ppo`, its values and those of the environment.
+
+    State-dependent exploration, which the zoo uses on Pendulum, is not among the things that ours has.
+    """
+    tuned = settings("sb3_ppo", environment_id)
+    words = ["ppo", f"env.num_envs={tuned['n_envs']}"]
+    for ours, (theirs, default) in OURS.items():
+        words += _as_words(ours, tuned.get(theirs, default), steps)
+    return " ".join(words)
+
+
+def _as_words(name: str, value: Any, steps: int) -> list[str]:
+    if name not in ("learning_rate", "clip"):
+        return [f"{name}={str(value).lower()}"]
+    falls = isinstance(value, str)
+    first = float(value.removeprefix("lin_")) if falls else value
+    return [f"{name}.start={first}", f"{name}.end={0.0 if falls else first}", f"{name}.steps={steps}"]
+
+
 def settings(algorithm: str, environment_id: str) -> dict[str, Any]:
     """What an algorithm is built with for a task: `n_envs` and `normalize` are the zoo's words."""
     return DEFAULTS | TUNED.get((algorithm, environment_id), {})

@@ -126,3 +126,13 @@ def test_an_agent_may_have_values_of_the_environment_of_its_own():
     assert (alone.environment["num_envs"], eight.environment["num_envs"]) == (1, 8)
     assert alone.settings["memory"]["k"] == 7
     assert alone.key != eight.key
+
+
+def test_our_ppo_takes_the_zoos_values_for_the_task():
+    (run,) = resolve("Acrobot-v1", {}, ["zoo_ppo epochs=3"], [0], 1000)
+    chosen = {"num_steps": 256, "minibatch_size": 64, "trace": 0.94, "normalise_observations": True, "epochs": 3}
+    assert run.settings.items() >= chosen.items()
+    assert run.environment["num_envs"] == 16 and not run.baseline
+    (cartpole,) = resolve("cartpole", {}, ["zoo_ppo"], [0], 1000)
+    falling = {"_target_": "agents.schedules.Linear", "start": 0.001, "end": 0.0, "steps": 1000}
+    assert cartpole.settings["learning_rate"] == falling
