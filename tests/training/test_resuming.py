@@ -2,16 +2,13 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 import train
-from training.checkpoint import load_checkpoint
+from benchmarks.same_run import differences
 from training.cli import prepare
-from training.logger import read_rows
 from training.run_folder import RunFolder
 
 CONF = Path(train.__file__).parent / "conf"
@@ -71,47 +68,21 @@ def resume(folder, steps):
     train.train(config, stored, stored.load_checkpoint())
 
 
-def final_state(folder):
-    newest = max((folder / "checkpoints").iterdir())
-    return {name: value for name, value in load_checkpoint(newest).items() if name != "seconds"}
-
-
-def curves(folder):
-    metrics = [{k: v for k, v in row.items() if not timed(k)} for row in read_rows(folder / "metrics.jsonl")]
-    return metrics, read_rows(folder / "episodes.jsonl")
-
-
-def timed(name):
-    return name in ("time/fps", "memory/lookup_ms")
-
-
-def same(a, b):
-    if isinstance(a, torch.Tensor | np.ndarray):
-        return a.dtype == b.dtype and a.shape == b.shape and bool((a == b).all())
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a if not timed(k))
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    return a == b
-
-
 @pytest.mark.parametrize(("agent", "env"), CASES)
 def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path, agent, env):
     run(tmp_path / "whole", agent, env, steps=600)
     run(tmp_path / "parts", agent, env, steps=200)
     resume(tmp_path / "parts", steps=400)
     resume(tmp_path / "parts", steps=600)
-    assert same(final_state(tmp_path / "whole"), final_state(tmp_path / "parts"))
-    assert curves(tmp_path / "whole") == curves(tmp_path / "parts")
+    assert differences(tmp_path / "whole", tmp_path / "parts") == []
 
 
 @pytest.mark.parametrize("agent", AGENTS)
 def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(tmp_path, agent):
     for name, seed in (("first", 1), ("second", 1), ("other", 2)):
         run(tmp_path / name, agent, dict(reversed(CASES))[agent], steps=300, seed=seed)
-    assert same(final_state(tmp_path / "first"), final_state(tmp_path / "second"))
-    assert curves(tmp_path / "first") == curves(tmp_path / "second")
-    assert not same(final_state(tmp_path / "first"), final_state(tmp_path / "other"))
+    assert differences(tmp_path / "first", tmp_path / "second") == []
+    assert "state" in differences(tmp_path / "first", tmp_path / "other")
 
 
 def test_what_a_crashed_run_wrote_after_its_checkpoint_is_not_counted_twice(tmp_path):
@@ -120,7 +91,7 @@ def test_what_a_crashed_run_wrote_after_its_checkpoint_is_not_counted_twice(tmp_
     with (tmp_path / "crashed" / "episodes.jsonl").open("a") as file:
         file.write('{"step": 296, "return": 9.0, "length": 9}\n{"step": 30')
     resume(tmp_path / "crashed", steps=400)
-    assert curves(tmp_path / "whole") == curves(tmp_path / "crashed")
+    assert differences(tmp_path / "whole", tmp_path / "crashed") == []
 
 
 def test_a_run_that_is_asked_to_stop_is_saved_and_goes_on_as_if_it_never_had(tmp_path, monkeypatch):
@@ -136,5 +107,4 @@ def test_a_run_that_is_asked_to_stop_is_saved_and_goes_on_as_if_it_never_had(tmp
     assert 200 < RunFolder(tmp_path / "stopped").load_checkpoint()["step"] < 400
     monkeypatch.undo()
     resume(tmp_path / "stopped", steps=400)
-    assert same(final_state(tmp_path / "whole"), final_state(tmp_path / "stopped"))
-    assert curves(tmp_path / "whole") == curves(tmp_path / "stopped")
+    assert differences(tmp_path / "whole", tmp_path / "stopped") == []
