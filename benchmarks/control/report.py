@@ -33,7 +33,7 @@ def grouped(rows: Sequence[Row]) -> Groups:
 def table(groups: Groups) -> str:
     """A Markdown table, best AUC first, and its caption."""
     marks = _marks(groups)
-    header = ["agent", "runs", "AUC", *(f"at {mark}" for mark in marks)]
+    header = ["agent", "runs", *(f"AUC to {mark}" for mark in marks[:-1]), "AUC", *(f"at {mark}" for mark in marks)]
     successes = all(row["success"] for rows in groups.values() for row in rows)
     header += [f"success at {marks[-1]}"] if successes else []
     phases = [] if any(row["phases"] is None for rows in groups.values() for row in rows) else list(PHASES)
@@ -41,7 +41,8 @@ def table(groups: Groups) -> str:
     header += ["gradient steps", "seconds", "entries"]
     lines = [header, ["---"] * len(header)]
     for agent, rows in sorted(groups.items(), key=lambda group: -float(np.mean([row["auc"] for row in group[1]]))):
-        cells = [agent, str(len(rows)), _estimate([row["auc"] for row in rows])]
+        cells = [agent, str(len(rows)), *(_estimate([_area(row, mark) for row in rows]) for mark in marks[:-1])]
+        cells += [_estimate([row["auc"] for row in rows])]
         cells += [_estimate([row["score"][mark] for row in rows]) for mark in marks]
         cells += [_estimate([row["success"][marks[-1]] for row in rows])] if successes else []
         cells += [_estimate([row["phases"][phase] for row in rows]) for phase in phases]
@@ -73,6 +74,13 @@ def draw_curves(groups: Groups, picture: Path, title: str, field: str = "score")
 def _marks(groups: Groups) -> list[str]:
     every = list(next(iter(groups.values()))[0]["score"])
     return [every[round(share * len(every)) - 1] for share in SHOWN_AT]
+
+
+def _area(row: Row, until: str) -> float:
+    """The mean score up to a step count, from what the row states; before the first, the first."""
+    stated = list(row["score"])
+    scores = [row["score"][mark] for mark in stated[: stated.index(until) + 1]]
+    return float(np.trapezoid([scores[0], *scores])) / len(scores)
 
 
 def _estimate(values: Sequence[float]) -> str:

@@ -8,6 +8,7 @@ import pytest
 from benchmarks.control.__main__ import main
 from benchmarks.control.baselines import scheduled
 from benchmarks.control.record import MARKS, Record, phase_success, scores
+from benchmarks.control.report import table
 from benchmarks.control.runs import resolve, resolve_agent
 from benchmarks.runs import append_row, read_rows
 from training.errors import UsageError
@@ -136,3 +137,13 @@ def test_our_ppo_takes_the_zoos_values_for_the_task():
     (cartpole,) = resolve("cartpole", {}, ["zoo_ppo"], [0], 1000)
     falling = {"_target_": "agents.schedules.Linear", "start": 0.001, "end": 0.0, "steps": 1000}
     assert cartpole.settings["learning_rate"] == falling
+
+
+def test_the_table_states_the_area_up_to_each_shown_step_count():
+    row = {"agent": "a", "auc": 2.5, "success": None, "phases": None, "gradient_steps": 1, "seconds": 1, "entries": 1}
+    row["score"] = {"10": 1.0, "20": 3.0, "30": 3.0, "40": 3.0}
+    header, _, line = table({"a": [row]}).splitlines()[:3]
+    shown = dict(zip(*([cell.strip() for cell in text.split("|")] for text in (header, line)), strict=True))
+    assert shown["AUC to 10"].startswith("1.00")  # before the first score, the first is taken
+    assert shown["AUC to 20"].startswith("1.50")  # (1 + (1 + 3) / 2) / 2
+    assert shown["AUC"].startswith("2.50")
