@@ -64,17 +64,18 @@ def main(arguments: list[str]) -> int:
     rows = []
     for entries in bench.entries:
         loop = time_obvious(bench, entries)
-        found = {OBVIOUS: loop} | {agent: time_agent(bench, agent, entries) for agent in bench.agents}
-        for agent, rate in found.items():
-            row = {"agent": agent, "entries": entries, "steps_per_second": round(rate, 2)}
-            rows.append(row | {"times_obvious": round(rate / loop, 2), "env": bench.env, "threads": bench.threads})
+        found = {OBVIOUS: (loop, None)} | {agent: time_agent(bench, agent, entries) for agent in bench.agents}
+        for agent, (rate, recall) in found.items():
+            row = {"agent": agent, "entries": entries, "steps_per_second": round(rate, 2), "recall": recall}
+            row |= {"times_obvious": round(rate / loop, 2), "env": bench.env, "env_options": bench.env_options}
+            rows.append(row | {"threads": bench.threads})
             print(f"{entries:>8,} entries an action  {agent:<40} {rate:9.1f} steps/s  {rate / loop:6.2f} x")
     write_lines(bench.out, rows)
     return 0
 
 
-def time_agent(bench: Throughput, name: str, entries: int) -> float:
-    """Steps a second of one of our agents."""
+def time_agent(bench: Throughput, name: str, entries: int) -> tuple[float, float | None]:
+    """Steps a second of one of our agents, and the recall that its approximate indexes report; None for exact ones."""
     seed_everything(0)
     environments = build_environments(OmegaConf.create(environment_config(bench.env, bench.env_options)))
     settings = resolve_agent(name, environments.spec.id if environments.spec else bench.env)
@@ -89,7 +90,10 @@ def time_agent(bench: Throughput, name: str, entries: int) -> float:
         observation = vector_step(agent, environments, observation)
         return environments.num_envs
 
-    return rate(advance, bench.seconds)
+    speed = rate(advance, bench.seconds)
+    recalls = [memory.index.report().get("recall") for memory in agent.memories.per_action]
+    known = [recall for recall in recalls if recall is not None]
+    return speed, round(float(np.mean(known)), 3) if known else None
 
 
 def vector_step(agent: Agent, environments: Any, observation: Any) -> Any:
