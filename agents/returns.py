@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.signal import lfilter
 
 from agents.agent import Observation
 from agents.observations import map_observation
@@ -215,12 +214,12 @@ class MonteCarloReturns:
         held = np.arange(length) < self._count[rows, None]  # [R, L]
         rewards = np.where(held, self._reward[rows, :length], 0.0)
         rewards[np.arange(len(rows)), self._count[rows] - 1] += self._discount * final_value[rows]
-        # R_t = r_t + gamma R_{t+1} is a filter that runs backwards in time.
-        backwards = lfilter([1.0], [1.0, -self._discount], rewards[:, ::-1], axis=1) if length else rewards
+        for t in reversed(range(length - 1)):
+            rewards[:, t] += self._discount * rewards[:, t + 1]  # R_t = r_t + gamma R_{t+1}
         self._count[rows] = 0
         of_row, at = np.nonzero(held)
         observation = map_observation(lambda kept: kept[rows[of_row], at], self._observation)
-        return Returns(observation, self._action[rows[of_row], at], backwards[:, ::-1][of_row, at])
+        return Returns(observation, self._action[rows[of_row], at], rewards[of_row, at])
 
     def _double(self) -> None:
         self._reward, self._action = _twice(self._reward), _twice(self._action)
