@@ -150,13 +150,19 @@ def test_loss_is_the_mean_squared_error():
     assert q_loss(torch.tensor([1.0, 2.0]), torch.tensor([3.0, 5.0])).item() == (4 + 9) / 2
 
 
-def test_gradients_reach_encoder_keys_and_values_as_in_a_plain_reference():
-    agent = filled(exclude_self=False)
+@pytest.mark.parametrize("exclude_self", [False, True])
+def test_gradients_reach_encoder_keys_and_values_as_in_a_plain_reference(exclude_self):
+    agent = filled(exclude_self=exclude_self)
+    for _ in range(3):  # so that keys are no longer what the encoder says
+        agent._due = 1
+        agent.learn()
     agent._batch_size = 12
     batch = agent._sample()
     keys = agent.encoder(torch.from_numpy(batch["observation"]))
-    found = agent._lookup_taken(keys, batch["action"], agent._own_slots(batch))
+    own = agent._own_slots(batch)
+    found = agent._lookup_taken(keys, batch["action"], own)
     target = torch.from_numpy(batch["target"])
+    agent.optimiser.zero_grad()
     q_loss(torch.cat([one.value.squeeze(1) for one in found.values()]), target).backward()
 
     reference = make_agent()
@@ -164,10 +170,11 @@ def test_gradients_reach_encoder_keys_and_values_as_in_a_plain_reference():
     encoder = reference.encoder.double()
     queries = encoder[1](torch.from_numpy(batch["observation"]).double())
     leaves = [tuple(part.requires_grad_() for part in contents(memory)) for memory in agent.memories.per_action]
-    q = torch.stack(
-        [slow_value(query, *leaves[action], k=5) for query, action in zip(queries, batch["action"], strict=True)]
-    )
-    (q - torch.from_numpy(batch["target"])).square().mean().backward()
+    q = []
+    for query, action, slot in zip(queries, batch["action"], own, strict=True):
+        others = agent.memories[action].slots != slot if exclude_self else slice(None)
+        q.append(slow_value(query, *(leaf[others] for leaf in leaves[action]), k=5))
+    (torch.stack(q) - torch.from_numpy(batch["target"])).square().mean().backward()
 
     for ours, theirs in zip(agent.encoder.parameters(), encoder.parameters(), strict=True):
         torch.testing.assert_close(ours.grad.double(), theirs.grad, rtol=1e-3, atol=1e-6)
