@@ -96,6 +96,15 @@ class ActionMemories:
         """Environment steps since entries were last written.  `[...]` int64 on the CPU."""
         return step - self._written[action][slots.cpu()]
 
+    def promised_since(self, actions: np.ndarray, identity: Tensor, step: Tensor) -> Tensor:
+        """Whether what is stored was written after these steps, and would be blamed for a failure.  `[B]` each."""
+        newer = torch.zeros(len(actions), dtype=torch.bool)
+        for action, rows in by_action(actions):
+            if getattr(self[action].write_rule, "blames", False):
+                slots = self[action].find(identity[rows]).cpu()  # [b]
+                newer[rows] = (slots >= 0) & (self._written[action][slots.clamp(min=0)] > step[rows])
+        return newer
+
     def slots_of_taken(self, actions: np.ndarray, identity: Tensor) -> Tensor:
         """Where each situation is stored for its action, -1 where it is not.  `[B]`, `[B]` -> `[B]` on the CPU."""
         slots = torch.empty(len(actions), dtype=torch.int64)

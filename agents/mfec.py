@@ -42,7 +42,8 @@ class MFEC:
     3. At the end of an episode write each pair's return, `Q(s, a) <- max(Q(s, a), R_t)` (equation 1).
 
     The write rule and the kernel are the memories' own, so other rules than the maximum are a matter of configuration.
-    Of several visits to a pair in one episode the one with the highest return counts.
+    Of several visits to a pair in one episode the one with the highest return counts. Where a rule blames failures on
+    what was promised, a return of 0 or less leaves alone what another episode has written since the visit.
 
     Args:
         project: Observations to keys; never trained. `[B, ...] -> [B, D]`
@@ -95,7 +96,11 @@ class MFEC:
         if acted_on is None or acted_on.observation is not transition.observation:
             acted_on = Seen(transition.observation, *self._keys(transition.observation))
         completed = self._returns.push(
-            {"key": acted_on.keys.cpu().numpy(), "identity": acted_on.identity.numpy()},
+            {
+                "key": acted_on.keys.cpu().numpy(),
+                "identity": acted_on.identity.numpy(),
+                "step": np.full(self._num_envs, self._steps - self._num_envs),  # when it was acted on
+            },
             self._actions.numbered(transition.action),
             transition.reward,
             transition.done,
@@ -130,13 +135,12 @@ class MFEC:
 
     def _store(self, best: Returns) -> None:
         observed: Any = best.observation
-        self.memories.write(
-            best.action,
-            torch.as_tensor(observed["key"], device=self._device),
-            torch.as_tensor(best.target, dtype=torch.float32, device=self._device),
-            torch.from_numpy(observed["identity"]),
-            self._steps,
-        )
+        keys = torch.as_tensor(observed["key"], device=self._device)
+        identity = torch.from_numpy(observed["identity"])
+        newer = self.memories.promised_since(best.action, identity, torch.from_numpy(observed["step"]))
+        rows = torch.from_numpy(best.target > 0) | ~newer
+        targets = torch.as_tensor(best.target, dtype=torch.float32, device=self._device)
+        self.memories.write(best.action[rows.numpy()], keys[rows], targets[rows], identity[rows], self._steps)
 
     def state_dict(self) -> dict[str, Any]:
         """The projection, memories, unfinished episodes, generator and counters."""

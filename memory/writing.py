@@ -76,6 +76,8 @@ class SurpriseGated:
 
     keep: float = 0.5
     matches = True
+    blames = True
+    """A failure is blamed on the stored promise; so who writes must not blame one that was made only afterwards."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.keep < 1:

@@ -124,6 +124,20 @@ def test_other_write_rules_are_a_matter_of_the_memory():
     assert values(gated, cell(0))[0, 0].item() == 0.5
 
 
+@pytest.mark.parametrize(("write_rule", "left"), [("surprise_gated", 1.0), ("last", 0.0)])
+def test_where_failures_are_blamed_they_are_not_on_what_was_promised_only_later(write_rule, left):
+    memory = {"memory": lambda keys, **more: DifferentiableNeuralDictionary(
+        keys, capacity=9, k=3, kernel="uniform", write_rule=write_rule, **more)}  # fmt: skip
+    agent = make_agent(num_envs=2, **memory)
+    before, after = np.concatenate([cell(0)] * 2), np.concatenate([cell(1)] * 2)
+    # The second succeeds while the first is under way, then the first fails; only their first step was at cell 0.
+    for done in ([False, True], [True, False]):
+        ended = np.array(done)
+        agent.observe(Transition(before, np.zeros(2, int), np.array([0.0, 1.0]), ended, ended & False, after, after))
+        before = after
+    assert values(agent, cell(0))[0, 0].item() == left
+
+
 def test_it_acts_by_the_best_value_without_a_trace_when_not_exploring():
     agent = make_agent(novelty=0.0)
     play(agent, [0, 1], [1], [1.0])
