@@ -1,10 +1,11 @@
-# `make demo` trains an agent and shows the result; `make test` runs every check. Each makes its own .venv first.
+# `make demo` trains an agent and shows the result; `make test` runs every check, `make report` rebuilds the
+# documentation's figures and tables from stored results. Each makes its own .venv first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 FAISS := $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 
-.PHONY: demo test lint types install clean
+.PHONY: demo test report clean
 
 demo: $(VENV)/.installed-$(FAISS)
 	$(BIN)/python train.py experiment=demo
@@ -15,6 +16,9 @@ test: $(VENV)/.installed-dev-$(FAISS)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n 2
+
+report: $(VENV)/.installed-dev-$(FAISS)
+	$(BIN)/python -m benchmarks.report
 
 $(VENV)/.installed-$(FAISS): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,55 @@
+"""The figures of the documentation, drawn from stored rows as `docs/results/index.yaml` says."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.control.report import draw_curves, grouped
+from benchmarks.report.stored import ROOT, index, rows_of, select
+from benchmarks.shift.figures import draw
+from benchmarks.shift.results import entrants
+from training.errors import UsageError, did_you_mean
+
+
+def redraw(measure: bool) -> list[Path]:
+    """Draw every figure of the index; those that no stored rows give are measured anew if asked for."""
+    drawn = []
+    for path, how in index()["figures"].items():
+        if "command" in how and not measure:
+            continue
+        _draw(ROOT / path, dict(how))
+        drawn.append(ROOT / path)
+    return drawn
+
+
+def _draw(path: Path, how: dict[str, Any]) -> None:
+    if command := how.get("command"):
+        subprocess.run([sys.executable, *shlex.split(command)[1:]], cwd=ROOT, check=True)
+        return
+    kind = how.pop("kind")
+    if kind not in DRAWN:
+        raise UsageError(f"{path} is of kind {kind!r}. {did_you_mean(kind, DRAWN)}")
+    DRAWN[kind](path, **how)
+
+
+def _control(path: Path, rows: str, title: str = "", only: dict[str, str] | None = None, field: str = "score") -> None:
+    draw_curves(grouped(select(rows_of(rows), only or {})), path, title, field)
+
+
+def _shift(path: Path, rows: str, name: str, shows: str = "cost", only: dict[str, str] | None = None) -> None:
+    """`shows` is cost or recovery: the benchmark draws both, one is wanted here."""
+    with tempfile.TemporaryDirectory() as folder:
+        drawn = draw(entrants(select(rows_of(rows), only or {})), Path(folder), name)
+        wanted = [one for one in drawn if one.stem.endswith(shows)]
+        if not wanted:
+            raise UsageError(f"{path}: these rows give no figure {shows!r}.")
+        path.write_bytes(wanted[0].read_bytes())
+
+
+DRAWN: dict[str, Callable[..., None]] = {"control": _control, "shift": _shift}

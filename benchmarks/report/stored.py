@@ -1,0 +1,87 @@
+"""Stored result files: their rows, the commands that measured them, the commits that recorded them."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.runs import Row
+from training.errors import UsageError, did_you_mean
+from training.logger import read_rows
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "docs" / "results"
+INDEX = RESULTS / "index.yaml"
+
+
+@lru_cache
+def rows_of(name: str) -> list[Row]:
+    """The rows of `docs/results/<name>.jsonl`.
+
+    Raises:
+        UsageError: There is no such file.
+    """
+    path = RESULTS / f"{name}.jsonl"
+    if not path.exists():
+        raise UsageError(f"There are no results {name!r} in {RESULTS}. {did_you_mean(name, names())}")
+    return read_rows(path)
+
+
+def names() -> list[str]:
+    """The names of all result files."""
+    return sorted(path.stem for path in RESULTS.glob("*.jsonl"))
+
+
+def field(row: Row, path: str) -> Any:
+    """A value of a row; dots lead further in, as in `score.5000`.
+
+    Raises:
+        UsageError: The row has no such value.
+    """
+    value: Any = row
+    for key in path.split("."):
+        if not isinstance(value, dict) or key not in value:
+            known = value if isinstance(value, dict) else {}
+            raise UsageError(f"A row has no value {path!r}. {did_you_mean(key, map(str, known))}")
+        value = value[key]
+    return value
+
+
+def select(rows: Sequence[Row], filters: dict[str, str]) -> list[Row]:
+    """The rows whose values are, as text, one of those given (separated by `;`)."""
+    return [row for row in rows if all(str(field(row, key)) in given.split(";") for key, given in filters.items())]
+
+
+def commands_of(name: str) -> list[str]:
+    """The commands that measured a file: its rows bear them; for those of before they did, the index does."""
+    borne = list(dict.fromkeys(row["command"] for row in rows_of(name) if "command" in row))
+    return borne if borne and all("command" in row for row in rows_of(name)) else [*_written_down(name), *borne]
+
+
+def commit_of(name: str) -> str:
+    """The commit that recorded a file, with its date; what is not committed yet says so."""
+    path = RESULTS / f"{name}.jsonl"
+    if _git("status", "--porcelain", "--", str(path)):
+        return "not committed yet"
+    return _git("log", "-1", "--format=%h (%cs)", "--", str(path)) or "unknown: no git history here"
+
+
+def index() -> dict[str, Any]:
+    """The index: `commands` of older files by name, `figures` by path."""
+    content: dict[str, Any] = yaml.safe_load(INDEX.read_text(encoding="utf-8"))
+    return content
+
+
+def _written_down(name: str) -> list[str]:
+    written = index()["commands"].get(name, [])
+    return [written] if isinstance(written, str) else list(written)
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
+    return done.stdout.strip() if done.returncode == 0 else ""

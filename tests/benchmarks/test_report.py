@@ -1,0 +1,101 @@
+"""Every number between markers is what the stored results give, and a marker that asks for nonsense is quoted."""
+
+import json
+import re
+
+import pytest
+
+from benchmarks.report import stored
+from benchmarks.report.__main__ import main, outdated
+from benchmarks.report.figures import redraw
+from benchmarks.report.markers import filled
+from benchmarks.report.page import page
+from training.errors import UsageError
+from training.statistics import interquartile_mean
+
+README = (stored.ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    """A folder of results of our own: five runs of two agents, and an index."""
+    runs = [(agent, seed, times * seed) for agent, times in (("x", 1), ("y", 2)) for seed in range(5)]
+    rows = [{"agent": agent, "seed": seed, "score": {"10": score}} for agent, seed, score in runs]
+    (tmp_path / "runs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "index.yaml").write_text("commands: {runs: python -m benchmarks.runs}\nfigures: {}\n")
+    monkeypatch.setattr(stored, "RESULTS", tmp_path)
+    monkeypatch.setattr(stored, "INDEX", tmp_path / "index.yaml")
+    stored.rows_of.cache_clear()
+    yield tmp_path
+    stored.rows_of.cache_clear()
+
+
+def test_the_documentation_shows_what_the_results_hold():
+    assert [path.name for path in outdated()] == []
+    assert main(["check=true"]) == 0
+
+
+def test_every_result_file_has_a_command_and_every_figure_of_the_readme_a_source():
+    assert [name for name in stored.names() if not stored.commands_of(name)] == []
+    sources = stored.index()["figures"]
+    assert [path for path in re.findall(r"\]\((docs/figures/[^)]+)\)", README) if path not in sources] == []
+    assert [path for path in sources if not (stored.ROOT / path).exists()] == []
+
+
+def test_a_number_is_the_interquartile_mean_with_its_interval_of_the_rows_asked_for(results):
+    marked = filled("a <!-- report: value runs score.10 agent=y as=.1f -->?<!-- end --> b")
+    assert re.fullmatch(r"a <!-- report: .* -->4\.0 \[\d\.\d, \d\.\d\]<!-- end --> b", marked)
+    assert interquartile_mean([0, 2, 4, 6, 8]) == 4.0
+    assert filled(marked) == marked
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("seed agent=x of=max", "4"),
+        ("seed agent=x;y of=count", "10"),
+        ("score.10 agent=x seed=3 times=100 as=.0f", "300"),
+        ("seed of=sum as=.1f", "20.0"),
+    ],
+)
+def test_other_statistics_factors_and_filters(results, words, shown):
+    assert f"-->{shown}<!--" in filled(f"<!-- report: value runs {words} --><!-- end -->")
+
+
+def test_a_table_has_a_line_for_each_group_and_one_for_all(results):
+    text = filled("<!-- report: rows runs by=agent columns=seed:count,score.10:max -->old<!-- end -->")
+    assert "| x | 5 | 4 |" in text
+    assert "| y | 5 | 8 |" in text
+    assert "| all | 10 | 8 |" in text
+
+
+@pytest.mark.parametrize(
+    ("marker", "message"),
+    [
+        ("value run score.10", "no results 'run'.*Did you mean runs"),
+        ("value runs scores", "no value 'scores'.*Did you mean score"),
+        ("value runs seed agent=z", "no row with"),
+        ("value runs seed of=mode", "no statistic 'mode'"),
+        ("value runs seed x", "not of the form key=value"),
+        ("tabel runs", "no kind 'tabel'"),
+    ],
+)
+def test_a_marker_that_asks_for_what_is_not_there_is_quoted(results, marker, message):
+    with pytest.raises(UsageError, match=f"<!-- report: {marker} -->.*{message}"):
+        filled(f"<!-- report: {marker} --><!-- end -->")
+
+
+def test_the_page_names_command_and_commit_of_each_file(results):
+    text = page()
+    assert "    python -m benchmarks.runs\n" in text
+    assert re.search(r"10 rows, recorded in (unknown|not committed|[0-9a-f]{7})", text)
+
+
+def test_figures_are_drawn_from_rows(results, tmp_path, monkeypatch):
+    rows = stored.ROOT / "docs" / "results" / "control_cartpole_nec.jsonl"
+    (results / "curve.jsonl").write_text(rows.read_text())
+    how = "figures: {curve.png: {kind: control, rows: curve}, slow.png: {command: python -c 1/0}}\n"
+    (results / "index.yaml").write_text(f"commands: {{}}\n{how}")
+    monkeypatch.setattr("benchmarks.report.figures.ROOT", tmp_path)
+    assert [path.name for path in redraw(measure=False)] == ["curve.png"]
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
