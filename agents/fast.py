@@ -2,65 +2,47 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
 
-from agents.networks import perceptron
-
-
-def replay_loss(logits: Tensor, actions: Tensor) -> Tensor:
-    """Cross-entropy between what the network would do and what led to the goal. `[B, A], [B] -> []`."""
-    return functional.cross_entropy(logits, actions)
+from agents.perceptron import Perceptron
 
 
 class GoalNetwork:
     """Action probabilities for a state and a goal, learned from what once led there (arXiv 2301.13758).
 
+    The loss is the cross-entropy between what the network would do and what was done.
+
     Args:
-        network: States beside goals to logits. `[B, 2 D] -> [B, A]`
-        optimiser: Of its parameters.
+        network: States beside goals to actions, as they are. `[B, 2 D] -> [B, A]`
         batch_size: Rows of a minibatch; each row of a replay is used once.
-        generator: Shuffles the rows.
+        rng: Shuffles the rows.
     """
 
-    def __init__(
-        self, network: nn.Module, optimiser: torch.optim.Optimizer, batch_size: int, generator: torch.Generator
-    ) -> None:
-        self.network, self.optimiser = network, optimiser
-        self._batch_size, self._generator = batch_size, generator
+    def __init__(self, network: Perceptron, batch_size: int, rng: np.random.Generator) -> None:
+        self.network = network
+        self._batch_size, self._rng = batch_size, rng
 
-    @torch.no_grad()
     def probabilities(self, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
         """Probability of each action in states `[B, D]` with goals `[B, D]`. `[B, A]`."""
-        return torch.softmax(self.network(_rows(states, goals)), 1).numpy()
+        return self.network.probabilities(_rows(states, goals))
 
     def learn(self, states: np.ndarray, goals: np.ndarray, actions: np.ndarray) -> float:
         """One pass over rows `[N, D]`, `[N, D]`, `[N]`; returns their mean loss."""
-        rows, taken = _rows(states, goals), torch.as_tensor(actions)
-        total = 0.0
-        for batch in torch.randperm(len(rows), generator=self._generator).split(self._batch_size):
-            self.optimiser.zero_grad()
-            loss = replay_loss(self.network(rows[batch]), taken[batch])
-            loss.backward()
-            self.optimiser.step()
-            total += loss.item() * len(batch)
-        return total / len(rows)
+        rows = _rows(states, goals)
+        order = self._rng.permutation(len(rows))
+        batches = [order[start : start + self._batch_size] for start in range(0, len(rows), self._batch_size)]
+        return sum(self.network.learn(rows[batch], actions[batch]) * len(batch) for batch in batches) / len(rows)
 
     def state_dict(self) -> dict[str, Any]:
-        """Copies of weights, optimiser and generator."""
-        state = {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict()}
-        return copy.deepcopy(state) | {"generator": self._generator.get_state()}
+        """The network and the generator."""
+        return {"network": self.network.state_dict(), "rng": self._rng.bit_generator.state}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
         self.network.load_state_dict(state["network"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self._generator.set_state(state["generator"])
+        self._rng.bit_generator.state = state["rng"]
 
 
 class EpisodeTrace:
@@ -117,15 +99,6 @@ class EpisodeTrace:
         self._length = state["length"].copy()
 
 
-def make_network(dim: int, num_actions: int, hidden: tuple[int, ...]) -> nn.Sequential:
-    """The published network: states and goals as they are, ReLU layers, Glorot-uniform weights, no bias at first."""
-    network = perceptron(2 * dim, num_actions, hidden)
-    for layer in network:
-        if isinstance(layer, nn.Linear):
-            nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
-    return network
-
-
-def _rows(states: np.ndarray, goals: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.concatenate([states, np.nan_to_num(goals)], 1).astype(np.float32))
+def _rows(states: np.ndarray, goals: np.ndarray) -> np.ndarray:
+    """States beside goals, with 0 for what a goal leaves open. `[B, D], [B, D] -> [B, 2 D]`."""
+    return np.concatenate([states, np.where(np.isnan(goals), 0, goals)], 1, dtype=np.float32)

@@ -7,14 +7,14 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from gymnasium import spaces
 
 from agents.agent import Observation, Transition
-from agents.fast import EpisodeTrace, GoalNetwork, make_network
+from agents.fast import EpisodeTrace, GoalNetwork
 from agents.goals import FoundGoal, Goals, ShownGoal, Targets
 from agents.look_ahead import NONE, Branches, Plan, Search, Situation, Slow
 from agents.observations import require_discrete
+from agents.perceptron import Perceptron
 from agents.views import View
 from agents.visits import EpisodeVisits
 from memory import Planner, TransitionMemory
@@ -84,8 +84,8 @@ class FastSlow:
     def observe(self, transition: Transition) -> None:
         """Remember one vector step, correct what it contradicts, and put aside what is to be replayed."""
         states, next_states = (self.view.states(o) for o in (transition.observation, transition.next_observation))
-        ids, actions = self.memory.name(states, self._owners), transition.action
-        expected = self.slow.successors(ids)[self._env, actions] if self.slow else np.full(len(ids), NONE)
+        actions = transition.action
+        expected = self.slow.expected(states, self._owners, actions) if self.slow else None
         hurt = harm(transition)
         written = self.memory.write(
             states,
@@ -98,7 +98,7 @@ class FastSlow:
         )
         self._visits.count(written.states, actions)
         self.goals.observe(written.next_states, transition.reward, transition.done)
-        if self.slow:
+        if self.slow and expected is not None:
             self.slow.observe(self._owners, expected, written)
         if self.fast:
             self._collect(states, actions, next_states)
@@ -112,6 +112,11 @@ class FastSlow:
             self._replay = []
             metrics["train/loss"] = self.fast.learn(states, goals, actions)
         return metrics
+
+    @property
+    def gradient_steps(self) -> int:
+        """Minibatches that the network has learned from."""
+        return self.fast.network.updates if self.fast else 0
 
     def _look_ahead(self, observation: Observation, rng: np.random.Generator, explore: bool) -> tuple[Plan, np.ndarray]:
         """The plan, with the preferred action where there is no way; and the states gone for `[E, D]`, NaN for none."""
@@ -208,7 +213,7 @@ def make_fast_slow(
     depth: int,
     fast: bool,
     hidden: Sequence[int],
-    optimiser: Callable[..., torch.optim.Optimizer],
+    learning_rate: float,
     batch_size: int,
     visit_weight: float,
     share_memory: bool,
@@ -230,7 +235,7 @@ def make_fast_slow(
     )
     looks_ahead = planner(remembered, bounds=reads.bounds, harm_cost=np.inf if danger else 0.0)
     goals = ShownGoal(reads, remembered, owners) if reads.shows_goal else FoundGoal(remembered, looks_ahead, owners)
-    network = _goal_network(reads.dim, num_actions, hidden, optimiser, batch_size, seed) if fast else None
+    network = _goal_network([2 * reads.dim, *hidden, num_actions], learning_rate, batch_size, seed) if fast else None
     return FastSlow(
         view=reads,
         memory=remembered,
@@ -256,14 +261,6 @@ def _slow(
     raise ValueError(f"slow={kind!r}: give search, branches or none.")
 
 
-def _goal_network(
-    dim: int,
-    num_actions: int,
-    hidden: Sequence[int],
-    optimiser: Callable[..., torch.optim.Optimizer],
-    batch_size: int,
-    seed: int,
-) -> GoalNetwork:
-    torch.manual_seed(seed)
-    network = make_network(dim, num_actions, tuple(hidden))
-    return GoalNetwork(network, optimiser(network.parameters()), batch_size, torch.Generator().manual_seed(seed))
+def _goal_network(sizes: Sequence[int], learning_rate: float, batch_size: int, seed: int) -> GoalNetwork:
+    rng = np.random.default_rng(seed)
+    return GoalNetwork(Perceptron(sizes, rng, learning_rate), batch_size, rng)

@@ -9,7 +9,7 @@ import numpy as np
 
 from agents.goals import Targets
 from agents.probing import worth_trying
-from memory import Planner, TransitionMemory, random_branches
+from memory import Planner, RandomBranches, TransitionMemory
 from memory.planning import Walks
 from memory.transitions import Written
 
@@ -55,6 +55,9 @@ class Slow(Protocol):
     def plan(self, now: Situation, rng: np.random.Generator, explore: bool) -> Plan:
         """Look for ways; without `explore`, what is noticed on the way changes nothing."""
 
+    def expected(self, states: np.ndarray, owners: np.ndarray, actions: np.ndarray) -> np.ndarray | None:
+        """Where actions `[E]` in states `[E, D]` should lead, -1 for unknown; None if that is not used. `[E]`."""
+
     def observe(self, owners: np.ndarray, expected: np.ndarray, written: Written) -> None:
         """Notice what a step taught beyond itself.
 
@@ -79,17 +82,20 @@ class Branches:
 
     def __init__(self, memory: TransitionMemory, branches: int, depth: int) -> None:
         self.memory = memory
-        self._branches, self._depth = branches, depth
+        self._branches = RandomBranches(memory, branches, depth)
 
     def plan(self, now: Situation, rng: np.random.Generator, explore: bool) -> Plan:
         """The first action of the shortest branch that meets the target."""
         ids = now.ids
         goals = np.array([target[0] if len(target) else NONE for target in now.targets])
-        walks = random_branches(self.memory, ids, goals, self._branches, self._depth, rng)
+        walks = self._branches.walk(ids, goals, rng, shortest_only=True)
         steps = np.where(walks.lengths > 0, walks.lengths, np.iinfo(np.int64).max)  # [E, B]
         env, shortest = np.arange(len(ids)), steps.argmin(1)
         best = Walks(*(part[env, shortest] for part in (walks.states, walks.actions, walks.lengths)))
         return Plan(np.where(best.lengths > 0, best.actions[:, 0], NONE), best)
+
+    def expected(self, states: np.ndarray, owners: np.ndarray, actions: np.ndarray) -> None:
+        """Expects nothing."""
 
     def observe(self, owners: np.ndarray, expected: np.ndarray, written: Written) -> None:
         """The memory itself drops what a step contradicts."""
@@ -137,6 +143,10 @@ class Search:
         best = costs <= costs.min(1, keepdims=True) + _SAME  # [E, A]
         actions = np.where(best, now.preference + _SAME * rng.random(best.shape), -np.inf).argmax(1)
         return Plan(actions, self._walks(ids, targets, on_its_way) if self._replay_paths else None)
+
+    def expected(self, states: np.ndarray, owners: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """Where memory or imagination has actions `[E]` lead. `[E]`."""
+        return self.successors(self.memory.name(states, owners))[np.arange(len(states)), actions]
 
     def observe(self, owners: np.ndarray, expected: np.ndarray, written: Written) -> None:
         """Take refused entry as news about the state, and a surprise as news about the world."""

@@ -1,7 +1,8 @@
 """How fast the fast/slow agent is: `python -m benchmarks.fast_slow_speed`.
 
-1. The published agent on ShiftWall, batched, against a plain loop of the same algorithm that walks one branch at a
-   time; one after the other in one process on one thread, in CPU time a step, the environment's included.
+1. The published agent on ShiftWall against a plain loop of the same algorithm, which walks one branch at a time through
+   dictionaries and trains its network with torch; the same number of branches, network, minibatches and optimiser. One
+   after the other in one process on one thread, in CPU time a step, the environment's included.
 2. Search on a grid whose transitions are all remembered (10,000 of them with n = 51): environment steps a second.
 """
 
@@ -15,10 +16,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from omegaconf import OmegaConf
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch.nn import functional
 
-from agents.fast import GoalNetwork
 from agents.fast_slow import FastSlow
+from agents.networks import perceptron
 from benchmarks.cli import parse
 from benchmarks.configuration import agent_config
 from training.construction import build_agent
@@ -47,11 +50,46 @@ class SpeedBench:
     seed: int = 1
 
 
-class PlainFastSlow:
-    """The published agent as a loop over single branches, with dictionaries as memory; the network is the same."""
+class PlainNetwork:
+    """The network in torch, as one writes it: `nn.Sequential`, `backward`, `torch.optim.Adam`.
 
-    def __init__(self, network: GoalNetwork, branches: int, depth: int, num_actions: int, seed: int) -> None:
-        self.network, self.branches, self.depth, self.num_actions = network, branches, depth, num_actions
+    Args:
+        agent: The configuration of the agent whose network this is.
+        num_actions: A.
+    """
+
+    def __init__(self, agent: DictConfig, num_actions: int) -> None:
+        self.network = perceptron(4, num_actions, tuple(agent.hidden))
+        self.optimiser = torch.optim.Adam(self.network.parameters(), agent.learning_rate)
+        self.batch_size = agent.batch_size
+
+    @torch.no_grad()
+    def probabilities(self, row: list[float]) -> list[float]:
+        """Probability of each action, given state and goal. `[4] -> [A]`."""
+        return torch.softmax(self.network(torch.tensor([row])), 1)[0].tolist()
+
+    def learn(self, rows: list[list[float]], actions: list[int]) -> None:
+        """One pass over states with goals `[N, 4]` and actions `[N]` in minibatches."""
+        inputs, taken = torch.tensor(rows), torch.tensor(actions)
+        for batch in torch.randperm(len(rows)).split(self.batch_size):
+            self.optimiser.zero_grad()
+            functional.cross_entropy(self.network(inputs[batch]), taken[batch]).backward()
+            self.optimiser.step()
+
+
+class PlainFastSlow:
+    """The published agent as a loop over single branches, with dictionaries as memory.
+
+    Args:
+        agent: The configuration of the agent that this one equals.
+        num_actions: A.
+        seed: Of its branches and its network.
+    """
+
+    def __init__(self, agent: DictConfig, num_actions: int, seed: int) -> None:
+        torch.manual_seed(seed)
+        self.network = PlainNetwork(agent, num_actions)
+        self.branches, self.depth, self.num_actions = agent.branches, agent.depth, num_actions
         self.memory: dict[Cell, dict[int, Cell]] = defaultdict(dict)
         self.visits: dict[tuple[Cell, int], int] = defaultdict(int)
         self.trace: list[tuple[Cell, int]] = []
@@ -64,7 +102,7 @@ class PlainFastSlow:
         self.imagined = min(found, key=len) if found else []
         if self.imagined:
             return self.imagined[0][1]
-        preference = self.network.probabilities(np.array([state]), np.array([goal]))[0]
+        preference = self.network.probabilities([*state, *goal])
         return int(np.argmax([preference[a] - self.visits[state, a] ** 0.5 for a in range(self.num_actions)]))
 
     def observe(self, state: Cell, action: int, next_state: Cell, goal: Cell, done: bool) -> None:
@@ -72,9 +110,8 @@ class PlainFastSlow:
         self.memory[state][action] = next_state
         self.visits[state, action] += 1
         self.trace.append((state, action))
-        rows = [(s, next_state, a) for s, a in self.trace] + [(s, goal, a) for s, a in self.imagined]
-        states, goals, actions = (np.array(column) for column in zip(*rows, strict=True))
-        self.network.learn(states.astype(np.float32), goals.astype(np.float32), actions)
+        rows = [[*s, *next_state] for s, _ in self.trace] + [[*s, *goal] for s, _ in self.imagined]
+        self.network.learn(rows, [a for _, a in self.trace + self.imagined])
         if done:
             self.trace, self.visits = [], defaultdict(int)
 
@@ -114,7 +151,7 @@ def _published(bench: SpeedBench, envs: int, plain: bool = False) -> dict[str, f
     """Play ShiftWall; CPU seconds, environment steps taken and episodes solved, a run on average."""
     environments = make_environments("engram/ShiftWall-v0", envs, vectorization="vector_entry_point")
     agent = _agent(f"fast_slow_paper batch_size={32 * envs}", environments, bench.seed)
-    player: Any = _Plain(agent, bench.seed) if plain else agent
+    player: Any = _Plain(bench.seed) if plain else agent
     observation, _ = environments.reset(seed=bench.seed)
     steps, episodes, solved = 0, np.zeros(envs, np.int64), 0
     begun = time.process_time()
@@ -134,9 +171,8 @@ def _published(bench: SpeedBench, envs: int, plain: bool = False) -> dict[str, f
 class _Plain:
     """The plain loop with the verbs of an agent."""
 
-    def __init__(self, agent: FastSlow, seed: int) -> None:
-        assert agent.fast is not None
-        self._plain = PlainFastSlow(agent.fast, 100, 20, 4, seed)
+    def __init__(self, seed: int) -> None:
+        self._plain = PlainFastSlow(OmegaConf.create(agent_config("fast_slow_paper")), 4, seed)
 
     def act(self, observation: np.ndarray) -> np.ndarray:
         state, goal = _cells(observation)

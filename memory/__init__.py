@@ -2,6 +2,7 @@
 
 from memory.abstraction import RandomProjection, RecursivePooling, Reencoder, SlowCopy
 from memory.auto import AutoIndex
+from memory.branches import RandomBranches
 from memory.dictionary import DifferentiableNeuralDictionary
 from memory.forgetting import Decay, FirstInFirstOut, LeastRecentlyUsed, Priority
 from memory.identity import identify
@@ -10,7 +11,7 @@ from memory.ivf import IVFIndex
 from memory.kernels import Gaussian, InverseDistance, Uniform
 from memory.keys import KeySpace, Modality
 from memory.learning import RowRMSprop, RowSGD
-from memory.planning import Planner, random_branches
+from memory.planning import Planner
 from memory.reading import Found
 from memory.transitions import TransitionMemory
 from memory.writing import Append, Blend, Last, Max, SurpriseGated
@@ -34,6 +35,7 @@ __all__ = [
     "Modality",
     "Planner",
     "Priority",
+    "RandomBranches",
     "RandomProjection",
     "RecursivePooling",
     "Reencoder",
@@ -44,5 +46,4 @@ __all__ = [
     "TransitionMemory",
     "Uniform",
     "identify",
-    "random_branches",
 ]

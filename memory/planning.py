@@ -1,4 +1,4 @@
-"""Looking ahead over remembered transitions: random branches, and exact shortest paths that imagine what is unknown."""
+"""Looking ahead over remembered transitions: exact shortest paths that imagine what is unknown."""
 
 from __future__ import annotations
 
@@ -35,60 +35,6 @@ class Walks:
     states: np.ndarray
     actions: np.ndarray
     lengths: np.ndarray
-
-
-def random_branches(
-    memory: TransitionMemory,
-    starts: np.ndarray,
-    goals: np.ndarray,
-    branches: int,
-    depth: int,
-    rng: np.random.Generator,
-) -> Walks:
-    """Walk at random along remembered transitions until the goal, a state without any, or `depth` steps.
-
-    The look-ahead of the fast/slow agent (arXiv 2301.13758: 100 branches of depth 20), all at once.
-
-    Args:
-        memory: What is remembered.
-        starts: Ids of the states from which to look ahead. `[E]`
-        goals: For each start the states that it wants to reach. `[E, S]` of bool, or `[E]` ids
-        branches: Walks per start, B.
-        depth: Longest walk, L.
-        rng: Source of chance.
-
-    Returns:
-        Walks of shape `[E, B]`.
-    """
-    table, num_actions = memory.table, memory.num_actions
-    env = np.repeat(np.arange(len(starts)), branches)  # [E B]
-    states = np.full((len(env), depth + 1), ABSENT, np.int64)
-    actions = np.full((len(env), depth), ABSENT, np.int64)
-    states[:, 0] = here = starts[env]
-    arrived = _wanted(goals, env, here)
-    lengths = np.where(arrived, 0, ABSENT)
-    walking = ~arrived & (here != ABSENT)
-    first_cell = np.arange(len(env)) * num_actions
-    for step in range(depth):
-        known = memory.known(here)  # [E B, A]
-        action = (known * (1.0 - rng.random(known.shape))).argmax(1)
-        walking &= known.ravel()[first_cell + action]
-        if not walking.any():
-            break
-        there = table.next.ravel()[here * num_actions + action]
-        actions[walking, step] = action[walking]
-        states[walking, step + 1] = there[walking]
-        arrived = walking & _wanted(goals, env, there)
-        lengths[arrived] = step + 1
-        walking &= ~arrived
-        here = np.where(walking, there, here)
-    shape = (len(starts), branches)
-    return Walks(states.reshape(*shape, -1), actions.reshape(*shape, -1), lengths.reshape(shape))
-
-
-def _wanted(goals: np.ndarray, env: np.ndarray, states: np.ndarray) -> np.ndarray:
-    """Which states `[N]` are goals of their environments `[N]`. `[N]` of bool."""
-    return np.asarray(goals[env, states] if goals.ndim == 2 else goals[env] == states)
 
 
 class Planner:

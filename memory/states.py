@@ -164,17 +164,22 @@ class StateTable:
     def _probe(self, vectors: np.ndarray, owners: np.ndarray, hashes: np.ndarray) -> np.ndarray:
         mask = len(self._buckets) - 1
         position = (hashes & np.uint64(mask)).astype(np.int64)
-        ids = np.full(len(vectors), ABSENT, np.int32)
-        pending = np.arange(len(vectors))
+        ids = self._buckets[position]
+        wrong = ids != ABSENT
+        wrong &= ~self._are(ids, vectors, owners)  # another state was filed there
+        pending = np.flatnonzero(wrong)
         while len(pending):
-            candidate = self._buckets[position]
-            pending, position, candidate = (x[candidate != ABSENT] for x in (pending, position, candidate))
-            match = self._hashes[candidate] == hashes[pending]
-            match &= self.owners[candidate] == owners[pending]
-            match &= (self.vectors[candidate] == vectors[pending]).all(1)
-            ids[pending[match]] = candidate[match]
-            pending, position = pending[~match], (position[~match] + 1) & mask
+            position[pending] = (position[pending] + 1) & mask
+            ids[pending] = candidate = self._buckets[position[pending]]
+            wrong = (candidate != ABSENT) & ~self._are(candidate, vectors[pending], owners[pending])
+            pending = pending[wrong]
         return ids
+
+    def _are(self, ids: np.ndarray, vectors: np.ndarray, owners: np.ndarray) -> np.ndarray:
+        """Whether states `[N]` have these vectors `[N, D]` and owners `[N]`. `[N]` of bool."""
+        same = self.owners[ids] == owners
+        same &= (self.vectors[ids] == vectors).all(1)
+        return same
 
     def _hash(self, vectors: np.ndarray, owners: np.ndarray) -> np.ndarray:
         """A multilinear hash of the bits of each row, mixed so that its low bits depend on all. `[B]` of uint64."""

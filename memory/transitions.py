@@ -202,6 +202,8 @@ class TransitionMemory:
 
     def strengths(self, ids: np.ndarray) -> np.ndarray:
         """Strength now of every transition from states `[N]` (ids). `[N, A]`."""
+        if np.isinf(self.table.half_life):
+            return self.table.strength[ids]
         return self.table.strengths(ids, self.clock[self.states.owners[ids]])
 
     def ids(self) -> np.ndarray:

@@ -59,12 +59,15 @@ class AgentContestant:
         agent: An agent of this project, or a policy of `envs/oracle.py`.
     """
 
-    unseen_gradient_steps = 0
-
     def __init__(self, agent: Agent | Any):
         self._agent = agent
         self.told = getattr(agent, "told", "")
         self.entries = 0  # as `learn` last reported it
+
+    @property
+    def unseen_gradient_steps(self) -> int:
+        """Those that an agent takes without torch and counts itself."""
+        return getattr(self._agent, "gradient_steps", 0)
 
     def live(self, log: EpisodeLog) -> None:
         """Play the episodes that count, learning from them."""

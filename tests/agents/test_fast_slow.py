@@ -7,7 +7,7 @@ import torch
 
 import envs  # noqa: F401
 from agents.agent import Transition
-from agents.fast import EpisodeTrace, replay_loss
+from agents.fast import EpisodeTrace
 from agents.fast_slow import harm, make_fast_slow
 from agents.probing import PATIENCE
 from agents.views import Columns, SymbolGrid
@@ -35,7 +35,7 @@ def make_agent(environments, seed=0, **changes):
         "branches": 30,
         "depth": 12,
         "hidden": [32],
-        "optimiser": torch.optim.Adam,
+        "learning_rate": 1e-3,
         "batch_size": 32,
         "visit_weight": 1.0,
     }
@@ -261,14 +261,6 @@ def test_replay_pairs_every_earlier_state_with_the_state_reached():
     trace.add(np.array([[3], [7]]), np.array([2, 1]))
     env, states, actions = trace.rows(np.array([0, 1]))
     assert list(zip(env, states[:, 0], actions, strict=True)) == [(0, 1, 0), (0, 2, 1), (0, 3, 2), (1, 7, 1)]
-
-
-def test_replay_loss_is_the_mean_cross_entropy():
-    logits = torch.tensor([[0.3, -1.0, 2.0], [1.0, 1.0, 0.0]], dtype=torch.float64)
-    actions = torch.tensor([2, 1])
-    chances = [np.exp(row) / np.exp(row).sum() for row in logits.numpy()]
-    expected = -(np.log(chances[0][2]) + np.log(chances[1][1])) / 2
-    assert replay_loss(logits, actions).item() == pytest.approx(expected, rel=1e-12)
 
 
 def test_what_the_memory_loses_the_network_has_learned():

@@ -1,4 +1,4 @@
-"""What looking ahead promises: exact paths over what is known and imagined, and the branches of the fast/slow agent."""
+"""What planning promises: exact paths over what is known and imagined."""
 
 import heapq
 from itertools import pairwise
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memory.planning import Planner, random_branches
+from memory.planning import Planner
 from memory.transitions import TransitionMemory
 
 MOVES = np.array([[-1, 0], [0, -1], [1, 0], [0, 1]])
@@ -192,43 +192,6 @@ def test_the_cost_of_each_action_is_its_step_and_the_way_on():
     planner = Planner(memory)
     ids = memory.name(np.array([[1, 1], [2, 1]]))
     assert planner.action_costs(ids[:1], [ids[1:]]).tolist() == [[3, 3, 1, 3]]
-
-
-def test_branches_follow_remembered_transitions_until_goal_dead_end_or_depth():
-    grid, memory = Grid(4), TransitionMemory(2, 4)
-    experience(memory, grid, everything(grid))
-    experience(memory, Grid(100), [((10, 10), 2)])
-    ids = memory.name(np.array([[0, 0], [10, 10], [3, 3]]))
-    walks = random_branches(memory, ids[:2], np.repeat(ids[2:], 2), 50, 12, np.random.default_rng(0))
-    assert walks.states.shape == (2, 50, 13) and walks.actions.shape == (2, 50, 12)
-    for states, actions, length in zip(walks.states[0], walks.actions[0], walks.lengths[0], strict=True):
-        end = length if length >= 0 else 12
-        for before, action, after in zip(states[:end], actions[:end], states[1 : end + 1], strict=True):
-            here, there = (tuple(memory.states.vectors[i].astype(int)) for i in (before, after))
-            assert grid.step(here, action) == there and before != ids[2]
-        assert (states[end] == ids[2]) == (length >= 0)
-        assert (states[end + 1 :] == -1).all() and (actions[end:] == -1).all()
-    assert 0 < (walks.lengths[0] >= 0).sum() < 50
-    assert (walks.lengths[1] == -1).all() and (walks.states[1, :, 2:] == -1).all()
-
-
-def test_branches_choose_evenly_among_what_is_known():
-    grid, memory = Grid(9), TransitionMemory(2, 4)
-    experience(memory, grid, [((4, 4), action) for action in (0, 2, 3)])
-    start = memory.name(np.array([[4, 4]]))
-    first = random_branches(memory, start, np.array([-1]), 3000, 1, np.random.default_rng(1)).actions[0, :, 0]
-    assert np.bincount(first, minlength=4) / 3000 == pytest.approx([1 / 3, 0, 1 / 3, 1 / 3], abs=0.04)
-
-
-def test_goals_may_be_any_set_of_states_for_branches_too():
-    grid, memory = Grid(4), TransitionMemory(2, 4)
-    experience(memory, grid, everything(grid))
-    wanted = np.zeros((1, memory.states.capacity), bool)
-    wanted[0, memory.states.matching(np.array([3, np.nan]))] = True
-    start = memory.name(np.array([[2, 0]]))
-    walks = random_branches(memory, start, wanted, 50, 20, np.random.default_rng(0))
-    ends = walks.states[0, np.arange(50), np.maximum(walks.lengths[0], 0)]
-    assert (memory.states.vectors[ends[walks.lengths[0] >= 0], 0] == 3).all()
 
 
 def test_what_refused_entry_from_one_side_is_doubted_from_the_others():
