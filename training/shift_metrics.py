@@ -104,6 +104,42 @@ def savings(cost: ArrayLike, optimum: ArrayLike, phase: Sequence[int], window: i
     return np.stack(saved, axis=-1) if saved else np.empty((*costs.shape[:-1], 0))
 
 
+def first_on_return(cost: ArrayLike, targets: Sequence[int], phase: Sequence[int]) -> np.ndarray:
+    """What the first episode costs after the target has shifted back to where it was in an earlier phase, on average.
+
+    Args:
+        cost: `[..., E]`
+        targets: Where the target is, by number. `[E]`
+        phase: How often it has shifted. `[E]`
+
+    Returns:
+        `[...]`, NaN where it never came back.
+    """
+    costs, numbers = np.asarray(cost, dtype=np.float64), list(targets)
+    returns = [shift for shift in shift_episodes(phase) if numbers[shift] in numbers[:shift]]
+    return costs[..., returns].mean(axis=-1) if returns else np.full(costs.shape[:-1], np.nan)
+
+
+def after_find(cost: ArrayLike, optimum: ArrayLike, solved: ArrayLike, shifts: Sequence[int]) -> float:
+    """What the episode after the first one solved since a shift costs, over what it costs at best; all shifts together.
+
+    Near 1, finding the target once was enough to know where it is.
+
+    Args:
+        cost, optimum, solved: Of one run. `[E]` each
+        shifts: As above.
+
+    Returns:
+        NaN if no phase but the first has an episode after a solved one.
+    """
+    costs, optima = _aligned(cost, optimum)
+    done, following = np.asarray(solved, dtype=bool), []
+    for start, end in _phases(shifts, len(costs))[1:]:
+        found = start + np.flatnonzero(done[start : end - 1])[:1]
+        following += (found + 1).tolist()
+    return float(costs[following].sum() / optima[following].sum()) if following else np.nan
+
+
 def plateau(cost: ArrayLike, limit: ArrayLike, shifts: Sequence[int], tail: int = 10) -> np.ndarray:
     """The level that each phase settles at: cost / limit over its last `tail` episodes; 1 is the limit.
 

@@ -24,9 +24,10 @@ class Entrant:
     rows: list[Row]
 
     def values(self, name: str) -> np.ndarray:
-        """A field of every run; null is infinite for a recovery and NaN for the rest. `[R]`."""
+        """A field of every run; null is infinite for a recovery and NaN for the rest, as is what old rows lack. `[R]`."""
         missing = np.inf if name == "recovery" else np.nan
-        return np.array([missing if row[name] is None else row[name] for row in self.rows], dtype=float)
+        found = [row.get(name) for row in self.rows]
+        return np.array([missing if value is None else value for value in found], dtype=float)
 
     @property
     def by_return(self) -> bool:

@@ -65,10 +65,20 @@ def told(env: gym.Env, contestant: Contestant) -> str:
 
 def _scores(spec: RunSpec, record: EpisodeRecord) -> Row:
     """Null throughout where steps are not the measure."""
-    names = ("excess", "excess_after_shift", "recovery", "recoveries", "plateau", "savings")
+    names = (
+        "excess",
+        "excess_after_shift",
+        "recovery",
+        "recoveries",
+        "plateau",
+        "savings",
+        "first_on_return",
+        "after_find",
+    )
     if not _by_steps(spec, record):
         return dict.fromkeys(names)
-    cost, optimum = np.array(record.steps), np.array(record.optimum, dtype=float)
+    cost, optimum, targets = np.array(record.steps), np.array(record.optimum, dtype=float), _targets(record)
+    hidden = None not in record.target
     shifts = shift_metrics.shift_episodes(record.phase)
     recoveries = shift_metrics.recovery(cost, optimum, shifts)
     recoveries = recoveries[~np.isnan(recoveries)]
@@ -78,7 +88,9 @@ def _scores(spec: RunSpec, record: EpisodeRecord) -> Row:
         np.median(recoveries) if len(recoveries) else np.nan,
         recoveries,
         shift_metrics.plateau(cost, optimum, shifts).round(4),
-        shift_metrics.savings(cost, optimum, _targets(record)).round(4),
+        shift_metrics.savings(cost, optimum, targets).round(4),
+        shift_metrics.first_on_return(cost, targets, record.phase).round(4),
+        np.round(shift_metrics.after_find(cost, optimum, record.solved, shifts), 4) if hidden else np.nan,
     )
     return dict(zip(names, map(_plain, values), strict=True))
 

@@ -123,3 +123,21 @@ def test_impossible_shifts_are_refused(shifts):
 def test_arrays_of_different_lengths_are_refused():
     with pytest.raises(ValueError, match="same number of episodes"):
         metrics.excess(np.ones(5), np.ones(1))
+
+
+def test_the_first_episode_on_return_is_that_of_phases_whose_target_was_there_before():
+    phase = np.repeat([0, 1, 2, 3, 4], 3)
+    targets = np.repeat([7, 5, 7, 9, 5], 3)  # returns: phases 2 and 4, episodes 6 and 12
+    cost = np.arange(15.0)
+    assert metrics.first_on_return(cost, targets, phase) == (6 + 12) / 2
+    assert metrics.first_on_return(np.stack([cost, 2 * cost]), targets, phase).tolist() == [9, 18]
+    assert np.isnan(metrics.first_on_return(cost, phase, phase))
+
+
+def test_after_find_compares_the_episodes_that_follow_the_first_solved_one_of_a_phase():
+    cost, optimum = [3, 50, 100, 20, 6, 40, 9, 100, 4], [3, 5, 5, 5, 5, 4, 3, 2, 2]
+    solved = [1, 0, 0, 1, 1, 1, 1, 0, 1]
+    # shifts at 1 and 5: first solved in episodes 3 and 5, so 4 and 6 count; at 8 the run ends with the find
+    assert metrics.after_find(cost, optimum, solved, [1, 5, 8]) == (6 + 9) / (5 + 3)
+    assert np.isnan(metrics.after_find(cost, optimum, solved, []))
+    assert np.isnan(metrics.after_find(cost, optimum, np.zeros(9), [1, 5]))
