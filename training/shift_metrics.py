@@ -126,8 +126,10 @@ def after_find(cost: ArrayLike, optimum: ArrayLike, solved: ArrayLike, shifts: S
     Near 1, finding the target once was enough to know where it is.
 
     Args:
-        cost, optimum, solved: Of one run. `[E]` each
-        shifts: As above.
+        cost: Of one run. `[E]`
+        optimum: `[E]`
+        solved: Whether the task was done. `[E]`
+        shifts: Episodes at which a phase begins.
 
     Returns:
         NaN if no phase but the first has an episode after a solved one.

@@ -38,8 +38,9 @@ Interquartile mean [95 % bootstrap interval] over runs. budget: what was learned
 a number the practice steps before each episode. excess: steps above the shortest paths; after shift: of the first 5
 episodes after the first shift; recovery: episodes until three in a row are within 1.25x the shortest path, inf where
 too many runs never do, and how many runs did; on return: steps of the first episode after the target has shifted to
-where it was before; after find: steps of the episode after the first one solved since a shift, over the shortest; area: (random - cost) / (random - limit) in the 10 episodes after each
-shift. published: solved / excess of others, and of an earlier measurement of ours."""
+where it was before; after find: steps of the episode after the first one solved since a shift, over the shortest;
+area: (random - cost) / (random - limit) in the 10 episodes after each shift.
+published: solved / excess of others, and of an earlier measurement of ours."""
 
 
 @dataclass(frozen=True)

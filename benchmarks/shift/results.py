@@ -24,7 +24,7 @@ class Entrant:
     rows: list[Row]
 
     def values(self, name: str) -> np.ndarray:
-        """A field of every run; null is infinite for a recovery and NaN for the rest, as is what old rows lack. `[R]`."""
+        """A field of every run; null, or what old rows lack, is NaN, but infinite for a recovery. `[R]`."""
         missing = np.inf if name == "recovery" else np.nan
         found = [row.get(name) for row in self.rows]
         return np.array([missing if value is None else value for value in found], dtype=float)
