@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Collection, Sequence
+from copy import deepcopy
 from functools import partial
 from typing import Any
 
@@ -20,6 +21,9 @@ from training.errors import UsageError, did_you_mean
 
 REGISTERED_BY = {"MiniGrid-": "minigrid", "BabyAI-": "minigrid", "ALE/": "ale_py"}
 """Packages that register their environments only when they are imported."""
+
+SAME_STEP_VECTORS = {"CartPole-v1": "envs.cartpole:SameStepCartPole"}
+"""Vectorised implementations that take the place of Gymnasium's own, whose mode is NEXT_STEP."""
 
 NUMERIC_SPACES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 
@@ -53,7 +57,7 @@ def make_environments(
     native = vectorization == "vector_entry_point"
     try:
         vectorised = gym.make_vec(
-            id,
+            _same_step_spec(id) if native else id,
             num_envs=num_envs,
             vectorization_mode=vectorization,
             vector_kwargs=None if native else {"autoreset_mode": AutoresetMode.SAME_STEP},
@@ -68,6 +72,15 @@ def make_environments(
     if native:
         _require_parts_named(vectorised, parts)
     return Resumable(RecordEpisodeStatistics(vectorised))
+
+
+def _same_step_spec(id: str) -> Any:
+    """The id, or its specification with a vectorised implementation that resets in mode SAME_STEP."""
+    if id not in SAME_STEP_VECTORS:
+        return id
+    spec = deepcopy(gym.spec(id))
+    spec.vector_entry_point = SAME_STEP_VECTORS[id]
+    return spec
 
 
 def require_same_step(environments: VectorEnv, id: str) -> None:
