@@ -82,8 +82,9 @@ class Objective:
         log_ratio = judged.distribution.log_prob(batch["action"]) - batch["log_prob"]
         actor = policy_loss(log_ratio, advantage, clip)
         critic = value_loss(judged.value, batch["value"], batch["target"], self.value_clip)
-        entropy = judged.distribution.entropy().mean()
         loss = actor + self.value_coefficient * critic
+        with torch.set_grad_enabled(bool(self.entropy_coefficient)):
+            entropy = judged.distribution.entropy().mean()
         if self.entropy_coefficient:
             loss = loss - self.entropy_coefficient * entropy
         with torch.no_grad():

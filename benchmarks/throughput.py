@@ -1,4 +1,4 @@
-"""Steps a second of episodic agents with full memories, training included, beside the obvious loop."""
+"""Steps a second of agents, training included: episodic ones beside an obvious loop, PPO beside another library's."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from omegaconf import OmegaConf
 
 from agents.agent import Agent
 from agents.networks import make_encoder
+from benchmarks import ppo_speed
 from benchmarks.cli import parse, write_lines
 from benchmarks.configuration import environment_config
 from benchmarks.control.runs import resolve_agent
 from benchmarks.obvious_nec import ObviousNEC
+from benchmarks.runs import Row
 from memory import IVFIndex
 from training.construction import build_agent, build_environments
 from training.errors import UsageError
@@ -30,15 +32,17 @@ LEARNING = ("batch_size", "learn_every", "horizon")
 
 @dataclass
 class Throughput:
-    """Environment steps a second once every action's memory holds so many entries, acting and learning included.
+    """Environment steps a second, acting and learning included, once the memory of every action holds so many entries.
 
     python -m benchmarks.throughput agents=[nec,mfec] env=hiddengoal entries=[10000,100000,500000]
+    python -m benchmarks.throughput agents=[ppo] env=cartpole env.num_envs=8
 
-    agents: names of conf/agent, each with values of its own after it, as in benchmarks.control. Beside them always the
-        obvious loop: one environment, one exact matrix product and top-k an action and step, nec's learning schedule.
-    env: a name of conf/env or a registered id, with vectors as observations; env.num_envs=<n> environments.
-    entries: of each action.
-    seconds: that each is timed for, after a warm-up of a fifth of it.
+    agents: names of conf/agent, each with values of its own after it, as in benchmarks.control. Beside episodic ones
+        the obvious loop: one environment, one exact matrix product and top-k an action and step, nec's learning
+        schedule. Beside on-policy ones, turn by turn, Stable-Baselines3's PPO with the values of the first.
+    env: a name of conf/env or a registered id; env.num_envs=<n> environments. The obvious loop needs vectors.
+    entries: of each action, of episodic agents.
+    seconds: that each is timed for, after a warm-up.
     """
 
     agents: list[str] = field(default_factory=lambda: ["nec"])
@@ -54,13 +58,31 @@ def main(arguments: list[str]) -> int:
     """Time everyone at every size, print the table and write the rows."""
     given = [f"env_options.{one[4:]}" if one.startswith("env.") else one for one in arguments]
     bench = parse(Throughput, given)
+    on_policy = [ppo_speed.is_on_policy(resolve_agent(agent, bench.env)) for agent in bench.agents]
+    if any(on_policy) and not all(on_policy):
+        raise UsageError(f"agents={bench.agents} mixes on-policy agents with others: give them in two commands.")
+    use_threads(bench.threads)
+    rows = on_policy_rows(bench) if all(on_policy) else episodic_rows(bench)
+    write_lines(bench.out, rows)
+    return 0
+
+
+def on_policy_rows(bench: Throughput) -> list[Row]:
+    """Time on-policy agents and Stable-Baselines3's PPO, turn by turn."""
+    rows = ppo_speed.time_side_by_side(bench.env, bench.env_options, bench.agents, bench.seconds)
+    for row in rows:
+        print(f"{row['agent']:<60} {row['steps_per_second']:9.0f} steps/s  {row['times_sb3']:6.2f} x")
+    return [row | {"threads": bench.threads} for row in rows]
+
+
+def episodic_rows(bench: Throughput) -> list[Row]:
+    """Time episodic agents and the obvious loop at every size."""
     for agent in [*bench.agents, "nec"]:
         least = resolve_agent(agent, bench.env)["memory"]["k"]
         if min(bench.entries) < least:
             raise UsageError(
                 f"entries={bench.entries}: {agent} looks for {least} neighbours, so give at least as many."
             )
-    use_threads(bench.threads)
     rows = []
     for entries in bench.entries:
         loop = time_obvious(bench, entries)
@@ -70,8 +92,7 @@ def main(arguments: list[str]) -> int:
             row |= {"times_obvious": round(rate / loop, 2), "env": bench.env, "env_options": bench.env_options}
             rows.append(row | {"threads": bench.threads})
             print(f"{entries:>8,} entries an action  {agent:<40} {rate:9.1f} steps/s  {rate / loop:6.2f} x")
-    write_lines(bench.out, rows)
-    return 0
+    return rows
 
 
 def time_agent(bench: Throughput, name: str, entries: int) -> tuple[float, float | None]:

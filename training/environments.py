@@ -71,7 +71,7 @@ def make_environments(
     require_same_step(vectorised, id)
     if native:
         _require_parts_named(vectorised, parts)
-    return Resumable(RecordEpisodeStatistics(vectorised))
+    return Resumable(CountEpisodes(vectorised))
 
 
 def _same_step_spec(id: str) -> Any:
@@ -134,6 +134,26 @@ def _require_parts_named(environments: VectorEnv, parts: Collection[str] | None)
         )
 
 
+class CountEpisodes(RecordEpisodeStatistics):
+    """Gymnasium's return `r` and length `l` of the episodes that end, in `info["episode"]`, rows marked by `_episode`.
+
+    Only what autoreset mode SAME_STEP needs, and no times: Gymnasium's own costs a fifth of a step of eight CartPoles.
+    """
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Step and count."""
+        observation, reward, terminated, truncated, info = self.env.step(actions)
+        self.episode_returns += reward
+        self.episode_lengths += 1
+        done = terminated | truncated
+        if done.any():
+            counts = {"r": np.where(done, self.episode_returns, 0.0), "l": np.where(done, self.episode_lengths, 0)}
+            info = {**info, "episode": counts, "_episode": done}
+            self.episode_returns[done] = 0
+            self.episode_lengths[done] = 0
+        return observation, reward, terminated, truncated, info
+
+
 class Resumable(VectorWrapper):
     """Environments that a resumed run can bring to where they were, without running code from a file.
 
@@ -143,7 +163,7 @@ class Resumable(VectorWrapper):
     given these, but it takes as long as the steps took.
     """
 
-    def __init__(self, env: RecordEpisodeStatistics):
+    def __init__(self, env: CountEpisodes):
         super().__init__(env)
         self._counts = env
         self._restorable = bool(env.metadata.get("restorable"))
@@ -206,8 +226,8 @@ class Resumable(VectorWrapper):
         return observation
 
 
-_OPEN_EPISODES = ("episode_returns", "episode_lengths", "prev_dones")
-"""What `RecordEpisodeStatistics` holds of episodes that have not ended."""
+_OPEN_EPISODES = ("episode_returns", "episode_lengths")
+"""What `CountEpisodes` holds of episodes that have not ended."""
 
 
 def import_owner(id: str) -> None:

@@ -22,7 +22,8 @@ def step(environments: VectorEnv, observation: Observation, action: np.ndarray) 
     done = terminated | truncated
     successor = _successor(following, done, info.get("final_obs"))
     require_finite("observation", following)
-    require_finite("final observation", successor)
+    if successor is not following:
+        require_finite("final observation", successor)
     require_finite("reward", reward)
     return Transition(
         observation=observation,
@@ -87,7 +88,7 @@ def environment_metrics(info: dict[str, Any]) -> dict[str, float]:
 
 
 def finished(info: dict[str, Any]) -> Episodes:
-    """The episodes that ended in this vector step, from `RecordEpisodeStatistics`."""
+    """The episodes that ended in this vector step, from `training.environments.CountEpisodes`."""
     if "episode" not in info:
         return Episodes(np.empty(0), np.empty(0))
     done = info["_episode"]
