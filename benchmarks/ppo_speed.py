@@ -48,8 +48,8 @@ def time_side_by_side(env: str, options: dict[str, Any], agents: list[str], seco
     """A row for each agent and one for Stable-Baselines3's, with the values of the first.
 
     Stable-Baselines3's has the environments as Gymnasium makes them, which is what it is compared by; where ours step
-    faster with the same observations (`envs.minigrid_view`), it is timed on these too. All take turns, a rollout and its update at a time, so that whatever else the machine does slows each alike. Rates
-    are medians over turns.
+    faster with the same observations (`envs.minigrid_view`), it is timed on these too. All take turns, a rollout and
+    its update at a time, so that whatever else the machine does slows each alike. Rates are medians over turns.
 
     Args:
         env: A name of conf/env or a registered id.
@@ -119,8 +119,8 @@ def theirs(env: str, options: dict[str, Any], given: str) -> list[Entrant]:
 
 def slowed(model: Any) -> bool:
     """Give a model's environments their own view back; whether they had another."""
-    cores = [vars(environment.unwrapped) for environment in model.get_env().unwrapped.envs]
-    return any([core.pop("gen_obs", None) for core in cores])
+    taken = [vars(environment.unwrapped).pop("gen_obs", None) for environment in model.get_env().unwrapped.envs]
+    return any(taken)
 
 
 def their_model(env: str, options: dict[str, Any], given: str) -> Any:
