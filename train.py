@@ -15,6 +15,7 @@ from training.cadence import Every
 from training.cli import require_positive, run_command, stored_config
 from training.construction import build_agent, build_environments
 from training.curves import draw_learning_curve
+from training.finish import show
 from training.interrupt import StopRequest
 from training.logger import RunLogger
 from training.restoring import restore_agent, restore_environments
@@ -90,17 +91,20 @@ def train(config: DictConfig, folder: RunFolder, checkpoint: dict[str, Any] | No
             if should_save(now) or stopping or now >= config.steps:
                 folder.save_checkpoint(now, snapshot(), config.checkpoint.keep)
 
-    logger.close()
     if now < config.steps:
+        logger.close()
         print(f"Stopped at step {now}; continue with: python train.py resume={folder.path}")
         return float("nan")
+    logger.write(now, closing=True)
     score = float(evaluate(agent, judges, config.evaluation.episodes, EVALUATION_SEED).returns.mean())
+    show(agent, config, folder.path, logger, now, score)
+    logger.close()
     summary = {"score": score, "steps": now, "seconds": time.perf_counter() - began, "seed": config.seed}
     summary |= {"memory_entries": int(logger.last.get("memory/size", 0)), "versions": versions()}
     folder.write_json("summary.json", summary)
     curve = draw_learning_curve([folder.path], folder.path / "learning_curve.png")
     print(f"Score {score:.1f} after {now} steps in {summary['seconds']:.0f} s\nRun folder: {folder.path}")
-    print(f"Learning curve: {curve}\nTensorBoard: tensorboard --logdir {folder.path}")
+    print(f"Learning curve: {curve}\nTensorBoard: tensorboard --logdir {folder.path} (tab Custom Scalars)")
     return score
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -35,6 +36,8 @@ class RunLogger:
     ):
         from torch.utils.tensorboard import SummaryWriter
 
+        from training.tensorboard import add_layout
+
         self._folder = folder
         self._success_above = success_above
         state = state or {"values": {}, "returns": [], "lengths": [], "last": {}}
@@ -45,7 +48,8 @@ class RunLogger:
         self._began, self._began_step = time.perf_counter(), step
         for name in (METRICS, EPISODES):
             _drop_after(folder / name, step)
-        self._writer = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+        self.writer = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+        add_layout(self.writer)
 
     def record(self, metrics: dict[str, float]) -> None:
         """Add to what the next write averages."""
@@ -64,16 +68,22 @@ class RunLogger:
         ]
         _append(self._folder / EPISODES, rows)
 
-    def write(self, step: int) -> None:
-        """Write the interval's means under their TensorBoard names, and start the next interval."""
+    def write(self, step: int, closing: bool = False) -> None:
+        """Write the interval's means under their TensorBoard names, and start the next interval.
+
+        `closing` is for the interval that a run's end cuts short: its row goes when the run is continued, which then
+        averages over the whole interval.
+        """
+        if closing and step == self._began_step:
+            return
         self.record(self._rollout())
         elapsed = time.perf_counter() - self._began
-        self.record({"time/fps": (step - self._began_step) / max(elapsed, 1e-9)})
+        self.record({"time/fps": (step - self._began_step) / max(elapsed, 1e-9)} | _resident_memory())
         means = {name: float(np.mean(values)) for name, values in self._values.items()}
         for name, value in means.items():
-            self._writer.add_scalar(name, value, step)
-        self._writer.flush()
-        _append(self._folder / METRICS, [{"step": step, **means}])
+            self.writer.add_scalar(name, value, step)
+        self.writer.flush()
+        _append(self._folder / METRICS, [{"step": step, **means} | ({"closing": True} if closing else {})])
         self._values.clear()
         self._began, self._began_step = time.perf_counter(), step
         self.last |= means
@@ -85,7 +95,7 @@ class RunLogger:
 
     def close(self) -> None:
         """Flush TensorBoard's events."""
-        self._writer.close()
+        self.writer.close()
 
     def state_dict(self) -> dict[str, Any]:
         """The open interval, so that a resumed run averages over the same one."""
@@ -122,12 +132,21 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def _resident_memory() -> dict[str, float]:
+    """Memory of this process that is in RAM, in MB; nothing where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return {}
+    return {"time/rss_mb": pages * os.sysconf("SC_PAGE_SIZE") / 1e6}
+
+
 def _append(path: Path, rows: list[dict[str, Any]]) -> None:
     with path.open("a", encoding="utf-8") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
 
 
 def _drop_after(path: Path, step: int) -> None:
-    rows = [row for row in read_rows(path) if row["step"] <= step]
+    rows = [row for row in read_rows(path) if row["step"] <= step and "closing" not in row]
     if path.exists():
         write_atomically(path, "".join(json.dumps(row) + "\n" for row in rows))

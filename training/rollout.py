@@ -95,21 +95,28 @@ def finished(info: dict[str, Any]) -> Episodes:
     return Episodes(info["episode"]["r"][done], info["episode"]["l"][done])
 
 
-def evaluate(agent: Agent, environments: VectorEnv, episodes: int, seed: int) -> Episodes:
+def evaluate(agent: Agent, environments: VectorEnv, episodes: int, seed: int, *, remember: bool = False) -> Episodes:
     """Play `episodes` episodes without exploring or changing the agent.
 
-    Each environment plays a fixed share, so that short episodes are not over-counted. An agent that remembers over the
-    steps of an episode has a `player`, which is told what follows its actions.
+    Each environment plays a fixed share, so that short episodes are not over-counted.
+
+    Args:
+        agent: Plays.
+        environments: Where; they are reset first.
+        episodes: How many, of all environments together.
+        seed: Of the environments.
+        remember: Whether the agent goes on writing to its memory. It then acts as in training, with what exploration
+            is left, but its weights rest.
     """
-    player = agent.player(environments.num_envs) if hasattr(agent, "player") else None
+    player = agent if remember else player_of(agent, environments)
     share = np.full(environments.num_envs, episodes // environments.num_envs)
     share[: episodes % environments.num_envs] += 1
     returns: list[float] = []
     lengths: list[float] = []
     observation, _ = environments.reset(seed=seed)
     while share.any():
-        transition = step(environments, observation, (player or agent).act(observation, explore=False))
-        if player:
+        transition = step(environments, observation, player.act(observation, explore=remember))
+        if player is not agent or remember:
             player.observe(transition)
         counted = transition.done & (share > 0)
         if counted.any():
@@ -118,3 +125,11 @@ def evaluate(agent: Agent, environments: VectorEnv, episodes: int, seed: int) ->
             share[counted] -= 1
         observation = transition.reset_observation
     return Episodes(np.array(returns), np.array(lengths))
+
+
+def player_of(agent: Agent, environments: VectorEnv) -> Any:
+    """Who plays for an agent that is judged: its `player`, which is told what follows its actions, or itself.
+
+    An agent that remembers over the steps of an episode has a player, so that being judged leaves it as it is.
+    """
+    return agent.player(environments.num_envs) if hasattr(agent, "player") else agent

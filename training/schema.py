@@ -24,9 +24,11 @@ class Environment:
 
 @dataclass
 class Log:
-    """How often the curve gets a point."""
+    """How often the curve gets a point, and what is shown at the end."""
 
     every: int = MISSING
+    film: bool = MISSING
+    memory: bool = MISSING
 
 
 @dataclass
@@ -67,8 +69,12 @@ class Judging:
     """`conf/evaluate.yaml`."""
 
     run: str = MISSING
+    checkpoint: str = MISSING
+    memory_mode: str = MISSING
     episodes: int = MISSING
     seed: int = MISSING
+    video: bool = MISSING
+    out: str | None = None
 
 
 def register() -> None:

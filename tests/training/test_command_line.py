@@ -18,6 +18,7 @@ ROOT = Path(train.__file__).parent
 TINY = (
     "progress=false", "steps=600", "log.every=200", "evaluation.every=300", "evaluation.episodes=2",
     "checkpoint.every=200", "agent.learn_after=100", "agent.memory.capacity=400", "agent.memory.k=5",
+    "log.film=false",
 )  # fmt: skip
 
 
@@ -54,6 +55,30 @@ def test_evaluation_puts_random_untrained_and_trained_side_by_side(command):
     assert all(word in printed for word in ("random", "untrained", "trained", "tensorboard --logdir"))
     report = json.loads((folder / "evaluation.json").read_text())
     assert [len(agent["returns"]) for agent in report["agents"].values()] == [3, 3, 3]
+
+
+@pytest.mark.parametrize("memory", ["carry", "fresh"])
+def test_evaluation_may_go_on_remembering_and_films_an_episode(command, memory, tmp_path):
+    folder = trained(command, "env=hiddengoal")
+    status, printed = command(
+        evaluate.main, "episodes=4", f"memory={memory}", "video=true", "checkpoint=best", "out=seen"
+    )
+    assert status == 0, printed
+    assert f"memory {memory}" in printed
+    report = json.loads(Path("seen/evaluation.json").read_text())
+    assert (report["memory"], report["checkpoint"]) == (memory, "best")
+    low, high = report["agents"]["trained"]["interval"]
+    assert low <= report["agents"]["trained"]["mean"] <= high
+    assert Path("seen/evaluation.gif").read_bytes().startswith(b"GIF8")
+    assert not (folder / "evaluation.json").exists()
+
+
+def test_evaluation_explains_what_it_does_not_know(command):
+    trained(command, "steps=40", "evaluation.every=0")
+    for given, message in (("memory=fresch", "Did you mean fresh"), ("checkpoint=best", "no best checkpoint yet")):
+        status, printed = command(evaluate.main, given)
+        assert status == 2
+        assert message in printed
 
 
 def test_evaluation_leaves_the_run_as_it_was(command):
