@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -62,4 +63,4 @@ class Descent:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
-        self._optimiser.load_state_dict(state)
+        self._optimiser.load_state_dict(deepcopy(state))

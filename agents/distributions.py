@@ -9,6 +9,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 LOG_TWO_PI = math.log(2 * math.pi)
 
@@ -55,7 +56,7 @@ class Categorical:
 
     def log_prob(self, action: Tensor) -> Tensor:
         """`[N]` to `[N]`."""
-        return self.log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+        return -functional.cross_entropy(self._logits, action, reduction="none")
 
     def entropy(self) -> Tensor:
         """`[N]`."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from agents.policies import Judgement
 from agents.schedules import Schedule
@@ -26,11 +27,10 @@ def value_loss(value: Tensor, old_value: Tensor, target: Tensor, clip: float | N
 
     `[N], [N], [N] -> []`. There is no factor 1/2: the coefficient of the value carries it, as in Stable-Baselines3.
     """
-    squared = (value - target).square()
     if clip is None:
-        return squared.mean()
+        return functional.mse_loss(value, target)
     held = old_value + (value - old_value).clamp(-clip, clip)
-    return torch.maximum(squared, (held - target).square()).mean()
+    return torch.maximum((value - target).square(), (held - target).square()).mean()
 
 
 def normalised(advantage: Tensor) -> Tensor:

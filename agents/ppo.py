@@ -344,6 +344,10 @@ def make_ppo(
         ValueError: Spaces that cannot be handled, or values out of range.
     """
     require_supported(observation_space, "PPO")
+    if carry_state and not recurrent:
+        raise ValueError(
+            "carry_state=true carries the state of a recurrent policy: set recurrent to its size, such as 64."
+        )
     place = choose_device(device)
     torch.manual_seed(seed)
     extras = [PreviousStep(action_space, num_envs, carry_state, place)] if show_previous else []
