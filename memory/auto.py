@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from memory.checks import offers
 from memory.errors import unknown
 from memory.index import ExactIndex, Index, Proposer
 from memory.ivf import IVFIndex
@@ -97,7 +98,7 @@ def make_index(index: Index | str) -> Index:
     """An index from its name, with its defaults."""
     indexes: dict[str, Callable[[], Index]] = {"exact": ExactIndex, "ivf": IVFIndex, "auto": AutoIndex}
     if not isinstance(index, str):
-        return index
+        return offers("index", index, ("attach", "serving", "propose", "written", "moving"), indexes)
     if index not in indexes:
         raise unknown("index", index, indexes)
     return indexes[index]()

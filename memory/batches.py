@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from memory.checks import LARGEST_VALUE, limited, real
 from memory.identity import NOBODY
 from memory.keys import Keys
 
@@ -55,11 +56,13 @@ def checked_batch(keys: Keys, values: Tensor, priority: Tensor | None, identity:
         ValueError: Shapes or numbers are not those of entries.
     """
     rows, width = len(keys), like.shape[1]
-    if values.shape != (rows, width):
+    if real("values", values).shape != (rows, width):
         raise ValueError(f"values have shape {tuple(values.shape)}; expected [{rows}, {width}]")
-    if not torch.isfinite(values).all():
-        raise ValueError("a value is NaN or infinite; values must be finite")
-    priority = torch.zeros(rows) if priority is None else priority
+    if not limited(values.to(like), LARGEST_VALUE):
+        raise ValueError(
+            f"a value is NaN, infinite or above {LARGEST_VALUE:g} in size; values must be finite and smaller"
+        )
+    priority = torch.zeros(rows) if priority is None else real("priority", priority)
     if priority.shape != (rows,) or not ((priority >= 0) & torch.isfinite(priority)).all():
         raise ValueError(f"priority has shape {tuple(priority.shape)}; expected [{rows}] finite numbers of at least 0")
     names = np.full(rows, NOBODY) if identity is None else checked_identity(identity)
@@ -70,7 +73,7 @@ def checked_batch(keys: Keys, values: Tensor, priority: Tensor | None, identity:
 
 def checked_identity(identity: Tensor) -> np.ndarray:
     """Identities as an array.  `[B]` int64."""
-    if identity.dtype != torch.int64 or identity.dim() != 1:
+    if real("identity", identity).dtype != torch.int64 or identity.dim() != 1:
         raise ValueError(f"identity is {identity.dtype} {tuple(identity.shape)}; expected int64 [batch]")
     names = identity.cpu().numpy()
     if (names == NOBODY).any():
@@ -82,7 +85,7 @@ def checked_slots(exclude: Tensor | None, rows: int, device: torch.device) -> Te
     """Slots to leave out, `[B]` or `[B, E]` -> `[B, E]` int64."""
     if exclude is None:
         return None
-    slots = exclude.to(device)
+    slots = real("exclude", exclude).to(device)
     slots = slots.unsqueeze(1) if slots.dim() == 1 else slots
     if slots.dim() != 2 or len(slots) != rows or slots.dtype != torch.int64:
         raise ValueError(

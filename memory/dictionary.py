@@ -12,13 +12,25 @@ from torch import Tensor
 
 from memory.auto import make_index
 from memory.batches import checked_batch, checked_identity, checked_slots
+from memory.checks import (
+    LARGEST_KEY,
+    LARGEST_VALUE,
+    check_moved,
+    check_room,
+    checked_k,
+    checked_place,
+    number,
+    slots_of,
+    truth,
+    whole,
+)
 from memory.files import load, save
 from memory.forgetting import Forgetting, make_forgetting
 from memory.identity import IdentityTable
 from memory.index import Index
 from memory.inspection import describe, to_arrays, to_pandas
 from memory.kernels import InverseDistance, Kernel, make_kernel
-from memory.keys import KeyInput, KeySpace, Modality, Present, finite
+from memory.keys import KeyInput, KeySpace, Modality, Present
 from memory.links import Links, Reached
 from memory.reading import Found, read
 from memory.references import References, combinations_of, under_each
@@ -86,16 +98,14 @@ class DifferentiableNeuralDictionary:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        for name, size in (("value_dim", value_dim), ("capacity", capacity), ("k", k)):
-            if size < 1:
-                raise ValueError(f"{name} is {size}; it must be at least 1")
         self.space = KeySpace(space)
-        self.value_dim, self.capacity, self.k = value_dim, capacity, k
-        self.device, self.dtype = torch.device(device), dtype
+        self.value_dim, self.capacity, self.k = whole("value_dim", value_dim), whole("capacity", capacity), checked_k(k)
+        self.device, self.dtype = checked_place(device, dtype)
+        check_room(self.capacity, self.space.dim + self.value_dim)
         self.kernel = make_kernel(kernel)
         self.write_rule = make_write_rule(write_rule)
-        if match_within is not None and not match_within >= 0:
-            raise ValueError(f"match_within is {match_within}; it is a squared distance, at least 0")
+        if match_within is not None:
+            number("match_within", match_within, 0, hint=": it is a squared distance")
         self.match_within = match_within
         self.index: Index = _own(make_index(index))
         self.forgetting: Forgetting = _own(make_forgetting(forgetting))
@@ -172,9 +182,8 @@ class DifferentiableNeuralDictionary:
             ValueError: Shapes, names or numbers are not those of a query. Nothing has been changed then.
         """
         packed = self.space.pack(query, present, dtype=self.dtype, device=self.device)
-        k = self.k if k is None else k
-        if k < 1:
-            raise ValueError(f"k is {k}; look for at least 1 neighbour")
+        k = self.k if k is None else checked_k(k)
+        truth("touch", touch)
         excluded = checked_slots(exclude, len(packed), self.device)
         combinations = 1
         if references is not None:
@@ -239,18 +248,27 @@ class DifferentiableNeuralDictionary:
     @torch.no_grad()
     def move(self, slots: Tensor, keys: Tensor | None = None, values: Tensor | None = None) -> None:
         """Put distinct entries' key vectors `[n, D]` or values `[n, V]` elsewhere, as a gradient step does."""
-        for name, new in (("keys", keys), ("values", values)):
-            if new is not None and not finite(new):
-                raise ValueError(f"{name} would become NaN or infinite; lower the learning rate or clip the gradient")
+        slots = slots_of("slots", slots, self.capacity, nobody=False)
+        if not self.alive[slots].all():
+            raise ValueError(
+                f"slot {int(slots[~self.alive[slots]][0])} holds no entry that could move; give slots of entries"
+            )
+        for name, new, like, most in (
+            ("keys", keys, self.key_vectors, LARGEST_KEY),
+            ("values", values, self.values, LARGEST_VALUE),
+        ):
+            check_moved(name, new, len(slots), like, most)
         if keys is not None:
+            keys = keys.to(self.key_vectors)
             self.index.moving(slots, keys)
             self.store.move(slots, keys)
         if values is not None:
-            self.values[slots] = values
+            self.values[slots] = values.to(self.values)
 
     @torch.no_grad()
     def forget(self, slots: Tensor) -> None:
         """Remove entries; -1 and slots without an entry are passed over."""
+        slots = slots_of("slots", slots, self.capacity)
         slots = torch.unique(slots[slots >= 0])
         slots = slots[self.alive[slots]]
         self.slot_table.release(slots)
@@ -262,8 +280,8 @@ class DifferentiableNeuralDictionary:
     @torch.no_grad()
     def contradict(self, slots: Tensor, factor: float = 0.0) -> None:
         """Experience refutes these entries: remove them, or with a `factor` in (0, 1) scale their strength by it."""
-        if not 0 <= factor < 1:
-            raise ValueError(f"factor is {factor}; give 0 to remove, or less than 1 to weaken")
+        number("factor", factor, 0, below=1, hint=": 0 removes, a share weakens")
+        slots = slots_of("slots", slots, self.capacity)
         if factor == 0:
             self.forget(slots)
         else:
@@ -278,12 +296,12 @@ class DifferentiableNeuralDictionary:
 
     def tick(self, amount: float = 1) -> None:
         """Time has passed for forgetting curves that count ticks; removes some of the entries that are too weak now."""
-        self.forgetting.tick(amount)
+        self.forgetting.tick(number("amount", amount, 0))
         self._expire(SWEEP)
 
     def strength(self, slots: Tensor) -> Tensor:
         """How strong these entries are now, on the forgetting curve; 1 where the policy has none.  `[n]`."""
-        return self.forgetting.strength(slots)
+        return self.forgetting.strength(slots_of("slots", slots, self.capacity, nobody=False))
 
     # ---- saving
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from memory.checks import whole
 from memory.forgetting import FORGETTING, Forgetting
 from memory.index import Index
 from memory.kernels import KERNELS, Kernel
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 """Version of the header and of what the tensors mean."""
+
+DAMAGED = (KeyError, TypeError, AttributeError, IndexError, RuntimeError, RecursionError, json.JSONDecodeError)
+"""What reading a header that is not ours ends in, beside the errors that say what is wrong."""
 
 MOST_BYTES = 16 * 2**30
 """Memory that a file may claim by the capacity it states, unless told otherwise."""
@@ -63,6 +67,9 @@ def load(
     """
     from memory.dictionary import DifferentiableNeuralDictionary  # which offers this function as a method
 
+    whole("most_bytes", most_bytes, most=2**62)
+    if capacity is not None:
+        whole("capacity", capacity)
     with TensorFile(path) as file:
         try:
             note = json.loads(file.note)
@@ -87,7 +94,7 @@ def load(
                 dtype=file.shapes["values"][1],
             )
             memory.load_state_dict(_nested({name: file.read(name) for name in file.shapes} | note["values"]))
-        except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        except DAMAGED as error:
             raise ValueError(f"{path} is no memory file, or is damaged: {error!r}") from error
     return memory
 
@@ -123,11 +130,15 @@ def _part(argument: str, kinds: dict[str, Any], saved: dict[str, Any]) -> Any:
 def _check_size(file: TensorFile, space: KeySpace, value_dim: int, capacity: int, most_bytes: int) -> None:
     row = file.shapes["rows"][0][1] if len(file.shapes["rows"][0]) == 2 else -1
     used = file.shapes["rows"][0][0]
-    if not (isinstance(capacity, int) and used <= capacity):
+    whole("its capacity", capacity)
+    if used > capacity:
         raise ValueError(f"it has {used} used slots and a capacity of {capacity}; give a larger capacity")
     if row < space.vector_size or file.shapes["values"][0] != (used, value_dim):
         raise ValueError(f"its rows of {row} and values {file.shapes['values'][0]} are not those of {space}")
-    claimed = capacity * (8 * row + 8 * value_dim + 8 * space.code_size + len(space) + 64)
+    links = file.shapes["links.target"][0]
+    linked = 13 * links[1] + 4 if len(links) == 2 and links[0] else 0
+    claimed = capacity * (8 * row + 8 * value_dim + 8 * space.code_size + len(space) + 64 + linked)
+    claimed = max(claimed, file.path.stat().st_size)  # which may be a promise too, of a file with holes
     if claimed > most_bytes:
         raise ValueError(
             f"a capacity of {capacity} would take up to {claimed / 2**30:.1f} GiB; give a smaller capacity=..., or "

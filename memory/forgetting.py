@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from memory.checks import number, offers
 from memory.errors import unknown
 from memory.pool import WeakestPool
 
@@ -156,12 +157,12 @@ class Decay(Forgetting):
         most: float = 8.0,
         threshold: float = 0.0,
     ) -> None:
-        if not half_life > 0:
-            raise ValueError(f"half_life is {half_life}; it must be positive")
+        number("half_life", half_life, above=0, infinite=True)
         if unit not in ("writes", "ticks"):
-            raise unknown("unit of half_life", unit, ("writes", "ticks"))
-        if durability < 0 or threshold < 0:
-            raise ValueError(f"durability {durability} and threshold {threshold} must not be negative")
+            raise unknown("unit of half_life", str(unit), ("writes", "ticks"))
+        for name, value in (("durability", durability), ("threshold", threshold)):
+            number(name, value, 0)
+        number("most", most)
         self.half_life, self.unit, self.durability = half_life, unit, durability
         self.most, self.threshold = most, threshold
 
@@ -248,7 +249,7 @@ FORGETTING = {"lru": LeastRecentlyUsed, "fifo": FirstInFirstOut, "priority": Pri
 def make_forgetting(policy: Forgetting | str) -> Forgetting:
     """A policy from its name, with its defaults."""
     if not isinstance(policy, str):
-        return policy
+        return offers("forgetting", policy, ("attach", "written", "retrieved", "weakest"), FORGETTING)
     if policy not in FORGETTING or policy == "decay":
         raise unknown("forgetting policy (give decay as Decay(half_life=...))", policy, FORGETTING)
     return FORGETTING[policy]()

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from memory.checks import whole
 from memory.identity import NOBODY
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ QUANTILES = {"weakest": 0.0, "median": 0.5, "strongest": 1.0}
 
 def describe(memory: DifferentiableNeuralDictionary, most_used: int = 5) -> dict[str, Any]:
     """Sizes, strengths, how near lookups hit, the most used entries; a pass over all entries."""
+    whole("most_used", most_used, 0)
     slots = memory.slots
     hits = memory.usage.hits[slots]
     top = hits.topk(min(most_used, len(slots)))

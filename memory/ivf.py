@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from memory.checks import number, whole
 from memory.index import SPARE, ExactIndex, Proposer, products_early
 from memory.keys import Keys
 from memory.store import KeyStore, rows_at
@@ -69,10 +70,12 @@ class IVFIndex:
         target: float = 0.95,
         check_every: int = 64,
     ) -> None:
-        if probes < 1:
-            raise ValueError(f"probes is {probes}; look at 1 list at least")
-        if start < max(1, lists or 1):
-            raise ValueError(f"start is {start}; it must be at least the number of lists, {lists or 1}")
+        if lists is not None:
+            whole("lists", lists)
+        whole("probes", probes)
+        whole("start", start, least=lists or 1, hint=": no list can start empty")
+        number("target", target, 0, most=1, hint=": it is a recall")
+        whole("check_every", check_every, 0)
         self.lists, self.probes = lists, probes
         self.start, self.target, self.check_every = start, target, check_every
 

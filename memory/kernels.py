@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from memory.checks import number, offers
 from memory.errors import unknown
 
 
@@ -28,7 +29,7 @@ class InverseDistance:
     delta: float = 1e-3
 
     def __post_init__(self) -> None:
-        _positive("delta", self.delta)
+        number("delta", self.delta, above=0)
 
     def log_similarity(self, squared_distances: Tensor) -> Tensor:
         """`-log(d + delta)`."""
@@ -42,7 +43,7 @@ class Gaussian:
     bandwidth: float = 1.0
 
     def __post_init__(self) -> None:
-        _positive("bandwidth", self.bandwidth)
+        number("bandwidth", self.bandwidth, above=0)
 
     def log_similarity(self, squared_distances: Tensor) -> Tensor:
         """`-d / (2 bandwidth^2)`."""
@@ -72,12 +73,7 @@ KERNELS = {"inverse_distance": InverseDistance, "gaussian": Gaussian, "uniform":
 def make_kernel(kernel: Kernel | str) -> Kernel:
     """A kernel from its name, with its defaults."""
     if not isinstance(kernel, str):
-        return kernel
+        return offers("kernel", kernel, ("log_similarity",), KERNELS)
     if kernel not in KERNELS:
         raise unknown("kernel", kernel, KERNELS)
     return KERNELS[kernel]()
-
-
-def _positive(name: str, value: float) -> None:
-    if not value > 0:
-        raise ValueError(f"{name} is {value}; it must be positive")

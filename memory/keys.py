@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -10,6 +9,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from memory.checks import LARGEST_KEY, limited, number, real, shown, whole
 from memory.errors import unknown
 
 KeyInput: TypeAlias = Tensor | Mapping[str, Tensor]
@@ -17,6 +17,9 @@ KeyInput: TypeAlias = Tensor | Mapping[str, Tensor]
 
 Present: TypeAlias = Mapping[str, Tensor] | None
 """Per row, whether a modality is given: `{"view": bool [B]}`. Modalities that are not named count as given."""
+
+LARGEST_SIZE = 2**24
+"""Columns of a modality."""
 
 LARGEST_EXACT_CODE = 2**24
 """A float32 holds every integer up to here; larger codes must come as integers, by name."""
@@ -45,14 +48,12 @@ class Modality:
     def __post_init__(self) -> None:
         if self.kind not in ("l2", "cosine", "discrete"):
             raise unknown("kind of modality", self.kind, ("l2", "cosine", "discrete"))
-        if self.size < 1:
-            raise ValueError(f"modality {self.name!r} has size {self.size}; give it at least 1 column")
-        if not self.weight > 0:
-            raise ValueError(
-                f"modality {self.name!r} has weight {self.weight}; it must be positive: leave it out instead"
-            )
-        if self.penalty is not None and not self.penalty >= 0:
-            raise ValueError(f"modality {self.name!r} has penalty {self.penalty}; it must not be negative")
+        if not isinstance(self.name, str) or not self.name:
+            raise TypeError(f"a modality's name is {shown(self.name)}; it must be a string that is not empty")
+        whole(f"the size of modality {self.name!r}", self.size, most=LARGEST_SIZE)
+        number(f"the weight of modality {self.name!r}", self.weight, above=0, hint=": leave it out instead")
+        if self.penalty is not None:
+            number(f"the penalty of modality {self.name!r}", self.penalty, 0)
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,12 @@ class KeySpace:
     def __init__(self, modalities: int | list[Modality] | KeySpace) -> None:
         if isinstance(modalities, int):
             modalities = [Modality("key", modalities)]
+        if not isinstance(modalities, KeySpace | list | tuple) or not all(isinstance(m, Modality) for m in modalities):
+            raise TypeError(f"a key is made of {shown(modalities)}; give its size, or a list of Modality")
         self.modalities: list[Modality] = list(modalities)
         self.names = [m.name for m in self.modalities]
         if not self.names or len(set(self.names)) < len(self.names):
-            raise ValueError(f"a key needs at least one modality and distinct names, got {self.names}")
+            raise ValueError(f"a key needs at least one modality and distinct names; it got the names {self.names}")
         self.columns: dict[str, slice] = {}
         """Where each modality lies: in `Keys.vectors`, or in `Keys.codes` if it is discrete."""
         self.vector_size = self._place([m for m in self if m.kind != "discrete"])
@@ -130,8 +133,12 @@ class KeySpace:
             ValueError: A name is unknown, a shape or row count is off, a number is not finite, a code is not whole,
                 a cosine part has no direction, or a key has no part at all. Nothing has been changed then.
         """
-        if self.plain and isinstance(keys, Tensor) and not present:
+        if self.plain and isinstance(keys, Tensor) and present is None:
             return self._pack_plain(keys, dtype, device)
+        if not isinstance(keys, Tensor | Mapping):
+            raise TypeError(
+                f"keys are {shown(keys)}; give a tensor [batch, {self.dim}], or one for each modality by name"
+            )
         parts = self._split(keys) if isinstance(keys, Tensor) else dict(keys)
         rows = self._check(parts)
         given = self._present(parts, present, rows, device)  # [B, M]
@@ -162,6 +169,7 @@ class KeySpace:
         )
 
     def _check_flat(self, flat: Tensor) -> None:
+        real("keys", flat)
         if flat.dim() != 2 or flat.shape[1] != self.dim:
             raise ValueError(
                 f"keys have shape {tuple(flat.shape)}; expected [batch, {self.dim}] for the modalities "
@@ -176,7 +184,8 @@ class KeySpace:
         sizes = {m.name: m.size for m in self}
         for name, part in parts.items():
             if name not in sizes:
-                raise unknown("modality", name, sizes)
+                raise unknown("modality", str(name), sizes)
+            real(f"the modality {name!r}", part)
             if part.dim() != 2 or part.shape[1] != sizes[name]:
                 raise ValueError(f"{name!r} has shape {tuple(part.shape)}; expected [batch, {sizes[name]}]")
         rows = {part.shape[0] for part in parts.values()}
@@ -192,10 +201,12 @@ class KeySpace:
         given = torch.zeros(rows, len(self), dtype=torch.bool, device=device)
         for m, name in enumerate(self.names):
             given[:, m] = name in parts
+        if not isinstance(present, Mapping | None):
+            raise TypeError(f"present is {shown(present)}; give a bool tensor [{rows}] for each modality by name")
         for name, has in (present or {}).items():
             if name not in parts:
-                raise unknown("modality in `present`", name, parts)
-            if has.shape != (rows,) or has.dtype != torch.bool:
+                raise unknown("modality in `present`", str(name), parts)
+            if real(f"present[{name!r}]", has).shape != (rows,) or has.dtype != torch.bool:
                 raise ValueError(f"present[{name!r}] is {has.dtype} {tuple(has.shape)}; expected bool [{rows}]")
             given[:, self.names.index(name)] = has
         if present and not given.any(1).all():
@@ -211,14 +222,12 @@ def _vector(modality: Modality, part: Tensor | None, has: Tensor, dtype: torch.d
 
 
 def _checked_vector(modality: Modality, part: Tensor, has: Tensor | None) -> Tensor:
-    if not finite(part):
-        raise ValueError(f"{modality.name!r} has a value that is NaN or infinite; keys must be finite")
+    if not limited(part):
+        raise ValueError(
+            f"{modality.name!r} has a value that is NaN, infinite or above {LARGEST_KEY:g} in size; keys must be "
+            "finite and smaller: scale what they are made of"
+        )
     return unit(modality.name, part, has) if modality.kind == "cosine" else part
-
-
-def finite(part: Tensor) -> bool:
-    """Whether all is; the sum tells at a fraction of the cost, unless it overflows."""
-    return math.isfinite(part.sum().item()) or bool(torch.isfinite(part).all())
 
 
 def unit(name: str, part: Tensor, has: Tensor | None) -> Tensor:

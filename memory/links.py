@@ -8,8 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from memory.checks import INTEGERS, LARGEST_VALUE, limited, number, real, slots_of, whole
+
 NOTHING = -1
 KINDS = 256
+
+MOST_LINKS = 1024
+"""From one entry."""
+
+MOST_STEPS = 10_000
 
 
 @dataclass(frozen=True)
@@ -48,8 +55,7 @@ class Links:
     """
 
     def __init__(self, alive: Tensor, generation: Tensor, per_source: int = 8) -> None:
-        if per_source < 1:
-            raise ValueError(f"per_source is {per_source}; an entry needs room for at least 1 link")
+        whole("links_per_entry", per_source, most=MOST_LINKS)
         self._alive, self._generation = alive, generation
         self.per_source = per_source
         self._allocate(0)
@@ -99,8 +105,8 @@ class Links:
             kind: Which relation; None follows all.
             width: Most entries kept at every step, the strongest; exact while no more are reached.
         """
-        _check_walk(steps, width)
-        at = slots.unsqueeze(1)  # [B, 1]
+        _check_walk(steps, width, kind)
+        at = slots_of("slots", slots, len(self._alive)).unsqueeze(1)  # [B, 1]
         reached = Reached(at, (at >= 0).to(self.weight))
         for _ in range(steps):
             reached = self._step(reached, kind, width, share=False)
@@ -130,10 +136,12 @@ class Links:
             kind: Which relation; None follows all.
             width: Most entries active at every step, the strongest; exact while no more are reached.
         """
-        _check_walk(steps, width)
-        if not 0 <= decay <= 1:
-            raise ValueError(f"decay is {decay}; it must be a share in [0, 1]")
+        _check_walk(steps, width, kind)
+        number("decay", decay, 0, most=1)
+        slots = slots_of("slots", slots, len(self._alive), dims=2)
         activation = torch.ones(slots.shape, device=slots.device) if activation is None else activation
+        if real("activation", activation).shape != slots.shape or not limited(activation, LARGEST_VALUE):
+            raise ValueError(f"activation has shape {list(activation.shape)}; expected finite {list(slots.shape)}")
         wave = total = _merge(slots, activation.to(self.weight), width)
         for _ in range(steps):
             wave = self._step(wave, kind, width, share=True)
@@ -211,25 +219,26 @@ class Links:
         return _merge(slots.flatten(1), (reached.weights.unsqueeze(2) * weight).flatten(1), width)
 
     def _check_ends(self, sources: Tensor, targets: Tensor) -> None:
+        for name, slots in (("source", sources), ("target", targets)):
+            if real(f"{name} slots", slots).dtype not in INTEGERS:
+                raise TypeError(f"{name} slots must be integers, as write and lookup return them, got {slots.dtype}")
         if sources.shape != targets.shape or sources.dim() != 1:
             raise ValueError(f"sources and targets must both be [B], got {list(sources.shape)}, {list(targets.shape)}")
         for name, slots in (("source", sources), ("target", targets)):
-            if slots.is_floating_point() or slots.dtype == torch.bool:
-                raise ValueError(f"{name} slots must be integers, got {slots.dtype}")
             inside = (slots >= 0) & (slots < len(self._alive))
             missing = slots[~(inside & self._alive[slots * inside])]
             if len(missing):
                 raise ValueError(f"{name} slot {int(missing[0])} holds no entry; link what write or lookup returned")
 
     def _checked(self, weights: Tensor | float, kinds: Tensor | int, batch: int) -> tuple[Tensor, Tensor]:
-        weights = torch.as_tensor(weights, dtype=self.weight.dtype, device=self.weight.device)
-        kinds = torch.as_tensor(kinds, device=self.kind.device)
+        weights = _tensor_of("weights", weights, float).to(self.weight)
+        kinds = _tensor_of("kinds", kinds, int).to(self.kind.device)
         for name, given in (("weights", weights), ("kinds", kinds)):
             if given.shape not in ((), (batch,)):
                 raise ValueError(f"{name} must be one number or [{batch}], got {list(given.shape)}")
-        if not (torch.isfinite(weights) & (weights > 0)).all():
-            raise ValueError("weights of links must be finite and above 0")
-        if not ((kinds >= 0) & (kinds < KINDS)).all():
+        if not ((weights > 0) & (weights <= LARGEST_VALUE)).all():
+            raise ValueError(f"weights of links must be above 0 and at most {LARGEST_VALUE:g}; leave out what has none")
+        if kinds.dtype not in INTEGERS or not ((kinds >= 0) & (kinds < KINDS)).all():
             raise ValueError(f"kinds of links must be integers from 0 to {KINDS - 1}")
         return weights.expand(batch), kinds.to(torch.uint8).expand(batch)
 
@@ -259,6 +268,15 @@ def _occurrence(items: Tensor) -> Tensor:
     return torch.empty_like(positions).scatter_(0, order, positions - first)
 
 
-def _check_walk(steps: int, width: int) -> None:
-    if steps < 1 or width < 1:
-        raise ValueError(f"steps and width must be at least 1, got {steps} and {width}")
+def _check_walk(steps: int, width: int, kind: int | None) -> None:
+    whole("steps", steps, most=MOST_STEPS)
+    whole("width", width)
+    if kind is not None:
+        whole("kind of link", kind, 0, KINDS - 1)
+
+
+def _tensor_of(name: str, given: Any, kind: type) -> Tensor:
+    """A tensor, or one number as a tensor."""
+    if isinstance(given, Tensor):
+        return real(name, given)
+    return torch.as_tensor(number(name, given, above=0) if kind is float else whole(name, given, 0, KINDS - 1))

@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from memory.checks import shown
 from memory.errors import unknown
 from memory.keys import Keys, KeySpace
 
@@ -36,12 +37,14 @@ def combinations_of(space: KeySpace, given: Sequence[str], references: Reference
                 f"list the combinations that matter, or give at most {MOST_MODALITIES} modalities"
             )
         return [c for size in range(1, len(names) + 1) for c in combinations(names, size)]
+    if isinstance(references, str) or not isinstance(references, Sequence):
+        raise TypeError(f"references is {shown(references)}; give 'all' or a list of combinations of modalities")
     for subset in references:
-        if isinstance(subset, str) or not len(subset):
+        if isinstance(subset, str) or not isinstance(subset, Sequence) or not len(subset):
             raise ValueError(f"reference {subset!r} is no combination of modalities; write it as a tuple of names")
         for name in subset:
             if name not in names:
-                raise unknown("modality in a reference (the query must give it)", name, names)
+                raise unknown("modality in a reference (the query must give it)", str(name), names)
     chosen = [tuple(name for name in names if name in subset) for subset in references]
     if not chosen:
         raise ValueError("references is empty; give at least one combination of modalities, or 'all'")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from memory.identity import NOBODY, IdentityTable
+from memory.validation import check_state
 
 if TYPE_CHECKING:
     from memory.dictionary import DifferentiableNeuralDictionary
@@ -37,9 +38,10 @@ def restore(memory: DifferentiableNeuralDictionary, state: dict[str, Any]) -> No
     """Put the memory where `state_of` was taken.
 
     Raises:
-        ValueError: The state is incomplete or of a dictionary of another shape. Nothing has been changed then.
+        ValueError: The state is incomplete, damaged or of a dictionary of another shape. Nothing has been changed then.
+        TypeError: It is no state at all.
     """
-    _check(memory, state)
+    check_state(memory, state)
     used = len(state["rows"])
     for name, buffer in _buffers(memory).items():
         buffer[:used] = state[name].to(buffer)
@@ -61,19 +63,3 @@ def _buffers(memory: DifferentiableNeuralDictionary) -> dict[str, Tensor]:
     """The per-slot tensors that have no owner of their own, by the name under which they are saved."""
     store = memory.store
     return {"rows": store.rows, "codes": store.codes, "present": store.present, "values": memory.values}
-
-
-def _check(memory: DifferentiableNeuralDictionary, state: dict[str, Any]) -> None:
-    missing = {"identities", "slots", "spread", "links", "forgetting", "usage", *_buffers(memory)} - state.keys()
-    if missing:
-        raise ValueError(f"the saved memory lacks {', '.join(sorted(missing))}; it is incomplete or of another version")
-    used = len(state["rows"])
-    if used > memory.capacity:
-        raise ValueError(f"{used} slots were saved and the capacity is {memory.capacity}; raise the capacity")
-    for name, buffer in _buffers(memory).items():
-        if state[name].shape != (used, *buffer.shape[1:]):
-            raise ValueError(
-                f"saved {name} has shape {tuple(state[name].shape)}, expected {(used, *buffer.shape[1:])}; "
-                "build the dictionary with the key space and value_dim it was saved with"
-            )
-    memory.links.check(state["links"])

@@ -71,7 +71,7 @@ class TensorFile:
         try:
             self._size = self.path.stat().st_size
             self._read_header()
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             self._file.close()
             raise ValueError(f"{self.path} is no memory file, or is damaged: {error}") from error
 

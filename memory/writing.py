@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from memory.checks import number, offers
 from memory.errors import unknown
 
 
@@ -40,8 +41,7 @@ class Blend:
     matches = True
 
     def __post_init__(self) -> None:
-        if not 0 < self.alpha <= 1:
-            raise ValueError(f"alpha is {self.alpha}; it must be above 0 and at most 1")
+        number("alpha", self.alpha, most=1, above=0)
 
     def combine(self, stored: Tensor, value: Tensor) -> Tensor:
         """A step of `alpha` from the stored value towards the new one."""
@@ -80,8 +80,7 @@ class SurpriseGated:
     """A failure is blamed on the stored promise; so who writes must not blame one that was made only afterwards."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.keep < 1:
-            raise ValueError(f"keep is {self.keep}; it must be at least 0 and below 1")
+        number("keep", self.keep, 0, below=1)
 
     def combine(self, stored: Tensor, value: Tensor) -> Tensor:
         """`keep` times the stored value where it promised something and nothing came, else the larger."""
@@ -95,7 +94,7 @@ WRITE_RULES = {"append": Append, "blend": Blend, "last": Last, "max": Max, "surp
 def make_write_rule(rule: WriteRule | str) -> WriteRule:
     """A write rule from its name, with its defaults."""
     if not isinstance(rule, str):
-        return rule
+        return offers("write_rule", rule, ("matches", "combine"), WRITE_RULES)
     if rule not in WRITE_RULES:
         raise unknown("write rule", rule, WRITE_RULES)
     return WRITE_RULES[rule]()

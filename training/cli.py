@@ -87,7 +87,8 @@ def explain(error: BaseException) -> str:
     if isinstance(error, InstantiationException) and len(chain) > 1:
         return f"{chain[-1]}\n(while building {str(error).splitlines()[-1]})"
     if isinstance(error, ConfigCompositionException) and len(chain) > 1:
-        return f"{str(error).splitlines()[0]}\n{str(chain[-1]).splitlines()[0]}"
+        told = [str(cause).splitlines()[0] for cause in chain if str(cause)]
+        return f"{told[0]}\n{told[-1]}"
     return str(error)
 
 

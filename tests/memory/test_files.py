@@ -145,12 +145,14 @@ class TestStrangeFiles:
     @pytest.mark.parametrize(
         ("setting", "value", "message"),
         [
-            ("capacity", 10**11, "GiB"),
+            ("capacity", 10**11, "at most 2147483647"),
+            ("capacity", 10**9, "GiB"),
             ("capacity", 3, "larger capacity"),
             ("capacity", "many", "capacity"),
             ("value_dim", 10**9, "are not those"),
             ("k", -1, "k is -1"),
-            ("space", [{"name": "view", "size": 10**9}], "are not those"),
+            ("space", [{"name": "view", "size": 10**9}], "at most 16777216"),
+            ("space", [{"name": "view", "size": 10**7}], "are not those"),
             ("space", [{"name": "view", "colour": 3}], "no memory file"),
             ("forgetting", {"name": "__import__", "arguments": {}}, "no memory file"),
         ],

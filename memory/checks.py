@@ -1,0 +1,190 @@
+"""What arguments must be: checked at the door, so that an error names the value, the limit and the remedy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+LARGEST_KEY = 1e14
+"""In size; the squared distance of two such keys is still far from what float32 can hold."""
+
+LARGEST_VALUE = 1e30
+"""In size; weighing and blending such values cannot overflow."""
+
+MOST_NEIGHBOURS = 2**20
+
+MOST_BYTES = 2**42
+"""Of one memory: 4 TiB."""
+
+INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
+
+def whole(name: str, value: Any, least: int = 1, most: int = 2**31 - 1, hint: str = "") -> int:
+    """The value as an int; the hint is put behind the limit.
+
+    Raises:
+        TypeError: It is no whole number.
+        ValueError: It is out of range.
+    """
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} is {shown(value)}; it must be a whole number")
+    if not least <= value <= most:
+        limit = f"at least {least}" if value < least else f"at most {most}"
+        raise ValueError(f"{name} is {value}; it must be {limit}{hint}")
+    return int(value)
+
+
+def number(
+    name: str,
+    value: Any,
+    least: float = -math.inf,
+    *,
+    most: float = math.inf,
+    above: float = -math.inf,
+    below: float = math.inf,
+    infinite: bool = False,
+    hint: str = "",
+) -> float:
+    """The value as a float, finite unless `infinite` is allowed; the hint is put behind the limit.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is out of range.
+    """
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number):
+        raise TypeError(f"{name} is {shown(value)}; it must be a number")
+    inside = least <= value <= most and (value > above or above == -math.inf) and (value < below or below == math.inf)
+    if not inside or (math.isinf(value) and not infinite):
+        limits = [f"at least {least:g}"] if least > -math.inf else []
+        limits += [f"above {above:g}"] if above > -math.inf else []
+        limits += [f"at most {most:g}"] if most < math.inf else []
+        limits += [f"below {below:g}"] if below < math.inf else []
+        raise ValueError(f"{name} is {value}; it must be {' and '.join(limits or ['finite'])}{hint}")
+    return float(value)
+
+
+def truth(name: str, value: Any) -> bool:
+    """The value as a bool.
+
+    Raises:
+        TypeError: It is none.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} is {shown(value)}; it must be True or False")
+    return bool(value)
+
+
+def real(name: str, value: Any) -> Tensor:
+    """The value, which is a tensor of real numbers.
+
+    Raises:
+        TypeError: It is not.
+    """
+    if not isinstance(value, Tensor):
+        raise TypeError(
+            f"{name} is {shown(value)}; it must be a tensor: torch.as_tensor makes one of an array or a list"
+        )
+    if value.is_complex():
+        raise TypeError(f"{name} is a tensor of {value.dtype}; it must hold real numbers")
+    return value
+
+
+def limited(part: Tensor, most: float = LARGEST_KEY) -> bool:
+    """Whether all numbers are finite and at most that in size."""
+    return not part.numel() or bool(torch.linalg.vector_norm(part.detach(), ord=math.inf) <= most)
+
+
+def slots_of(name: str, value: Any, capacity: int, *, nobody: bool = True, dims: int = 1) -> Tensor:
+    """Slots as int64, `[B]`; `nobody` says whether -1 may stand for none.
+
+    Raises:
+        TypeError: It is no tensor of integers.
+        ValueError: It has another number of axes, or there is no such slot.
+    """
+    slots = real(name, value)
+    if slots.dtype not in INTEGERS:
+        raise TypeError(f"{name} is a tensor of {slots.dtype}; slots are integers, as write and lookup return them")
+    if slots.dim() != dims:
+        raise ValueError(f"{name} has shape {list(slots.shape)}; it must have {dims} axes")
+    if slots.numel():
+        low, high = (int(end) for end in slots.aminmax())
+        if low < (-1 if nobody else 0) or high >= capacity:
+            raise ValueError(
+                f"{name} holds {low if high < capacity else high}; slots go from 0 to {capacity - 1}"
+                f"{', and -1 stands for none' if nobody else ''}"
+            )
+    return slots.to(torch.int64)
+
+
+def offers(name: str, value: Any, methods: Collection[str], kinds: Collection[str]) -> Any:
+    """The value, which is an object that has these attributes.
+
+    Raises:
+        TypeError: It is not.
+    """
+    lacking = [method for method in methods if not hasattr(value, method)]
+    if lacking or isinstance(value, type):
+        raise TypeError(
+            f"{name} is {shown(value)}; give one of {', '.join(sorted(kinds))}, or an object that has "
+            f"{', '.join(sorted(methods))}"
+        )
+    return value
+
+
+def shown(value: Any) -> str:
+    """A value as an error shows it: what it is, and what it holds if that is short."""
+    if isinstance(value, Tensor | np.ndarray):
+        return f"{type(value).__name__} {list(value.shape)} of {value.dtype}"
+    text = repr(value)
+    kind = type(value).__name__
+    return f"of type {kind}" if len(text) > 40 else f"{text} ({kind})"
+
+
+def checked_k(k: Any) -> int:
+    """Neighbours of a lookup."""
+    return whole("k", k, most=MOST_NEIGHBOURS)
+
+
+def checked_place(device: Any, dtype: Any) -> tuple[torch.device, torch.dtype]:
+    """Where a memory lives and in which precision.
+
+    Raises:
+        TypeError: These are no device or no precision.
+        ValueError: torch knows no such device, or a memory has no such precision.
+    """
+    if not isinstance(device, str | torch.device):
+        raise TypeError(f"device is {shown(device)}; give cpu, cuda or cuda:0")
+    if dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"dtype is {shown(dtype)}; use torch.float32, or torch.float64 to check gradients")
+    try:
+        return torch.device(device), dtype
+    except RuntimeError as error:
+        raise ValueError(f"device is {shown(device)}; give cpu, cuda or cuda:0") from error
+
+
+def check_room(capacity: int, columns: int) -> None:
+    """Raise unless that many slots of so many numbers are something that a machine could hold."""
+    if capacity * columns * 4 > MOST_BYTES:
+        raise ValueError(
+            f"capacity {capacity} with {columns} numbers an entry would take {capacity * columns / 2**28:.0f} GiB, "
+            f"more than {MOST_BYTES / 2**30:.0f}; lower the capacity or the sizes of key and value"
+        )
+
+
+def check_moved(name: str, new: Tensor | None, slots: int, like: Tensor, most: float) -> None:
+    """Raise unless these rows may take the place of so many of those stored, `[N, ...]`."""
+    if new is None:
+        return
+    if real(name, new).shape != (slots, like.shape[1]):
+        raise ValueError(
+            f"{name} have shape {list(new.shape)}; expected [{slots}, {like.shape[1]}], a row for each slot"
+        )
+    if not limited(new, most):
+        raise ValueError(
+            f"{name} would become NaN, infinite or larger than {most:g}; lower the learning rate or clip the gradient"
+        )
