@@ -75,5 +75,5 @@ def keys_of(agent: str) -> list[str]:
 
 def _leaves(node: Any, place: str) -> list[str]:
     if isinstance(node, DictConfig) and len(node):
-        return [leaf for name in node for leaf in _leaves(node._get_node(name), f"{place}{name}.")]
+        return [leaf for name in node for leaf in _leaves(node._get_node(name), f"{place}{name!s}.")]
     return [place.rstrip(".")]
