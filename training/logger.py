@@ -78,7 +78,7 @@ class RunLogger:
             return
         self.record(self._rollout())
         elapsed = time.perf_counter() - self._began
-        self.record({"time/fps": (step - self._began_step) / max(elapsed, 1e-9)} | _resident_memory())
+        self.record({"time/fps": (step - self._began_step) / max(elapsed, 1e-9)} | _process())
         means = {name: float(np.mean(values)) for name, values in self._values.items()}
         for name, value in means.items():
             self.writer.add_scalar(name, value, step)
@@ -132,13 +132,14 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _resident_memory() -> dict[str, float]:
-    """Memory of this process that is in RAM, in MB; nothing where the system does not say."""
+def _process() -> dict[str, float]:
+    """What this process took so far in processor seconds, and what it has in RAM in MB where the system says so."""
+    used = {"time/processor_s": time.process_time()}
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:
-        return {}
-    return {"time/rss_mb": pages * os.sysconf("SC_PAGE_SIZE") / 1e6}
+        return used
+    return used | {"time/rss_mb": pages * os.sysconf("SC_PAGE_SIZE") / 1e6}
 
 
 def _append(path: Path, rows: list[dict[str, Any]]) -> None:
