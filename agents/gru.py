@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 
 class ResettingGRU(nn.Module):
     """The unit of Cho et al. (2014, arXiv 1406.1078), whose state is emptied where an episode begins.
 
-    Steps between two beginnings, in whichever row, run as one call: a sequence in which nothing begins costs one call,
-    and none costs more than a call a step.
+    However many episodes a sequence holds, it is unrolled in one call, as long as its longest piece without a
+    beginning: the pieces are laid side by side.
 
     Args:
         in_features: F.
@@ -40,11 +39,32 @@ class ResettingGRU(nn.Module):
         Returns:
             The state after every step, `[T, B, H]`, and after the last, `[B, H]`.
         """
-        begins = [0, *(starts[1:].any(dim=1).nonzero().flatten() + 1).tolist(), len(inputs)]
-        outputs = []
-        for first, end in pairwise(begins):
-            state = state.masked_fill(starts[first].unsqueeze(1), 0.0)
-            output, last = self._gru(inputs[first:end], state.unsqueeze(0))
-            outputs.append(output)
-            state = last.squeeze(0)
-        return torch.cat(outputs), state
+        state = state.masked_fill(starts[0].unsqueeze(1), 0.0)
+        if len(inputs) == 1 or not starts[1:].any():
+            output, last = self._gru(inputs, state.unsqueeze(0))
+            return output, last.squeeze(0)
+        piece, place = _pieces(starts)  # [N] each, N = T * B
+        longest_first = piece.bincount().argsort(descending=True, stable=True)  # [K]
+        rank = longest_first.argsort()  # [K]
+        order = (place * len(rank) + rank[piece]).argsort()  # [N] step after step of all pieces side by side
+        initial = state.new_zeros(len(rank), self.size).index_copy(0, piece[: starts.shape[1]], state)  # [K, H]
+        packed = PackedSequence(inputs.flatten(0, 1)[order], place.bincount().cpu())
+        found = self._gru(packed, initial[longest_first].unsqueeze(0))[0].data  # [N, H]
+        output = found[order.argsort()].unflatten(0, starts.shape)  # [T, B, H]
+        return output, output[-1]
+
+
+def _pieces(starts: Tensor) -> tuple[Tensor, Tensor]:
+    """Which piece without a beginning each step belongs to, and its place there. `[T, B]` to `[T * B]`, `[T * B]`."""
+    begins = starts.clone()
+    begins[0] = True
+    flat = begins.T.flatten()  # [B * T], one row's steps after the other's
+    piece = flat.cumsum(0) - 1
+    first = flat.nonzero().flatten()  # [K]
+    place = torch.arange(len(flat), device=starts.device) - first[piece]
+    return _in_time(piece, starts), _in_time(place, starts)
+
+
+def _in_time(rows: Tensor, starts: Tensor) -> Tensor:
+    """One row's steps after the other's to one step's rows after the other's. `[B * T]` to `[T * B]`."""
+    return rows.unflatten(0, (starts.shape[1], starts.shape[0])).T.flatten()
