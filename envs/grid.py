@@ -7,11 +7,13 @@ then one addition and leaving the grid is one more wall.
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Any
 
 import numpy as np
+from gymnasium import Space
 from gymnasium.spaces import Box, Discrete
 
-from envs.core import Core, LayoutSeed
+from envs.core import Core, LayoutSeed, Observation
 from envs.rendering import draw_grid
 
 
@@ -90,7 +92,7 @@ class GridCore(Core):
         self.action_space = Discrete(4)
         self.observation_space = self._space()
 
-    def observation(self) -> np.ndarray:
+    def observation(self) -> Observation:
         """(x, y), then the goal's and the shift's flag if shown. `[E, D]` of float32."""
         parts = [self._shown[self.cell]]
         if self.show_goal:
@@ -126,6 +128,6 @@ class GridCore(Core):
         terminated = self.cell == self.goal
         return terminated.astype(np.float64), terminated
 
-    def _space(self) -> Box:
+    def _space(self) -> Space[Any]:
         high = [self.geometry.n - 1.0] * (4 if self.show_goal else 2) + [1.0] * self.tell_shift
         return Box(low=np.zeros(len(high), np.float32), high=np.array(high, np.float32))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from gymnasium import Space
+from gymnasium.spaces import Box, Dict, MultiDiscrete
 
 from envs import draws
-from envs.core import LayoutSeed
+from envs.core import LayoutSeed, Observation
 from envs.grid import GridCore
+from envs.searching import COLUMNS, Search
 from envs.suite import SuiteEnv, SuiteVectorEnv
 
 # Streams of draws: what is drawn for the same episode or phase must not coincide.
@@ -14,7 +19,49 @@ _START, _GOAL, _LENGTH, _SITES, _WHETHER = range(5)
 
 
 class OpenGridCore(GridCore):
-    """E runs on grids without obstacles, whose goal moves when `_due` says so."""
+    """E runs on grids without obstacles, whose goal moves when `_due` says so.
+
+    Args:
+        num_envs: As for `GridCore`, like the options.
+        show_unsearched: Whether the observation is a Dict of the `place`, as codes, and of `unsearched`, what
+            `envs.searching.Search.shown` tells.
+
+    Raises:
+        ValueError: `show_unsearched` along with `show_goal` or `tell_shift`.
+    """
+
+    def __init__(self, num_envs: int, *, show_unsearched: bool = False, **options: Any) -> None:
+        self._show_unsearched = show_unsearched
+        if show_unsearched and (options.get("show_goal") or options.get("tell_shift")):
+            raise ValueError("show_unsearched shows place and search alone: leave out show_goal and tell_shift.")
+        super().__init__(num_envs, **options)
+        self._search = Search(num_envs, self.geometry)
+
+    def observation(self) -> Observation:
+        """What every grid shows, or the place and where there is still something to search."""
+        if not self._show_unsearched:
+            return super().observation()
+        place = self.geometry.coordinates[self.cell]  # [E, 2]
+        return {"place": place, "unsearched": self._search.shown(self.cell)}
+
+    def _start_episode(self, rows: np.ndarray) -> None:
+        super()._start_episode(rows)
+        if self._show_unsearched:
+            self._search.forget(rows[self.episode_index[rows] == 0])
+            self._search.visit(rows, self.cell[rows])
+
+    def _act(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        reward, found = super()._act(actions)
+        if self._show_unsearched:
+            self._search.visit(np.arange(self.num_envs), self.cell)
+            self._search.forget(np.flatnonzero(found))
+        return reward, found
+
+    def _space(self) -> Space[Any]:
+        if not self._show_unsearched:
+            return super()._space()
+        bound = np.ones(COLUMNS, np.float32)
+        return Dict(place=MultiDiscrete([self.geometry.n] * 2), unsearched=Box(-bound, bound))
 
     def _lay_out(self, rows: np.ndarray) -> None:
         due = self._due(rows)  # [R]
@@ -58,17 +105,9 @@ class HiddenGoalCore(OpenGridCore):
         jitter: int = 0,
         layout_seed: LayoutSeed = None,
         show_goal: bool = False,
-        tell_shift: bool = False,
-        step_limit: int | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            num_envs,
-            n=n,
-            layout_seed=layout_seed,
-            show_goal=show_goal,
-            tell_shift=tell_shift,
-            step_limit=step_limit,
-        )
+        super().__init__(num_envs, n=n, layout_seed=layout_seed, show_goal=show_goal, **options)
         if not 0 <= jitter < period:
             raise ValueError(f"jitter must be from 0 to period - 1 = {period - 1}, got {jitter}.")
         self._period = period
@@ -146,17 +185,9 @@ class DriftGoalCore(OpenGridCore):
         stride: int = 1,
         layout_seed: LayoutSeed = None,
         show_goal: bool = False,
-        tell_shift: bool = False,
-        step_limit: int | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            num_envs,
-            n=n,
-            layout_seed=layout_seed,
-            show_goal=show_goal,
-            tell_shift=tell_shift,
-            step_limit=step_limit,
-        )
+        super().__init__(num_envs, n=n, layout_seed=layout_seed, show_goal=show_goal, **options)
         if not 0 <= q <= 1:
             raise ValueError(f"q is a probability, from 0 to 1; got {q}.")
         if stride < 1:
@@ -199,6 +230,10 @@ class HiddenGoal(SuiteEnv):
         layout_seed: What the run is drawn from; None takes the reset seed.
         show_goal: Whether the observation contains the goal (default False).
         tell_shift: Append 1 in the first episode since a shift, else 0 (default False).
+        show_unsearched: Whether the observation is a Dict instead (default False): `place`, (x, y) as codes; and
+            `unsearched`, which of the four cells beside the agent it has not walked on since it last found the goal (1
+            or 0, in the order of the actions), then the way to the nearest such cell of all (dx, dy; 1 for three cells
+            and more). It is what a searcher would note down, the same for every agent.
         step_limit: Instead of n * n.
         render_mode: None or "rgb_array".
 
@@ -226,7 +261,7 @@ class RecurringGoal(SuiteEnv):
         sites: How many there are (default 4).
         period: Episodes for which the goal stays, on average (default 20).
         jitter: Each stay is drawn from period - jitter to period + jitter (default 5).
-        n, layout_seed, show_goal, tell_shift, step_limit, render_mode: as `HiddenGoal`.
+        n, layout_seed, show_goal, tell_shift, show_unsearched, step_limit, render_mode: as `HiddenGoal`.
 
     Registered ids: engram/RecurringGoal-v0
     """
@@ -251,7 +286,7 @@ class NewGoal(SuiteEnv):
     Args (`gymnasium.make("engram/NewGoal-v0", ...)`):
         period: Episodes for which the goal stays, on average (default 20).
         jitter: Each stay is drawn from period - jitter to period + jitter (default 5).
-        n, layout_seed, show_goal, tell_shift, step_limit, render_mode: as `HiddenGoal`.
+        n, layout_seed, show_goal, tell_shift, show_unsearched, step_limit, render_mode: as `HiddenGoal`.
 
     Registered ids: engram/NewGoal-v0
     """
@@ -276,7 +311,7 @@ class DriftGoal(SuiteEnv):
     Args (`gymnasium.make("engram/DriftGoal-v0", ...)`):
         q: The probability of a move between two episodes (default 0.25).
         stride: Steps of a move (default 1).
-        n, layout_seed, show_goal, tell_shift, step_limit, render_mode: as `HiddenGoal`.
+        n, layout_seed, show_goal, tell_shift, show_unsearched, step_limit, render_mode: as `HiddenGoal`.
 
     Registered ids: engram/DriftGoal-v0
     """

@@ -4,7 +4,7 @@ from memory.abstraction import RandomProjection, RecursivePooling, Reencoder, Sl
 from memory.auto import AutoIndex
 from memory.branches import RandomBranches
 from memory.dictionary import DifferentiableNeuralDictionary
-from memory.forgetting import Decay, FirstInFirstOut, LeastRecentlyUsed, Priority
+from memory.forgetting import Decay, FirstInFirstOut, LeastRecentlyUsed, Priority, Trust
 from memory.identity import identify
 from memory.index import ExactIndex
 from memory.ivf import IVFIndex
@@ -44,6 +44,7 @@ __all__ = [
     "SlowCopy",
     "SurpriseGated",
     "TransitionMemory",
+    "Trust",
     "Uniform",
     "identify",
 ]

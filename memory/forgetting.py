@@ -132,6 +132,64 @@ class FirstInFirstOut(LeastRecentlyUsed):
         """An entry keeps its age."""
 
 
+class Trust(LeastRecentlyUsed):
+    """The least recently used entry goes; strength is trust, which contradiction takes and time gives back.
+
+    An entry is trusted fully when written. `contradict(slots, factor)` multiplies its trust by the factor; of what it
+    then lacks, the share `doubt` is left after each tick, so that what failed once is tried again some time.
+
+    Args:
+        doubt: In [0, 1]; 1 never forgives.
+    """
+
+    def __init__(self, doubt: float = 0.8) -> None:
+        if not 0 <= doubt <= 1:
+            raise ValueError(f"doubt is {doubt}; it is a share, from 0 to 1")
+        self.doubt = doubt
+
+    def settings(self) -> dict[str, Any]:
+        """The arguments that make another like it."""
+        return {"doubt": self.doubt}
+
+    def attach(self, capacity: int, device: torch.device) -> None:
+        """Nothing is doubted; time starts at 0."""
+        super().attach(capacity, device)
+        self.lost = torch.zeros(capacity, dtype=torch.float32, device=device)
+        self.since = torch.zeros(capacity, dtype=torch.float64, device=device)
+        self.now = 0.0
+
+    def written(self, slots: Tensor, new: Tensor, priority: Tensor) -> None:
+        """Trusted again, and used."""
+        super().written(slots, new, priority)
+        self.lost[slots] = 0
+
+    def weakened(self, slots: Tensor, factor: float) -> None:
+        """Trust falls by `factor`."""
+        self.lost[slots] = (1 - factor * self.strength(slots)).to(self.lost)
+        self.since[slots] = self.now
+
+    def tick(self, amount: float) -> None:
+        """Time has passed."""
+        self.now += amount
+
+    def strength(self, slots: Tensor) -> Tensor:
+        """`1 - lost * doubt ** (now - since)`."""
+        return 1 - self.lost[slots] * self.doubt ** (self.now - self.since[slots])
+
+    def state_dict(self, used: int) -> dict[str, Any]:
+        """Scores, doubts and the time."""
+        doubts = {"lost": self.lost[:used].clone(), "since": self.since[:used].clone(), "now": self.now}
+        return super().state_dict(used) | doubts
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore scores, doubts and the time."""
+        super().load_state_dict(state)
+        for name in ("lost", "since"):
+            mine = getattr(self, name)
+            mine[: len(state[name])] = state[name].to(mine)
+        self.now = float(state["now"])
+
+
 class Decay(Forgetting):
     """Strength fades along a forgetting curve, and the weakest entry goes.
 
@@ -243,7 +301,13 @@ class Priority(Decay):
         return {}
 
 
-FORGETTING = {"lru": LeastRecentlyUsed, "fifo": FirstInFirstOut, "priority": Priority, "decay": Decay}
+FORGETTING = {
+    "lru": LeastRecentlyUsed,
+    "fifo": FirstInFirstOut,
+    "priority": Priority,
+    "decay": Decay,
+    "trust": Trust,
+}
 
 
 def make_forgetting(policy: Forgetting | str) -> Forgetting:

@@ -1,0 +1,325 @@
+"""Episodic recall for a policy: what past episodes say about the present situation, from the project's memory.
+
+Two questions are put to one memory, each an incomplete key. "What came of being here?" gives the view and leaves the
+time open; "where was reward found?" gives no place at all, only that reward came, and the time: the latest first.
+What is remembered of an episode is written when it ends, so that nothing of the present one can be found.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from agents.agent import Observation, Transition
+from agents.controls import Control, Neighbours
+from agents.networks import Numbers
+from agents.observations import map_observation
+from agents.returns import MonteCarloReturns, Returns
+from agents.situations import Situations
+from memory import DifferentiableNeuralDictionary, KeySpace, Modality, identify
+
+PASSAGE, REWARD = 0, 1
+"""Kinds of entries: a step of an episode, and a place where reward was found."""
+
+WIDER = 4
+"""Times as many places of reward are looked up as are shown; of these the most trusted and latest are."""
+
+AGING = 0.02
+"""What an episode of age costs a place of reward beside the logarithm of its trust."""
+
+LONG_AGO = 5.0
+"""Logarithm of the age, in episodes, that a token shows as 1."""
+
+
+class Recall:
+    """Shows a policy what past episodes say, as tokens of K neighbours: an `agents.inputs.ExtraInput`.
+
+    A token says of an entry: whether it is a place of reward, what came of it (the way from here to where reward was
+    found, whether it was, the return), the way from here to its own place, how unlike the present situation it is, the
+    action taken, how old it is, and how far it is trusted. A place of reward that is visited in vain loses trust.
+
+    Args:
+        situations: Reads keys and places from observations.
+        memory: Over `key_space`, with values of `value_size`.
+        action_space: Of one environment.
+        num_envs: E.
+        separate: Whether each environment has a world of its own, so that only its own episodes are recalled.
+        here: Entries recalled by the present situation.
+        found: Places recalled as those where reward was found.
+        discount: Per step, of the returns that are remembered.
+        refuted: Factor of the trust in a place of reward that is visited in vain.
+        control: What is done to recall on purpose, for comparison.
+
+    Raises:
+        ValueError: Nothing is to be recalled, or places are where observations tell none.
+    """
+
+    TOKENS, VALID = "neighbours", "recalled"
+
+    def __init__(
+        self,
+        *,
+        situations: Situations,
+        memory: DifferentiableNeuralDictionary,
+        action_space: spaces.Space,
+        num_envs: int,
+        separate: bool,
+        here: int,
+        found: int,
+        discount: float,
+        refuted: float,
+        control: Control,
+    ) -> None:
+        if here < 0 or found < 0 or here + found == 0:
+            raise ValueError(f"Recall of here={here} and found={found} entries: at least one of them must be above 0.")
+        if found and not situations.place_size:
+            raise ValueError(
+                f"found={found} places of reward cannot be recalled, as observations do not say where the agent is: "
+                f"set found=0, or read places from columns (view=places)."
+            )
+        self.memory = memory
+        self._situations, self._control = situations, control
+        self._separate, self._here, self._found, self._refuted = separate, here, found, refuted
+        self._code = Numbers(action_space)
+        self._returns = MonteCarloReturns(discount, num_envs)
+        P, A = situations.place_size, self._code.size
+        self._parts = [P, 1, 1, P, A, 1]  # outcome, whether it was reward, return, place, action, episode
+        self.neighbours, self.token_size = here + found, 2 * P + A + 6
+        self._streams = np.arange(num_envs)
+        self._episodes = np.zeros(num_envs, np.int64)  # [E] ended so far
+        self._outcome = np.zeros((num_envs, P), np.float32)  # [E, P] where the present episode found reward
+        self._rewarded = np.zeros(num_envs, bool)  # [E] whether it did
+        self._sites = torch.full((num_envs, found), -1)  # [E, found] slots of places of reward, as of the latest write
+        self._outdated = np.ones(num_envs, bool)  # [E] whether these must be looked up anew
+
+    # ---- reading
+
+    @torch.no_grad()
+    def read(self, observation: Observation, *, explore: bool) -> dict[str, Tensor]:
+        """Tokens `[E, K, F]` and which of them are there `[E, K]`."""
+        if self._found and self._outdated.any():
+            self._look_up_sites(np.flatnonzero(self._outdated))
+        return self._tokens(observation, self._streams, touch=explore)
+
+    @torch.no_grad()
+    def read_final(self, transition: Transition, rows: np.ndarray) -> dict[str, Tensor]:
+        """The same beside the last observations of some environments. `[R, K, F]`, `[R, K]`."""
+        final = map_observation(lambda part: part[rows], transition.next_observation)
+        return self._tokens(final, rows, touch=False)
+
+    def _tokens(self, observation: Observation, streams: np.ndarray, touch: bool) -> dict[str, Tensor]:
+        slots, distances = self._near(observation, streams, touch)
+        shown = self._control.choose(slots, self.memory)
+        at = shown.clamp(min=0)
+        neighbours = Neighbours(shown, self.memory.values[at], self._trust(shown, streams))
+        neighbours = self._control.alter(neighbours, self.memory)
+        tokens = self._described(neighbours, distances, torch.from_numpy(self._situations.places(observation)), streams)
+        return {self.TOKENS: tokens, self.VALID: shown >= 0}
+
+    def _near(self, observation: Observation, streams: np.ndarray, touch: bool) -> tuple[Tensor, Tensor]:
+        """Slots and squared distances of the neighbours, the places of reward last. `[R, K]` each."""
+        sites = self._sites[streams]  # [R, found]
+        if not self._here:
+            return sites, torch.zeros(sites.shape)
+        query = {"view": self._situations.keys(observation)} | self._context(streams, PASSAGE)
+        near = self.memory.lookup(query, self._here, touch=touch)
+        none = torch.zeros(sites.shape)
+        return torch.cat([near.slots, sites], 1), torch.cat([near.distances, none], 1)
+
+    def _look_up_sites(self, rows: np.ndarray) -> None:
+        """Recall where reward was found, for these environments; it holds until the next write. `[R]`."""
+        now = torch.from_numpy(self._episodes[rows]).float().unsqueeze(1)
+        query = {"when": now} | self._context(rows, REWARD)
+        found = self.memory.lookup(query, WIDER * self._found, touch=False)
+        age = now - found.values[..., -1]  # [R, WIDER found]
+        trust = self.memory.strength(found.slots.clamp(min=0)).float()
+        rank = (trust.clamp(min=1e-6).log() - AGING * age).masked_fill(~found.valid, -torch.inf)
+        best = rank.topk(self._found, dim=1).indices
+        self._sites[rows] = found.slots.gather(1, best)
+        self._outdated[rows] = False
+
+    def _described(self, neighbours: Neighbours, distances: Tensor, place: Tensor, streams: np.ndarray) -> Tensor:
+        """Tokens, in numbers of about -1 to 1. `[R, K, F]`."""
+        outcome, rewarded, gained, where, action, born = neighbours.values.split(self._parts, dim=2)
+        here = place.unsqueeze(1)  # [R, 1, P]
+        kind = torch.zeros(rewarded.shape)
+        kind[:, self._here :] = 1
+        age = torch.from_numpy(self._episodes[streams])[:, None, None] - born
+        parts = [
+            kind,
+            self._way(outcome - here) * rewarded,
+            rewarded,
+            gained.sign() * gained.abs().log1p(),
+            self._way(where - here) * (1 - kind),
+            distances.log1p().unsqueeze(2),
+            action,
+            age.clamp(min=0).log1p() / LONG_AGO,
+            neighbours.trust.unsqueeze(2),
+        ]
+        return torch.cat(parts, dim=2)
+
+    def _way(self, displacement: Tensor) -> Tensor:
+        """A displacement as a network is shown it, within -1 to 1."""
+        return (displacement / self._situations.reach).clamp(-1, 1)
+
+    def _trust(self, slots: Tensor, streams: np.ndarray) -> Tensor:
+        """How far entries are trusted: as far as the place of reward that they led to. `[R, K]`."""
+        promised = slots.clone()
+        if self._found and self._here:
+            outcome, rewarded = self.memory.values[slots[:, : self._here].clamp(min=0)].split(self._parts, dim=2)[:2]
+            owners = np.repeat(streams, self._here)
+            led_to = self.memory.find(self._site_names(owners, outcome.flatten(0, 1).numpy())).view(len(slots), -1)
+            own = (rewarded.squeeze(2) == 0) | (slots[:, : self._here] < 0)
+            promised[:, : self._here] = torch.where(own, promised[:, : self._here], led_to)
+        trust = self.memory.strength(promised.clamp(min=0)).float()
+        return trust.masked_fill(promised < 0, 0.0)
+
+    def _context(self, streams: np.ndarray, kind: int) -> dict[str, Tensor]:
+        """The parts of a key that say whose and what kind. `[R, 1]` each."""
+        context = {"kind": torch.full((len(streams), 1), kind)} if self._found else {}
+        return context | ({"stream": torch.from_numpy(streams[:, None])} if self._separate else {})
+
+    # ---- writing
+
+    @torch.no_grad()
+    def observe(self, transition: Transition) -> None:
+        """Doubt what was promised here and did not come; write the episodes that ended."""
+        self._note_outcome(transition)
+        situations = self._situations
+        held = {
+            "view": situations.keys(transition.observation).numpy(),
+            "place": situations.places(transition.observation),
+            "name": situations.identities(transition.observation),
+            "action": self._code(torch.from_numpy(transition.action)).numpy(),
+            "stream": self._streams,
+        }
+        nothing = np.zeros(len(self._streams))
+        ended = self._returns.push(held, nothing.astype(np.int64), transition.reward, transition.done, nothing)
+        if len(ended.target):
+            self._write(np.flatnonzero(transition.done), ended)
+
+    def _note_outcome(self, transition: Transition) -> None:
+        if not self._found:
+            return
+        rewarded = transition.reward > 0
+        where = self._situations.places(transition.next_observation)
+        self._outcome[rewarded], self._rewarded[rewarded] = where[rewarded], True
+        in_vain = np.flatnonzero(~rewarded)
+        sites = self.memory.find(self._site_names(self._streams[in_vain], where[in_vain]))
+        if (sites >= 0).any():
+            self.memory.contradict(sites, self._refuted)
+
+    def _write(self, rows: np.ndarray, ended: Returns) -> None:
+        """Write the episodes of these environments: their passages, and where they found reward."""
+        keys, values, names = self._passages(ended)
+        if self._found:
+            sites = self._sites_found(rows[self._rewarded[rows]])
+            keys, values, names = (_joined(a, b) for a, b in zip((keys, values, names), sites, strict=True))
+        present = {"view": keys["kind"][:, 0] == PASSAGE, "when": keys["kind"][:, 0] == REWARD} if self._found else None
+        self.memory.write(keys, values, identity=names, present=present)
+        self.memory.tick(len(rows) / len(self._streams))
+        self._episodes[rows] += 1
+        self._rewarded[rows] = False
+        self._outdated[rows if self._separate else self._streams] = True
+
+    def _passages(self, ended: Returns) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """Keys, values and identities of an episode's situations, each as it was left last."""
+        observed: Any = ended.observation
+        names = self._names(observed["stream"], observed["name"][:, None], PASSAGE)
+        last = _last_of_each(names.numpy())
+        held = {name: part[last] for name, part in observed.items()}
+        stream = held["stream"]
+        values = np.concatenate(
+            [
+                self._outcome[stream],
+                self._rewarded[stream][:, None],
+                ended.target[last][:, None],
+                held["place"],
+                held["action"],
+                self._episodes[stream][:, None],
+            ],
+            axis=1,
+        )
+        keys = {"view": torch.from_numpy(held["view"])} | self._context(stream, PASSAGE)
+        if self._found:
+            keys["when"] = torch.zeros(len(stream), 1)
+        return keys, torch.from_numpy(values).float(), names[last]
+
+    def _sites_found(self, rows: np.ndarray) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """The same for the places where environments `[R]` found reward."""
+        where, episode = self._outcome[rows], self._episodes[rows][:, None].astype(np.float32)
+        certain, no_action = np.ones((len(rows), 1)), np.zeros((len(rows), self._code.size))
+        values = np.concatenate([where, certain, certain, where, no_action, episode], axis=1)
+        keys = {"view": torch.zeros(len(rows), self._situations.key_size), "when": torch.from_numpy(episode)}
+        return keys | self._context(rows, REWARD), torch.from_numpy(values).float(), self._site_names(rows, where)
+
+    def _site_names(self, streams: np.ndarray, places: np.ndarray) -> Tensor:
+        """Identities of places of reward. `[R]`, `[R, P]` -> `[R]`."""
+        return self._names(streams, places.view(np.int32), REWARD)
+
+    def _names(self, streams: np.ndarray, what: np.ndarray, kind: int) -> Tensor:
+        """Identities of entries; those of separate worlds differ. `[R]`, `[R, n]` -> `[R]`."""
+        owner = streams if self._separate else np.zeros_like(streams)
+        return identify(np.concatenate([np.stack([owner, np.full_like(owner, kind)], 1), what], 1))
+
+    # ---- keeping
+
+    def metrics(self) -> dict[str, float]:
+        """Size, evictions and how near lookups hit."""
+        usage = self.memory.usage
+        return {
+            "memory/size": float(len(self.memory)),
+            "memory/evictions": float(self.memory.evictions),
+            "memory/hit_distance": float(usage.hit_distance),
+            "memory/top_weight": float(usage.top_weight),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """The memory, the open episodes and counters."""
+        arrays = {name: getattr(self, f"_{name}").copy() for name in ("episodes", "outcome", "rewarded", "outdated")}
+        return {
+            "memory": self.memory.state_dict(),
+            "returns": self._returns.state_dict(),
+            "sites": self._sites.clone(),
+            "control": self._control.state_dict(),
+            **arrays,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        self.memory.load_state_dict(state["memory"])
+        self._returns.load_state_dict(state["returns"])
+        self._sites = state["sites"].clone()
+        self._control.load_state_dict(state["control"])
+        for name in ("episodes", "outcome", "rewarded", "outdated"):
+            setattr(self, f"_{name}", state[name].copy())
+
+
+def key_space(situations: Situations, separate: bool, found: int) -> KeySpace:
+    """What is needed to ask both questions: the view, and where they are asked, the time, the kind and whose it is."""
+    modalities = [Modality("view", situations.key_size)]
+    if found:
+        modalities += [Modality("when", 1), Modality("kind", 1, kind="discrete")]
+    if separate:
+        modalities.append(Modality("stream", 1, kind="discrete"))
+    return KeySpace(modalities)
+
+
+def value_size(situations: Situations, action_space: spaces.Space) -> int:
+    """Numbers stored with each entry."""
+    return 2 * situations.place_size + Numbers(action_space).size + 3
+
+
+def _last_of_each(names: np.ndarray) -> np.ndarray:
+    """The position of the last of equal names, in rising order. `[N]` -> `[n]`."""
+    backwards = np.unique(names[::-1], return_index=True)[1]
+    return np.sort(len(names) - 1 - backwards)
+
+
+def _joined(one: Any, other: Any) -> Any:
+    """Rows after rows."""
+    return map_observation(lambda a, b: torch.cat([a, b]), one, other)
