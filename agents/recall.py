@@ -31,6 +31,9 @@ WIDER = 4
 AGING = 0.02
 """What an episode of age costs a place of reward beside the logarithm of its trust."""
 
+DAYS = np.float32(100)
+"""Episodes of one unit of time in a key: numbers of the size of the view's, which rounding does not touch."""
+
 LONG_AGO = 5.0
 """Logarithm of the age, in episodes, that a token shows as 1."""
 
@@ -133,7 +136,7 @@ class Recall:
     def _look_up_sites(self, rows: np.ndarray) -> None:
         """Recall where reward was found, for these environments; it holds until the next write. `[R]`."""
         now = torch.from_numpy(self._episodes[rows]).float().unsqueeze(1)
-        query = {"when": now} | self._context(rows, REWARD)
+        query = {"when": now / float(DAYS)} | self._context(rows, REWARD)
         found = self.memory.lookup(query, WIDER * self._found, touch=False)
         age = now - found.values[..., -1]  # [R, WIDER found]
         trust = self.memory.strength(found.slots.clamp(min=0)).float()
@@ -254,7 +257,7 @@ class Recall:
         where, episode = self._outcome[rows], self._episodes[rows][:, None].astype(np.float32)
         certain, no_action = np.ones((len(rows), 1)), np.zeros((len(rows), self._code.size))
         values = np.concatenate([where, certain, certain, where, no_action, episode], axis=1)
-        keys = {"view": torch.zeros(len(rows), self._situations.key_size), "when": torch.from_numpy(episode)}
+        keys = {"view": torch.zeros(len(rows), self._situations.key_size), "when": torch.from_numpy(episode / DAYS)}
         return keys | self._context(rows, REWARD), torch.from_numpy(values).float(), self._site_names(rows, where)
 
     def _site_names(self, streams: np.ndarray, places: np.ndarray) -> Tensor:
@@ -267,6 +270,10 @@ class Recall:
         return identify(np.concatenate([np.stack([owner, np.full_like(owner, kind)], 1), what], 1))
 
     # ---- keeping
+
+    def player(self, num_envs: int) -> Recall:
+        """One with an empty memory of its own where worlds are separate; else one that reads this memory."""
+        raise NotImplementedError
 
     def metrics(self) -> dict[str, float]:
         """Size, evictions and how near lookups hit."""

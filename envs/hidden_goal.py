@@ -36,6 +36,7 @@ class OpenGridCore(GridCore):
             raise ValueError("show_unsearched shows place and search alone: leave out show_goal and tell_shift.")
         super().__init__(num_envs, **options)
         self._search = Search(num_envs, self.geometry)
+        self.searched = self._search.searched  # [E, C], part of a run's state
 
     def observation(self) -> Observation:
         """What every grid shows, or the place and where there is still something to search."""

@@ -98,9 +98,9 @@ def _doubtful(store: KeyStore, query: Keys, at: Tensor, distances: Tensor, k: in
     near = torch.minimum(kth, farthest)
     terms = (2 * query.vectors.norm(dim=1) + (near / store.weights.min()).sqrt()).square() * store.weights.max()
     if store.discrete:
-        terms = terms + 16 * store.queries(query).abs().amax(1)
+        terms = terms + 16 * store.largest_term(query)
     rounding = 8 * torch.finfo(distances.dtype).eps * terms
     doubtful = (farthest - rounding).clamp(min=0) < (1 - TOLERANCE) * kth
-    if not store.discrete:
+    if not store.discrete or not doubtful.any():
         return doubtful
     return doubtful & (match | store.signatures_agree(query, store.gather(at))).all(1)

@@ -16,6 +16,7 @@ vector modality a row is just the key.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -27,6 +28,9 @@ FAR = 1e15
 
 SIGNATURE = 16
 """Columns of +-1 that stand for one discrete modality in the search."""
+
+TABLED = 1024
+"""Codes from 0 to below this have their signatures kept."""
 
 
 class KeyStore:
@@ -124,11 +128,7 @@ class KeyStore:
 
     def penalties(self) -> Tensor:
         """What lacking each modality costs, as a squared distance.  `[M]`."""
-        typical = self.spread.typical()
-        for m, part in enumerate(self.space):
-            if part.penalty is not None:
-                typical[m] = part.penalty
-        return typical
+        return self.spread.typical()
 
     def queries(self, query: Keys) -> Tensor:
         """The rows to search for.  `[B, W]`."""
@@ -164,6 +164,11 @@ class KeyStore:
     def _beyond(self, query: Keys) -> Tensor:
         lengths = query.vectors.norm(dim=1) + self.spread.longest
         return self.weights.max() * lengths.square() + (self.weights * self.penalties()).sum()
+
+    def largest_term(self, query: Keys) -> Tensor:
+        """No column of `queries` is larger in size.  `[B]`."""
+        squared = self.weights.max() * query.vectors.square().sum(1)
+        return SIGNATURE * self._beyond(query) + squared + (self.weights * self.penalties()).max() + 1
 
     def signatures_agree(self, query: Keys, entries: Keys) -> Tensor:
         """Whether the search could not tell an entry's codes from the query's.  `[B, k]` bool."""
@@ -216,6 +221,7 @@ class Spread:
         self.longest = 0.0
         """No stored vector was ever longer than this."""
         self._dtype = dtype
+        self._typical: Tensor | None = None
 
     def add(self, keys: Keys) -> None:
         """Take in a batch of stored keys (Chan et al. 1979, parallel variance)."""
@@ -223,6 +229,7 @@ class Spread:
         for m, part in enumerate(self.space):
             if part.kind != "discrete":
                 has[:, self.space.columns[part.name]] = keys.present[:, m : m + 1]
+        self._typical = None
         batch = keys.vectors.to(torch.float64)
         n = has.sum(0)  # [D]
         mean = batch.sum(0) / n.clamp(min=1)  # absent values are 0
@@ -244,14 +251,23 @@ class Spread:
         """Restore what `state_dict` gave."""
         for name, mine in (("count", self.count), ("mean", self.mean), ("squares", self.squares)):
             mine.copy_(state[name])
+        self._typical = None
         self.longest = float(state["longest"])
 
     def typical(self) -> Tensor:
-        """Twice the variance: the mean squared distance of two entries drawn at random; 1 if discrete.  `[M]`."""
+        """What each modality states as its penalty; else twice the variance, the mean squared distance of two entries
+        drawn at random; 1 if discrete.  `[M]`, computed once for what is stored."""
+        if self._typical is None:
+            self._typical = self._computed()
+        return self._typical
+
+    def _computed(self) -> Tensor:
         variance = self.squares / self.count.clamp(min=1)
         typical = torch.ones(len(self.space), dtype=self._dtype, device=self.count.device)
         for m, part in enumerate(self.space):
-            if part.kind != "discrete":
+            if part.penalty is not None:
+                typical[m] = part.penalty
+            elif part.kind != "discrete":
                 typical[m] = 2 * variance[self.space.columns[part.name]].sum()
         return typical
 
@@ -261,6 +277,20 @@ def signature(codes: Tensor) -> Tensor:
 
     Small is below 2**15 in size for one column, below 125 for two.
     """
+    if codes.shape[-1] == 1 and codes.device.type == "cpu" and codes.numel():
+        low, high = torch.aminmax(codes)
+        if 0 <= low and high < TABLED:
+            return _tabled()[codes.squeeze(-1)]
+    return _computed_signature(codes)
+
+
+@cache
+def _tabled() -> Tensor:
+    """Signatures of the codes that are met most.  `[TABLED, 16]`."""
+    return _computed_signature(torch.arange(TABLED).unsqueeze(1))
+
+
+def _computed_signature(codes: Tensor) -> Tensor:
     folded = torch.zeros_like(codes[..., 0])
     for code in codes.unbind(-1):
         mixed = folded * 251 + ((code << 1) ^ (code >> 63))  # signed to unsigned: 0, -1, 1, -2, ...

@@ -1,0 +1,147 @@
+"""PPO whose actor and critic read past episodes from the project's memory by attention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from agents.controls import Control, Empty, Random, Shuffled
+from agents.policies import Extras, feature_width
+from agents.ppo import PPO, make_ppo
+from agents.recall import Recall, key_space, value_size
+from agents.retrieval import Retrieval
+from agents.seeding import generator_for
+from agents.situations import Situations
+from memory import DifferentiableNeuralDictionary
+
+CONTROLS = ("none", "empty", "shuffled", "random", "novelty")
+
+
+class Fusion(nn.Module):
+    """Reads what `Recall` shows into a policy's features.
+
+    Args:
+        retrieval: Does it.
+    """
+
+    def __init__(self, retrieval: Retrieval) -> None:
+        super().__init__()
+        self.retrieval = retrieval
+
+    def forward(self, features: Tensor, extras: Extras) -> Tensor:
+        """`[N, H]` to `[N, H]`."""
+        return self.retrieval(features, extras[Recall.TOKENS], extras[Recall.VALID])
+
+
+class RetrievalPPO(PPO):
+    """Proximal policy optimisation with episodic recall.
+
+    1. Before each step recall what past episodes say of the present situation (`agents.recall.Recall`).
+    2. Actor and critic attend to it (`agents.retrieval.Retrieval`), and PPO acts and learns as ever; what was recalled
+       stays in the rollout as it was, so that an update sees what the actor saw.
+    3. Write an episode into memory when it ends. That needs no gradient: with `frozen` weights the agent adapts by it.
+    """
+
+    def _update(self, data: dict[str, Any]) -> dict[str, float]:
+        """PPO's update, and how the actor used what it was shown."""
+        metrics = super()._update(data)
+        return metrics | self._attention(data)
+
+    @torch.no_grad()
+    def _attention(self, data: dict[str, Any]) -> dict[str, float]:
+        fusion = self.policy.actor_fusion
+        if not isinstance(fusion, Fusion):
+            return {}
+        step = {name: part[-1] for name, part in data["extras"].items()}  # the last of the rollout
+        features = self.policy.actor(self.policy.encoder(data["seen"][-1]))
+        weights = fusion.retrieval.read(features, step[Recall.TOKENS], step[Recall.VALID])[1]  # [E, heads, K + 1]
+        entropy = -(weights * weights.clamp(min=1e-12).log()).sum(2).mean()
+        return {
+            "retrieval/gate": float(fusion.retrieval.gate),
+            "retrieval/attention_entropy": float(entropy),
+            "retrieval/null_share": float(weights[..., -1].mean()),
+        }
+
+
+def make_retrieval_ppo(
+    observation_space: spaces.Space,
+    action_space: spaces.Space,
+    num_envs: int,
+    seed: int,
+    *,
+    view: Callable[..., Situations],
+    memory: Callable[..., DifferentiableNeuralDictionary],
+    separate: bool,
+    here: int,
+    found: int,
+    refuted: float,
+    recall_discount: float,
+    width: int,
+    heads: int,
+    gate: float,
+    learn_gate: bool,
+    control: str,
+    **ppo: Any,
+) -> PPO:
+    """Build it for the spaces of an environment; `conf/agent/retrieval_ppo.yaml` says what each value means.
+
+    Raises:
+        ValueError: Spaces that cannot be handled, or values out of range.
+    """
+    if control not in CONTROLS:
+        raise ValueError(f"control is {control!r}; choose one of {', '.join(CONTROLS)}.")
+    if control == "novelty":
+        return make_ppo(observation_space, action_space, num_envs, seed, **ppo)
+    situations = view(observation_space, seed)
+    recall = Recall(
+        situations=situations,
+        memory=memory(key_space(situations, separate, found), value_size(situations, action_space)),
+        action_space=action_space,
+        num_envs=num_envs,
+        separate=separate,
+        here=here,
+        found=found,
+        discount=recall_discount,
+        refuted=refuted,
+        control=_control(control, seed, situations),
+    )
+    features = feature_width(
+        observation_space,
+        hidden=ppo["hidden"],
+        picture_features=ppo["picture_features"],
+        recurrent=ppo["recurrent"],
+    )
+    torch.manual_seed(seed + 1)
+
+    def fusion() -> Fusion:
+        retrieval = Retrieval(
+            features, recall.token_size, width=width, heads=heads, gate=gate, learn_gate=learn_gate
+        )
+        return Fusion(retrieval)
+
+    return make_ppo(
+        observation_space,
+        action_space,
+        num_envs,
+        seed,
+        **ppo,
+        extras=[recall],
+        actor_fusion=fusion(),
+        critic_fusion=fusion(),
+        agent=RetrievalPPO,
+    )
+
+
+def _control(name: str, seed: int, situations: Situations) -> Control:
+    generator = generator_for(seed, "control")
+    if name == "empty":
+        return Empty()
+    if name == "random":
+        return Random(generator)
+    if name == "shuffled":
+        return Shuffled(generator, outcome=situations.place_size + 2)
+    return Control()
