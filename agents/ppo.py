@@ -337,8 +337,14 @@ def make_ppo(
     normalise_observations: bool,
     scale_rewards: bool,
     device: str,
+    extras: Sequence[ExtraInput] = (),
+    actor_fusion: nn.Module | None = None,
+    critic_fusion: nn.Module | None = None,
+    agent: type[PPO] = PPO,
 ) -> PPO:
     """Build PPO for the spaces of an environment; `conf/agent/ppo.yaml` says what each value means.
+
+    An agent built on PPO adds `extras`, and modules that mix them into the actor's and the critic's features.
 
     Raises:
         ValueError: Spaces that cannot be handled, or values out of range.
@@ -350,16 +356,18 @@ def make_ppo(
         )
     place = choose_device(device)
     torch.manual_seed(seed)
-    extras = [PreviousStep(action_space, num_envs, carry_state, place)] if show_previous else []
+    previous = [PreviousStep(action_space, num_envs, carry_state, place)] if show_previous else []
     policy = make_policy(
         observation_space,
         action_space,
         hidden=hidden,
         picture_features=picture_features,
         recurrent=recurrent,
-        appended={extra.NAME: extra.size for extra in extras},
+        appended={extra.NAME: extra.size for extra in previous},
+        actor_fusion=actor_fusion,
+        critic_fusion=critic_fusion,
     ).to(place)
-    return PPO(
+    return agent(
         policy=policy,
         descent=Descent(policy, optimiser, max_gradient_norm),
         perceive=make_perception(observation_space, place, normalise_observations),
@@ -379,7 +387,7 @@ def make_ppo(
         discount=discount,
         trace=trace,
         generator=generator_for(seed, "ppo"),
-        extras=extras,
+        extras=[*previous, *extras],
         reward_scale=RewardScale(num_envs, discount) if scale_rewards else None,
         cut_at_episode_ends=cut_at_episode_ends,
         carry_state=carry_state,

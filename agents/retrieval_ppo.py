@@ -118,9 +118,7 @@ def make_retrieval_ppo(
     torch.manual_seed(seed + 1)
 
     def fusion() -> Fusion:
-        retrieval = Retrieval(
-            features, recall.token_size, width=width, heads=heads, gate=gate, learn_gate=learn_gate
-        )
+        retrieval = Retrieval(features, recall.token_size, width=width, heads=heads, gate=gate, learn_gate=learn_gate)
         return Fusion(retrieval)
 
     return make_ppo(
