@@ -7,6 +7,7 @@ What is remembered of an episode is written when it ends, so that nothing of the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ class Recall:
 
     Args:
         situations: Reads keys and places from observations.
-        memory: Over `key_space`, with values of `value_size`.
+        make_memory: An empty memory over `key_space`, with values of `value_size`.
         action_space: Of one environment.
         num_envs: E.
         separate: Whether each environment has a world of its own, so that only its own episodes are recalled.
@@ -67,7 +68,7 @@ class Recall:
         self,
         *,
         situations: Situations,
-        memory: DifferentiableNeuralDictionary,
+        make_memory: Callable[[], DifferentiableNeuralDictionary],
         action_space: spaces.Space,
         num_envs: int,
         separate: bool,
@@ -84,7 +85,9 @@ class Recall:
                 f"found={found} places of reward cannot be recalled, as observations do not say where the agent is: "
                 f"set found=0, or read places from columns (view=places)."
             )
-        self.memory = memory
+        self._built_from = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        self.memory = make_memory()
+        self._writes = True
         self._situations, self._control = situations, control
         self._separate, self._here, self._found, self._refuted = separate, here, found, refuted
         self._code = Numbers(action_space)
@@ -191,6 +194,8 @@ class Recall:
     @torch.no_grad()
     def observe(self, transition: Transition) -> None:
         """Doubt what was promised here and did not come; write the episodes that ended."""
+        if not self._writes:
+            return
         self._note_outcome(transition)
         situations = self._situations
         held = {
@@ -272,8 +277,11 @@ class Recall:
     # ---- keeping
 
     def player(self, num_envs: int) -> Recall:
-        """One with an empty memory of its own where worlds are separate; else one that reads this memory."""
-        raise NotImplementedError
+        """One for other environments: with an empty memory of its own if worlds are separate, else reading this one."""
+        other = Recall(**(self._built_from | {"num_envs": num_envs}))
+        if not self._separate:
+            other.memory, other._writes = self.memory, False
+        return other
 
     def metrics(self) -> dict[str, float]:
         """Size, evictions and how near lookups hit."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -99,7 +100,7 @@ def make_retrieval_ppo(
     situations = view(observation_space, seed)
     recall = Recall(
         situations=situations,
-        memory=memory(key_space(situations, separate, found), value_size(situations, action_space)),
+        make_memory=partial(memory, key_space(situations, separate, found), value_size(situations, action_space)),
         action_space=action_space,
         num_envs=num_envs,
         separate=separate,

@@ -255,8 +255,10 @@ class Spread:
         self.longest = float(state["longest"])
 
     def typical(self) -> Tensor:
-        """What each modality states as its penalty; else twice the variance, the mean squared distance of two entries
-        drawn at random; 1 if discrete.  `[M]`, computed once for what is stored."""
+        """The penalties that modalities state; else twice the variance, the mean squared distance of two entries.
+
+        `[M]`, 1 if discrete; computed once for what is stored.
+        """
         if self._typical is None:
             self._typical = self._computed()
         return self._typical
@@ -279,7 +281,7 @@ def signature(codes: Tensor) -> Tensor:
     """
     if codes.shape[-1] == 1 and codes.device.type == "cpu" and codes.numel():
         low, high = torch.aminmax(codes)
-        if 0 <= low and high < TABLED:
+        if low >= 0 and high < TABLED:
             return _tabled()[codes.squeeze(-1)]
     return _computed_signature(codes)
 
