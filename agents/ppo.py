@@ -140,9 +140,12 @@ class PPO:
         self._rollout.clear()
         return metrics
 
-    def player(self, num_envs: int) -> Player:
-        """The policy as it is, for playing `num_envs` environments from their first step on, without a trace here."""
-        return Player(self, num_envs)
+    def player(self, num_envs: int, generator: torch.Generator | None = None) -> Player:
+        """The policy as it is, for playing `num_envs` environments from their first step on, without a trace here.
+
+        With a generator it draws its actions; without one it takes the most probable.
+        """
+        return Player(self, num_envs, generator)
 
     def _read(self, observation: Observation, explore: bool) -> Extras:
         """What is shown beside the observation. `[E, ...]` by name."""
@@ -261,21 +264,22 @@ class PPO:
 
 
 class Player:
-    """Plays by an agent's policy, most probable actions first, and changes nothing of the agent.
+    """Plays by an agent's policy and changes nothing of the agent.
 
     Args:
         agent: Whose policy.
         num_envs: How many environments are played, each from its first step on.
+        generator: Draws actions; without one the most probable are taken.
     """
 
-    def __init__(self, agent: PPO, num_envs: int):
-        self._agent = agent
+    def __init__(self, agent: PPO, num_envs: int, generator: torch.Generator | None = None):
+        self._agent, self._generator = agent, generator
         self._extras = [extra.player(num_envs) for extra in agent.extras]
         self._state = agent.policy.initial_state(num_envs)  # [E, H]
         self._starts = torch.ones(num_envs, dtype=torch.bool, device=self._state.device)  # [E]
 
     def act(self, observation: Observation, *, explore: bool = False) -> np.ndarray:
-        """The most probable action of each environment. `[E, ...]`."""
+        """One action for each environment. `[E, ...]`."""
         policy = self._agent.policy
         extras: Extras = {}
         for extra in self._extras:
@@ -283,7 +287,9 @@ class Player:
         with torch.no_grad():
             seen = self._agent._perceive(observation, learn=False)
             features, self._state = policy.features(seen, self._state, self._starts[None], extras)
-            return policy.head.taken(policy.distribution(features, extras).mode())
+            distribution = policy.distribution(features, extras)
+            chosen = distribution.sample(self._generator) if self._generator else distribution.mode()
+            return policy.head.taken(chosen)
 
     def observe(self, transition: Transition) -> None:
         """Take in what followed."""

@@ -1,0 +1,85 @@
+"""`python -m benchmarks.adaptation env=newgoal_searched agents=[retrieval_ppo,recall] seeds=10 out=FILE`."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.adaptation.measure import measure
+from benchmarks.adaptation.report import draw, grouped, table
+from benchmarks.adaptation.runs import AdaptationRun, Test, resolve
+from benchmarks.cli import parse
+from benchmarks.runs import carry_out, read_rows
+from training.errors import UsageError
+
+
+@dataclass
+class AdaptationBench:
+    """Measure adaptation without learning: train where goals shift, freeze all weights, and play new worlds.
+
+    python -m benchmarks.adaptation env=newgoal_searched agents=[retrieval_ppo,recall] seeds=10
+    python -m benchmarks.adaptation 'agents=[retrieval_ppo, retrieval_ppo control=shuffled]' seeds=[0]
+
+    env: newgoal_searched or recurringgoal_searched; env.<key>=<value> changes a value of its YAML.
+    agents: ppo, agents built on it, each perhaps with values of its own after the name, or policies that mark limits:
+        clairvoyant, recall (tries the last site, then sweeps), recall_sites, random.
+    seeds: a list, or how many; of the agent, the worlds it is trained in and those it is tested in.
+    steps: training steps, summed over the environments.
+    runs, shifts, block: worlds played after training, shifts in each, episodes from shift to shift.
+    greedy: whether actions are then the most probable ones instead of drawn.
+    out: rows are appended here; runs already in it are not repeated. The figure goes beside it.
+    """
+
+    env: str = "newgoal_searched"
+    env_options: dict[str, Any] = field(default_factory=dict)
+    agents: list[str] = field(default_factory=lambda: ["retrieval_ppo", "recall", "clairvoyant"])
+    seeds: list[int] = field(default_factory=lambda: list(range(10)))
+    steps: int = 200_000
+    runs: int = 32
+    shifts: int = 2
+    block: int = 40
+    greedy: bool = False
+    out: str = "results/adaptation.jsonl"
+    workers: int = 2
+    progress: bool = True
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run what is missing, then print the table and draw the figure of the runs asked for."""
+    bench = parse(AdaptationBench, [_as_option(argument) for argument in arguments])
+    test = Test(bench.runs, bench.shifts, bench.block, bench.greedy)
+    runs = resolve(bench.env, bench.env_options, bench.agents, bench.seeds, bench.steps, test)
+    out = Path(bench.out)
+    failures = carry_out(runs, measure, out, bench.workers, bench.progress)
+    _show(runs, out, bench)
+    for run, reason in failures.items():
+        print(f"failed: {run}: {reason}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _show(runs: Sequence[AdaptationRun], out: Path, bench: AdaptationBench) -> None:
+    asked = {run.key: run.agent for run in runs}
+    rows = [row | {"agent": asked[row["key"]]} for row in read_rows(out) if row["key"] in asked]
+    if not rows:
+        print("No run has ended yet.")
+        return
+    print(table(grouped(rows)))
+    name = re.sub(r"[^A-Za-z0-9.-]+", "_", f"adaptation_{bench.env}").lower()
+    title = f"{bench.env}: cost after a shift, weights frozen"
+    print(f"figure: {draw(grouped(rows), out.parent / f'{name}.png', title)}")
+
+
+def _as_option(argument: str) -> str:
+    """`env.num_envs=4` beside `env=newgoal_searched`: a key cannot be a name and a group at once."""
+    return f"env_options.{argument[4:]}" if argument.startswith("env.") else argument
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except UsageError as error:
+        sys.exit(f"Error: {error}")

@@ -1,0 +1,118 @@
+"""One run: train, freeze, play worlds never seen, and say what the episodes after each shift cost."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import VectorEnv
+from omegaconf import OmegaConf
+
+from agents.ppo import PPO
+from agents.seeding import generator_for
+from benchmarks.adaptation.runs import AdaptationRun
+from benchmarks.episodes import Episodes, Player, play
+from benchmarks.runs import Row, counted_gradient_steps
+from envs.oracle import make_policy
+from training import shift_metrics
+from training.construction import build_agent, build_environments
+from training.errors import UsageError
+from training.rollout import step
+from training.seeding import seed_everything, use_threads
+
+WORLDS_APART = 1_000_000
+"""Seeds of the worlds of two runs are at least so far apart, and those of training and test half of that."""
+
+
+def measure(run: AdaptationRun) -> Row:
+    """Train once, play frozen, and report."""
+    use_threads(1)
+    seed_everything(run.seed)
+    row: Row = {"env": run.env, "agent": run.agent, "seed": run.seed, "steps": run.steps}
+    tested = _test_environments(run)
+    if run.policy:
+        player: Player = make_policy(run.agent, tested.unwrapped, run.seed)  # type: ignore[arg-type]
+    else:
+        began, counted = time.process_time(), counted_gradient_steps()
+        with counted as gradient_steps:
+            agent = train(run)
+        row |= {"gradient_steps": gradient_steps[0], "training_seconds": round(time.process_time() - began, 1)}
+        row["parameters"] = sum(part.numel() for part in agent.policy.parameters())
+        player = agent.player(run.test.runs, None if run.test.greedy else generator_for(run.seed, "test"))
+    began = time.process_time()
+    episodes = play(tested.unwrapped, player, (run.test.shifts + 1) * run.test.block, _world(run) + WORLDS_APART // 2)  # type: ignore[arg-type]
+    row |= {"test_seconds": round(time.process_time() - began, 1), "test_steps": int(episodes.steps.sum())}
+    about = {"test": vars(run.test), "environment": run.environment, "settings": run.settings, "key": run.key}
+    return row | report(episodes, run.test.block) | about
+
+
+def train(run: AdaptationRun) -> PPO:
+    """Act, step, observe, learn, as `train.py` does, without its files.
+
+    Raises:
+        UsageError: The agent cannot be frozen while its memory lives on.
+    """
+    environments = build_environments(OmegaConf.create(run.environment))
+    agent = build_agent(OmegaConf.create(run.settings), environments, run.seed)
+    if not isinstance(agent, PPO):
+        raise UsageError(f"{run.agent} cannot be frozen with its memory alive: choose PPO or an agent built on it.")
+    observation, _ = environments.reset(seed=_world(run))
+    for _ in range(0, run.steps, environments.num_envs):
+        transition = step(environments, observation, agent.act(observation))
+        agent.observe(transition)
+        agent.learn()
+        observation = transition.reset_observation
+    environments.close()
+    return agent
+
+
+def report(episodes: Episodes, block: int) -> dict[str, Any]:
+    """What the blocks after a shift cost; the first block of a run, before any shift, does not count.
+
+    Args:
+        episodes: `[E, (shifts + 1) * block]`
+        block: Episodes of a block.
+    """
+    shifts = list(range(block, episodes.steps.shape[1], block))
+    recovery = shift_metrics.recovery(episodes.steps, episodes.oracle_steps, shifts)  # [E, shifts]
+    cost, oracle, found = (
+        _after_shifts(part, block) for part in (episodes.steps, episodes.oracle_steps, episodes.terminated)
+    )  # [E * shifts, block]
+    first = np.where(found.any(axis=1), found.argmax(axis=1), block)  # [B]
+    followed = np.flatnonzero(first < block - 1)
+    after = followed, first[followed] + 1
+    return {
+        "cost": _means(cost),
+        "optimum": _means(oracle),
+        "found_first": round(float(found[:, 0].mean()), 4),
+        "found_ever": round(float(found.any(axis=1).mean()), 4),
+        "after_find": round(float(cost[after].mean()), 4) if len(followed) else None,
+        "after_find_optimum": round(float(oracle[after].mean()), 4) if len(followed) else None,
+        "recovery": round(float(np.minimum(recovery, block).mean()), 4),
+        "recovered": round(float(np.isfinite(recovery).mean()), 4),
+        "blocks": len(cost),
+    }
+
+
+def _test_environments(run: AdaptationRun) -> VectorEnv:
+    shifting = {"period": run.test.block, "jitter": 0}
+    if run.policy:  # policies read the plain place
+        shifting["show_unsearched"] = False
+    kwargs = {**run.environment["kwargs"], **shifting}
+    return build_environments(OmegaConf.create({**run.environment, "num_envs": run.test.runs, "kwargs": kwargs}))
+
+
+def _world(run: AdaptationRun) -> int:
+    """The first seed of the run's worlds."""
+    return run.seed * WORLDS_APART
+
+
+def _after_shifts(episodes: np.ndarray, block: int) -> np.ndarray:
+    """`[E, (shifts + 1) * block]` to `[E * shifts, block]`."""
+    return episodes.reshape(len(episodes), -1, block)[:, 1:].reshape(-1, block)
+
+
+def _means(by_episode: np.ndarray) -> list[float]:
+    """Over blocks. `[B, block]`."""
+    return [round(float(mean), 3) for mean in by_episode.mean(axis=0)]

@@ -1,0 +1,91 @@
+"""What defines a run: resolved before anything is started, so that a misspelt name is refused at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from benchmarks.configuration import agent_config, environment_config
+from training.errors import UsageError
+
+PROTOCOL = 1  # raise it when what is measured changes: older rows are then measured anew
+POLICIES = ("clairvoyant", "recall", "recall_sites", "random")
+"""Policies of `envs.oracle` that may take part; they mark the limits and are not trained."""
+
+
+@dataclass(frozen=True)
+class Test:
+    """What is played after training, with frozen weights.
+
+    Attributes:
+        runs: Worlds that were not trained on, side by side.
+        shifts: Shifts in each.
+        block: Episodes from one shift to the next.
+        greedy: Whether the most probable actions are taken instead of drawn ones.
+    """
+
+    runs: int
+    shifts: int
+    block: int
+    greedy: bool
+
+
+@dataclass(frozen=True)
+class AdaptationRun:
+    """Everything that defines a run; two equal ones give the same row.
+
+    Attributes:
+        env: The name given on the command line.
+        environment: As in a YAML of `conf/env`, resolved.
+        agent: What was given on the command line: a name, then values that differ from its settings.
+        settings: Of the agent, resolved; empty for a policy.
+        seed: Of the agent and of the worlds it is trained in.
+        steps: Training steps, summed over the environments.
+        test: What is played then.
+    """
+
+    env: str
+    environment: dict[str, Any]
+    agent: str
+    settings: dict[str, Any]
+    seed: int
+    steps: int
+    test: Test
+
+    @property
+    def key(self) -> str:
+        """A digest of all that defines the run; what it is called on the command line does not."""
+        defining = {name: value for name, value in asdict(self).items() if name not in ("env", "agent")}
+        name = self.agent if self.policy else ""
+        content = json.dumps({"protocol": PROTOCOL, "policy": name, **defining}, sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    @property
+    def policy(self) -> bool:
+        """Whether it is a policy that marks a limit."""
+        return self.agent in POLICIES
+
+    def __str__(self) -> str:
+        return f"{self.agent} seed {self.seed} ({self.env}, {self.steps} steps)"
+
+
+def resolve(
+    env: str, env_options: dict[str, Any], agents: Sequence[str], seeds: Sequence[int], steps: int, test: Test
+) -> list[AdaptationRun]:
+    """All runs of a command, seed by seed so that a stopped command leaves complete comparisons.
+
+    Raises:
+        UsageError: An unknown environment, agent or setting, or an environment without a goal that shifts.
+    """
+    environment = environment_config(env, env_options)
+    if not {"period", "jitter"} <= environment["kwargs"].keys():
+        raise UsageError(f"The goal of {env} does not shift after `period` episodes: choose newgoal or recurringgoal.")
+    settings = {agent: {} if agent in POLICIES else agent_config(agent, others=POLICIES) for agent in agents}
+    return [
+        AdaptationRun(env, environment, agent, chosen, seed, 0 if agent in POLICIES else steps, test)
+        for seed in seeds
+        for agent, chosen in settings.items()
+    ]
