@@ -20,11 +20,11 @@ COLUMNS = {
     "last 10": lambda row: float(np.mean(row["cost"][-10:])),
 }
 CAPTION = (
-    "All weights frozen; worlds not trained on; memory and recurrent state are empty when a world begins and live on over "
-    "its shifts. First episode: steps in the first episode after a shift. After the find: steps in the episode after the "
-    "one that found the goal anew. Recovery: episodes until three in a row cost at most 1.25 times their shortest path; "
-    "blocks that never get there count in full; recovered: share of blocks that do. Interquartile mean over seeds, 95 % "
-    "bootstrap interval."
+    "All weights frozen; worlds not trained on; memory and recurrent state are empty when a world begins and live on "
+    "over its shifts. First episode: steps in the first episode after a shift. After the find: steps in the episode "
+    "after the one that found the goal anew. Recovery: episodes until three in a row cost at most 1.25 times their "
+    "shortest path; blocks that never get there count in full; recovered: share of blocks that do. Interquartile mean "
+    "over seeds, 95 % bootstrap interval."
 )
 
 Groups = dict[str, list[Row]]

@@ -111,3 +111,57 @@ def test_the_goal_is_hidden_unless_asked_for():
 def test_bad_options_are_refused_with_their_limits(name, options, says):
     with pytest.raises(ValueError, match=says):
         gymnasium.make(f"engram/{name}-v0", **options)
+
+
+class TestUnsearched:
+    """What `show_unsearched` tells, against a slow reference that walks the same way."""
+
+    def walk(self, steps=400, n=4):
+        env = gymnasium.make("engram/NewGoal-v0", n=n, period=3, jitter=1, show_unsearched=True)
+        random = np.random.default_rng(0)
+        observation, _ = env.reset(seed=1)
+        searched = self.visited(set(), observation, n)
+        yield observation, searched, n
+        for _ in range(steps):
+            observation, reward, terminated, truncated, _ = env.step(int(random.integers(4)))
+            searched = set() if reward else self.visited(searched, observation, n)
+            yield observation, searched, n
+            if terminated or truncated:
+                observation, _ = env.reset()
+                searched = self.visited(searched, observation, n)
+                yield observation, searched, n
+
+    def visited(self, searched, observation, n):
+        place = tuple(observation["place"].tolist())
+        more = searched | {place}
+        return {place} if len(more) == n * n else more
+
+    def test_cells_beside_the_agent_count_until_walked_on_since_the_last_find(self):
+        for observation, searched, n in self.walk():
+            x, y = observation["place"]
+            beside = [(x - 1, y), (x, y - 1), (x + 1, y), (x, y + 1)]
+            open_ones = [0 <= a < n and 0 <= b < n and (a, b) not in searched for a, b in beside]
+            assert observation["unsearched"][:4].tolist() == open_ones
+
+    def test_the_way_leads_to_a_nearest_unsearched_cell(self):
+        for observation, searched, n in self.walk():
+            place, way = observation["place"], observation["unsearched"][4:] * 3
+            rest = [(x, y) for x in range(n) for y in range(n) if (x, y) not in searched]
+            distances = [abs(np.array(cell) - place).sum() for cell in rest]
+            assert tuple((place + way.round()).astype(int).tolist()) in rest
+            assert abs(way).sum().round() == min(distances)
+
+    def test_it_is_part_of_the_state_of_a_run(self):
+        one, other = (gymnasium.make_vec("engram/NewGoal-v0", 3, show_unsearched=True) for _ in range(2))
+        one.reset(seed=0), other.reset(seed=5)
+        for _ in range(50):
+            one.step(one.action_space.sample())
+        shown = other.unwrapped.set_state(one.unwrapped.get_state())
+        again, *_ = one.step(np.zeros(3, int))
+        there, *_ = other.step(np.zeros(3, int))
+        assert shown["unsearched"].shape == (3, 6)
+        assert all(np.array_equal(again[name], there[name]) for name in again)
+
+    def test_it_is_shown_alone(self):
+        with pytest.raises(ValueError, match="leave out show_goal"):
+            gymnasium.make("engram/HiddenGoal-v0", show_unsearched=True, show_goal=True)

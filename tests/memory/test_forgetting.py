@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from memory import Blend, Decay, DifferentiableNeuralDictionary, Priority
+from memory import Blend, Decay, DifferentiableNeuralDictionary, Priority, Trust
 from memory import pool as pools
 from memory.pool import WeakestPool
 
@@ -133,7 +133,43 @@ def test_priority_keeps_the_highest_whatever_their_age():
     assert stored(memory) == [0, 49]
 
 
-@pytest.mark.parametrize("policy", ["lru", "fifo", "priority", "decay"])
+class TestTrust:
+    def test_contradiction_takes_trust_and_time_gives_it_back(self):
+        memory = memory_with(Trust(doubt=0.8))
+        slots = write(memory, 1, 2)
+        memory.contradict(slots[:1], 0.05)
+        assert memory.strength(slots).tolist() == pytest.approx([0.05, 1])
+        memory.tick(3)
+        assert memory.strength(slots).tolist() == pytest.approx([1 - 0.95 * 0.8**3, 1])
+
+    def test_doubt_adds_up(self):
+        memory = memory_with(Trust(doubt=0.5))
+        slots = write(memory, 1)
+        memory.contradict(slots, 0.5)
+        memory.tick()
+        memory.contradict(slots, 0.5)
+        assert memory.strength(slots).item() == pytest.approx(0.5 * 0.75)
+
+    def test_what_is_written_again_is_trusted_again(self):
+        memory = memory_with(Trust(), write_rule="last")
+        slots = write(memory, 1, identity=torch.tensor([7]))
+        memory.contradict(slots, 0.05)
+        assert write(memory, 1, identity=torch.tensor([7])).equal(slots)
+        assert memory.strength(slots).item() == 1
+
+    def test_the_least_recently_used_makes_room_whatever_its_trust(self):
+        memory = memory_with(Trust(), capacity=2)
+        slots = write(memory, 1, 2)
+        memory.contradict(slots[1:], 0.05)
+        assert write(memory, 3).item() == slots[0]
+
+    @pytest.mark.parametrize("wrong", [-0.1, 1.1, float("nan")])
+    def test_doubt_is_a_share(self, wrong):
+        with pytest.raises(ValueError, match="doubt is"):
+            Trust(wrong)
+
+
+@pytest.mark.parametrize("policy", ["lru", "fifo", "priority", "decay", "trust"])
 def test_a_batch_evicts_as_its_rows_would_one_by_one(policy):
     generator = torch.Generator().manual_seed(3)
     batched, single = (memory_with(Decay(5) if policy == "decay" else policy, 6, write_rule="blend") for _ in range(2))
