@@ -28,7 +28,7 @@ def slow(made: Retrieval, features, tokens, valid):
     """One row, one head, one neighbour at a time."""
     rows, width = [], made.query.out_features // made.heads
     for h, neighbours, there in zip(features, tokens, valid, strict=True):
-        embedded = [made.embed(neighbour) for neighbour, one in zip(neighbours, there, strict=True) if one] + [
+        embedded = [*(made.embed(one) for one, here in zip(neighbours, there, strict=True) if here), made.null]
             made.null
         ]
         read = []
