@@ -124,7 +124,8 @@ class Recall:
         neighbours = Neighbours(shown, self.memory.values[at], self._trust(shown, streams))
         neighbours = self._control.alter(neighbours, self.memory)
         tokens = self._described(neighbours, distances, torch.from_numpy(self._situations.places(observation)), streams)
-        return {self.TOKENS: tokens, self.VALID: shown >= 0}
+        there = shown >= 0
+        return {self.TOKENS: tokens.masked_fill(~there.unsqueeze(2), 0), self.VALID: there}
 
     def _near(self, observation: Observation, streams: np.ndarray, touch: bool) -> tuple[Tensor, Tensor]:
         """Slots and squared distances of the neighbours, the places of reward last. `[R, K]` each."""

@@ -13,7 +13,7 @@ class Retrieval(nn.Module):
 
     Attention with several heads (Vaswani et al. 2017) over the neighbours' tokens and one learned null token, which is
     there to be attended to where no neighbour helps. The gate is that of Flamingo (Alayrac et al. 2022), but it begins
-    open: begun at 0 it learns much later. A gate held at 0 gives back the features bit for bit.
+    open: begun at 0 it learns much later. A gate held at 0 gives back the features bit for bit, and nothing is trained.
 
     Args:
         features: Numbers in h, H.
@@ -40,6 +40,8 @@ class Retrieval(nn.Module):
         self.key_value = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, features)
         self.a = nn.Parameter(torch.tensor(float(gate)), requires_grad=learn_gate)
+        if gate == 0 and not learn_gate:
+            self.requires_grad_(False)
 
     @property
     def gate(self) -> Tensor:

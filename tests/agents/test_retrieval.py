@@ -29,8 +29,6 @@ def slow(made: Retrieval, features, tokens, valid):
     rows, width = [], made.query.out_features // made.heads
     for h, neighbours, there in zip(features, tokens, valid, strict=True):
         embedded = [*(made.embed(one) for one, here in zip(neighbours, there, strict=True) if here), made.null]
-            made.null
-        ]
         read = []
         for head in range(made.heads):
             part = slice(head * width, (head + 1) * width)

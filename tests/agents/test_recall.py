@@ -1,0 +1,257 @@
+"""What a policy is shown of past episodes, and what it must never be shown."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from agents.agent import Transition
+from agents.controls import Control, Empty, Random, Shuffled
+from agents.recall import Recall, key_space, value_size
+from agents.situations import Places, Projections
+from memory import DifferentiableNeuralDictionary, Trust
+
+SPACE = spaces.MultiDiscrete([9, 9])
+ACTIONS = spaces.Discrete(4)
+REACH = 8.0
+
+
+def recall(num_envs=2, separate=True, here=2, found=2, control=None, situations=None, **options):
+    situations = situations or Places(SPACE, 0, part=None, columns=None, reach=REACH)
+    return Recall(
+        situations=situations,
+        make_memory=partial(
+            DifferentiableNeuralDictionary,
+            key_space(situations, separate, found),
+            value_size(situations, ACTIONS),
+            500,
+            write_rule="last",
+            forgetting=Trust(doubt=0.8),
+        ),
+        action_space=ACTIONS,
+        num_envs=num_envs,
+        separate=separate,
+        here=here,
+        found=found,
+        **({"discount": 0.5, "refuted": 0.05} | options),
+        control=control or Control(),
+    )
+
+
+def tell(made, before, after, *, reward=None, done=None, action=None):
+    """One vector step."""
+    E = len(before)
+    done = np.array(done if done is not None else [False] * E)
+    made.observe(
+        Transition(
+            observation=np.array(before),
+            action=np.array(action if action is not None else [0] * E),
+            reward=np.array(reward if reward is not None else [0.0] * E),
+            terminated=done,
+            truncated=np.zeros(E, bool),
+            next_observation=np.array(after),
+            reset_observation=np.array(after),
+        )
+    )
+
+
+def show(made, places):
+    """Tokens by name, and which are there."""
+    shown = made.read(np.array(places), explore=True)
+    tokens = shown[Recall.TOKENS]
+    names = ["kind", "way", "rewarded", "return", "key", "distance", "action", "age", "trust"]
+    parts = tokens.split([1, 2, 1, 1, 2, 1, 4, 1, 1], dim=2)
+    return {name: part.squeeze(2) for name, part in zip(names, parts, strict=True)}, shown[Recall.VALID]
+
+
+def found_at(made, env, place, others=None):
+    """One environment finds reward at `place` in an episode of one step; the others stay where they are."""
+    E = len(made._streams)
+    before = [[0, 8]] * E
+    after = [[0, 8]] * E
+    after[env] = place
+    hit = [e == env for e in range(E)]
+    tell(made, before, after, reward=np.array(hit, float), done=hit)
+
+
+def test_nothing_of_the_present_episode_is_shown():
+    made = recall()
+    for x in range(5):
+        tell(made, [[x, 0]] * 2, [[x + 1, 0]] * 2, reward=[1.0, 1.0])
+        assert not show(made, [[x, 0]] * 2)[1].any()
+
+
+def test_an_episode_is_shown_as_soon_as_it_has_ended():
+    made = recall()
+    tell(made, [[0, 0]] * 2, [[1, 0]] * 2, action=[2, 3])
+    tell(made, [[1, 0]] * 2, [[2, 0]] * 2, reward=[1.0, 0.0], done=[True, False], action=[2, 3])
+    tokens, there = show(made, [[0, 0]] * 2)
+    assert there.tolist() == [[True, True, True, False], [False] * 4]
+    assert tokens["way"][0, 0].tolist() == [2 / REACH, 0]  # from (0, 0) to where reward was
+    assert tokens["rewarded"][0].tolist() == [1, 1, 1, 0]
+    assert tokens["return"][0, :2].tolist() == pytest.approx([np.log1p(0.5), np.log1p(1.0)])
+    assert tokens["action"][0, 0].tolist() == [0, 0, 1, 0]
+    assert tokens["distance"][0, :2].tolist() == pytest.approx([0, np.log(2)])
+    assert tokens["key"][0, 1].tolist() == [1 / REACH, 0]
+
+
+def test_ways_are_those_from_the_present_place():
+    made = recall(num_envs=1, here=0)
+    found_at(made, 0, [4, 3])
+    for place in ([0, 0], [8, 8], [4, 3]):
+        assert show(made, [place])[0]["way"][0, 0].tolist() == [(4 - place[0]) / REACH, (3 - place[1]) / REACH]
+
+
+def test_worlds_that_are_separate_know_nothing_of_each_other_and_shared_ones_do():
+    for separate in (True, False):
+        made = recall(separate=separate)
+        found_at(made, 0, [4, 3])
+        assert show(made, [[1, 1]] * 2)[1][1].any() != separate
+
+
+def test_places_of_reward_come_latest_first():
+    made = recall(num_envs=1, here=0, found=3)
+    for place in ([1, 1], [2, 2], [3, 3]):
+        found_at(made, 0, place)
+    ways = show(made, [[0, 0]])[0]["way"][0]
+    assert (ways[:, 0] * REACH).tolist() == [3, 2, 1]
+
+
+def test_a_place_of_reward_visited_in_vain_loses_trust_at_once_gains_some_back_and_all_with_reward():
+    made = recall(num_envs=1, here=1, found=1)
+    found_at(made, 0, [4, 4])
+    trust = lambda: show(made, [[0, 8]])[0]["trust"][0].tolist()  # noqa: E731
+    assert trust() == [1, 1]  # of the passage that led there, too
+    tell(made, [[4, 3]], [[4, 4]])
+    assert trust() == pytest.approx([0.05, 0.05])
+    tell(made, [[7, 7]], [[7, 8]], done=[True])
+    assert trust() == pytest.approx([1 - 0.95 * 0.8] * 2)
+    found_at(made, 0, [4, 4])
+    assert trust() == [1, 1]
+
+
+def test_of_several_places_the_trusted_are_shown():
+    made = recall(num_envs=1, here=0, found=1)
+    found_at(made, 0, [4, 4])
+    found_at(made, 0, [2, 2])
+    tell(made, [[2, 1]], [[2, 2]])
+    tell(made, [[7, 7]], [[7, 8]], done=[True])
+    assert (show(made, [[0, 0]])[0]["way"][0, 0] * REACH).tolist() == [4, 4]
+
+
+def test_a_situation_met_again_is_remembered_as_it_was_left_last():
+    made = recall(num_envs=1, here=2, found=0)
+    for action in (1, 3):
+        tell(made, [[5, 5]], [[5, 6]], action=[action])
+    tell(made, [[5, 6]], [[5, 7]], done=[True])
+    tokens, there = show(made, [[5, 5]])
+    assert len(made.memory) == 2
+    assert there.all()
+    assert tokens["action"][0, 0].tolist() == [0, 0, 0, 1]
+
+
+def test_the_last_observation_of_a_cut_episode_is_shown_what_acting_there_would_be():
+    made = recall(num_envs=3, separate=True)
+    for env, place in enumerate(([4, 3], [2, 7], [5, 5])):
+        found_at(made, env, place)
+    at = np.array([[1, 1], [6, 2], [3, 3]])
+    acting = made.read(at, explore=False)
+    rows = np.array([2, 0])
+    transition = Transition(at, np.zeros(3), np.zeros(3), *(np.zeros(3, bool),) * 2, at, at)
+    final = made.read_final(transition, rows)
+    assert all(torch.equal(acting[name][rows], final[name]) for name in acting)
+
+
+def test_any_observation_can_be_recalled_by_a_projection_but_without_places():
+    space = spaces.Dict(image=spaces.Box(0, 10, (7, 7, 3), np.uint8), direction=spaces.Discrete(4))
+    made = recall(num_envs=2, here=2, found=0, separate=False, situations=Projections(space, 0, size=5))
+    seen = {"image": np.zeros((2, 7, 7, 3), np.uint8), "direction": np.array([0, 3])}
+    step = (np.array([1, 2]), np.array([0.0, 1.0]), np.array([True, True]), np.zeros(2, bool))
+    made.observe(Transition(seen, *step, seen, seen))
+    assert made.read(seen, explore=True)[Recall.VALID].all()
+    with pytest.raises(ValueError, match="found=2 places of reward cannot be recalled"):
+        recall(situations=Projections(space, 0, size=5))
+
+
+class TestControls:
+    def filled(self, control):
+        made = recall(num_envs=2, control=control)
+        for place in ([4, 4], [2, 7], [6, 1]):
+            for env in range(2):
+                found_at(made, env, place)
+        return made
+
+    def test_empty_shows_nothing(self):
+        assert not show(self.filled(Empty()), [[0, 8]] * 2)[1].any()
+
+    def test_random_shows_any_entries_and_trusts_all(self):
+        made = self.filled(Random(torch.Generator().manual_seed(0)))
+        tell(made, [[6, 2]] * 2, [[6, 1]] * 2)
+        ways = {tuple(way) for _ in range(30) for way in show(made, [[0, 8]] * 2)[0]["way"][0].tolist()}
+        assert len(ways) >= 3
+        tokens, there = show(made, [[0, 8]] * 2)
+        assert torch.equal(tokens["trust"], there.float())
+
+    def test_shuffled_shows_the_right_entries_with_what_came_of_others(self):
+        right, made = self.filled(Control()), self.filled(Shuffled(torch.Generator().manual_seed(0), outcome=4))
+        (told, there), (shown, also_there) = show(right, [[0, 8]] * 2), show(made, [[0, 8]] * 2)
+        assert torch.equal(there, also_there)
+        for same in ("kind", "key", "distance", "action", "age", "trust"):
+            assert torch.equal(told[same], shown[same])
+        assert not torch.equal(told["way"], shown["way"])
+
+
+@pytest.mark.parametrize(
+    ("control", "there"), [(Control(), True), (Random(torch.Generator().manual_seed(0)), True), (Empty(), False)]
+)
+def test_what_is_saved_goes_on_as_if_it_had_never_been(control, there):
+    made, other = recall(control=control), recall(control=control)
+    for place in ([4, 4], [2, 7]):
+        found_at(made, 0, place)
+    tell(made, [[3, 3]] * 2, [[3, 4]] * 2, reward=[0.0, 1.0])
+    state = made.state_dict()
+    shown = []
+    for one in (made, other):
+        one.load_state_dict(state)
+        tell(one, [[3, 4]] * 2, [[3, 5]] * 2, done=[True, True])
+        shown.append(one.read(np.array([[3, 3]] * 2), explore=True))
+    assert shown[0][Recall.VALID].any() == there
+    assert all(torch.equal(shown[0][name], shown[1][name]) for name in shown[0])
+
+
+def test_a_player_of_separate_worlds_begins_with_an_empty_memory_and_writes_it():
+    made = recall()
+    found_at(made, 0, [4, 3])
+    player = made.player(3)
+    assert not player.read(np.array([[0, 8]] * 3), explore=False)[Recall.VALID].any()
+    before = len(made.memory)
+    found_at(player, 1, [2, 2])
+    assert player.read(np.array([[0, 8]] * 3), explore=False)[Recall.VALID].any()
+    assert len(made.memory) == before
+
+
+def test_a_player_of_a_shared_world_reads_what_was_learned_and_changes_nothing():
+    made = recall(separate=False)
+    found_at(made, 0, [4, 3])
+    player = made.player(3)
+    assert player.read(np.array([[0, 8]] * 3), explore=False)[Recall.VALID].any(dim=1).all()
+    before = made.state_dict()["memory"]
+    found_at(player, 1, [2, 2])
+    assert made.state_dict()["memory"]["values"].equal(before["values"])
+
+
+@pytest.mark.parametrize("wrong", [{"here": 0, "found": 0}, {"here": -1}])
+def test_something_must_be_recalled(wrong):
+    with pytest.raises(ValueError, match="at least one of them"):
+        recall(**wrong)
+
+
+def test_places_must_be_among_what_is_observed():
+    with pytest.raises(ValueError, match="Columns"):
+        Places(SPACE, 0, part=None, columns=[2], reach=1.0)
+    with pytest.raises(ValueError, match="reach is 0"):
+        Places(SPACE, 0, part=None, columns=None, reach=0)
+    with pytest.raises(ValueError, match="numbers of a vector"):
+        Places(spaces.Discrete(3), 0, part=None, columns=None, reach=1.0)

@@ -1,0 +1,168 @@
+"""PPO with recall: exactly PPO where recall is shut, and blind to what it could not have known."""
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from agents.recall import Recall
+from agents.seeding import generator_for
+from benchmarks.configuration import agent_config, environment_config
+from training.construction import build_agent, build_environments
+from training.rollout import step
+
+SMALL = "num_steps=32 minibatch_size=64 epochs=2"
+
+
+def environments(num_envs=4, **kwargs):
+    config = environment_config("newgoal_searched", {"num_envs": num_envs})
+    config["kwargs"] |= {"n": 5, "period": 4, "jitter": 1} | kwargs
+    return build_environments(OmegaConf.create(config))
+
+
+def agent(envs, name="retrieval_ppo", settings="", seed=0):
+    return build_agent(OmegaConf.create(agent_config(f"{name} {SMALL} {settings}")), envs, seed)
+
+
+def play(made, envs, steps, seed=0, tamper=lambda t, transition: transition):
+    """The actions taken, `[T, E]`, and what learning reported."""
+    observation, _ = envs.reset(seed=seed)
+    actions, reports = [], []
+    for t in range(steps):
+        actions.append(made.act(observation))
+        transition = tamper(t, step(envs, observation, actions[-1]))
+        made.observe(transition)
+        if report := {k: v for k, v in made.learn().items() if k.startswith("train/")}:
+            reports.append(report)
+        observation = transition.reset_observation
+    return np.array(actions), reports
+
+
+def weights(made):
+    return {name: part for name, part in made.policy.state_dict().items() if "fusion" not in name}
+
+
+@pytest.mark.parametrize("held", ["gate=0.0 learn_gate=false", "control=novelty"])
+def test_with_the_gate_held_at_0_it_is_plain_ppo_bit_for_bit(held):
+    envs = environments()
+    config = agent_config(f"retrieval_ppo {SMALL} control=novelty")
+    plain = build_agent(OmegaConf.create({**config, "control": "novelty"}), envs, 0)
+    shut = agent(envs, settings=held)
+    assert type(plain).__name__ == "PPO"
+    (actions, reports), (same_actions, same_reports) = (play(made, envs, 100) for made in (plain, shut))
+    assert np.array_equal(actions, same_actions)
+    assert len(reports) == 3 and reports == same_reports
+    assert all(torch.equal(part, weights(shut)[name]) for name, part in weights(plain).items())
+
+
+def test_an_open_gate_makes_a_difference():
+    envs = environments()
+    reports = [play(agent(envs, settings=s), envs, 100)[1] for s in ("", "gate=0.0 learn_gate=false")]
+    assert reports[0] != reports[1]
+
+
+def test_the_future_of_the_episode_changes_nothing_before_it_not_even_in_the_update():
+    """Rewards of the present episodes' future are changed; what the update sees of the steps before stays the same."""
+    envs, fork, shown = environments(step_limit=1000), 20, []
+    for changed in (False, True):
+        made = agent(envs)
+
+        def tamper(t, transition, changed=changed):
+            reward = np.full(4, float(changed and t >= fork))
+            done = np.full(4, t in (9, 15, 25))
+            never = np.zeros(4, bool)
+            return type(transition)(
+                transition.observation, transition.action, reward + (t == 15), done, never,
+                transition.next_observation, transition.reset_observation,
+            )  # fmt: skip
+
+        observation, _ = envs.reset(seed=0)
+        made.policy.eval()
+        for t in range(31):
+            transition = tamper(t, step(envs, observation, np.full(4, t // 4 % 4)))
+            made.act(observation)
+            made.observe(transition)
+            observation = transition.reset_observation
+        shown.append(made)
+    before = slice(0, fork + 1)
+    for name in (Recall.TOKENS, Recall.VALID):
+        one, other = (made._rollout.seen["extras"][name] for made in shown)
+        assert torch.equal(one[before], other[before])
+        assert not torch.equal(one[27:31], other[27:31])  # once that episode has ended, it is known
+    outputs = []
+    for made in shown:
+        seen, extras = made._rollout.seen["seen"][before], made._rollout.seen["extras"]
+        extras = {name: part[before].flatten(0, 1) for name, part in extras.items()}
+        starts = torch.zeros(1, 4 * (fork + 1), dtype=torch.bool)
+        judged = made.policy(seen.flatten(0, 1), made._rollout.initial_state, starts, extras)
+        outputs.append((judged.distribution.log_probs, judged.value))
+    assert all(torch.equal(one, other) for one, other in zip(*outputs, strict=True))
+
+
+def test_an_update_sees_what_the_actor_saw_though_the_memory_has_moved_on():
+    envs = environments()
+    made, read = agent(envs), []
+    real = made.extras[-1].read
+    made.extras[-1].read = lambda observation, *, explore: read.append(real(observation, explore=explore)) or read[-1]
+    observation, _ = envs.reset(seed=0)
+    for _ in range(31):
+        transition = step(envs, observation, made.act(observation))
+        made.observe(transition)
+        observation = transition.reset_observation
+    kept = made._rollout.seen["extras"]
+    for t, shown in enumerate(read):
+        assert all(torch.equal(shown[name], kept[name][t]) for name in shown)
+
+
+def test_frozen_weights_stay_and_the_memory_lives_on():
+    envs = environments()
+    made = agent(envs)
+    play(made, envs, 40)
+    before, entries = (
+        {name: part.clone() for name, part in made.policy.state_dict().items()},
+        len(made.extras[-1].memory),
+    )
+    made.frozen = True
+    play(made, envs, 100, seed=9)
+    assert all(torch.equal(part, before[name]) for name, part in made.policy.state_dict().items())
+    assert len(made.extras[-1].memory) > entries
+
+
+def test_a_player_with_a_generator_draws_its_actions_and_changes_nothing():
+    envs = environments()
+    made = agent(envs)
+    play(made, envs, 40)
+    observation, _ = envs.reset(seed=3)
+    before = made._generator.get_state()
+    drawn, again, best = (made.player(4, g) for g in (generator_for(1, "x"), generator_for(1, "x"), None))
+    rounds = [(drawn.act(observation), again.act(observation), best.act(observation)) for _ in range(20)]
+    assert all(np.array_equal(a, b) for a, b, _ in rounds)
+    assert any(not np.array_equal(a, c) for a, _, c in rounds)
+    assert torch.equal(made._generator.get_state(), before)
+
+
+def test_it_reports_what_it_attends_to():
+    envs = environments()
+    made = agent(envs)
+    observation, _ = envs.reset(seed=0)
+    seen = {}
+    for _ in range(64):
+        transition = step(envs, observation, made.act(observation))
+        made.observe(transition)
+        seen |= made.learn()
+        observation = transition.reset_observation
+    assert 0 <= seen["retrieval/null_share"] <= 1
+    assert 0 <= seen["retrieval/attention_entropy"] <= np.log(made.extras[-1].neighbours + 1)
+    assert seen["retrieval/gate"] == pytest.approx(np.tanh(1.0), abs=0.1)
+    assert seen["memory/size"] == len(made.extras[-1].memory)
+
+
+@pytest.mark.parametrize("control", ["empty", "shuffled", "random"])
+def test_every_control_runs(control):
+    envs = environments()
+    assert len(play(agent(envs, settings=f"control={control}"), envs, 40)[1]) == 1
+
+
+def test_an_unknown_control_is_refused_by_name():
+    with pytest.raises(ValueError, match="control is 'shuffle'; choose one of none, empty"):
+        agent(environments(), settings="control=shuffle")
