@@ -198,6 +198,12 @@ class Recall:
         if not self._writes:
             return
         self._note_outcome(transition)
+        ended = self._ended(transition) if self._here else None
+        if transition.done.any():
+            self._write(np.flatnonzero(transition.done), ended)
+
+    def _ended(self, transition: Transition) -> Returns:
+        """The passages of the episodes that end with this step; the others are held."""
         situations = self._situations
         held = {
             "view": situations.keys(transition.observation).numpy(),
@@ -207,9 +213,7 @@ class Recall:
             "stream": self._streams,
         }
         nothing = np.zeros(len(self._streams))
-        ended = self._returns.push(held, nothing.astype(np.int64), transition.reward, transition.done, nothing)
-        if len(ended.target):
-            self._write(np.flatnonzero(transition.done), ended)
+        return self._returns.push(held, nothing.astype(np.int64), transition.reward, transition.done, nothing)
 
     def _note_outcome(self, transition: Transition) -> None:
         if not self._found:
@@ -222,18 +226,25 @@ class Recall:
         if (sites >= 0).any():
             self.memory.contradict(sites, self._refuted)
 
-    def _write(self, rows: np.ndarray, ended: Returns) -> None:
+    def _write(self, rows: np.ndarray, ended: Returns | None) -> None:
         """Write the episodes of these environments: their passages, and where they found reward."""
-        keys, values, names = self._passages(ended)
-        if self._found:
-            sites = self._sites_found(rows[self._rewarded[rows]])
-            keys, values, names = (_joined(a, b) for a, b in zip((keys, values, names), sites, strict=True))
-        present = {"view": keys["kind"][:, 0] == PASSAGE, "when": keys["kind"][:, 0] == REWARD} if self._found else None
-        self.memory.write(keys, values, identity=names, present=present)
+        batches = [self._passages(ended)] if ended else []
+        if self._found and self._rewarded[rows].any():
+            batches.append(self._sites_found(rows[self._rewarded[rows]]))
+        if batches:
+            keys, values, names = (_joined(parts) for parts in zip(*batches, strict=True))
+            self.memory.write(keys, values, identity=names, present=self._given(keys))
         self.memory.tick(len(rows) / len(self._streams))
         self._episodes[rows] += 1
         self._rewarded[rows] = False
         self._outdated[rows if self._separate else self._streams] = True
+
+    def _given(self, keys: dict[str, Tensor]) -> dict[str, Tensor] | None:
+        """Which parts entries have: a passage the view, a place of reward the time."""
+        if not self._found:
+            return None
+        passage = keys["kind"][:, 0] == PASSAGE
+        return {"view": passage, "when": ~passage}
 
     def _passages(self, ended: Returns) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         """Keys, values and identities of an episode's situations, each as it was left last."""
@@ -336,6 +347,6 @@ def _last_of_each(names: np.ndarray) -> np.ndarray:
     return np.sort(len(names) - 1 - backwards)
 
 
-def _joined(one: Any, other: Any) -> Any:
+def _joined(parts: tuple[Any, ...]) -> Any:
     """Rows after rows."""
-    return map_observation(lambda a, b: torch.cat([a, b]), one, other)
+    return map_observation(lambda *rows: torch.cat(rows), *parts)

@@ -140,8 +140,9 @@ class KeyStore:
         out[:, :at] = 2 * query.vectors * (asked[:, self.continuous] @ self.membership.T)
         lacking = -asked * self.penalties()
         lacking[:, self.continuous] += asked[:, self.continuous] * (query.vectors.square() @ self.membership)
+        farther = self._beyond(query) if self.discrete else query.vectors.new_zeros(len(query))
         for m in self.discrete:
-            beyond = self._beyond(query) * query.present[:, m]  # [B], more than any distance
+            beyond = farther * query.present[:, m]  # [B], more than any distance
             out[:, at : at + SIGNATURE] = signature(self._code(m, query.codes)) * beyond.unsqueeze(1)
             lacking[:, m] += SIGNATURE * beyond
             at += SIGNATURE
