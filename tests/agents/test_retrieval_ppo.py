@@ -86,12 +86,13 @@ def test_the_future_of_the_episode_changes_nothing_before_it_not_even_in_the_upd
         shown.append(made)
     before = slice(0, fork + 1)
     for name in (Recall.TOKENS, Recall.VALID):
-        one, other = (made._rollout.seen["extras"][name] for made in shown)
+        one, other = (made._rollout.stacked()["extras"][name] for made in shown)
         assert torch.equal(one[before], other[before])
         assert not torch.equal(one[27:31], other[27:31])  # once that episode has ended, it is known
     outputs = []
     for made in shown:
-        seen, extras = made._rollout.seen["seen"][before], made._rollout.seen["extras"]
+        kept = made._rollout.stacked()
+        seen, extras = kept["seen"][before], kept["extras"]
         extras = {name: part[before].flatten(0, 1) for name, part in extras.items()}
         starts = torch.zeros(1, 4 * (fork + 1), dtype=torch.bool)
         judged = made.policy(seen.flatten(0, 1), made._rollout.initial_state, starts, extras)
@@ -109,7 +110,7 @@ def test_an_update_sees_what_the_actor_saw_though_the_memory_has_moved_on():
         transition = step(envs, observation, made.act(observation))
         made.observe(transition)
         observation = transition.reset_observation
-    kept = made._rollout.seen["extras"]
+    kept = made._rollout.stacked()["extras"]
     for t, shown in enumerate(read):
         assert all(torch.equal(shown[name], kept[name][t]) for name in shown)
 
