@@ -35,16 +35,14 @@ AGING = 0.02
 DAYS = np.float32(100)
 """Episodes of one unit of time in a key: numbers of the size of the view's, which rounding does not touch."""
 
-LONG_AGO = 5.0
-"""Logarithm of the age, in episodes, that a token shows as 1."""
-
 
 class Recall:
     """Shows a policy what past episodes say, as tokens of K neighbours: an `agents.inputs.ExtraInput`.
 
-    A token says of an entry: whether it is a place of reward, what came of it (the way from here to where reward was
-    found, whether it was, the return), the way from here to its own place, how unlike the present situation it is, the
-    action taken, how old it is, and how far it is trusted. A place of reward that is visited in vain loses trust.
+    A token says of an entry: whether it is a place of reward, its rank (1, 1/2, 1/3 ...: the nearest of its kind, or the
+    latest and most trusted), what came of it (the way from here to where reward was found, whether it was, the return),
+    the way from here to its own place, how unlike the present situation it is, the action taken, how fresh it is (1 over
+    its age in episodes), and how far it is trusted. A place of reward that is visited in vain loses trust.
 
     Args:
         situations: Reads keys and places from observations.
@@ -56,6 +54,7 @@ class Recall:
         found: Places recalled as those where reward was found.
         discount: Per step, of the returns that are remembered.
         refuted: Factor of the trust in a place of reward that is visited in vain.
+        by_action: Whether a situation in which another action was taken is another entry.
         control: What is done to recall on purpose, for comparison.
 
     Raises:
@@ -76,6 +75,7 @@ class Recall:
         found: int,
         discount: float,
         refuted: float,
+        by_action: bool,
         control: Control,
     ) -> None:
         if here < 0 or found < 0 or here + found == 0:
@@ -90,11 +90,13 @@ class Recall:
         self._writes = True
         self._situations, self._control = situations, control
         self._separate, self._here, self._found, self._refuted = separate, here, found, refuted
+        self._by_action = by_action
         self._code = Numbers(action_space)
         self._returns = MonteCarloReturns(discount, num_envs)
         P, A = situations.place_size, self._code.size
         self._parts = [P, 1, 1, P, A, 1]  # outcome, whether it was reward, return, place, action, episode
-        self.neighbours, self.token_size = here + found, 2 * P + A + 6
+        self.neighbours, self.token_size = here + found, 2 * P + A + 7
+        self._order = _order(here, found)  # [K, 2]
         self._streams = np.arange(num_envs)
         self._episodes = np.zeros(num_envs, np.int64)  # [E] ended so far
         self._outcome = np.zeros((num_envs, P), np.float32)  # [E, P] where the present episode found reward
@@ -153,18 +155,18 @@ class Recall:
         """Tokens, in numbers of about -1 to 1. `[R, K, F]`."""
         outcome, rewarded, gained, where, action, born = neighbours.values.split(self._parts, dim=2)
         here = place.unsqueeze(1)  # [R, 1, P]
-        kind = torch.zeros(rewarded.shape)
-        kind[:, self._here :] = 1
+        kind, rank = self._order.expand(len(place), -1, -1).split(1, dim=2)
         age = torch.from_numpy(self._episodes[streams])[:, None, None] - born
         parts = [
             kind,
+            rank,
             self._way(outcome - here) * rewarded,
             rewarded,
             gained.sign() * gained.abs().log1p(),
             self._way(where - here) * (1 - kind),
             distances.log1p().unsqueeze(2),
             action,
-            age.clamp(min=0).log1p() / LONG_AGO,
+            1 / age.clamp(min=1),
             neighbours.trust.unsqueeze(2),
         ]
         return torch.cat(parts, dim=2)
@@ -249,7 +251,9 @@ class Recall:
     def _passages(self, ended: Returns) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         """Keys, values and identities of an episode's situations, each as it was left last."""
         observed: Any = ended.observation
-        names = self._names(observed["stream"], observed["name"][:, None], PASSAGE)
+        situation = observed["name"][:, None].view(np.int32)  # [B, 2]
+        what = np.concatenate([situation, observed["action"].view(np.int32)], 1) if self._by_action else situation
+        names = self._names(observed["stream"], what, PASSAGE)
         last = _last_of_each(names.numpy())
         held = {name: part[last] for name, part in observed.items()}
         stream = held["stream"]
@@ -339,6 +343,12 @@ def key_space(situations: Situations, separate: bool, found: int) -> KeySpace:
 def value_size(situations: Situations, action_space: spaces.Space) -> int:
     """Numbers stored with each entry."""
     return 2 * situations.place_size + Numbers(action_space).size + 3
+
+
+def _order(here: int, found: int) -> Tensor:
+    """Of each token its kind and its rank among them. `[K, 2]`."""
+    rank = torch.cat([1 / torch.arange(1.0, 1 + count) for count in (here, found)])
+    return torch.stack([(torch.arange(here + found) >= here).float(), rank], dim=1)
 
 
 def _last_of_each(names: np.ndarray) -> np.ndarray:

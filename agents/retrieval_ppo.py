@@ -80,6 +80,7 @@ def make_retrieval_ppo(
     here: int,
     found: int,
     refuted: float,
+    by_action: bool,
     recall_discount: float,
     width: int,
     heads: int,
@@ -108,6 +109,7 @@ def make_retrieval_ppo(
         found=found,
         discount=recall_discount,
         refuted=refuted,
+        by_action=by_action,
         control=_control(control, seed, situations),
     )
     features = feature_width(

@@ -35,7 +35,7 @@ def recall(num_envs=2, separate=True, here=2, found=2, control=None, situations=
         separate=separate,
         here=here,
         found=found,
-        **({"discount": 0.5, "refuted": 0.05} | options),
+        **({"discount": 0.5, "refuted": 0.05, "by_action": False} | options),
         control=control or Control(),
     )
 
@@ -61,8 +61,8 @@ def show(made, places):
     """Tokens by name, and which are there."""
     shown = made.read(np.array(places), explore=True)
     tokens = shown[Recall.TOKENS]
-    names = ["kind", "way", "rewarded", "return", "key", "distance", "action", "age", "trust"]
-    parts = tokens.split([1, 2, 1, 1, 2, 1, 4, 1, 1], dim=2)
+    names = ["kind", "rank", "way", "rewarded", "return", "key", "distance", "action", "fresh", "trust"]
+    parts = tokens.split([1, 1, 2, 1, 1, 2, 1, 4, 1, 1], dim=2)
     return {name: part.squeeze(2) for name, part in zip(names, parts, strict=True)}, shown[Recall.VALID]
 
 
@@ -115,8 +115,9 @@ def test_places_of_reward_come_latest_first():
     made = recall(num_envs=1, here=0, found=3)
     for place in ([1, 1], [2, 2], [3, 3]):
         found_at(made, 0, place)
-    ways = show(made, [[0, 0]])[0]["way"][0]
-    assert (ways[:, 0] * REACH).tolist() == [3, 2, 1]
+    tokens = show(made, [[0, 0]])[0]
+    assert (tokens["way"][0, :, 0] * REACH).tolist() == [3, 2, 1]
+    assert tokens["fresh"][0].tolist() == tokens["rank"][0].tolist() == pytest.approx([1, 1 / 2, 1 / 3])
 
 
 def test_a_place_of_reward_visited_in_vain_loses_trust_at_once_gains_some_back_and_all_with_reward():
@@ -150,6 +151,17 @@ def test_a_situation_met_again_is_remembered_as_it_was_left_last():
     assert len(made.memory) == 2
     assert there.all()
     assert tokens["action"][0, 0].tolist() == [0, 0, 0, 1]
+
+
+def test_actions_may_be_remembered_apart():
+    made = recall(num_envs=1, here=3, found=0, by_action=True)
+    for action in (1, 3, 1):
+        tell(made, [[5, 5]], [[5, 5]], action=[action])
+    tell(made, [[5, 5]], [[5, 7]], action=[2], reward=[1.0], done=[True])
+    tokens, there = show(made, [[5, 5]])
+    assert there.all() and len(made.memory) == 3
+    gained = {int(a): r for a, r in zip(tokens["action"][0].argmax(1), tokens["return"][0].tolist(), strict=True)}
+    assert gained == {k: pytest.approx(np.log1p(0.5**n)) for k, n in ((2, 0), (1, 1), (3, 2))}
 
 
 def test_the_last_observation_of_a_cut_episode_is_shown_what_acting_there_would_be():
@@ -198,7 +210,7 @@ class TestControls:
         right, made = self.filled(Control()), self.filled(Shuffled(torch.Generator().manual_seed(0), outcome=4))
         (told, there), (shown, also_there) = show(right, [[0, 8]] * 2), show(made, [[0, 8]] * 2)
         assert torch.equal(there, also_there)
-        for same in ("kind", "key", "distance", "action", "age", "trust"):
+        for same in ("kind", "key", "distance", "action", "fresh", "trust"):
             assert torch.equal(told[same], shown[same])
         assert not torch.equal(told["way"], shown["way"])
 

@@ -31,6 +31,8 @@ AGENTS = {
     ],
     "ppo_gru": ["agent.num_steps=12", "agent.minibatch_size=24", "agent.recurrent=8"],
     "ppo_gru_carried": ["agent.num_steps=12", "agent.minibatch_size=24", "agent.recurrent=8"],
+    "retrieval_ppo": ["agent.num_steps=12", "agent.minibatch_size=40", "agent.here=2", "agent.memory.capacity=60"],
+    "retrieval_ppo_view": ["agent.num_steps=12", "agent.minibatch_size=40", "agent.memory.capacity=60"],
 }  # fmt: skip
 """By agent: settings under which a few hundred steps pass every stage, eviction and wrap-around included."""
 
@@ -40,11 +42,13 @@ ENVIRONMENTS = {
     "goal shown": ["env=shiftwall"],
     "goal hidden": ["env=hiddengoal"],
     "whole grid": ["env=emptyshift_full"],
+    "places told": ["env=newgoal_searched", "env.num_envs=4"],
 }
 MEETS = {
     "fast_slow": ["goal shown", "goal hidden"],
     "fast_slow_grid": ["whole grid"],
     "fast_slow_paper": ["goal shown"],
+    "retrieval_ppo": ["places told"],
 }
 """Environments of the agents that go for places; the others meet a vector and a Dict observation."""
 
