@@ -39,10 +39,10 @@ DAYS = np.float32(100)
 class Recall:
     """Shows a policy what past episodes say, as tokens of K neighbours: an `agents.inputs.ExtraInput`.
 
-    A token says of an entry: whether it is a place of reward, its rank (1, 1/2, 1/3 ...: the nearest of its kind, or the
-    latest and most trusted), what came of it (the way from here to where reward was found, whether it was, the return),
-    the way from here to its own place, how unlike the present situation it is, the action taken, how fresh it is (1 over
-    its age in episodes), and how far it is trusted. A place of reward that is visited in vain loses trust.
+    A token says of an entry: whether it is a place of reward; its rank, 1, 1/2, 1/3 ... (the nearest, or the latest and
+    most trusted of the places); what came of it: the way from here to where reward was found, whether it was, and the
+    return; the way from here to its own place; how unlike the present situation it is; the action taken; how fresh it
+    is, 1 over its age in episodes; and how far it is trusted. A place of reward visited in vain loses trust.
 
     Args:
         situations: Reads keys and places from observations.
