@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.adaptation.measure import measure
 from benchmarks.adaptation.report import draw, grouped, table
-from benchmarks.adaptation.runs import AdaptationRun, Test, resolve
+from benchmarks.adaptation.runs import ACTING, AdaptationRun, Test, resolve
 from benchmarks.cli import parse
 from benchmarks.runs import carry_out, read_rows
 from training.errors import UsageError
@@ -21,16 +21,18 @@ from training.errors import UsageError
 class AdaptationBench:
     """Measure adaptation without learning: train where goals shift, freeze all weights, and play new worlds.
 
-    python -m benchmarks.adaptation env=newgoal_searched agents=[retrieval_ppo,recall] seeds=10
-    python -m benchmarks.adaptation 'agents=[retrieval_ppo, retrieval_ppo control=shuffled]' seeds=[0]
+    python -m benchmarks.adaptation env=newgoal_searched agents=[retrieval_ppo,plain,gru_carried,recall] seeds=10
+    python -m benchmarks.adaptation 'agents=[retrieval_ppo, retrieval_ppo here=4, shuffled]' seeds=[0]
 
     env: newgoal_searched or recurringgoal_searched; env.<key>=<value> changes a value of its YAML.
-    agents: ppo, agents built on it, each perhaps with values of its own after the name, or policies that mark limits:
-        clairvoyant, recall (tries the last site, then sweeps), recall_sites, random.
+    agents: retrieval_ppo; with its hyper-parameters plain (no retrieval), gru, gru_carried (state carried over
+        episodes, shown the action and reward of the step before), empty, shuffled, random_neighbours; ppo and agents
+        built on it; each perhaps with values of its own after the name. Or policies that mark limits: clairvoyant,
+        recall (tries the last site, then sweeps), recall_sites, random.
     seeds: a list, or how many; of the agent, the worlds it is trained in and those it is tested in.
     steps: training steps, summed over the environments.
     runs, shifts, block: worlds played after training, shifts in each, episodes from shift to shift.
-    greedy: whether actions are then the most probable ones instead of drawn.
+    acting: drawn or greedy: how the actions shown in table and figure were chosen; rows hold both.
     out: rows are appended here; runs already in it are not repeated. The figure goes beside it.
     """
 
@@ -39,10 +41,10 @@ class AdaptationBench:
     agents: list[str] = field(default_factory=lambda: ["retrieval_ppo", "recall", "clairvoyant"])
     seeds: list[int] = field(default_factory=lambda: list(range(10)))
     steps: int = 200_000
-    runs: int = 32
+    runs: int = 24
     shifts: int = 2
     block: int = 40
-    greedy: bool = False
+    acting: str = "drawn"
     out: str = "results/adaptation.jsonl"
     workers: int = 2
     progress: bool = True
@@ -51,7 +53,9 @@ class AdaptationBench:
 def main(arguments: Sequence[str]) -> int:
     """Run what is missing, then print the table and draw the figure of the runs asked for."""
     bench = parse(AdaptationBench, [_as_option(argument) for argument in arguments])
-    test = Test(bench.runs, bench.shifts, bench.block, bench.greedy)
+    if bench.acting not in ACTING:
+        raise UsageError(f"acting={bench.acting}: choose one of {', '.join(ACTING)}.")
+    test = Test(bench.runs, bench.shifts, bench.block)
     runs = resolve(bench.env, bench.env_options, bench.agents, bench.seeds, bench.steps, test)
     out = Path(bench.out)
     failures = carry_out(runs, measure, out, bench.workers, bench.progress)
@@ -63,13 +67,13 @@ def main(arguments: Sequence[str]) -> int:
 
 def _show(runs: Sequence[AdaptationRun], out: Path, bench: AdaptationBench) -> None:
     asked = {run.key: run.agent for run in runs}
-    rows = [row | {"agent": asked[row["key"]]} for row in read_rows(out) if row["key"] in asked]
+    rows = [row | row[bench.acting] | {"agent": asked[row["key"]]} for row in read_rows(out) if row["key"] in asked]
     if not rows:
         print("No run has ended yet.")
         return
     print(table(grouped(rows)))
-    name = re.sub(r"[^A-Za-z0-9.-]+", "_", f"adaptation_{bench.env}").lower()
-    title = f"{bench.env}: cost after a shift, weights frozen"
+    name = re.sub(r"[^A-Za-z0-9.-]+", "_", f"adaptation_{bench.env}_{bench.acting}").lower()
+    title = f"{bench.env}: cost after a shift, weights frozen, {bench.acting} actions"
     print(f"figure: {draw(grouped(rows), out.parent / f'{name}.png', title)}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,8 @@ from omegaconf import OmegaConf
 
 from agents.ppo import PPO
 from agents.seeding import generator_for
-from benchmarks.adaptation.runs import AdaptationRun
-from benchmarks.episodes import Episodes, Player, play
+from benchmarks.adaptation.runs import ACTING, AdaptationRun
+from benchmarks.episodes import Episodes, play
 from benchmarks.runs import Row, counted_gradient_steps
 from envs.oracle import make_policy
 from training import shift_metrics
@@ -30,21 +31,21 @@ def measure(run: AdaptationRun) -> Row:
     use_threads(1)
     seed_everything(run.seed)
     row: Row = {"env": run.env, "agent": run.agent, "seed": run.seed, "steps": run.steps}
-    tested = _test_environments(run)
-    if run.policy:
-        player: Player = make_policy(run.agent, tested.unwrapped, run.seed)  # type: ignore[arg-type]
-    else:
-        began, counted = time.process_time(), counted_gradient_steps()
-        with counted as gradient_steps:
-            agent = train(run)
-        row |= {"gradient_steps": gradient_steps[0], "training_seconds": round(time.process_time() - began, 1)}
-        row["parameters"] = sum(part.numel() for part in agent.policy.parameters())
-        player = agent.player(run.test.runs, None if run.test.greedy else generator_for(run.seed, "test"))
-    began = time.process_time()
-    episodes = play(tested.unwrapped, player, (run.test.shifts + 1) * run.test.block, _world(run) + WORLDS_APART // 2)  # type: ignore[arg-type]
-    row |= {"test_seconds": round(time.process_time() - began, 1), "test_steps": int(episodes.steps.sum())}
     about = {"test": vars(run.test), "environment": run.environment, "settings": run.settings, "key": run.key}
-    return row | report(episodes, run.test.block) | about
+    if run.policy:
+        report = _test(run, lambda environments: make_policy(run.agent, environments, run.seed))
+        return row | dict.fromkeys(ACTING, report) | about
+    began = time.process_time()
+    with counted_gradient_steps() as gradient_steps:
+        agent = train(run)
+    row |= {"gradient_steps": gradient_steps[0], "training_seconds": round(time.process_time() - began, 1)}
+    row["parameters"] = sum(part.numel() for part in agent.policy.parameters())
+    generators = {"drawn": generator_for(run.seed, "test"), "greedy": None}
+    reports = {
+        acting: _test(run, lambda environments: agent.player(environments.num_envs, generators[acting]))  # noqa: B023
+        for acting in ACTING
+    }
+    return row | reports | about
 
 
 def train(run: AdaptationRun) -> PPO:
@@ -93,6 +94,16 @@ def report(episodes: Episodes, block: int) -> dict[str, Any]:
         "recovered": round(float(np.isfinite(recovery).mean()), 4),
         "blocks": len(cost),
     }
+
+
+def _test(run: AdaptationRun, make_player: Callable[[Any], Any]) -> dict[str, Any]:
+    """Play the test's worlds and report."""
+    environments: Any = _test_environments(run).unwrapped
+    began = time.process_time()
+    length = (run.test.shifts + 1) * run.test.block
+    episodes = play(environments, make_player(environments), length, _world(run) + WORLDS_APART // 2)
+    costs = {"seconds": round(time.process_time() - began, 1), "steps": int(episodes.steps.sum())}
+    return report(episodes, run.test.block) | {f"test_{name}": cost for name, cost in costs.items()}
 
 
 def _test_environments(run: AdaptationRun) -> VectorEnv:

@@ -14,6 +14,21 @@ from training.errors import UsageError
 PROTOCOL = 1  # raise it when what is measured changes: older rows are then measured anew
 POLICIES = ("clairvoyant", "recall", "recall_sites", "random")
 """Policies of `envs.oracle` that may take part; they mark the limits and are not trained."""
+ACTING = ("drawn", "greedy")
+"""How actions are chosen in the test: from the policy's distribution, or its most probable."""
+
+PLAIN = "retrieval_ppo control=novelty"
+GRU = f"{PLAIN} recurrent=64 hidden=[64]"
+CONTESTANTS = {
+    "plain": PLAIN,
+    "gru": GRU,
+    "gru_carried": f"{GRU} carry_state=true show_previous=true",
+    "empty": "retrieval_ppo control=empty",
+    "shuffled": "retrieval_ppo control=shuffled",
+    "random_neighbours": "retrieval_ppo control=random",
+}
+"""Whom retrieval is compared with, all with its hyper-parameters: PPO without it, with a recurrent state that begins
+anew in each episode or is carried on, and with recall that shows nothing, other outcomes, or any entries."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +39,11 @@ class Test:
         runs: Worlds that were not trained on, side by side.
         shifts: Shifts in each.
         block: Episodes from one shift to the next.
-        greedy: Whether the most probable actions are taken instead of drawn ones.
     """
 
     runs: int
     shifts: int
     block: int
-    greedy: bool
 
 
 @dataclass(frozen=True)
@@ -83,9 +96,15 @@ def resolve(
     environment = environment_config(env, env_options)
     if not {"period", "jitter"} <= environment["kwargs"].keys():
         raise UsageError(f"The goal of {env} does not shift after `period` episodes: choose newgoal or recurringgoal.")
-    settings = {agent: {} if agent in POLICIES else agent_config(agent, others=POLICIES) for agent in agents}
+    settings = {agent: {} if agent in POLICIES else _settings(agent) for agent in agents}
     return [
         AdaptationRun(env, environment, agent, chosen, seed, 0 if agent in POLICIES else steps, test)
         for seed in seeds
         for agent, chosen in settings.items()
     ]
+
+
+def _settings(given: str) -> dict[str, Any]:
+    """Of `plain`, or with values of its own `gru_carried hidden=[32]`."""
+    name, *overrides = given.split()
+    return agent_config(" ".join([CONTESTANTS.get(name, name), *overrides]), others=(*POLICIES, *CONTESTANTS))
