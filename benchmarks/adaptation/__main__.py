@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.adaptation.measure import measure
 from benchmarks.adaptation.report import draw, grouped, table
-from benchmarks.adaptation.runs import ACTING, AdaptationRun, Test, resolve
+from benchmarks.adaptation.runs import ACTING, AdaptationRun, Trial, resolve
 from benchmarks.cli import parse
 from benchmarks.runs import carry_out, read_rows
 from training.errors import UsageError
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
     bench = parse(AdaptationBench, [_as_option(argument) for argument in arguments])
     if bench.acting not in ACTING:
         raise UsageError(f"acting={bench.acting}: choose one of {', '.join(ACTING)}.")
-    test = Test(bench.runs, bench.shifts, bench.block)
+    test = Trial(bench.runs, bench.shifts, bench.block)
     runs = resolve(bench.env, bench.env_options, bench.agents, bench.seeds, bench.steps, test)
     out = Path(bench.out)
     failures = carry_out(runs, measure, out, bench.workers, bench.progress)

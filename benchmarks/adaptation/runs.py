@@ -32,7 +32,7 @@ anew in each episode or is carried on, and with recall that shows nothing, other
 
 
 @dataclass(frozen=True)
-class Test:
+class Trial:
     """What is played after training, with frozen weights.
 
     Attributes:
@@ -66,7 +66,7 @@ class AdaptationRun:
     settings: dict[str, Any]
     seed: int
     steps: int
-    test: Test
+    test: Trial
 
     @property
     def key(self) -> str:
@@ -86,7 +86,7 @@ class AdaptationRun:
 
 
 def resolve(
-    env: str, env_options: dict[str, Any], agents: Sequence[str], seeds: Sequence[int], steps: int, test: Test
+    env: str, env_options: dict[str, Any], agents: Sequence[str], seeds: Sequence[int], steps: int, test: Trial
 ) -> list[AdaptationRun]:
     """All runs of a command, seed by seed so that a stopped command leaves complete comparisons.
 

@@ -1,0 +1,90 @@
+"""The bench of adaptation: what it counts, by hand; that it trains, freezes and plays new worlds; that it resumes."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from benchmarks.adaptation.__main__ import main
+from benchmarks.adaptation.measure import report
+from benchmarks.adaptation.report import after_find_ratio
+from benchmarks.adaptation.runs import AdaptationRun, Trial, resolve
+from benchmarks.episodes import Episodes
+from training.errors import UsageError
+
+TINY = ["steps=2048", "runs=2", "shifts=1", "block=4", "workers=1", "progress=false"]
+
+
+def episodes(steps, oracle, found):
+    steps, oracle, found = (np.array([run]) for run in (steps, oracle, found))
+    return Episodes(steps, oracle, found, np.zeros_like(found), np.zeros(steps.shape), 100)
+
+
+def test_only_what_comes_after_a_shift_counts_and_the_find_is_the_first_success():
+    first_block, second = [1, 1, 1, 1, 1], [100, 40, 6, 5, 5]
+    made = report(episodes(first_block + second, [1] * 5 + [4] * 5, [True] * 5 + [False, True, True, True, True]), 5)
+    assert made["cost"] == second
+    assert (made["found_first"], made["found_ever"], made["blocks"]) == (0, 1, 1)
+    assert (made["after_find"], made["after_find_optimum"]) == (6, 4)
+
+
+def test_recovery_is_absolute_and_blocks_without_it_count_in_full():
+    recovered = [9, 9, 5, 5, 5]
+    flat = [9] * 5
+    optimum = [4] * 5
+    for block, expected in ((recovered, 2), (flat, 5)):
+        made = report(episodes(optimum + block, optimum * 2, [True] * 10), 5)
+        assert made["recovery"] == expected
+        assert made["recovered"] == (expected == 2)
+
+
+def test_what_was_never_found_has_no_cost_after_the_find():
+    made = report(episodes([100] * 8, [4] * 8, [False] * 8), 4)
+    assert made["after_find"] is None
+    assert math.isinf(after_find_ratio(made))
+
+
+def test_it_trains_freezes_and_plays_and_what_is_there_is_not_done_again(tmp_path, capsys):
+    out = tmp_path / "rows.jsonl"
+    command = [*TINY, "agents=[retrieval_ppo,gru_carried,recall,clairvoyant]", "seeds=[0]", f"out={out}"]
+    assert main(command) == 0
+    rows = {row["agent"]: row for row in map(json.loads, out.read_text().splitlines())}
+    assert main([*command, "acting=greedy"]) == 0
+    assert len(out.read_text().splitlines()) == len(rows) == 4
+    assert (tmp_path / "adaptation_newgoal_searched_greedy.png").exists()
+    assert rows["retrieval_ppo"]["gradient_steps"] == 16
+    assert rows["clairvoyant"]["drawn"]["cost"] == rows["clairvoyant"]["drawn"]["optimum"]
+    assert rows["recall"]["drawn"]["optimum"] == rows["clairvoyant"]["drawn"]["optimum"]
+    assert "| gru_carried | 1 |" in capsys.readouterr().out
+
+
+def test_a_run_is_known_by_what_defines_it_not_by_what_it_is_called():
+    test = Trial(2, 1, 4)
+    named, spelt, other = (
+        resolve("newgoal_searched", {}, [agent], [0], 64, test)[0].key
+        for agent in ("shuffled", "retrieval_ppo control=shuffled", "retrieval_ppo")
+    )
+    assert named == spelt != other
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (["agents=[retrival_ppo]"], "retrieval_ppo"),
+        (["env=cartpole"], "does not shift"),
+        (["acting=best"], "drawn, greedy"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_runs(tmp_path, changed, said):
+    with pytest.raises(UsageError, match=said):
+        main([*TINY, *changed, f"out={tmp_path / 'rows.jsonl'}"])
+
+
+def test_agents_that_cannot_be_frozen_are_refused(tmp_path, capsys):
+    assert main([*TINY, "env=newgoal", "agents=[episodic]", "seeds=[0]", f"out={tmp_path / 'rows.jsonl'}"]) == 1
+    assert "cannot be frozen" in capsys.readouterr().err
+
+
+def test_runs_name_themselves():
+    assert str(AdaptationRun("newgoal", {}, "plain", {}, 3, 64, Trial(2, 1, 4))) == "plain seed 3 (newgoal, 64 steps)"
