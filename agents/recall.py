@@ -145,7 +145,7 @@ class Recall:
         query = {"when": now / float(DAYS)} | self._context(rows, REWARD)
         found = self.memory.lookup(query, WIDER * self._found, touch=False)
         age = now - found.values[..., -1]  # [R, WIDER found]
-        trust = self.memory.strength(found.slots.clamp(min=0)).float()
+        trust = self._strength(found.slots)
         rank = (trust.clamp(min=1e-6).log() - AGING * age).masked_fill(~found.valid, -torch.inf)
         best = rank.topk(self._found, dim=1).indices
         self._sites[rows] = found.slots.gather(1, best)
@@ -184,8 +184,12 @@ class Recall:
             led_to = self.memory.find(self._site_names(owners, outcome.flatten(0, 1).numpy())).view(len(slots), -1)
             own = (rewarded.squeeze(2) == 0) | (slots[:, : self._here] < 0)
             promised[:, : self._here] = torch.where(own, promised[:, : self._here], led_to)
-        trust = self.memory.strength(promised.clamp(min=0)).float()
-        return trust.masked_fill(promised < 0, 0.0)
+        return self._strength(promised)
+
+    def _strength(self, slots: Tensor) -> Tensor:
+        """How far the memory trusts entries, 0 where there is none. `[R, K]`."""
+        trust = self.memory.strength(slots.clamp(min=0).flatten()).view(slots.shape)
+        return trust.float().masked_fill(slots < 0, 0.0)
 
     def _context(self, streams: np.ndarray, kind: int) -> dict[str, Tensor]:
         """The parts of a key that say whose and what kind. `[R, 1]` each."""
