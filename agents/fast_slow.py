@@ -234,7 +234,9 @@ def make_fast_slow(
         movement_context=reads.movement_context,
     )
     looks_ahead = planner(remembered, bounds=reads.bounds, harm_cost=np.inf if danger else 0.0)
-    goals = ShownGoal(reads, remembered, owners) if reads.shows_goal else FoundGoal(remembered, looks_ahead, owners)
+    goals = (
+        ShownGoal(reads, remembered, owners) if reads.shows_goal else FoundGoal(reads, remembered, looks_ahead, owners)
+    )
     network = _goal_network([2 * reads.dim, *hidden, num_actions], learning_rate, batch_size, seed) if fast else None
     return FastSlow(
         view=reads,

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from agents.agent import Observation
+from agents.places import Places
 from agents.probing import reconsider, worth_trying
 from agents.views import View
 from memory import Planner, TransitionMemory
@@ -83,6 +84,9 @@ class ShownGoal:
 class FoundGoal:
     """The goal is not shown: it is sought where reward was found, and where experience says it moves to from there.
 
+    Where the view reaches beyond the agent's own place, a goal in sight is gone for, and what is seen to be empty is
+    ruled out.
+
     "Where reward was found" recalls by what was paid alone, an incomplete key without a place. Every state is given a
     probability that the reward is there now, from three hypotheses whose shares are counted whenever it is found:
 
@@ -90,11 +94,12 @@ class FoundGoal:
     - it is back at another place where it was before (each equally likely);
     - it has moved by a distance that its moves so far make likely (any state at that distance equally).
 
-    States visited since reward was last found are ruled out. The target is the state with the highest probability per
-    step of the way, which visits a stale site first, then known ones, then sweeps what is left, or spirals out from
-    where the goal was last if it is known to drift.
+    States visited, or seen from afar, since reward was last found are ruled out. The target is the state with the
+    highest probability per step of the way, which visits a stale site first, then known ones, then sweeps what is left,
+    or spirals out from where the goal was last if it is known to drift.
 
     Args:
+        view: Says what is in sight, and which states are one place.
         memory: Names the states.
         planner: Knows the ways.
         owners: Whose knowledge each environment uses. `[E]`
@@ -105,8 +110,9 @@ class FoundGoal:
     _HYPOTHESES = 3  # stays, returns, moves
     _DISTANCES = 64  # moves by this distance or more count as one
 
-    def __init__(self, memory: TransitionMemory, planner: Planner, owners: np.ndarray) -> None:
-        self._memory, self._planner, self._owners = memory, planner, owners
+    def __init__(self, view: View, memory: TransitionMemory, planner: Planner, owners: np.ndarray) -> None:
+        self._view, self._memory, self._planner, self._owners = view, memory, planner, owners
+        self._places = Places(memory, view)
         capacity, num_owners = memory.states.capacity, memory.num_owners
         self._now = 0  # steps
         self._visited_at = np.full(capacity, -1, np.int64)  # [S]
@@ -118,18 +124,20 @@ class FoundGoal:
         self._target = np.full(len(owners), -1, np.int64)  # [E], id
 
     def choose(self, observation: Observation, ids: np.ndarray, *, explore: bool = True) -> Targets:
-        """One state for each environment, kept until it is reached or ruled out.
+        """One place for each environment, kept until it is reached or ruled out.
 
         None where there is something to find out about the actions.
         """
+        in_sight = self._look(observation, explore)
         target = np.where(self._is_open(self._target) & (self._target != ids), self._target, -1)
+        target = np.where(in_sight >= 0, in_sight, target)
         curious = worth_trying(self._memory, ids, self._owners).any(1)
         undecided = np.flatnonzero((target < 0) & ~curious)
         if len(undecided):
             target[undecided] = self._most_promising(undecided, ids[undecided])
         if explore:
             self._target = target
-        return [np.array([one]) if one >= 0 else np.array([], np.int64) for one in target]
+        return [self._places.alike(one[one >= 0]).reshape(-1) for one in target[:, None]]
 
     def appeal(self, states: np.ndarray) -> np.ndarray:
         """States not ruled out."""
@@ -138,7 +146,7 @@ class FoundGoal:
     def observe(self, next_ids: np.ndarray, reward: np.ndarray, done: np.ndarray) -> None:
         """Rule out what was visited, and learn from each find how the goal moves."""
         self._now += 1
-        self._visited_at[next_ids] = self._now
+        self._visited_at[self._places.alike(next_ids)] = self._now
         for env in np.flatnonzero(reward > 0):
             self._find(int(self._owners[env]), int(next_ids[env]))
         self._target[done] = -1
@@ -151,6 +159,21 @@ class FoundGoal:
         """Restore what `state_dict` gave."""
         for name in self._SAVED:
             setattr(self, name, copy.copy(state[name.lstrip("_")]))
+
+    def _look(self, observation: Observation, explore: bool) -> np.ndarray:
+        """Rule out what is seen to be empty; returns the goals in sight, -1 where there is none. `[E]`, ids."""
+        env, empty = self._view.empty_places(observation)
+        if explore and len(env):
+            ids = self._memory.name(empty, self._owners[env])
+            self._visited_at[self._places.alike(ids)] = self._now + 1  # by the end of this step
+        goals = self._view.goals(observation)  # [E, D]
+        found = np.full(len(goals), -1, np.int64)
+        seeing = np.flatnonzero(~np.isnan(goals).all(1))
+        if len(seeing):
+            found[seeing] = self._memory.name(np.nan_to_num(goals[seeing]), self._owners[seeing])
+            if explore:
+                self._visited_at[self._places.alike(found[seeing])] = -1
+        return found
 
     def _is_open(self, states: np.ndarray) -> np.ndarray:
         """Which states (ids, -1 for none) have not been visited since reward was last found."""
@@ -186,22 +209,21 @@ class FoundGoal:
 
     def _likelihoods(self, owner: int, states: np.ndarray) -> np.ndarray:
         """Probability of the reward being in each of some states `[N]` under each hypothesis. `[3, N]`."""
-        last = self._last_site[owner]
+        last, each = int(self._last_site[owner]), self._places.states_each
         everywhere = np.flatnonzero(self._memory.states.used & (self._memory.states.owners == owner))
-        known = (self._times_found[everywhere] > 0) & (everywhere != last)
-        stays = states == last
+        stays = self._places.distance(last, states) == 0
         returns = (self._times_found[states] > 0) & ~stays
+        known = (self._times_found[everywhere] > 0) & (self._places.distance(last, everywhere) > 0)
         distance = self._distance(last, states)
-        per_distance = np.bincount(self._distance(last, everywhere), minlength=self._DISTANCES)
+        per_distance = np.bincount(self._distance(last, everywhere), minlength=self._DISTANCES) / each
         per_distance[0] = 0
         moves = self._moves[owner] + per_distance / max(per_distance.sum(), 1)  # to begin with, anywhere
         moved = (moves / moves.sum() / np.maximum(per_distance, 1))[distance] if moves.any() else np.zeros(len(states))
-        return np.stack([stays, returns / max(known.sum(), 1), np.where(stays, 0, moved)])
+        return np.stack([stays, returns / max(known.sum() / each, 1), np.where(stays, 0, moved)])
 
     def _distance(self, state: int, others: np.ndarray) -> np.ndarray:
         """Rounded distance (L1) between a state and others `[N]`, at most `_DISTANCES - 1`. `[N]` of integers."""
-        vectors = self._memory.states.vectors
-        distance = np.abs(vectors[others] - vectors[state]).sum(1)
+        distance = self._places.distance(state, others)
         return np.minimum(np.rint(distance), self._DISTANCES - 1).astype(np.int64)
 
     def _find(self, owner: int, state: int) -> None:
@@ -211,6 +233,6 @@ class FoundGoal:
             share = foreseen / foreseen.sum()
             self._shares[owner] += share
             self._moves[owner, self._distance(int(self._last_site[owner]), np.array([state]))[0]] += share[2]
-        self._times_found[state] += 1
+        self._times_found[self._places.alike(np.array([state]))] += 1
         self._last_site[owner] = state
         self._found_at[owner] = self._now

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 from gymnasium import spaces
-from minigrid.core.constants import OBJECT_TO_IDX
+from minigrid.core.constants import DIR_TO_VEC, OBJECT_TO_IDX
 
 from agents.agent import Observation
 
@@ -20,10 +20,14 @@ class View(Protocol):
         bounds: Lowest and highest numbers that states can have, `[D]` each; None if the space does not say.
         shows_goal: Whether observations contain the goal.
         movement_context: Numbers of a state on which what an action does depends.
+        open: Numbers of a state that a goal leaves open.
+        fillings: What these can be, all combinations. `[F, len(open)]`
     """
 
     dim: int
     movement_context: Sequence[int]
+    open: Sequence[int]
+    fillings: np.ndarray
     bounds: tuple[np.ndarray, np.ndarray] | None
     shows_goal: bool
 
@@ -33,8 +37,23 @@ class View(Protocol):
     def goals(self, observation: Observation) -> np.ndarray:
         """Where it should go, an incomplete state: NaN stands for any number. `[E, D]` of float32."""
 
+    def empty_places(self, observation: Observation) -> tuple[np.ndarray, np.ndarray]:
+        """What is seen not to be the goal: in which environment, and a state of that place. `[N]`, `[N, D]`."""
 
-class Columns:
+
+class _Whole:
+    """A view in which a goal leaves nothing open, or in which no more is seen than where the agent is."""
+
+    dim: int
+    open: Sequence[int] = ()
+    fillings = np.zeros((1, 0), np.float32)
+
+    def empty_places(self, observation: Observation) -> tuple[np.ndarray, np.ndarray]:
+        """Nothing is seen from afar."""
+        return np.zeros(0, np.int64), np.zeros((0, self.dim), np.float32)
+
+
+class Columns(_Whole):
     """States and goals that are columns of a vector observation.
 
     Args:
@@ -68,11 +87,12 @@ class Columns:
         return np.asarray(observation, np.float32)[:, self._state]
 
     def goals(self, observation: Observation) -> np.ndarray:
-        """Where it should go. `[E, D]`."""
-        return np.asarray(observation, np.float32)[:, self._goal]
+        """Where it should go; all NaN where no goal is shown. `[E, D]`."""
+        shown = np.asarray(observation, np.float32)
+        return shown[:, self._goal] if self.shows_goal else np.full((len(shown), self.dim), np.nan, np.float32)
 
 
-class SymbolGrid:
+class SymbolGrid(_Whole):
     """Position, heading and goal from MiniGrid's full symbolic image (`minigrid.wrappers.FullyObsWrapper`).
 
     A state is (x, y, heading); the goal is a position, whatever the heading: an incomplete state.
@@ -108,6 +128,66 @@ class SymbolGrid:
         shown = (image[..., 0] == OBJECT_TO_IDX["goal"]).any((1, 2))
         place = np.where(shown[:, None], _find(image, OBJECT_TO_IDX["goal"]), _find(image, OBJECT_TO_IDX["agent"]))
         return np.concatenate([place, np.full((len(place), 1), np.nan)], 1).astype(np.float32)
+
+
+class PartialGrid:
+    """Place and heading beside MiniGrid's partial view, in which the goal and empty cells may be in sight.
+
+    A state is (x, y, heading), by dead reckoning (`envs.dead_reckoning`), as partial views repeat; what is in sight is
+    put where it is from there.
+
+    Args:
+        space: Of one observation, a Dict with an `image` `[V, V, 3]` and a `place` `[3]`.
+
+    Raises:
+        ValueError: There are no such parts.
+    """
+
+    dim = 3
+    shows_goal = False
+    movement_context: Sequence[int] = (2,)
+    open: Sequence[int] = (2,)
+    fillings = np.arange(4, dtype=np.float32)[:, None]
+
+    def __init__(self, space: spaces.Space) -> None:
+        parts = space.spaces if isinstance(space, spaces.Dict) else {}
+        image, place = parts.get("image"), parts.get("place")
+        if not isinstance(image, spaces.Box) or not isinstance(place, spaces.Box) or place.shape != (3,):
+            raise ValueError(
+                f"Expected MiniGrid's partial image and a place (wrap in envs.dead_reckoning.DeadReckoning): {space}."
+            )
+        self.bounds = _finite(place.low, place.high)
+
+    def states(self, observation: Observation) -> np.ndarray:
+        """Where the agent is and where it looks. `[E, 3]`."""
+        assert isinstance(observation, dict)
+        return np.asarray(observation["place"], np.float32)
+
+    def goals(self, observation: Observation) -> np.ndarray:
+        """Where the goal is in sight, with an open heading; all NaN where it is not. `[E, 3]`."""
+        env, cells, symbols = self._in_sight(observation)
+        goals = np.full((len(self.states(observation)), 3), np.nan, np.float32)
+        is_goal = symbols == OBJECT_TO_IDX["goal"]
+        goals[env[is_goal], :2] = cells[is_goal, :2]
+        return goals
+
+    def empty_places(self, observation: Observation) -> tuple[np.ndarray, np.ndarray]:
+        """Cells in sight that are not the goal, walls among them. `[N]`, `[N, 3]`."""
+        env, cells, symbols = self._in_sight(observation)
+        empty = symbols != OBJECT_TO_IDX["goal"]
+        return env[empty], cells[empty]
+
+    def _in_sight(self, observation: Observation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Cells in sight: of which environment, where, and what they hold. `[N]`, `[N, 3]`, `[N]`."""
+        symbols, states = _image(observation)[..., 0], self.states(observation)
+        size = symbols.shape[1]
+        ahead = np.array(DIR_TO_VEC)[states[:, 2].astype(np.int64)]  # [E, 2]
+        right = np.stack([-ahead[:, 1], ahead[:, 0]], 1)
+        env, across, down = np.nonzero(symbols != OBJECT_TO_IDX["unseen"])
+        cells = states[env]
+        cells[:, :2] += (size - 1 - down)[:, None] * ahead[env] + (across - size // 2)[:, None] * right[env]
+        cells[:, 2] = 0
+        return env, cells, symbols[env, across, down]
 
 
 def _image(observation: Observation) -> np.ndarray:
