@@ -24,6 +24,7 @@ AGENTS = {
     "episodic": ["agent.memory.capacity=150"],
     "fast_slow": ["agent.fast=true", "agent.memory.capacity=300"],
     "fast_slow_grid": ["agent.memory.capacity=300"],
+    "fast_slow_partial": ["agent.memory.capacity=400"],
     "fast_slow_paper": ["agent.branches=10", "agent.depth=8"],
     "ppo": [
         "agent.num_steps=12", "agent.minibatch_size=40", "agent.normalise_observations=true",
@@ -43,10 +44,12 @@ ENVIRONMENTS = {
     "goal hidden": ["env=hiddengoal"],
     "whole grid": ["env=emptyshift_full"],
     "places told": ["env=newgoal_searched", "env.num_envs=4"],
+    "part of the grid": ["env=emptyshift_partial"],
 }
 MEETS = {
     "fast_slow": ["goal shown", "goal hidden"],
     "fast_slow_grid": ["whole grid"],
+    "fast_slow_partial": ["part of the grid"],
     "fast_slow_paper": ["goal shown"],
     "retrieval_ppo": ["places told"],
 }
