@@ -185,6 +185,9 @@ class NEC:
         return {"train/loss": loss.item()} | self._staleness(batch["action"], own, keys.detach(), errors)
 
     def _descend(self, loss: Tensor, found: dict[int, Found]) -> None:
+        """One step of whatever is not frozen."""
+        if not self.optimiser and not self.row_optimisers:
+            return
         if self.optimiser:
             self.optimiser.zero_grad()
         loss.backward()

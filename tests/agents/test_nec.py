@@ -247,6 +247,11 @@ def test_frozen_keys_or_a_frozen_encoder_stay_as_they_were():
     assert all(torch.equal(a, b) for a, b in zip(weights, agent.encoder.parameters(), strict=True))
     assert all(not torch.equal(a, m.key_vectors) for a, m in zip(keys, agent.memories.per_action, strict=True))
 
+    agent = filled(optimiser=None, row_optimiser=None)
+    agent._due = 1
+    assert agent.learn()["train/loss"] > 0  # still said, though nothing learns from it
+    assert all(parameter.grad is None for parameter in agent.encoder.parameters())
+
 
 def test_without_identities_the_same_observation_is_a_new_entry_unless_it_lies_close_enough():
     def memory(space, **more):
