@@ -65,7 +65,7 @@ def draw_curves(groups: Groups, picture: Path, title: str, field: str = "score")
     what = "return" if field == "score" else field
     axes.set(xlabel="environment steps", ylabel=f"{what}, last {WINDOW} training episodes", title=title)
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     picture.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(picture)
     return picture
