@@ -40,8 +40,8 @@ class Recall:
     """Shows a policy what past episodes say, as tokens of K neighbours: an `agents.inputs.ExtraInput`.
 
     A token says of an entry: whether it is a place of reward; its rank, 1, 1/2, 1/3 ... (the nearest, or the latest and
-    most trusted of the places); what came of it: the way from here to where reward was found, whether it was, and the
-    return; the way from here to its own place; how unlike the present situation it is; the action taken; how fresh it
+    most trusted of the places); what came of it: the way from here to where reward was found, as far as it is trusted,
+    whether it was found, and the return; the way from here to its own place; how unlike the present situation it is; the action taken; how fresh it
     is, 1 over its age in episodes; and how far it is trusted. A place of reward visited in vain loses trust.
 
     Args:
@@ -160,7 +160,7 @@ class Recall:
         parts = [
             kind,
             rank,
-            self._way(outcome - here) * rewarded,
+            self._way(outcome - here) * rewarded * neighbours.trust.unsqueeze(2),
             rewarded,
             gained.sign() * gained.abs().log1p(),
             self._way(where - here) * (1 - kind),
