@@ -40,9 +40,10 @@ class Recall:
     """Shows a policy what past episodes say, as tokens of K neighbours: an `agents.inputs.ExtraInput`.
 
     A token says of an entry: whether it is a place of reward; its rank, 1, 1/2, 1/3 ... (the nearest, or the latest and
-    most trusted of the places); what came of it: the way from here to where reward was found, as far as it is trusted,
-    whether it was found, and the return; the way from here to its own place; how unlike the present situation it is; the action taken; how fresh it
-    is, 1 over its age in episodes; and how far it is trusted. A place of reward visited in vain loses trust.
+    most trusted of the places); what came of it: the way from here to where reward was found, shorter the less it is
+    trusted, whether it was found, and the return; the way from here to its own place; how unlike the present situation
+    it is; the action taken; how fresh it is, 1 over its age in episodes; and how far it is trusted. A place of reward
+    visited in vain loses trust.
 
     Args:
         situations: Reads keys and places from observations.

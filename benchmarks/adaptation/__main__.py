@@ -1,4 +1,4 @@
-"""`python -m benchmarks.adaptation env=newgoal_searched agents=[retrieval_ppo,recall] seeds=10 out=FILE`."""
+"""`python -m benchmarks.adaptation env=newgoal_searched agents=[retrieval,recall] seeds=10 out=FILE`."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from training.errors import UsageError
 class AdaptationBench:
     """Measure adaptation without learning: train where goals shift, freeze all weights, and play new worlds.
 
-    python -m benchmarks.adaptation env=newgoal_searched agents=[retrieval_ppo,plain,gru_carried,recall] seeds=10
-    python -m benchmarks.adaptation 'agents=[retrieval_ppo, retrieval_ppo here=4, shuffled]' seeds=[0]
+    python -m benchmarks.adaptation env=newgoal_searched agents=[retrieval,plain,gru_carried,recall] seeds=10
+    python -m benchmarks.adaptation 'agents=[retrieval, retrieval here=4, shuffled]' seeds=[0]
 
     env: newgoal_searched or recurringgoal_searched; env.<key>=<value> changes a value of its YAML.
-    agents: retrieval_ppo; with its hyper-parameters plain (no retrieval), gru, gru_carried (state carried over
-        episodes, shown the action and reward of the step before), empty, shuffled, random_neighbours; ppo and agents
-        built on it; each perhaps with values of its own after the name. Or policies that mark limits: clairvoyant,
-        recall (tries the last site, then sweeps), recall_sites, random.
+    agents: retrieval, and with its hyper-parameters empty, shuffled, random_neighbours (recall broken on purpose), plain
+        (no recall), gru, gru_carried (state carried over episodes, shown the action and reward of the step before);
+        ppo and agents of conf/agent built on it; each perhaps with values of its own after the name. Or policies that
+        mark limits: clairvoyant, recall (tries the last site, then sweeps), recall_sites, random.
     seeds: a list, or how many; of the agent, the worlds it is trained in and those it is tested in.
     steps: training steps, summed over the environments.
     runs, shifts, block: worlds played after training, shifts in each, episodes from shift to shift.
@@ -38,7 +38,7 @@ class AdaptationBench:
 
     env: str = "newgoal_searched"
     env_options: dict[str, Any] = field(default_factory=dict)
-    agents: list[str] = field(default_factory=lambda: ["retrieval_ppo", "recall", "clairvoyant"])
+    agents: list[str] = field(default_factory=lambda: ["retrieval", "recall", "clairvoyant"])
     seeds: list[int] = field(default_factory=lambda: list(range(10)))
     steps: int = 200_000
     runs: int = 24

@@ -17,18 +17,21 @@ POLICIES = ("clairvoyant", "recall", "recall_sites", "random")
 ACTING = ("drawn", "greedy")
 """How actions are chosen in the test: from the policy's distribution, or its most probable."""
 
+RECALL = "retrieval_ppo memory.forgetting.doubt=0.95"
 PLAIN = "retrieval_ppo control=novelty"
 GRU = f"{PLAIN} recurrent=64 hidden=[64]"
 CONTESTANTS = {
+    "retrieval": RECALL,
+    "empty": f"{RECALL} control=empty",
+    "shuffled": f"{RECALL} control=shuffled",
+    "random_neighbours": f"{RECALL} control=random",
     "plain": PLAIN,
     "gru": GRU,
     "gru_carried": f"{GRU} carry_state=true show_previous=true",
-    "empty": "retrieval_ppo control=empty",
-    "shuffled": "retrieval_ppo control=shuffled",
-    "random_neighbours": "retrieval_ppo control=random",
 }
-"""Whom retrieval is compared with, all with its hyper-parameters: PPO without it, with a recurrent state that begins
-anew in each episode or is carried on, and with recall that shows nothing, other outcomes, or any entries."""
+"""Who is compared, all with the hyper-parameters of `retrieval_ppo`: PPO with recall, slow to try again a place that
+failed it; with recall that shows nothing, other outcomes, or any entries; without recall; and with a recurrent state
+instead, that begins anew in each episode or is carried on."""
 
 
 @dataclass(frozen=True)

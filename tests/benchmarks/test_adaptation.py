@@ -47,13 +47,13 @@ def test_what_was_never_found_has_no_cost_after_the_find():
 
 def test_it_trains_freezes_and_plays_and_what_is_there_is_not_done_again(tmp_path, capsys):
     out = tmp_path / "rows.jsonl"
-    command = [*TINY, "agents=[retrieval_ppo,gru_carried,recall,clairvoyant]", "seeds=[0]", f"out={out}"]
+    command = [*TINY, "agents=[retrieval,gru_carried,recall,clairvoyant]", "seeds=[0]", f"out={out}"]
     assert main(command) == 0
     rows = {row["agent"]: row for row in map(json.loads, out.read_text().splitlines())}
     assert main([*command, "acting=greedy"]) == 0
     assert len(out.read_text().splitlines()) == len(rows) == 4
     assert (tmp_path / "adaptation_newgoal_searched_greedy.png").exists()
-    assert rows["retrieval_ppo"]["gradient_steps"] == 16
+    assert rows["retrieval"]["gradient_steps"] == 16
     assert rows["clairvoyant"]["drawn"]["cost"] == rows["clairvoyant"]["drawn"]["optimum"]
     assert rows["recall"]["drawn"]["optimum"] == rows["clairvoyant"]["drawn"]["optimum"]
     assert "| gru_carried | 1 |" in capsys.readouterr().out
@@ -63,7 +63,7 @@ def test_a_run_is_known_by_what_defines_it_not_by_what_it_is_called():
     test = Trial(2, 1, 4)
     named, spelt, other = (
         resolve("newgoal_searched", {}, [agent], [0], 64, test)[0].key
-        for agent in ("shuffled", "retrieval_ppo control=shuffled", "retrieval_ppo")
+        for agent in ("shuffled", "retrieval control=shuffled", "retrieval")
     )
     assert named == spelt != other
 
