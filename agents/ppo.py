@@ -346,7 +346,7 @@ def make_ppo(
     extras: Sequence[ExtraInput] = (),
     actor_fusion: nn.Module | None = None,
     critic_fusion: nn.Module | None = None,
-    agent: type[PPO] = PPO,
+    agent: Callable[..., PPO] = PPO,
 ) -> PPO:
     """Build PPO for the spaces of an environment; `conf/agent/ppo.yaml` says what each value means.
 

@@ -96,7 +96,7 @@ class Recall:
         self._returns = MonteCarloReturns(discount, num_envs)
         P, A = situations.place_size, self._code.size
         self._parts = [P, 1, 1, P, A, 1]  # outcome, whether it was reward, return, place, action, episode
-        self.neighbours, self.token_size = here + found, 2 * P + A + 7
+        self.neighbours, self.token_size, self.return_column = here + found, 2 * P + A + 7, P + 3
         self._order = _order(here, found)  # [K, 2]
         self._streams = np.arange(num_envs)
         self._episodes = np.zeros(num_envs, np.int64)  # [E] ended so far

@@ -55,16 +55,21 @@ class RetrievalPPO(PPO):
     @torch.no_grad()
     def _attention(self, data: dict[str, Any]) -> dict[str, float]:
         fusion = self.policy.actor_fusion
-        if not isinstance(fusion, Fusion):
+        recall = next((extra for extra in self.extras if isinstance(extra, Recall)), None)
+        if not isinstance(fusion, Fusion) or not recall or self.policy.recurrent:
             return {}
         step = {name: part[-1] for name, part in data["extras"].items()}  # the last of the rollout
         features = self.policy.actor(self.policy.encoder(data["seen"][-1]))
         weights = fusion.retrieval.read(features, step[Recall.TOKENS], step[Recall.VALID])[1]  # [E, heads, K + 1]
         entropy = -(weights * weights.clamp(min=1e-12).log()).sum(2).mean()
+        attention, gained = weights[..., :-1].mean(1), step[Recall.TOKENS][..., recall.return_column]  # [E, K] each
+        recalled = (attention * gained.sign() * gained.abs().expm1()).sum(1) / attention.sum(1).clamp(min=1e-6)  # [E]
         return {
             "retrieval/gate": float(fusion.retrieval.gate),
             "retrieval/attention_entropy": float(entropy),
             "retrieval/null_share": float(weights[..., -1].mean()),
+            "retrieval/recalled_return": float(recalled.mean()),
+            "retrieval/realised_return": float(data["target"][-1].mean()),
         }
 
 

@@ -26,12 +26,13 @@ CONTESTANTS = {
     "shuffled": f"{RECALL} control=shuffled",
     "random_neighbours": f"{RECALL} control=random",
     "plain": PLAIN,
+    "self_imitation": "self_imitation_ppo",
     "gru": GRU,
     "gru_carried": f"{GRU} carry_state=true show_previous=true",
 }
 """Who is compared, all with the hyper-parameters of `retrieval_ppo`: PPO with recall, slow to try again a place that
-failed it; with recall that shows nothing, other outcomes, or any entries; without recall; and with a recurrent state
-instead, that begins anew in each episode or is carried on."""
+failed it; with recall that shows nothing, other outcomes, or any entries; without recall; learning from past successes
+instead of recalling them; and with a recurrent state that begins anew in each episode or is carried on."""
 
 
 @dataclass(frozen=True)

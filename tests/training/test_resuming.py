@@ -33,6 +33,7 @@ AGENTS = {
     "ppo_gru": ["agent.num_steps=12", "agent.minibatch_size=24", "agent.recurrent=8"],
     "ppo_gru_carried": ["agent.num_steps=12", "agent.minibatch_size=24", "agent.recurrent=8"],
     "retrieval_ppo": ["agent.num_steps=12", "agent.minibatch_size=40", "agent.here=2", "agent.memory.capacity=60"],
+    "self_imitation_ppo": ["agent.num_steps=12", "agent.minibatch_size=40", "agent.capacity=90"],
     "retrieval_ppo_view": ["agent.num_steps=12", "agent.minibatch_size=40", "agent.memory.capacity=60"],
 }  # fmt: skip
 """By agent: settings under which a few hundred steps pass every stage, eviction and wrap-around included."""
