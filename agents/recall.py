@@ -55,6 +55,10 @@ class Recall:
         found: Places recalled as those where reward was found.
         discount: Per step, of the returns that are remembered.
         refuted: Factor of the trust in a place of reward that is visited in vain.
+        least_trust: Entries trusted less are as if forgotten: they are not shown.
+        hide: Probability that nothing is shown for a whole episode, so that acting without memory is learned too; in
+            the manner of neighbour randomisation (Humphreys et al. 2022). Players always see.
+        generator: Draws in which episodes nothing is shown.
         by_action: Whether a situation in which another action was taken is another entry.
         control: What is done to recall on purpose, for comparison.
 
@@ -76,6 +80,9 @@ class Recall:
         found: int,
         discount: float,
         refuted: float,
+        least_trust: float,
+        hide: float,
+        generator: torch.Generator,
         by_action: bool,
         control: Control,
     ) -> None:
@@ -91,7 +98,8 @@ class Recall:
         self._writes = True
         self._situations, self._control = situations, control
         self._separate, self._here, self._found, self._refuted = separate, here, found, refuted
-        self._by_action = by_action
+        self._by_action, self._least_trust = by_action, least_trust
+        self._hide, self._generator = hide, generator
         self._code = Numbers(action_space)
         self._returns = MonteCarloReturns(discount, num_envs)
         P, A = situations.place_size, self._code.size
@@ -104,6 +112,7 @@ class Recall:
         self._rewarded = np.zeros(num_envs, bool)  # [E] whether it did
         self._sites = torch.full((num_envs, found), -1)  # [E, found] slots of places of reward, as of the latest write
         self._outdated = np.ones(num_envs, bool)  # [E] whether these must be looked up anew
+        self._hidden = torch.zeros(num_envs, dtype=torch.bool)  # [E] whether nothing is shown in the present episode
 
     # ---- reading
 
@@ -124,10 +133,11 @@ class Recall:
         slots, distances = self._near(observation, streams, touch)
         shown = self._control.choose(slots, self.memory)
         at = shown.clamp(min=0)
-        neighbours = Neighbours(shown, self.memory.values[at], self._trust(shown, streams))
+        trust = self._trust(shown, streams)
+        neighbours = Neighbours(shown, self.memory.values[at], trust)
         neighbours = self._control.alter(neighbours, self.memory)
         tokens = self._described(neighbours, distances, torch.from_numpy(self._situations.places(observation)), streams)
-        there = shown >= 0
+        there = (shown >= 0) & (trust >= self._least_trust) & ~self._hidden[streams].unsqueeze(1)
         return {self.TOKENS: tokens.masked_fill(~there.unsqueeze(2), 0), self.VALID: there}
 
     def _near(self, observation: Observation, streams: np.ndarray, touch: bool) -> tuple[Tensor, Tensor]:
@@ -244,6 +254,7 @@ class Recall:
         self.memory.tick(len(rows) / len(self._streams))
         self._episodes[rows] += 1
         self._rewarded[rows] = False
+        self._hidden[rows] = torch.rand(len(rows), generator=self._generator) < self._hide
         self._outdated[rows if self._separate else self._streams] = True
 
     def _given(self, keys: dict[str, Tensor]) -> dict[str, Tensor] | None:
@@ -299,7 +310,7 @@ class Recall:
 
     def player(self, num_envs: int) -> Recall:
         """One for other environments: with an empty memory of its own if worlds are separate, else reading this one."""
-        other = Recall(**(self._built_from | {"num_envs": num_envs}))
+        other = Recall(**(self._built_from | {"num_envs": num_envs, "hide": 0.0}))
         if not self._separate:
             other.memory, other._writes = self.memory, False
         return other
@@ -321,6 +332,8 @@ class Recall:
             "memory": self.memory.state_dict(),
             "returns": self._returns.state_dict(),
             "sites": self._sites.clone(),
+            "hidden": self._hidden.clone(),
+            "generator": self._generator.get_state(),
             "control": self._control.state_dict(),
             **arrays,
         }
@@ -329,7 +342,8 @@ class Recall:
         """Restore what `state_dict` gave."""
         self.memory.load_state_dict(state["memory"])
         self._returns.load_state_dict(state["returns"])
-        self._sites = state["sites"].clone()
+        self._sites, self._hidden = state["sites"].clone(), state["hidden"].clone()
+        self._generator.set_state(state["generator"])
         self._control.load_state_dict(state["control"])
         for name in ("episodes", "outcome", "rewarded", "outdated"):
             setattr(self, f"_{name}", state[name].copy())

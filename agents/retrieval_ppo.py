@@ -85,6 +85,8 @@ def make_retrieval_ppo(
     here: int,
     found: int,
     refuted: float,
+    least_trust: float,
+    hide: float,
     by_action: bool,
     recall_discount: float,
     width: int,
@@ -114,6 +116,9 @@ def make_retrieval_ppo(
         found=found,
         discount=recall_discount,
         refuted=refuted,
+        least_trust=least_trust,
+        hide=hide,
+        generator=generator_for(seed, "recall"),
         by_action=by_action,
         control=_control(control, seed, situations),
     )

@@ -35,7 +35,8 @@ def recall(num_envs=2, separate=True, here=2, found=2, control=None, situations=
         separate=separate,
         here=here,
         found=found,
-        **({"discount": 0.5, "refuted": 0.05, "by_action": False} | options),
+        generator=torch.Generator().manual_seed(0),
+        **({"discount": 0.5, "refuted": 0.05, "by_action": False, "least_trust": 0.0, "hide": 0.0} | options),
         control=control or Control(),
     )
 
@@ -131,6 +132,29 @@ def test_a_place_of_reward_visited_in_vain_loses_trust_at_once_gains_some_back_a
     assert trust() == pytest.approx([1 - 0.95 * 0.8] * 2)
     found_at(made, 0, [4, 4])
     assert trust() == [1, 1]
+
+
+def test_what_is_trusted_too_little_is_not_shown():
+    made = recall(num_envs=1, here=0, found=1, least_trust=0.2)
+    found_at(made, 0, [4, 4])
+    assert show(made, [[0, 8]])[1].all()
+    tell(made, [[4, 3]], [[4, 4]])
+    assert not show(made, [[0, 8]])[1].any()
+
+
+def test_in_some_episodes_nothing_is_shown_but_to_players_always():
+    made = recall(num_envs=1, here=0, found=1, hide=0.5)
+    shown = []
+    for _ in range(40):
+        found_at(made, 0, [4, 4])
+        shown += [bool(show(made, [[0, 8]])[1].any())] * 2
+        tell(made, [[0, 8]], [[0, 7]])
+        assert bool(show(made, [[0, 8]])[1].any()) == shown[-1]
+    assert 20 < sum(shown) < 60
+    player = made.player(1)
+    for _ in range(20):
+        found_at(player, 0, [4, 4])
+        assert show(player, [[0, 8]])[1].any()
 
 
 def test_of_several_places_the_trusted_are_shown():
