@@ -133,11 +133,10 @@ class Recall:
         slots, distances = self._near(observation, streams, touch)
         shown = self._control.choose(slots, self.memory)
         at = shown.clamp(min=0)
-        trust = self._trust(shown, streams)
-        neighbours = Neighbours(shown, self.memory.values[at], trust)
+        neighbours = Neighbours(shown, self.memory.values[at], self._trust(shown, streams))
         neighbours = self._control.alter(neighbours, self.memory)
         tokens = self._described(neighbours, distances, torch.from_numpy(self._situations.places(observation)), streams)
-        there = (shown >= 0) & (trust >= self._least_trust) & ~self._hidden[streams].unsqueeze(1)
+        there = (shown >= 0) & (neighbours.trust >= self._least_trust) & ~self._hidden[streams].unsqueeze(1)
         return {self.TOKENS: tokens.masked_fill(~there.unsqueeze(2), 0), self.VALID: there}
 
     def _near(self, observation: Observation, streams: np.ndarray, touch: bool) -> tuple[Tensor, Tensor]:
