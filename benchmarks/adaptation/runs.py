@@ -17,7 +17,7 @@ POLICIES = ("clairvoyant", "recall", "recall_sites", "random")
 ACTING = ("drawn", "greedy")
 """How actions are chosen in the test: from the policy's distribution, or its most probable."""
 
-RECALL = "retrieval_ppo memory.forgetting.doubt=0.95"
+RECALL = "retrieval_ppo memory.forgetting.doubt=1.0"
 PLAIN = "retrieval_ppo control=novelty"
 GRU = f"{PLAIN} recurrent=64 hidden=[64]"
 CONTESTANTS = {
@@ -30,7 +30,7 @@ CONTESTANTS = {
     "gru": GRU,
     "gru_carried": f"{GRU} carry_state=true show_previous=true",
 }
-"""Who is compared, all with the hyper-parameters of `retrieval_ppo`: PPO with recall, slow to try again a place that
+"""Who is compared, all with the hyper-parameters of `retrieval_ppo`: PPO with recall that never forgives a place that
 failed it; with recall that shows nothing, other outcomes, or any entries; without recall; learning from past successes
 instead of recalling them; and with a recurrent state that begins anew in each episode or is carried on."""
 
