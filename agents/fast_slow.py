@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -124,12 +125,13 @@ class FastSlow:
         ids = self.memory.name(states, self._owners)
         targets = self.goals.choose(observation, ids, explore=explore)
         goals = self._first_of(targets)
-        preference = self._preference(ids, states, goals)
+        preference = partial(self._preference, ids, states, goals)
         if not self.slow:
-            return Plan(preference.argmax(1)), goals
-        situation = Situation(ids, self._owners, targets, preference, self.goals.certain)
-        plan = self.slow.plan(situation, rng, explore)
-        return replace(plan, actions=np.where(plan.actions != NONE, plan.actions, preference.argmax(1))), goals
+            return Plan(preference().argmax(1)), goals
+        plan = self.slow.plan(Situation(ids, self._owners, targets, preference, self.goals.certain), rng, explore)
+        if (plan.actions == NONE).any():
+            plan = replace(plan, actions=np.where(plan.actions != NONE, plan.actions, preference().argmax(1)))
+        return plan, goals
 
     def _preference(self, ids: np.ndarray, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
         """What the network finds natural, less what was tried in this episode, never what hurt. `[E, A]`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -38,14 +39,14 @@ class Situation:
         ids: The states in which they are. `[E]`
         owners: Whose memory each uses. `[E]`
         targets: Where they would like to be.
-        preference: What decides between equally good actions. `[E, A]`
+        preference: Works out what decides between equally good actions. `[E, A]`
         certain: Whether the targets are known to be reachable.
     """
 
     ids: np.ndarray
     owners: np.ndarray
     targets: Targets
-    preference: np.ndarray
+    preference: Callable[[], np.ndarray]
     certain: bool
 
 
@@ -141,7 +142,7 @@ class Search:
         for env in np.flatnonzero(~on_its_way):
             costs[env] = self._probing_costs(int(ids[env]), int(now.owners[env]), targets[env])
         best = costs <= costs.min(1, keepdims=True) + _SAME  # [E, A]
-        actions = np.where(best, now.preference + _SAME * rng.random(best.shape), -np.inf).argmax(1)
+        actions = np.where(best, now.preference() + _SAME * rng.random(best.shape), -np.inf).argmax(1)
         return Plan(actions, self._walks(ids, targets, on_its_way) if self._replay_paths else None)
 
     def expected(self, states: np.ndarray, owners: np.ndarray, actions: np.ndarray) -> np.ndarray:

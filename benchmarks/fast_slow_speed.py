@@ -1,8 +1,8 @@
 """How fast the fast/slow agent is: `python -m benchmarks.fast_slow_speed`.
 
 1. The published agent on ShiftWall against a plain loop of the same algorithm, which walks one branch at a time through
-   dictionaries and trains its network with torch; the same number of branches, network, minibatches and optimiser. One
-   after the other in one process on one thread, in CPU time a step, the environment's included.
+   dictionaries and trains its network with torch; the same number of branches, network, minibatches and optimiser. In
+   turns in one process on one thread, so that other load meets both; CPU time a step, the environment's included.
 2. Search on a grid whose transitions are all remembered (10,000 of them with n = 51): environment steps a second.
 """
 
@@ -30,6 +30,7 @@ from training.rollout import step
 from training.seeding import use_threads
 
 Cell = tuple[float, ...]
+_TURN = 5  # episodes
 
 
 @dataclass
@@ -134,38 +135,62 @@ def main(arguments: list[str]) -> int:
     """Measure, and print one JSON object a line."""
     bench = parse(SpeedBench, arguments)
     use_threads(1)
-    _published(SpeedBench(episodes=1), 1)  # the first use of torch's optimisers imports much
-    runs = {
-        "plain": _published(bench, 1, plain=True),
-        "one": _published(bench, 1),
-        "many": _published(bench, bench.envs),
-    }
-    faster = {name: round(runs["plain"]["ms_per_step"] / runs[name]["ms_per_step"], 2) for name in ("one", "many")}
-    report = {"measure": "published agent", "episodes": bench.episodes, "envs": bench.envs}
-    print(json.dumps(report | runs | {"times_faster_one": faster["one"], "times_faster_many": faster["many"]}))
+    _in_turns({"plain": _Play(bench, 1, plain=True), "one": _Play(bench, 1)}, 1)  # the first use of torch imports much
+    runs = {"plain": _Play(bench, 1, plain=True), "one": _Play(bench, 1), "many": _Play(bench, bench.envs)}
+    _in_turns(runs, bench.episodes)
+    report: dict[str, Any] = {"measure": "published agent", "episodes": bench.episodes, "envs": bench.envs}
+    report |= {name: run.report() for name, run in runs.items()}
+    for name in ("one", "many"):
+        report[f"times_faster_{name}"] = round(runs["plain"].ms_per_step / runs[name].ms_per_step, 2)
+    print(json.dumps(report))
     print(json.dumps({"measure": "search", "n": bench.n} | _search(bench)))
     return 0
 
 
-def _published(bench: SpeedBench, envs: int, plain: bool = False) -> dict[str, float]:
-    """Play ShiftWall; CPU seconds, environment steps taken and episodes solved, a run on average."""
-    environments = make_environments("engram/ShiftWall-v0", envs, vectorization="vector_entry_point")
-    agent = _agent(f"fast_slow_paper batch_size={32 * envs}", environments, bench.seed)
-    player: Any = _Plain(bench.seed) if plain else agent
-    observation, _ = environments.reset(seed=bench.seed)
-    steps, episodes, solved = 0, np.zeros(envs, np.int64), 0
-    begun = time.process_time()
-    while episodes.min() < bench.episodes:
-        transition = step(environments, observation, player.act(observation))
-        player.observe(transition)
-        player.learn()
-        steps += envs
-        solved += int((transition.terminated & (episodes < bench.episodes)).sum())
-        episodes += transition.done
-        observation = transition.reset_observation
-    seconds = time.process_time() - begun
-    per_step = round(1e3 * seconds / steps, 3)
-    return {"seconds": round(seconds, 2), "steps": steps, "ms_per_step": per_step, "solved": solved / envs}
+class _Play:
+    """ShiftWall as one contestant plays it: E runs side by side, and what they have cost so far."""
+
+    def __init__(self, bench: SpeedBench, envs: int, plain: bool = False) -> None:
+        self._environments = make_environments("engram/ShiftWall-v0", envs, vectorization="vector_entry_point")
+        agent = _agent(f"fast_slow_paper batch_size={32 * envs}", self._environments, bench.seed)
+        self._player: Any = _Plain(bench.seed) if plain else agent
+        self._observation, _ = self._environments.reset(seed=bench.seed)
+        self._episodes, self._solved = np.zeros(envs, np.int64), 0
+        self._steps, self._seconds = 0, 0.0
+
+    def until(self, episodes: int) -> None:
+        """Play on until every run has had so many episodes."""
+        begun = time.process_time()
+        while self._episodes.min() < episodes:
+            transition = step(self._environments, self._observation, self._player.act(self._observation))
+            self._player.observe(transition)
+            self._player.learn()
+            self._steps += len(self._episodes)
+            self._solved += int(transition.terminated.sum())
+            self._episodes += transition.done
+            self._observation = transition.reset_observation
+        self._seconds += time.process_time() - begun
+
+    @property
+    def ms_per_step(self) -> float:
+        """CPU milliseconds for a step of one run."""
+        return 1e3 * self._seconds / self._steps
+
+    def report(self) -> dict[str, float]:
+        """CPU seconds, steps, milliseconds a step, and the share of episodes solved in percent."""
+        return {
+            "seconds": round(self._seconds, 2),
+            "steps": self._steps,
+            "ms_per_step": round(self.ms_per_step, 3),
+            "solved": round(100 * self._solved / int(self._episodes.sum()), 1),
+        }
+
+
+def _in_turns(runs: dict[str, _Play], episodes: int) -> None:
+    """Let everyone play some episodes, then everyone the next."""
+    for reached in [*range(_TURN, episodes, _TURN), episodes]:
+        for run in runs.values():
+            run.until(reached)
 
 
 class _Plain:
