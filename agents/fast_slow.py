@@ -198,7 +198,7 @@ class FastSlow:
 def harm(transition: Transition) -> np.ndarray:
     """How much a step hurt: a negative reward, or an end without any reward, which counts 1. `[E]`."""
     died = transition.terminated & (transition.reward <= 0)
-    return np.maximum(np.where(died, 1.0, 0.0), -transition.reward)
+    return np.maximum(np.where(died, 1.0, 0.0), 0.0 - transition.reward)  # -0.0 is equal to 0.0: max may give either
 
 
 def make_fast_slow(

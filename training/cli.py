@@ -30,6 +30,9 @@ ADDED_TO = ("log", "evaluation", "checkpoint")
 SHOWN_PLAINLY = (HydraException, OmegaConfBaseException, UsageError, ValueError, OSError, gym.error.Error)
 
 
+EXTRAS = {"hydra/launcher": "sweep", "hydra/sweeper": "tune"}
+"""What brings more choices of a group of Hydra's own."""
+
 _FULL = "Make room; a run that had begun goes on from its last checkpoint with resume=RUN_FOLDER."
 _CLOSED = "Name a folder that may be written to with hydra.run.dir=..., or change its permissions."
 OUT_OF_PLACE = {
@@ -167,6 +170,8 @@ def _unknown_key(error: OmegaConfBaseException) -> str:
 
 def _unknown_choice(error: MissingConfigException) -> str:
     group, _, name = (error.missing_cfg_file or "").rpartition("/")
+    if group in EXTRAS:
+        return f"There is no {group} {name!r} here: it comes with an extra, pip install 'engram-rl[{EXTRAS[group]}]'."
     return f"There is no {group or 'config'} {name!r}. {did_you_mean(name, error.options or [])}"
 
 

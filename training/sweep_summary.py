@@ -1,0 +1,103 @@
+"""What a sweep came to: `python -m training.sweep_summary sweep=runs/<...>_sweep` (`sweep=latest` is the newest)."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from training.errors import UsageError
+from training.run_folder import CONFIG, RunFolder, write_atomically
+from training.statistics import stratified_bootstrap
+from training.tensorboard import flat
+
+SUMMARY = "sweep.json"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the settings of a sweep, best first, each over its seeds; keep them as JSON."""
+    folder = find(dict(argument.partition("=")[::2] for argument in arguments).get("sweep", "latest"))
+    groups, unfinished = summarise(folder)
+    _show(folder, groups)
+    if unfinished:
+        print(f"{unfinished} runs have not ended; go on with each: python train.py resume=RUN_FOLDER")
+    write_atomically(folder / SUMMARY, json.dumps({"settings": groups, "unfinished": unfinished}, indent=2) + "\n")
+    print(f"Written to {folder / SUMMARY}")
+    return 0
+
+
+def find(given: str) -> Path:
+    """The folder of a sweep; `latest` is the newest below `runs/`.
+
+    Raises:
+        UsageError: There is none.
+    """
+    if given != "latest":
+        if not Path(given).is_dir():
+            raise UsageError(f"{given} does not exist. Give a sweep's folder, such as runs/2026-01-31_12-00-00_sweep.")
+        return Path(given)
+    found = sorted(Path("runs").glob("*_sweep"))
+    if not found:
+        raise UsageError("There is no sweep below runs/. Make one first: python train.py -m seed=1,2,3")
+    return found[-1]
+
+
+def summarise(folder: Path) -> tuple[list[dict[str, Any]], int]:
+    """The settings that differ between the runs, best first, with the interquartile mean of their scores over seeds.
+
+    Returns:
+        For each setting what differs, its seeds, scores, their interquartile mean and its 95 % interval; and how many
+        runs have no score yet.
+
+    Raises:
+        UsageError: No run has one.
+    """
+    runs = [path.parent for path in sorted(folder.rglob(CONFIG))]
+    done = [run for run in runs if (run / "summary.json").exists()]
+    if not done:
+        raise UsageError(f"{folder} holds no run that has ended: there is no summary.json in it.")
+    settings = [flat(RunFolder(run).config()) for run in done]
+    scores = [float(json.loads((run / "summary.json").read_text())["score"]) for run in done]
+    differing = _differing(settings)
+    groups: dict[str, dict[str, Any]] = {}
+    for setting, score in zip(settings, scores, strict=True):
+        chosen = {key: setting.get(key) for key in differing}
+        group = groups.setdefault(json.dumps(chosen), {"setting": chosen, "seeds": [], "scores": []})
+        group["seeds"].append(setting["seed"])
+        group["scores"].append(score)
+    for group in groups.values():
+        interval = stratified_bootstrap(group["scores"])
+        group |= {"score": float(interval.point), "interval": [float(interval.low), float(interval.high)]}
+    ordered = sorted(groups.values(), key=lambda group: -np.nan_to_num(group["score"], nan=-np.inf))
+    return ordered, len(runs) - len(done)
+
+
+def _differing(settings: list[dict[str, Any]]) -> list[str]:
+    """The keys, besides the seed, whose values are not the same in all settings."""
+    keys = dict.fromkeys(key for setting in settings for key in setting if key != "seed")
+    return [key for key in keys if len({repr(setting.get(key)) for setting in settings}) > 1]
+
+
+def _show(folder: Path, groups: list[dict[str, Any]]) -> None:
+    table = Table(title=f"{folder}: interquartile mean of the scores over seeds")
+    differing = list(groups[0]["setting"])
+    for column in (*differing, "runs", "score", "95 % interval"):
+        table.add_column(column)
+    for group in groups:
+        low, high = group["interval"]
+        values = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in group["setting"].values()]
+        table.add_row(*values, str(len(group["scores"])), f"{group['score']:.4g}", f"{low:.4g} to {high:.4g}")
+    Console(width=max(120, Console().width)).print(table)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except UsageError as error:
+        sys.exit(f"Error: {error}")
