@@ -63,8 +63,10 @@ def checked_batch(keys: Keys, values: Tensor, priority: Tensor | None, identity:
             f"a value is NaN, infinite or above {LARGEST_VALUE:g} in size; values must be finite and smaller"
         )
     priority = torch.zeros(rows) if priority is None else real("priority", priority)
-    if priority.shape != (rows,) or not ((priority >= 0) & torch.isfinite(priority)).all():
-        raise ValueError(f"priority has shape {tuple(priority.shape)}; expected [{rows}] finite numbers of at least 0")
+    if priority.shape != (rows,):
+        raise ValueError(f"priority has shape {tuple(priority.shape)}; expected [{rows}]")
+    if not (sound := (priority >= 0) & torch.isfinite(priority)).all():
+        raise ValueError(f"priority holds {float(priority[~sound][0])}; it must be finite and at least 0")
     names = np.full(rows, NOBODY) if identity is None else checked_identity(identity)
     if len(names) != rows:
         raise ValueError(f"identity has {len(names)} rows; expected {rows}")

@@ -231,8 +231,8 @@ class Links:
                 raise ValueError(f"{name} slot {int(missing[0])} holds no entry; link what write or lookup returned")
 
     def _checked(self, weights: Tensor | float, kinds: Tensor | int, batch: int) -> tuple[Tensor, Tensor]:
-        weights = _tensor_of("weights", weights, float).to(self.weight)
-        kinds = _tensor_of("kinds", kinds, int).to(self.kind.device)
+        weights = _tensor_of("the weight of a link", weights, float).to(self.weight)
+        kinds = _tensor_of("the kind of a link (kinds)", kinds, int).to(self.kind.device)
         for name, given in (("weights", weights), ("kinds", kinds)):
             if given.shape not in ((), (batch,)):
                 raise ValueError(f"{name} must be one number or [{batch}], got {list(given.shape)}")

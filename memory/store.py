@@ -71,6 +71,8 @@ class KeyStore:
         if self.space.plain and self.space.modalities[0].kind == "l2":
             self.rows.index_copy_(0, slots, vectors)
             return
+        if not self.continuous:
+            return  # codes stay where they are
         present = self.present[slots]
         parts = []
         for m in self.continuous:

@@ -91,7 +91,7 @@ def explain(error: BaseException) -> str:
         return f"{chain[-1]}\n(while building {str(error).splitlines()[-1]})"
     if isinstance(error, ConfigCompositionException) and len(chain) > 1:
         told = [str(cause).splitlines()[0] for cause in chain if str(cause)]
-        return f"{told[0]}\n{told[-1]}"
+        return "\n".join(told[:2])
     return str(error)
 
 

@@ -1,0 +1,176 @@
+"""Bad inputs and what each gets: `python -m benchmarks.errors` writes docs/errors.md; a test compares it with this."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+import memory as m
+import train
+from benchmarks.configuration import CONF
+from benchmarks.fuzz.config import composed
+from training.cli import SHOWN_PLAINLY, explain
+from training.run_folder import RunFolder
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "errors.md"
+OPENING = """# Bad inputs, and what each gets
+
+Written by `python -m benchmarks.errors`; a test compares it with what the code says. Every error names the value, the
+limit and the remedy, and is raised before anything is changed. The memory raises `ValueError` for a value that is out
+of range or does not fit, and `TypeError` for one of another kind. The commands print such errors on one screen and end
+with status 2.
+`python -m benchmarks.fuzz examples=20000` searches for inputs that end in anything else.
+"""
+
+
+def _memory(**options: Any) -> m.DifferentiableNeuralDictionary:
+    space = [m.Modality("view", 3), m.Modality("place", 2)]
+    return m.DifferentiableNeuralDictionary(space, **({"value_dim": 1, "capacity": 10, "k": 3} | options))
+
+
+def _full() -> m.DifferentiableNeuralDictionary:
+    full = _memory()
+    full.write({"view": torch.eye(3), "place": torch.zeros(3, 2)}, torch.ones(3, 1))
+    return full
+
+
+def _damaged_file(change: Callable[[bytes], bytes]) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "memory.safetensors"
+        _full().save(path)
+        path.write_bytes(change(path.read_bytes()))
+        m.DifferentiableNeuralDictionary.load(path)
+
+
+def _other_state() -> None:
+    m.DifferentiableNeuralDictionary(3, 1, 10).load_state_dict(_full().state_dict())
+
+
+def _state_with(name: str, value: Any) -> None:
+    full = _full()
+    full.load_state_dict(full.state_dict() | {name: value})
+
+
+def _untrained() -> None:
+    full = _full()
+    with torch.no_grad():
+        found = full.lookup({"view": torch.zeros(1, 3)})
+    m.RowSGD(full).step(found)
+
+
+def _resized(text: bytes, old: bytes, new: bytes) -> bytes:
+    """A file whose header says something else, and is as long as it says."""
+    header = text[8 : 8 + int.from_bytes(text[:8], "little")]
+    changed = header.replace(old, new)
+    return len(changed).to_bytes(8, "little") + changed + text[8 + len(header) :]
+
+
+VIEW, ONE = torch.zeros(1, 3), torch.ones(1, 1)
+MEMORY: dict[str, Callable[[], Any]] = {
+    "a capacity of 0": lambda: _memory(capacity=0),
+    "a capacity that is no whole number": lambda: _memory(capacity=5e5),
+    "a capacity that no machine holds": lambda: m.DifferentiableNeuralDictionary(4096, 1, 10**9),
+    "a misspelt write rule": lambda: _memory(write_rule="blnd"),
+    "an index that is none": lambda: _memory(index=3),
+    "half precision": lambda: _memory(dtype=torch.float16),
+    "a modality without columns": lambda: m.Modality("view", 0),
+    "a weight of 0": lambda: m.Modality("view", 3, weight=0),
+    "two modalities of one name": lambda: m.KeySpace([m.Modality("a"), m.Modality("a")]),
+    "a blend of 0": lambda: m.Blend(0.0),
+    "a half-life below 0": lambda: m.Decay(-1.0),
+    "keys as an array": lambda: _memory().write(VIEW.numpy(), ONE),  # type: ignore[arg-type]
+    "keys of another width": lambda: _memory().write(torch.zeros(1, 4), ONE),
+    "a modality that the key has not": lambda: _memory().lookup({"veiw": VIEW}),
+    "parts of unequal length": lambda: _memory().lookup({"view": VIEW, "place": torch.zeros(2, 2)}),
+    "NaN in a key": lambda: _memory().lookup({"view": VIEW / 0}),
+    "a key that is too large": lambda: _memory().lookup({"view": VIEW + 1e20}),
+    "values of another width": lambda: _memory().write({"view": VIEW}, torch.ones(1, 2)),
+    "an infinite value": lambda: _memory().write({"view": VIEW}, ONE / 0),
+    "a priority below 0": lambda: _memory().write({"view": VIEW}, ONE, priority=torch.tensor([-1.0])),
+    "identities that are no int64": lambda: _memory().write({"view": VIEW}, ONE, identity=torch.tensor([1.0])),
+    "0 neighbours": lambda: _memory().lookup({"view": VIEW}, k=0),
+    "a reference to a part that is not given": lambda: _memory().lookup({"view": VIEW}, references=[("place",)]),
+    "a link from a slot without an entry": lambda: _full().link(torch.tensor([7]), torch.tensor([0])),
+    "a link that weighs 0": lambda: _full().link(torch.tensor([1]), torch.tensor([0]), 0.0),
+    "following from a slot that is not there": lambda: _full().follow(torch.tensor([99])),
+    "weakening by 2": lambda: _full().contradict(torch.tensor([0]), factor=2.0),
+    "weakening where nothing fades": lambda: _full().contradict(torch.tensor([0]), factor=0.5),
+    "a state of another key": _other_state,
+    "a state that lacks a part": lambda: _full().load_state_dict({"rows": torch.zeros(3, 5)}),
+    "a state with NaN": lambda: _state_with("values", torch.full((3, 1), torch.nan)),
+    "a file cut short": lambda: _damaged_file(lambda text: text[:-9]),
+    "a file of something else": lambda: _damaged_file(lambda text: b"not a memory at all"),
+    "a file that claims a billion entries": lambda: _damaged_file(
+        lambda text: _resized(text, b'\\"capacity\\": 10,', b'\\"capacity\\": 999999999,')
+    ),
+    "training what was read without gradients": _untrained,
+}
+
+
+COMMANDS = [
+    "agent=ncc",
+    "agent.horizonn=5",
+    "seed=abc",
+    "steps=0",
+    "env=gym",
+    "env=gym env.id=CartPol-v1",
+    "env=cartpole env.num_envs=0",
+    "env=gym env.id=Pendulum-v1",
+    "agent.memory.k=0",
+    "agent.memory.index=fast",
+    "agent.exclude_self=true agent.identify=false",
+    "agent.device=tpu",
+    "env.kwargs.gravity=1",
+    "env=cartpole +env.kwargs.gravity=1",
+    "resume=nowhere",
+    "'env.modalities={view: camera}'",
+]
+"""Arguments of train.py."""
+
+
+def table() -> str:
+    """The page."""
+    rows = ["| memory: what was tried | what it gets |", "|---|---|"]
+    rows += [f"| {name} | {_said(call)} |" for name, call in MEMORY.items()]
+    rows += ["", "| `python train.py ...` | what it gets |", "|---|---|"]
+    rows += [f"| `{arguments}` | {_refused(arguments)} |" for arguments in COMMANDS]
+    return "\n".join([OPENING, *rows, ""])
+
+
+def _said(call: Callable[[], Any]) -> str:
+    try:
+        call()
+    except (ValueError, TypeError, RuntimeError) as error:
+        return f"`{type(error).__name__}`: {_cell(str(error))}"
+    raise AssertionError("this was meant to be refused")
+
+
+def _refused(arguments: str) -> str:
+    try:
+        config = composed([*shlex.split(arguments), "progress=false", "log.every=1"])
+        with TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+            existing = RunFolder.open(Path(config.resume)) if config.resume else RunFolder(Path(folder) / "run")
+            train.train(config, existing)
+    except SHOWN_PLAINLY as error:
+        return _cell(explain(error))
+    raise AssertionError(f"{arguments} was meant to be refused")
+
+
+def _cell(message: str) -> str:
+    """One line of a table, without what differs from machine to machine."""
+    line = " ".join(message.split()).replace("|", "\\|").replace(str(CONF.parent), ".")
+    line = re.sub(r"such as runs/\S+", "such as runs/...", line)
+    return re.sub(r"/tmp/\S*/(memory\.safetensors|run)", r"\1", line)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(table(), encoding="utf-8")
+    print(f"Written to {PAGE}")

@@ -1,0 +1,72 @@
+"""Every snippet of the documentation runs, its links lead somewhere, its commands and generated pages are current."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+
+from benchmarks import errors, reference
+from training.cli import prepare
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
+SNIPPETS = [
+    pytest.param(code, id=f"{page.stem}{number}")
+    for page in PAGES
+    for number, code in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL))
+]
+COMMANDS = sorted(
+    {
+        command.strip().replace("\\|", "|")
+        for page in PAGES
+        for command in re.findall(r"(?:^    |`)(python (?:train|evaluate)\.py [^`\n]*)", page.read_text(), re.MULTILINE)
+    }
+)
+
+
+@pytest.mark.parametrize("code", SNIPPETS)
+def test_snippets_run(code):
+    exec(compile(code, "snippet", "exec"), {})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_and_pictures_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
+        assert target.startswith("http") or (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_modules_that_commands_name_exist(page):
+    for module in re.findall(r"python -m ((?:benchmarks|examples)[\w.]*)", page.read_text(encoding="utf-8")):
+        path = ROOT / module.removesuffix(".NAME").replace(".", "/")
+        assert path.is_dir() or path.with_suffix(".py").is_file(), module
+
+
+def test_commands_can_be_composed():
+    prepare()
+    for command in COMMANDS:
+        words = shlex.split(re.sub(r"\s{2,}#.*", "", command))[1:]
+        overrides = [word for word in words[1:] if "=" in word and "<" not in word and "..." not in word]
+        own = [ROOT / words[words.index("--config-dir") + 1]] if "--config-dir" in words else []
+        if any(not folder.is_dir() for folder in own):
+            continue  # the reader's own
+        searched = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in own)}]"] if own else []
+        single = [override.split(",")[0] if "-m" in words else override for override in overrides]
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            compose(Path(words[0]).stem, [*single, *searched])
+
+
+def test_the_yaml_of_the_walk_through_is_that_of_the_example():
+    (shown,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "plug_in.md").read_text(), re.DOTALL)
+    assert yaml.safe_load(shown) == yaml.safe_load((ROOT / "examples/own_environment/env/warehouse.yaml").read_text())
+
+
+def test_the_table_of_errors_is_current():
+    assert errors.table() == errors.PAGE.read_text(encoding="utf-8"), "run python -m benchmarks.errors"
+
+
+def test_the_reference_is_current():
+    assert reference.page() == reference.PAGE.read_text(encoding="utf-8"), "run python -m benchmarks.reference"
