@@ -17,7 +17,7 @@ POLICIES = ("clairvoyant", "recall", "recall_sites", "random")
 ACTING = ("drawn", "greedy")
 """How actions are chosen in the test: from the policy's distribution, or its most probable."""
 
-RECALL = "retrieval_ppo memory.forgetting.doubt=1.0"
+RECALL = "retrieval_ppo memory.forgetting.doubt=1.0 hide=0.05 learning_rate.end=1e-3 learning_rate.steps=200000"
 PLAIN = "retrieval_ppo control=novelty"
 GRU = f"{PLAIN} recurrent=64 hidden=[64]"
 CONTESTANTS = {
@@ -111,4 +111,11 @@ def resolve(
 def _settings(given: str) -> dict[str, Any]:
     """Of `plain`, or with values of its own `gru_carried hidden=[32]`."""
     name, *overrides = given.split()
-    return agent_config(" ".join([CONTESTANTS.get(name, name), *overrides]), others=(*POLICIES, *CONTESTANTS))
+    settings = agent_config(" ".join([CONTESTANTS.get(name, name), *overrides]), others=(*POLICIES, *CONTESTANTS))
+    return without_recall(settings) if settings.get("control") == "novelty" else settings
+
+
+def without_recall(settings: dict[str, Any]) -> dict[str, Any]:
+    """Of PPO alone: what recall would have been does not define a run without it."""
+    plain = agent_config("ppo")
+    return {name: settings[name] for name in plain} | {"_target_": plain["_target_"]}

@@ -68,6 +68,18 @@ def test_a_run_is_known_by_what_defines_it_not_by_what_it_is_called():
     assert named == spelt != other
 
 
+def test_what_recall_would_have_been_does_not_define_a_run_without_it():
+    plain, same = (
+        resolve("newgoal_searched", {}, [agent], [0], 64, Trial(2, 1, 4))[0] for agent in ("plain", "plain found=1")
+    )
+    assert plain.key == same.key
+    assert plain.settings["_target_"] == "agents.ppo.make_ppo"
+    assert (
+        plain.settings["learning_rate"]
+        == resolve("newgoal_searched", {}, ["retrieval"], [0], 64, Trial(2, 1, 4))[0].settings["learning_rate"]
+    )
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
