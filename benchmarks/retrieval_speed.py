@@ -1,0 +1,125 @@
+"""What recall costs: environment steps a second of PPO with it and without, side by side in one process.
+
+`python -m benchmarks.retrieval_speed env=minigrid_fixed agent=retrieval_ppo_view entries=50000 out=FILE`
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+
+from agents.recall import Recall
+from benchmarks.cli import parse, write_lines
+from benchmarks.configuration import agent_config, environment_config
+from benchmarks.provenance import with_command
+from training.construction import build_agent, build_environments
+from training.rollout import step
+from training.seeding import use_threads
+
+
+@dataclass
+class RetrievalSpeed:
+    """Measure PPO with recall beside the same PPO without it, learning included, in turns.
+
+    python -m benchmarks.retrieval_speed env=minigrid_fixed agent=retrieval_ppo_view entries=50000
+    python -m benchmarks.retrieval_speed env=newgoal_searched agent=retrieval_ppo entries=0
+
+    env, num_envs: a name of conf/env, and how many side by side.
+    agent: of conf/agent, with values of its own after the name; without recall it has `control=novelty`.
+    entries: in memory before the first step, at random keys.
+    steps, rounds: environment steps of a round, and rounds of each; the fastest counts.
+    """
+
+    env: str = "minigrid_fixed"
+    num_envs: int = 8
+    agent: str = "retrieval_ppo_view"
+    entries: int = 50_000
+    steps: int = 8192
+    rounds: int = 3
+    out: str = "results/retrieval_speed.jsonl"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure, print a line for each, and write them."""
+    bench = parse(RetrievalSpeed, list(arguments))
+    use_threads(1)
+    runs = {agent: _Running(bench, agent) for agent in (bench.agent, f"{bench.agent} control=novelty")}
+    for _ in range(bench.rounds):
+        for run in runs.values():
+            run.round(bench.steps)
+    plain = runs[f"{bench.agent} control=novelty"].fastest
+    rows = [
+        {
+            "env": bench.env,
+            "agent": agent,
+            "num_envs": bench.num_envs,
+            "entries": run.entries,
+            "steps_per_second": round(run.fastest),
+            "of_plain": round(run.fastest / plain, 3),
+        }
+        for agent, run in runs.items()
+    ]
+    write_lines(bench.out, [with_command(row) for row in rows])
+    for row in rows:
+        print(row)
+    return 0
+
+
+class _Running:
+    """An agent at play, and how fast it has been."""
+
+    def __init__(self, bench: RetrievalSpeed, agent: str) -> None:
+        self._environments = build_environments(
+            OmegaConf.create(environment_config(bench.env, {"num_envs": bench.num_envs}))
+        )
+        self._agent = build_agent(OmegaConf.create(agent_config(agent)), self._environments, 0)
+        self._recall = _recall_of(self._agent)
+        if self._recall and bench.entries:
+            _fill(self._recall, bench.entries)
+        self._observation, _ = self._environments.reset(seed=0)
+        self.fastest = 0.0
+
+    @property
+    def entries(self) -> int:
+        """In memory now."""
+        return len(self._recall.memory) if self._recall else 0
+
+    def round(self, steps: int) -> None:
+        """Play and learn; CPU time, so that other processes count little."""
+        began = time.process_time()
+        for _ in range(0, steps, self._environments.num_envs):
+            transition = step(self._environments, self._observation, self._agent.act(self._observation))
+            self._agent.observe(transition)
+            self._agent.learn()
+            self._observation = transition.reset_observation
+        self.fastest = max(self.fastest, steps / (time.process_time() - began))
+
+
+def _recall_of(agent: Any) -> Recall | None:
+    return next((extra for extra in agent.extras if isinstance(extra, Recall)), None)
+
+
+def _fill(recall: Recall, entries: int) -> None:
+    """Random entries under names of their own, all in the first world."""
+    memory, generator = recall.memory, torch.Generator().manual_seed(0)
+    for first in range(0, entries, 1000):
+        rows = min(1000, entries - first)
+        keys = {
+            part.name: torch.zeros(rows, part.size, dtype=torch.int64)
+            if part.kind == "discrete"
+            else torch.randn(rows, part.size, generator=generator)
+            for part in memory.space
+        }
+        names = torch.from_numpy(np.arange(first, first + rows) + 10**9)
+        memory.write(keys, torch.zeros(rows, memory.value_dim), identity=names)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
