@@ -107,6 +107,7 @@ class Recall:
         self.neighbours, self.token_size, self.return_column = here + found, 2 * P + A + 7, P + 3
         self._order = _order(here, found)  # [K, 2]
         self._streams = np.arange(num_envs)
+        self._keyed: tuple[Any, Tensor] = (None, torch.empty(0))  # the latest observation and its keys
         self._episodes = np.zeros(num_envs, np.int64)  # [E] ended so far
         self._outcome = np.zeros((num_envs, P), np.float32)  # [E, P] where the present episode found reward
         self._rewarded = np.zeros(num_envs, bool)  # [E] whether it did
@@ -144,10 +145,16 @@ class Recall:
         sites = self._sites[streams]  # [R, found]
         if not self._here:
             return sites, torch.zeros(sites.shape)
-        query = {"view": self._situations.keys(observation)} | self._context(streams, PASSAGE)
+        query = {"view": self._keys(observation)} | self._context(streams, PASSAGE)
         near = self.memory.lookup(query, self._here, touch=touch)
         none = torch.zeros(sites.shape)
         return torch.cat([near.slots, sites], 1), torch.cat([near.distances, none], 1)
+
+    def _keys(self, observation: Observation) -> Tensor:
+        """The keys of an observation, computed once though it is first acted on and then written. `[E, D]`."""
+        if observation is not self._keyed[0]:
+            self._keyed = observation, self._situations.keys(observation)
+        return self._keyed[1]
 
     def _look_up_sites(self, rows: np.ndarray) -> None:
         """Recall where reward was found, for these environments; it holds until the next write. `[R]`."""
@@ -222,7 +229,7 @@ class Recall:
         """The passages of the episodes that end with this step; the others are held."""
         situations = self._situations
         held = {
-            "view": situations.keys(transition.observation).numpy(),
+            "view": self._keys(transition.observation).numpy(),
             "place": situations.places(transition.observation),
             "name": situations.identities(transition.observation),
             "action": self._code(torch.from_numpy(transition.action)).numpy(),
