@@ -69,15 +69,14 @@ def test_a_run_is_known_by_what_defines_it_not_by_what_it_is_called():
 
 
 def test_what_recall_would_have_been_does_not_define_a_run_without_it():
-    plain, same = (
-        resolve("newgoal_searched", {}, [agent], [0], 64, Trial(2, 1, 4))[0] for agent in ("plain", "plain found=1")
+    plain, same, retrieval = (
+        resolve("newgoal_searched", {}, [agent], [0], 64, Trial(2, 1, 4))[0]
+        for agent in ("plain", "plain found=1", "retrieval")
     )
     assert plain.key == same.key
     assert plain.settings["_target_"] == "agents.ppo.make_ppo"
-    assert (
-        plain.settings["learning_rate"]
-        == resolve("newgoal_searched", {}, ["retrieval"], [0], 64, Trial(2, 1, 4))[0].settings["learning_rate"]
-    )
+    for shared in ("num_steps", "minibatch_size", "hidden", "entropy_coefficient", "discount"):
+        assert plain.settings[shared] == retrieval.settings[shared]
 
 
 @pytest.mark.parametrize(
