@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -47,6 +48,14 @@ class ExtraInput(Protocol):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
+
+
+def read(extras: Sequence[ExtraInput], observation: Observation, *, explore: bool) -> dict[str, Tensor]:
+    """What all of them show beside E observations. By name, `[E, ...]`."""
+    found: dict[str, Tensor] = {}
+    for extra in extras:
+        found |= extra.read(observation, explore=explore)
+    return found
 
 
 class PreviousStep:

@@ -81,6 +81,22 @@ class AsRows:
             self.moments.load_state_dict(state)
 
 
+def make_perception(space: spaces.Space, device: torch.device, normalise: bool) -> Perception:
+    """Observations as tensors where a part is a picture, as rows of numbers otherwise.
+
+    Raises:
+        ValueError: Pictures are to be normalised.
+    """
+    if not has_picture(space):
+        return AsRows(space, device, normalise)
+    if normalise:
+        raise ValueError(
+            f"normalise_observations=true is for rows of numbers, but this environment shows pictures ({space}), which "
+            f"the network scales. Set agent.normalise_observations=false."
+        )
+    return AsTensors(device)
+
+
 def flat_rows(space: spaces.Space, observation: Any) -> np.ndarray:
     """An observation, or an action, as numbers: `[E, ...]`, perhaps by name, to `[E, F]` of float32."""
     if isinstance(space, spaces.Dict):

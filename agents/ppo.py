@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from agents.agent import Observation, Transition
 from agents.descent import Descent
 from agents.device import choose_device
-from agents.extras import ExtraInput, PreviousStep
-from agents.inputs import AsRows, AsTensors, Perception, RewardScale, has_picture
+from agents.extras import ExtraInput, PreviousStep, read
+from agents.inputs import Perception, RewardScale, make_perception
 from agents.objectives import Objective, explained_variance, means
 from agents.observations import batch_size, map_observation, require_supported
+from agents.player import Player
 from agents.policies import Extras, Policy, make_policy
 from agents.rollouts import Rollout, shuffled_rows, shuffled_sequences
 from agents.schedules import Schedule
@@ -52,10 +53,6 @@ class PPO:
         cut_at_episode_ends: Whether what follows an episode's end does not count for what came before.
         carry_state: Whether a recurrent policy's state, and what it is shown of the step before, outlive an episode.
 
-    Attributes:
-        frozen: While set nothing is learned: no weight and no running statistic changes. Memories and the recurrent
-            state live on, which is what adaptation without learning means.
-
     Raises:
         ValueError: A size below 1, or a factor outside [0, 1].
     """
@@ -83,7 +80,7 @@ class PPO:
         _require_counts(num_envs=num_envs, num_steps=num_steps, epochs=epochs, minibatch_size=minibatch_size)
         _require_shares(discount=discount, trace=trace)
         self.policy, self.descent, self.extras = policy, descent, tuple(extras)
-        self.frozen = False
+        self._frozen = False
         self._perceive, self._reward_scale = perceive, reward_scale
         self._learning_rate, self._objective = learning_rate, objective
         self._num_envs, self._epochs, self._minibatch_size = num_envs, epochs, minibatch_size
@@ -98,12 +95,26 @@ class PPO:
         self._acted: dict[str, Any] = {}  # the step taken and not yet observed; [E, ...] by name
         self._next_state = self._state
 
+    @property
+    def frozen(self) -> bool:
+        """Whether nothing is learned: weights and running statistics stay as they are.
+
+        Memories and the recurrent state live on, which is what adaptation without learning means. When it is set, the
+        steps of the open rollout are forgotten, so that none is learned from across a gap.
+        """
+        return self._frozen
+
+    @frozen.setter
+    def frozen(self, frozen: bool) -> None:
+        self._frozen = frozen
+        self._rollout.clear()
+
     def act(self, observation: Observation, *, explore: bool = True) -> np.ndarray:
         """Draw actions, `[E, ...]`; with `explore=False` the most probable ones, as at an episode's first step."""
         if not explore:
             return self.player(batch_size(observation)).act(observation)
         seen = self._perceive(observation, learn=not self.frozen)
-        extras = self._read(observation, explore=True)
+        extras = read(self.extras, observation, explore=True)
         with torch.no_grad():
             features, self._next_state = self.policy.features(seen, self._state, self._starts[None], extras)
             action = self.policy.distribution(features, extras).sample(self._generator)  # [E, ...]
@@ -145,14 +156,8 @@ class PPO:
 
         With a generator it draws its actions; without one it takes the most probable.
         """
-        return Player(self, num_envs, generator)
-
-    def _read(self, observation: Observation, explore: bool) -> Extras:
-        """What is shown beside the observation. `[E, ...]` by name."""
-        found: Extras = {}
-        for extra in self.extras:
-            found |= extra.read(observation, explore=explore)
-        return found
+        extras = [extra.player(num_envs) for extra in self.extras]
+        return Player(self.policy, self._perceive, extras, num_envs, self._carry, generator)
 
     def _add(self, transition: Transition) -> None:
         """Put the step just taken, and its outcome, into the rollout."""
@@ -205,7 +210,7 @@ class PPO:
         """The value of what is acted on next. `[E]`."""
         assert self._next is not None
         seen = self._perceive(self._next, learn=False)
-        return self._values(seen, self._state, self._read(self._next, explore=False), self._starts)
+        return self._values(seen, self._state, read(self.extras, self._next, explore=False), self._starts)
 
     def _update(self, data: dict[str, Any]) -> dict[str, float]:
         """Some epochs over the rollout; means over their minibatches."""
@@ -261,41 +266,6 @@ class PPO:
             extra.load_state_dict(saved)
         self._generator.set_state(state["generator"])
         self._state, self._starts, self._steps = state["state"], state["starts"], state["steps"]
-
-
-class Player:
-    """Plays by an agent's policy and changes nothing of the agent.
-
-    Args:
-        agent: Whose policy.
-        num_envs: How many environments are played, each from its first step on.
-        generator: Draws actions; without one the most probable are taken.
-    """
-
-    def __init__(self, agent: PPO, num_envs: int, generator: torch.Generator | None = None):
-        self._agent, self._generator = agent, generator
-        self._extras = [extra.player(num_envs) for extra in agent.extras]
-        self._state = agent.policy.initial_state(num_envs)  # [E, H]
-        self._starts = torch.ones(num_envs, dtype=torch.bool, device=self._state.device)  # [E]
-
-    def act(self, observation: Observation, *, explore: bool = False) -> np.ndarray:
-        """One action for each environment. `[E, ...]`."""
-        policy = self._agent.policy
-        extras: Extras = {}
-        for extra in self._extras:
-            extras |= extra.read(observation, explore=False)
-        with torch.no_grad():
-            seen = self._agent._perceive(observation, learn=False)
-            features, self._state = policy.features(seen, self._state, self._starts[None], extras)
-            distribution = policy.distribution(features, extras)
-            chosen = distribution.sample(self._generator) if self._generator else distribution.mode()
-            return policy.head.taken(chosen)
-
-    def observe(self, transition: Transition) -> None:
-        """Take in what followed."""
-        for extra in self._extras:
-            extra.observe(transition)
-        self._starts = torch.as_tensor(transition.done & (not self._agent._carry), device=self._state.device)
 
 
 def _rows_of(observation: Observation, rows: np.ndarray) -> Observation:
@@ -398,19 +368,3 @@ def make_ppo(
         cut_at_episode_ends=cut_at_episode_ends,
         carry_state=carry_state,
     )
-
-
-def make_perception(space: spaces.Space, device: torch.device, normalise: bool) -> Perception:
-    """Observations as tensors where a part is a picture, as rows of numbers otherwise.
-
-    Raises:
-        ValueError: Pictures are to be normalised.
-    """
-    if not has_picture(space):
-        return AsRows(space, device, normalise)
-    if normalise:
-        raise ValueError(
-            f"normalise_observations=true is for rows of numbers, but this environment shows pictures ({space}), which "
-            f"the network scales. Set agent.normalise_observations=false."
-        )
-    return AsTensors(device)
