@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from benchmarks.runs import Row
-from benchmarks.shift.results import Entrant, areas, improvement
+from benchmarks.shift.results import Entrant, areas, firsts, improvement
 from training.statistics import interquartile_mean, stratified_bootstrap
 
 HEADERS = (
@@ -23,6 +23,7 @@ HEADERS = (
     "after shift",
     "recovery",
     "recovered",
+    "first",
     "on return",
     "after find",
     "area",
@@ -37,8 +38,9 @@ CAPTION = """\
 Interquartile mean [95 % bootstrap interval] over runs. budget: what was learned from, `own` the scored episodes only,
 a number the practice steps before each episode. excess: steps above the shortest paths; after shift: of the first 5
 episodes after the first shift; recovery: episodes until three in a row are within 1.25x the shortest path, inf where
-too many runs never do, and how many runs did; on return: steps of the first episode after the target has shifted to
-where it was before; after find: steps of the episode after the first one solved since a shift, over the shortest;
+too many runs never do, and how many runs did; first: steps of the first episode after a shift; on return: of those in
+which the target is back where it was before; after find: steps of the episode after the first one solved since a shift,
+over the shortest;
 area: (random - cost) / (random - limit) in the 10 episodes after each shift.
 published: solved / excess of others, and of an earlier measurement of ours."""
 
@@ -104,6 +106,7 @@ def _cells(entrant: Entrant, everyone: Sequence[Entrant], quote_published: bool)
         _estimate(entrant, entrant.values("excess_after_shift"), ".0f"),
         _estimate(entrant, recovery, ".1f") if shifts else "",
         f"{np.isfinite(recovery).sum()} of {len(recovery)}" if shifts else "",
+        _estimate(entrant, firsts(entrant), ".1f"),
         _estimate(entrant, entrant.values("first_on_return"), ".1f"),
         _estimate(entrant, entrant.values("after_find"), ".2f"),
         _estimate(entrant, areas(entrant, everyone), ".2f"),

@@ -84,6 +84,16 @@ def areas(entrant: Entrant, everyone: Sequence[Entrant]) -> np.ndarray:
     return np.array([_area(row, everyone) for row in entrant.rows])
 
 
+def firsts(entrant: Entrant) -> np.ndarray:
+    """Steps of the first episode after each shift, on average, of each run. `[R]`, NaN where no target is hidden."""
+    return np.array([_first(row) for row in entrant.rows])
+
+
+def _first(row: Row) -> float:
+    shifts = shift_metrics.shift_episodes(row["phase"])
+    return np.nan if row.get("after_find") is None else float(np.mean(np.array(row["costs"])[shifts]))
+
+
 def _area(row: Row, everyone: Sequence[Entrant]) -> float:
     random = [other for entrant in everyone if entrant.agent == "random" for other in entrant.rows]
     paired = [other["costs"] for other in random if _same_episodes(other, row)]

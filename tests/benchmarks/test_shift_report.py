@@ -158,3 +158,10 @@ def test_shifts_without_enough_episodes_around_them_have_no_recovery_figure(tmp_
     for phase in (list(range(20)), [0] * 3 + [1] * 17):
         rows = [row("a", 5, phase=phase, recoveries=[], recovery=None)]
         assert [path.name for path in draw(entrants(rows), tmp_path, "z")] == ["shift_z_cost.png"]
+
+
+def test_where_the_target_is_hidden_the_first_episode_after_a_shift_has_a_column():
+    costs = [4] * 10 + [30] + [5] * 9
+    (line,) = cells([row("fast", costs, after_find=1.25, first_on_return=30)])
+    assert (line["first"], line["on return"], line["after find"]) == ("30.0", "30.0", "1.25")
+    assert not {"first", "on return", "after find"} & cells([row("old", costs)])[0].keys()
