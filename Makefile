@@ -1,4 +1,4 @@
-# `make demo` trains an agent and shows the result; `make test` runs every check, `make report` rebuilds the
+# `make demo` puts the fast/slow agent beside PPO on a wall that shifts; `make test` runs every check, `make report` rebuilds the
 # documentation's figures and tables from stored results. Each makes its own .venv first.
 PYTHON ?= python3
 VENV := .venv
@@ -8,8 +8,8 @@ FAISS := $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 .PHONY: demo test report clean
 
 demo: $(VENV)/.installed-$(FAISS)
-	$(BIN)/python train.py experiment=demo
-	$(BIN)/python evaluate.py run=latest episodes=20
+	$(BIN)/python -m benchmarks.shift env=shiftwall agents=[fast_slow,ppo,random] seeds=3 out=runs/demo/rows.jsonl
+	$(BIN)/python -m benchmarks.fast_slow_picture out=runs/demo/what_it_remembers.png
 
 test: $(VENV)/.installed-dev-$(FAISS)
 	$(BIN)/ruff check .

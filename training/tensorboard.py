@@ -72,4 +72,4 @@ def _leaves(node: Any, place: str) -> list[tuple[str, Any]]:
         inner = [(f"{place}.{key}" if place else str(key), value) for key, value in node.items()]
         return [leaf for name, value in inner for leaf in _leaves(value, name)]
     plain = node if isinstance(node, bool | int | float | str) else str(node)
-    return [] if place.endswith("_partial_") else [(place, plain)]
+    return [] if place.endswith(("_partial_", "_target_")) else [(place, plain)]
