@@ -129,3 +129,7 @@ def _part(rows: Any) -> dict[str, Any]:
         "rss_mb": round(float(np.median([row["time/rss_mb"] for row in rows])), 1),
         "entries": last.get("memory/size", 0),
     }
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
