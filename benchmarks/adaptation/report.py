@@ -68,6 +68,8 @@ def draw(groups: Groups, picture: Path, title: str) -> Path:
     optimum = np.mean([row["optimum"] for rows in groups.values() for row in rows], axis=0)
     axes.plot(optimum, color="black", linestyle="--", label="shortest path")
     axes.set(xlabel="episodes since the goal moved, unannounced", ylabel="steps", title=title, yscale="log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     picture.parent.mkdir(parents=True, exist_ok=True)
