@@ -122,8 +122,8 @@ def _words_missing(browser: Any, words: tuple[str, ...], wait: float) -> list[st
     """Wait until the page shows all words; those it does not when time is up."""
     end = time.monotonic() + wait
     while True:
-        text = browser.execute_script(EVERY_TEXT)
-        lacking = [word for word in words if word not in text]
+        text = "".join(browser.execute_script(EVERY_TEXT).split())  # long names are cut into several nodes
+        lacking = [word for word in words if "".join(word.split()) not in text]
         if not lacking or time.monotonic() > end:
             return lacking
         time.sleep(0.5)
