@@ -42,6 +42,8 @@ SMALL = {
 }
 """Settings under which a short run passes every stage, eviction included; an agent takes those that it has."""
 
+LARGER = {"fast_slow_partial": {"agent.memory.capacity": 2000}}
+"""What an agent cannot do with less of."""
 STARTING = 0.1
 """Share of the kills that do not wait for a step: they meet the run as it starts."""
 MOMENT = 0.1
@@ -109,7 +111,8 @@ def overrides_of(agent: str, bench: KillBench) -> list[str]:
     prepare()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         composed = compose("train", chosen)
-    small = [f"{key}={value}" for key, value in SMALL.items() if OmegaConf.select(composed, key) is not None]
+    sizes = SMALL | LARGER.get(agent, {})
+    small = [f"{key}={value}" for key, value in sizes.items() if OmegaConf.select(composed, key) is not None]
     return [*chosen, *cadence, *small]
 
 
