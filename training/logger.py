@@ -74,7 +74,7 @@ class RunLogger:
         `closing` is for the interval that a run's end cuts short: its row goes when the run is continued, which then
         averages over the whole interval.
         """
-        if closing and step == self._began_step:
+        if closing and not (self._values or self._returns):
             return
         self.record(self._rollout())
         elapsed = time.perf_counter() - self._began

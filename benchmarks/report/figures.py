@@ -14,6 +14,7 @@ from benchmarks.control.report import draw_curves, grouped
 from benchmarks.report.stored import ROOT, index, rows_of, select
 from benchmarks.shift.figures import draw
 from benchmarks.shift.results import entrants
+from benchmarks.soak import draw as draw_soak
 from training.errors import UsageError, did_you_mean
 
 
@@ -52,4 +53,8 @@ def _shift(path: Path, rows: str, name: str, shows: str = "cost", only: dict[str
         path.write_bytes(wanted[0].read_bytes())
 
 
-DRAWN: dict[str, Callable[..., None]] = {"control": _control, "shift": _shift}
+def _soak(path: Path, rows: str) -> None:
+    draw_soak(rows_of(rows), str(path))
+
+
+DRAWN: dict[str, Callable[..., None]] = {"control": _control, "shift": _shift, "soak": _soak}

@@ -56,6 +56,7 @@ def test_the_interval_that_the_end_cut_short_is_whole_in_a_continued_run(tmp_pat
     run(tmp_path / "whole", *quiet, "steps=480")
     run(tmp_path / "parts", *quiet, "steps=240")
     run(tmp_path / "parts", *quiet, "steps=480", resume=True)
+    run(tmp_path / "parts", *quiet, "steps=480", resume=True)  # killed between its last checkpoint and its end
     assert differences(tmp_path / "whole", tmp_path / "parts") == []
     assert [row["step"] for row in read_rows(tmp_path / "parts" / "metrics.jsonl")] == [304, 480]
 
