@@ -112,7 +112,7 @@ def draw(parts: list[dict[str, Any]], picture: str) -> None:
     ):
         axes.plot(at, [part[name] for part in parts[:-1]], marker=".")
         axes.axvline(whole["full_at"], color="grey", linestyle="--", linewidth=1, label="memory full")
-        axes.set(xlabel="environment steps", ylabel=label, ylim=(0, None))
+        axes.set(xlabel="environment steps", ylabel=label, ylim=(0, 1.15 * max(part[name] for part in parts[:-1])))
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
     Path(picture).parent.mkdir(parents=True, exist_ok=True)
