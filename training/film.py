@@ -41,6 +41,7 @@ def film(agent: Agent, config: DictConfig, seed: int) -> list[np.ndarray]:
     """
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    _refuse_what_cannot_be_drawn(config)
     rendered = OmegaConf.merge(
         OmegaConf.create(OmegaConf.to_container(config)), {"kwargs": {"render_mode": "rgb_array"}}
     )
@@ -49,6 +50,14 @@ def film(agent: Agent, config: DictConfig, seed: int) -> list[np.ndarray]:
         return _played(agent, environments, seed)
     finally:
         environments.close()
+
+
+def _refuse_what_cannot_be_drawn(config: DictConfig) -> None:
+    environments = build_environments(config)
+    modes = environments.metadata.get("render_modes") or []
+    environments.close()
+    if "rgb_array" not in modes:
+        raise UsageError(f"{config.id} renders to {modes}, but a film needs rgb_array among its render_modes.")
 
 
 def _played(agent: Agent, environments: VectorEnv, seed: int) -> list[np.ndarray]:

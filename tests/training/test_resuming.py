@@ -24,7 +24,7 @@ AGENTS = {
     "episodic": ["agent.memory.capacity=150"],
     "fast_slow": ["agent.fast=true", "agent.memory.capacity=300"],
     "fast_slow_grid": ["agent.memory.capacity=300"],
-    "fast_slow_partial": ["agent.memory.capacity=400"],
+    "fast_slow_partial": ["agent.memory.capacity=2000"],
     "fast_slow_paper": ["agent.branches=10", "agent.depth=8"],
     "ppo": [
         "agent.num_steps=12", "agent.minibatch_size=40", "agent.normalise_observations=true",
