@@ -8,7 +8,7 @@ import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
 import torch
@@ -168,7 +168,7 @@ def _cell(message: str) -> str:
     """One line of a table, without what differs from machine to machine."""
     line = " ".join(message.split()).replace("|", "\\|").replace(str(CONF.parent), ".")
     line = re.sub(r"such as runs/\S+", "such as runs/...", line)
-    return re.sub(r"/tmp/\S*/(memory\.safetensors|run)", r"\1", line)
+    return re.sub(rf"{re.escape(gettempdir())}/\S*/(memory\.safetensors|run)", r"\1", line)
 
 
 if __name__ == "__main__":
