@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.adaptation.measure import measure
-from benchmarks.adaptation.report import draw, grouped, table
+from benchmarks.adaptation.report import acted, draw, grouped, table
 from benchmarks.adaptation.runs import ACTING, AdaptationRun, Trial, resolve
 from benchmarks.cli import parse
 from benchmarks.runs import carry_out, read_rows
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _show(runs: Sequence[AdaptationRun], out: Path, bench: AdaptationBench) -> None:
     asked = {run.key: run.agent for run in runs}
-    rows = [row | row[bench.acting] | {"agent": asked[row["key"]]} for row in read_rows(out) if row["key"] in asked]
+    rows = acted([row | {"agent": asked[row["key"]]} for row in read_rows(out) if row["key"] in asked], bench.acting)
     if not rows:
         print("No run has ended yet.")
         return

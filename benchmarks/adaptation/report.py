@@ -35,6 +35,11 @@ def after_find_ratio(row: Row) -> float:
     return row["after_find"] / row["after_find_optimum"] if row["after_find"] is not None else float("inf")
 
 
+def acted(rows: Sequence[Row], acting: str) -> list[Row]:
+    """The rows with the measures of `drawn` or `greedy` actions as their own."""
+    return [row | row[acting] for row in rows]
+
+
 def grouped(rows: Sequence[Row]) -> Groups:
     """Rows by agent, in the order of their first rows."""
     groups: Groups = {}

@@ -10,6 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.adaptation.report import acted
+from benchmarks.adaptation.report import draw as draw_adaptation
+from benchmarks.adaptation.report import grouped as grouped_by_agent
 from benchmarks.control.report import draw_curves, grouped
 from benchmarks.report.stored import ROOT, index, rows_of, select
 from benchmarks.shift.figures import draw
@@ -57,4 +60,13 @@ def _soak(path: Path, rows: str) -> None:
     draw_soak(rows_of(rows), str(path))
 
 
-DRAWN: dict[str, Callable[..., None]] = {"control": _control, "shift": _shift, "soak": _soak}
+def _adaptation(path: Path, rows: str, title: str = "", acting: str = "drawn") -> None:
+    draw_adaptation(grouped_by_agent(acted(rows_of(rows), acting)), path, title)
+
+
+DRAWN: dict[str, Callable[..., None]] = {
+    "adaptation": _adaptation,
+    "control": _control,
+    "shift": _shift,
+    "soak": _soak,
+}

@@ -5,8 +5,8 @@
 itself where one row is left. Besides: `as=` a format (`.3g`), `of=` another statistic (mean, median, min, max, sum,
 count), `times=` a factor.
 
-`<!-- report: control FILE [key=value ...] -->`, `shift` and `rows` are the table of a benchmark, on lines of its own;
-`rows FILE by=FIELD columns=FIELD:STATISTIC,...` has a line for each value of a field.
+`<!-- report: control FILE [key=value ...] -->`, `shift`, `adaptation` and `rows` are the table of a benchmark, on lines of
+its own; `rows FILE by=FIELD columns=FIELD:STATISTIC,...` has a line for each value of a field.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.adaptation.report import acted
+from benchmarks.adaptation.report import grouped as grouped_by_agent
+from benchmarks.adaptation.report import table as adaptation_table
 from benchmarks.control.report import grouped
 from benchmarks.control.report import table as control_table
 from benchmarks.report.stored import field, rows_of, select
@@ -88,6 +91,12 @@ def shift(rows: Sequence[Row], words: Sequence[str]) -> str:
     return shift_table(entrants(chosen), quote_published=is_published_setting(chosen[0]))
 
 
+def adaptation(rows: Sequence[Row], words: Sequence[str]) -> str:
+    """The table of `benchmarks.adaptation`, of drawn actions."""
+    _, filters = _options(words, ())
+    return adaptation_table(grouped_by_agent(acted(select(rows, filters), "drawn")))
+
+
 def lines(rows: Sequence[Row], words: Sequence[str]) -> str:
     """A line for each value of the field `by`, with statistics of the fields in `columns`, and one for all rows."""
     options, filters = _options(words, ("by", "columns", "as"))
@@ -107,6 +116,7 @@ def lines(rows: Sequence[Row], words: Sequence[str]) -> str:
 
 KINDS: dict[str, Callable[[Sequence[Row], Sequence[str]], str]] = {
     "value": value,
+    "adaptation": adaptation,
     "control": control,
     "shift": shift,
     "rows": lines,
