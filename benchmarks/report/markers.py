@@ -5,8 +5,8 @@
 itself where one row is left. Besides: `as=` a format (`.3g`), `of=` another statistic (mean, median, min, max, sum,
 count), `times=` a factor.
 
-`<!-- report: control FILE [key=value ...] -->`, `shift`, `adaptation` and `rows` are the table of a benchmark, on lines of
-its own; `rows FILE by=FIELD columns=FIELD:STATISTIC,...` has a line for each value of a field.
+`<!-- report: control FILE [key=value ...] -->`, `shift`, `adaptation` and `rows` are the table of a benchmark, on lines
+of its own; `rows FILE by=FIELD columns=FIELD:STATISTIC,...` has a line for each value of a field.
 """
 
 from __future__ import annotations
