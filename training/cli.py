@@ -64,6 +64,8 @@ def run_command(command: Callable[[], Any]) -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit("Interrupted before the step in hand was done; resume from the last checkpoint.")
+    finally:
+        del os.environ["HYDRA_FULL_ERROR"]  # processes started later decide for themselves
 
 
 def prepare() -> None:
