@@ -30,6 +30,11 @@ def parse(options: type[Options], arguments: list[str] | None = None) -> Options
         sys.exit(_fail(str(error)))
 
 
+def env_options(arguments: Iterable[str]) -> list[str]:
+    """`env.n=20` beside `env=shiftwall` as `env_options.n=20`: a key cannot be a name and a group at once."""
+    return [f"env_options.{one[4:]}" if one.startswith("env.") else one for one in arguments]
+
+
 def from_arguments(options: type[Options], arguments: list[str]) -> Options:
     """The options with `key=value` arguments applied.
 

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from agents.agent import Agent
 from agents.networks import make_encoder
 from benchmarks import ppo_speed
-from benchmarks.cli import parse, write_lines
+from benchmarks.cli import env_options, parse, write_lines
 from benchmarks.configuration import environment_config
 from benchmarks.control.runs import resolve_agent
 from benchmarks.obvious_nec import ObviousNEC
@@ -56,8 +56,7 @@ class Throughput:
 
 def main(arguments: list[str]) -> int:
     """Time everyone at every size, print the table and write the rows."""
-    given = [f"env_options.{one[4:]}" if one.startswith("env.") else one for one in arguments]
-    bench = parse(Throughput, given)
+    bench = parse(Throughput, env_options(arguments))
     on_policy = [ppo_speed.is_on_policy(resolve_agent(agent, bench.env)) for agent in bench.agents]
     if any(on_policy) and not all(on_policy):
         raise UsageError(f"agents={bench.agents} mixes on-policy agents with others: give them in two commands.")

@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.adaptation.measure import measure
 from benchmarks.adaptation.report import acted, draw, grouped, table
 from benchmarks.adaptation.runs import ACTING, AdaptationRun, Trial, resolve
-from benchmarks.cli import parse
+from benchmarks.cli import env_options, parse
 from benchmarks.runs import carry_out, read_rows
 from training.errors import UsageError
 
@@ -52,7 +52,7 @@ class AdaptationBench:
 
 def main(arguments: Sequence[str]) -> int:
     """Run what is missing, then print the table and draw the figure of the runs asked for."""
-    bench = parse(AdaptationBench, [_as_option(argument) for argument in arguments])
+    bench = parse(AdaptationBench, env_options(arguments))
     if bench.acting not in ACTING:
         raise UsageError(f"acting={bench.acting}: choose one of {', '.join(ACTING)}.")
     test = Trial(bench.runs, bench.shifts, bench.block)
@@ -75,11 +75,6 @@ def _show(runs: Sequence[AdaptationRun], out: Path, bench: AdaptationBench) -> N
     name = re.sub(r"[^A-Za-z0-9.-]+", "_", f"adaptation_{bench.env}_{bench.acting}").lower()
     title = f"{bench.env}: cost after a shift, weights frozen, {bench.acting} actions"
     print(f"figure: {draw(grouped(rows), out.parent / f'{name}.png', title)}")
-
-
-def _as_option(argument: str) -> str:
-    """`env.num_envs=4` beside `env=newgoal_searched`: a key cannot be a name and a group at once."""
-    return f"env_options.{argument[4:]}" if argument.startswith("env.") else argument
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cli import parse
+from benchmarks.cli import env_options, parse
 from benchmarks.control.measure import measure
 from benchmarks.control.report import draw_curves, grouped, table
 from benchmarks.control.runs import ControlRun, resolve
@@ -45,7 +45,7 @@ class ControlBench:
 
 def main(arguments: Sequence[str]) -> int:
     """Run what is missing, then print the table and draw the curves of the runs asked for."""
-    bench = parse(ControlBench, [_as_option(argument) for argument in arguments])
+    bench = parse(ControlBench, env_options(arguments))
     runs = resolve(bench.env, bench.env_options, bench.agents, bench.seeds, bench.steps)
     out = Path(bench.out)
     failures = carry_out(runs, measure, out, bench.workers, bench.progress)
@@ -69,11 +69,6 @@ def _show(runs: Sequence[ControlRun], out: Path, bench: ControlBench) -> None:
         title = f"{bench.env}: interquartile mean and 95 % interval"
         suffix = "" if shown == "score" else f"_{shown}"
         print(f"figure: {draw_curves(groups, out.parent / f'{name}{suffix}.png', title, shown)}")
-
-
-def _as_option(argument: str) -> str:
-    """`env.num_envs=4` beside `env=cartpole`: a key cannot be a name and a group at once."""
-    return f"env_options.{argument[4:]}" if argument.startswith("env.") else argument
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cli import parse
+from benchmarks.cli import env_options, parse
 from benchmarks.runs import Row, carry_out, read_rows
 from benchmarks.shift.environment import Environment, default_episodes, resolve_environment
 from benchmarks.shift.figures import draw
@@ -55,7 +55,7 @@ class ShiftBench:
 
 def main(arguments: Sequence[str]) -> int:
     """Run what is missing, then print the table and draw the figures of all that is there."""
-    bench = parse(ShiftBench, [_as_option(argument) for argument in arguments])
+    bench = parse(ShiftBench, env_options(arguments))
     environment = resolve_environment(bench.env, bench.env_options)
     layout_seeds: list[int | None] = [*bench.layout_seeds] or [None]
     episodes = bench.episodes or default_episodes(environment)
@@ -93,11 +93,6 @@ def _figure_name(bench: ShiftBench) -> str:
     options = [f"{key}{value}" for key, value in bench.env_options.items()]
     layouts = [f"{len(bench.layout_seeds)}layouts"] if bench.layout_seeds else []
     return re.sub(r"[^A-Za-z0-9.-]+", "_", "_".join([bench.env, *options, *layouts])).lower()
-
-
-def _as_option(argument: str) -> str:
-    """`env.n=20` beside `env=shiftwall`: a key cannot be a name and a group at once."""
-    return f"env_options.{argument[4:]}" if argument.startswith("env.") else argument
 
 
 if __name__ == "__main__":
