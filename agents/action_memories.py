@@ -9,7 +9,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agents.promises import STEPS, errors_by_age
 from memory import DifferentiableNeuralDictionary, Found
+
+
+class Recalled(NamedTuple):
+    """What answered one reading of all memories, by action.
+
+    Attributes:
+        found: The neighbours of those queries that were searched for.
+        stored: The slots of the entries that are the very situations asked for; `[n]` each.
+    """
+
+    found: dict[int, Found]
+    stored: dict[int, Tensor]
 
 
 class Drift(NamedTuple):
@@ -49,30 +62,27 @@ class ActionMemories:
         return torch.stack([memory.find(identity) for memory in self.per_action], dim=1).cpu()
 
     @torch.no_grad()
-    def read(self, keys: Tensor, touch: bool) -> tuple[Tensor, list[Found]]:
+    def read(self, keys: Tensor, touch: bool) -> tuple[Tensor, Recalled]:
         """The value of every action, 0 where its memory is empty.  `[B, D]` -> `[B, A]` on the CPU."""
-        found = [memory.lookup(keys, touch=touch) for memory in self.per_action]
-        return torch.cat([one.value for one in found], dim=1).cpu(), found
+        found = {action: memory.lookup(keys, touch=touch) for action, memory in enumerate(self.per_action)}
+        return torch.cat([one.value for one in found.values()], dim=1).cpu(), Recalled(found, {})
 
     @torch.no_grad()
-    def read_exact(self, keys: Tensor, identity: Tensor, touch: bool) -> tuple[Tensor, list[Found]]:
-        """As `read`, but the stored value wherever this very situation is stored; only the others are searched for.
-
-        Returns:
-            The values `[B, A]`, and for each action what was found for those of the queries that needed a search.
-        """
+    def read_exact(self, keys: Tensor, identity: Tensor, touch: bool) -> tuple[Tensor, Recalled]:
+        """As `read`, but the stored value wherever this very situation is stored; only the others are searched for."""
         slots = self.slots_of(identity)  # [B, A]
-        q, found = torch.zeros(slots.shape), []
+        q, recalled = torch.zeros(slots.shape), Recalled({}, {})
         for action, memory in enumerate(self.per_action):
             known = slots[:, action] >= 0
             stored = slots[known, action].to(memory.device)
             q[known, action] = memory.values[stored, 0].cpu().float()
+            recalled.stored[action] = stored
             if touch and len(stored):
                 memory.forgetting.retrieved(stored)
             if not known.all():
-                found.append(memory.lookup(keys[(~known).to(keys.device)], touch=touch))
-                q[~known, action] = found[-1].value[:, 0].cpu().float()
-        return q, found
+                found = recalled.found[action] = memory.lookup(keys[(~known).to(keys.device)], touch=touch)
+                q[~known, action] = found.value[:, 0].cpu().float()
+        return q, recalled
 
     def write(self, actions: np.ndarray, keys: Tensor, values: Tensor, identity: Tensor | None, step: int) -> None:
         """Store `[B]` values under `[B, D]` keys in the memories of the actions `[B]`.
@@ -130,7 +140,18 @@ class ActionMemories:
             parts.append((rows, squared, self.age(action, at, step)))
         return Drift(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
-    def report(self, found: Sequence[Found], step: int) -> dict[str, float]:
+    def value_errors(self, actions: np.ndarray, identity: Tensor, values: Tensor, step: int) -> dict[str, float]:
+        """How wrong what is stored of situations proves, by age; to be asked before their `[B]` values are written."""
+        errors, ages = [], []
+        for action, rows in by_action(actions):
+            slots = self[action].find(identity[rows])
+            known = slots >= 0
+            stored = self[action].values[slots[known], 0]
+            errors.append((stored - values[rows.to(values.device)][known]).abs().cpu())
+            ages.append(self.age(action, slots[known], step))
+        return errors_by_age(torch.cat(errors), torch.cat(ages), STEPS) if errors else {}
+
+    def report(self, recalled: Recalled, step: int) -> dict[str, float]:
         """How the memories answered, for TensorBoard; distances, weights, ages and strengths are means.
 
         `memory/match_rate` is the share of the rows written since the last report whose situation was known,
@@ -146,12 +167,15 @@ class ActionMemories:
         if self._writes:
             metrics["memory/match_rate"] = self._known / self._writes
             self._known = self._writes = 0
-        answered = [(a, one) for a, one in enumerate(found) if one.valid.any()]
+        answered = {action: one for action, one in recalled.found.items() if one.valid.any()}
         if answered:
-            metrics["memory/hit_distance"] = _mean([one.distances[:, 0] for _, one in answered])
-            metrics["memory/top_weight"] = _mean([one.weights.amax(dim=1) for _, one in answered])
-            metrics["memory/age"] = _mean([self.age(a, one.slots[one.valid], step) for a, one in answered])
-            metrics["memory/strength"] = _mean([self[a].strength(one.slots[one.valid]) for a, one in answered])
+            metrics["memory/hit_distance"] = _mean([one.distances[:, 0] for one in answered.values()])
+            metrics["memory/top_weight"] = _mean([one.weights.amax(dim=1) for one in answered.values()])
+        slots = [(action, one.slots[one.valid]) for action, one in answered.items()]
+        slots += [(action, stored) for action, stored in recalled.stored.items() if len(stored)]
+        if slots:
+            metrics["memory/age"] = _mean([self.age(action, of, step) for action, of in slots])
+            metrics["memory/strength"] = _mean([self[action].strength(of) for action, of in slots])
         return metrics
 
     def state_dict(self) -> dict[str, Any]:
@@ -169,13 +193,14 @@ class ActionMemories:
         self._known, self._writes = state["known"], state["writes"]
 
 
-def double_value(found: Sequence[Found]) -> Tensor:
+def double_value(recalled: Recalled) -> Tensor:
     """`max_a Q` without its upward bias: half of the neighbours chooses the action, the others say what it is worth.
 
     Entries fall into halves by the parity of their slot, which makes them two memories of different experience; both
     take both parts and the mean is given (van Hasselt 2010, "Double Q-learning"). A half without neighbours leaves the
     judgement to the whole.  `[B]`.
     """
+    found = recalled.found.values()
     halves = [torch.cat([_half_value(one, parity) for one in found], dim=1) for parity in (0, 1)]  # [B, A] each
     chosen = [half.argmax(dim=1, keepdim=True) for half in halves]
     return (halves[1].gather(1, chosen[0]) + halves[0].gather(1, chosen[1])).squeeze(1) / 2

@@ -82,11 +82,11 @@ class MFEC:
         keys, identity = self._keys(observation)
         if explore:
             self._acted_on = Seen(observation, keys, identity)
-        q, found = self.memories.read_exact(keys, identity, touch=explore)
+        q, recalled = self.memories.read_exact(keys, identity, touch=explore)
         elapsed = time.perf_counter() - began
         if not explore:
             return self._actions.named(q.argmax(dim=1).numpy())
-        self._diagnostics = self.memories.report(found, self._steps) | {"memory/lookup_ms": 1000 * elapsed}
+        self._diagnostics = self.memories.report(recalled, self._steps) | {"memory/lookup_ms": 1000 * elapsed}
         return self._actions.named(self._explore(q, self._steps, self._tries(identity)).numpy())
 
     def observe(self, transition: Transition) -> None:
@@ -139,8 +139,10 @@ class MFEC:
         identity = torch.from_numpy(observed["identity"])
         newer = self.memories.promised_since(best.action, identity, torch.from_numpy(observed["step"]))
         rows = torch.from_numpy(best.target > 0) | ~newer
-        targets = torch.as_tensor(best.target, dtype=torch.float32, device=self._device)
-        self.memories.write(best.action[rows.numpy()], keys[rows], targets[rows], identity[rows], self._steps)
+        actions, identity = best.action[rows.numpy()], identity[rows]
+        targets = torch.as_tensor(best.target, dtype=torch.float32, device=self._device)[rows]
+        self._diagnostics |= self.memories.value_errors(actions, identity, targets, self._steps)
+        self.memories.write(actions, keys[rows], targets, identity, self._steps)
 
     def state_dict(self) -> dict[str, Any]:
         """The projection, memories, unfinished episodes, generator and counters."""

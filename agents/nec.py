@@ -11,7 +11,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from agents.action_memories import ActionMemories, by_action, double_value
+from agents.action_memories import ActionMemories, Recalled, by_action, double_value
 from agents.actions import Actions
 from agents.agent import Observation, Transition
 from agents.device import choose_device
@@ -19,14 +19,12 @@ from agents.exploration import EpsilonGreedy
 from agents.keys import ModalityKeys
 from agents.networks import make_encoder
 from agents.observations import hash_observations, map_observation, require_supported, to_tensors
+from agents.promises import STEPS, errors_by_age
 from agents.replay import Replay
 from agents.returns import NStepReturns, Returns
 from agents.schedules import Schedule
 from agents.seeding import generator_for
 from memory import DifferentiableNeuralDictionary, Found, KeySpace, RowSGD
-
-AGES = {"young": (0, 1_000), "middle": (1_000, 10_000), "old": (10_000, np.inf)}
-"""Environment steps since an entry was written, by which errors are told apart."""
 
 
 def q_loss(q_tm1: Tensor, target_tm1: Tensor) -> Tensor:
@@ -100,12 +98,12 @@ class NEC:
     def act(self, observation: Observation, *, explore: bool = True) -> np.ndarray:
         """Epsilon-greedy actions, `[E]`; greedy, and without a trace, if not exploring."""
         began = time.perf_counter()
-        q, found = self._action_values(observation, touch=explore)
+        q, recalled = self._action_values(observation, touch=explore)
         elapsed = time.perf_counter() - began
         if not explore:
             return self._actions.named(q.argmax(dim=1).numpy())
-        self._values = self._state_values(q, found)
-        self._diagnostics = self.memories.report(found, self._steps) | {"memory/lookup_ms": 1000 * elapsed}
+        self._values = self._state_values(q, recalled)
+        self._diagnostics = self.memories.report(recalled, self._steps) | {"memory/lookup_ms": 1000 * elapsed}
         return self._actions.named(self._explore(q, self._steps).numpy())
 
     def observe(self, transition: Transition) -> None:
@@ -135,15 +133,15 @@ class NEC:
         metrics["train/epsilon"] = self._explore.epsilon(self._steps)
         return metrics
 
-    def _action_values(self, observation: Observation, touch: bool) -> tuple[Tensor, list[Found]]:
+    def _action_values(self, observation: Observation, touch: bool) -> tuple[Tensor, Recalled]:
         """`Q(s, a)` for every action, 0 where its memory is empty. `[B, A]` on the CPU."""
         with torch.no_grad():
             keys = self.encoder(to_tensors(observation, self._device))  # [B, D]
         return self.memories.read(keys, touch)
 
-    def _state_values(self, q: Tensor, found: list[Found]) -> np.ndarray:
+    def _state_values(self, q: Tensor, recalled: Recalled) -> np.ndarray:
         """What is bootstrapped from. `[B]` of float64."""
-        return (double_value(found) if self._double else q.max(dim=1).values).double().numpy()
+        return (double_value(recalled) if self._double else q.max(dim=1).values).double().numpy()
 
     def _final_values(self, transition: Transition) -> np.ndarray:
         """Bootstrap where an episode was cut, 0 elsewhere. `[E]`."""
@@ -210,7 +208,7 @@ class NEC:
         drift = self.memories.drift(actions, own, keys, self._steps)
         if not len(drift.rows):
             return {}
-        return {"memory/staleness": float(drift.squared.mean())} | _errors_by_age(errors[drift.rows], drift.age)
+        return {"memory/staleness": float(drift.squared.mean())} | errors_by_age(errors[drift.rows], drift.age, STEPS)
 
     def _sample(self) -> dict[str, Any]:
         """A minibatch, sorted by action."""
@@ -254,12 +252,6 @@ class NEC:
         self._explore.load_state_dict(state["explore"])
         self._steps, self._due = state["steps"], state["due"]
         self._values = state["values"]
-
-
-def _errors_by_age(errors: Tensor, age: Tensor) -> dict[str, float]:
-    """Mean `|Q - target|` of entries of each age group that occurs. `[B]`, `[B]`."""
-    groups = {name: (age >= low) & (age < high) for name, (low, high) in AGES.items()}
-    return {f"memory/value_error_{name}": float(errors[rows].mean()) for name, rows in groups.items() if rows.any()}
 
 
 def make_nec(

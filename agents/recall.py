@@ -19,6 +19,7 @@ from agents.agent import Observation, Transition
 from agents.controls import Control, Neighbours
 from agents.networks import Numbers
 from agents.observations import map_observation
+from agents.promises import met_again
 from agents.returns import MonteCarloReturns, Returns
 from agents.situations import Situations
 from memory import DifferentiableNeuralDictionary, KeySpace, Modality, identify
@@ -114,6 +115,8 @@ class Recall:
         self._sites = torch.full((num_envs, found), -1)  # [E, found] slots of places of reward, as of the latest write
         self._outdated = np.ones(num_envs, bool)  # [E] whether these must be looked up anew
         self._hidden = torch.zeros(num_envs, dtype=torch.bool)  # [E] whether nothing is shown in the present episode
+        self._shown: tuple[Tensor, Tensor] = (torch.empty(0), torch.empty(0))  # ages and trust of what was shown last
+        self._noted: dict[str, float] = {}  # of what was written since `metrics`
 
     # ---- reading
 
@@ -138,6 +141,9 @@ class Recall:
         neighbours = self._control.alter(neighbours, self.memory)
         tokens = self._described(neighbours, distances, torch.from_numpy(self._situations.places(observation)), streams)
         there = (shown >= 0) & (neighbours.trust >= self._least_trust) & ~self._hidden[streams].unsqueeze(1)
+        if touch:
+            now = torch.from_numpy(self._episodes[streams]).unsqueeze(1)
+            self._shown = (now - neighbours.values[..., -1])[there], neighbours.trust[there]
         return {self.TOKENS: tokens.masked_fill(~there.unsqueeze(2), 0), self.VALID: there}
 
     def _near(self, observation: Observation, streams: np.ndarray, touch: bool) -> tuple[Tensor, Tensor]:
@@ -255,6 +261,8 @@ class Recall:
         if self._found and self._rewarded[rows].any():
             batches.append(self._sites_found(rows[self._rewarded[rows]]))
         if batches:
+            _, met, who = batches[0]  # the passages, if there are any; places of reward promise reward, always
+            self._noted = met_again(self.memory, met, who, promise=self._parts[0] + 1 if ended else None)
             keys, values, names = (_joined(parts) for parts in zip(*batches, strict=True))
             self.memory.write(keys, values, identity=names, present=self._given(keys))
         self.memory.tick(len(rows) / len(self._streams))
@@ -322,14 +330,16 @@ class Recall:
         return other
 
     def metrics(self) -> dict[str, float]:
-        """Size, evictions and how near lookups hit."""
-        usage = self.memory.usage
-        return {
-            "memory/size": float(len(self.memory)),
-            "memory/evictions": float(self.memory.evictions),
-            "memory/hit_distance": float(usage.hit_distance),
-            "memory/top_weight": float(usage.top_weight),
-        }
+        """Size and evictions; how near lookups hit; age in episodes and trust of what was shown last; what was met."""
+        metrics = {"memory/size": float(len(self.memory)), "memory/evictions": float(self.memory.evictions)}
+        if self._here:
+            usage = self.memory.usage
+            metrics["memory/hit_distance"] = float(usage.hit_distance)
+            metrics["memory/top_weight"] = float(usage.top_weight)
+        if self._shown[0].numel():
+            metrics["memory/age"], metrics["memory/strength"] = (float(part.mean()) for part in self._shown)
+        noted, self._noted = self._noted, {}
+        return metrics | noted
 
     def state_dict(self) -> dict[str, Any]:
         """The memory, the open episodes and counters."""

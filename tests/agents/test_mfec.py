@@ -138,6 +138,17 @@ def test_where_failures_are_blamed_they_are_not_on_what_was_promised_only_later(
     assert values(agent, cell(0))[0, 0].item() == left
 
 
+def test_it_says_once_how_wrong_what_it_had_stored_was():
+    agent = make_agent()
+    play(agent, [0, 1, 2], [0, 1], [1.0, 0.0])
+    assert not any("value_error" in name for name in agent.learn())
+    promised = agent.memories.read_exact(*agent._keys(cell(0)), touch=False)[0][0, 0].item()
+    play(agent, [0, 2], [0], [0.25])  # the situation after it, whose action was another, is not met again
+    assert agent.learn()["memory/value_error_young"] == pytest.approx(promised - 0.25)
+    agent.act(cell(0))
+    assert not any("value_error" in name for name in agent.learn())
+
+
 def test_it_acts_by_the_best_value_without_a_trace_when_not_exploring():
     agent = make_agent(novelty=0.0)
     play(agent, [0, 1], [1], [1.0])

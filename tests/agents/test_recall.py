@@ -257,6 +257,33 @@ def test_what_is_saved_goes_on_as_if_it_had_never_been(control, there):
     assert all(torch.equal(shown[0][name], shown[1][name]) for name in shown[0])
 
 
+def test_metrics_tell_age_and_trust_of_what_is_shown_and_the_error_of_what_was_promised():
+    made = recall(num_envs=2, here=2, found=1)
+    for reward in (1.0, 0.25):
+        for env in (0, 1):
+            tell(made, [[3, 3]] * 2, [[4, 4]] * 2, reward=np.eye(2)[env] * reward, done=np.eye(2, dtype=bool)[env])
+            told = made.metrics()
+            if env == 0:
+                assert told["memory/match_rate"] == float(reward < 1)
+    assert told["memory/value_error_young"] == pytest.approx(0.75)
+    tell(made, [[7, 7]] * 2, [[4, 4]] * 2)  # in vain
+    tokens, there = show(made, [[3, 3]] * 2)
+    told = made.metrics()
+    assert there.any() and not there.all()
+    assert told["memory/age"] == pytest.approx((1 / tokens["fresh"][there]).mean().item())
+    assert told["memory/strength"] == pytest.approx(tokens["trust"][there].mean().item())
+    assert told["memory/strength"] < 1
+    assert "memory/value_error_young" not in told
+    made.read(np.array([[0, 0]] * 2), explore=False)
+    assert made.metrics() == told
+
+
+def test_what_no_lookup_measures_is_not_told():
+    made = recall(here=0)
+    found_at(made, 0, [4, 3])
+    assert made.metrics() == {"memory/size": 1.0, "memory/evictions": 0.0, "memory/match_rate": 0.0}
+
+
 def test_a_player_of_separate_worlds_begins_with_an_empty_memory_and_writes_it():
     made = recall()
     found_at(made, 0, [4, 3])

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,8 @@ def test_the_curves_of_the_layout_exist(events):
     shown = {tag for charts in LAYOUT.values() for _, tags in charts.values() for tag in tags}
     logged = set(events.Tags()["scalars"])
     assert {"rollout/ep_rew_mean", "env/phase", "memory/size", "memory/strength", "time/fps"} <= shown & logged
+    memory = {tag for tag in logged if tag.startswith("memory/")}
+    assert all(any(re.fullmatch(pattern, tag) for pattern in shown) for tag in memory)
 
 
 def test_hyperparameters_stand_beside_the_final_metric(done, events):
