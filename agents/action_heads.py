@@ -29,12 +29,13 @@ class ActionHead(nn.Module):
         self.weight = nn.Parameter(nn.init.orthogonal_(torch.empty(outputs, features), SMALL))
         self.bias = nn.Parameter(torch.zeros(outputs))
 
-    def _outputs(self, features: Tensor) -> Tensor:
+    def _outputs(self, features: Tensor, added: Tensor | None) -> Tensor:
         """`[N, F]` to `[N, outputs]`."""
-        return functional.linear(features, self.weight, self.bias)
+        outputs = functional.linear(features, self.weight, self.bias)
+        return outputs if added is None else outputs + added
 
-    def forward(self, features: Tensor) -> Distribution:
-        """`[N, F]` to N distributions."""
+    def forward(self, features: Tensor, added: Tensor | None = None) -> Distribution:
+        """`[N, F]` to N distributions; what is added to their parameters is `[N, outputs]`."""
         raise NotImplementedError
 
     def taken(self, action: Tensor) -> np.ndarray:
@@ -49,9 +50,9 @@ class DiscreteHead(ActionHead):
         super().__init__(features, int(space.n))
         self._start = int(space.start)
 
-    def forward(self, features: Tensor) -> Distribution:
+    def forward(self, features: Tensor, added: Tensor | None = None) -> Distribution:
         """`[N, F]` to N distributions."""
-        return Categorical(self._outputs(features))
+        return Categorical(self._outputs(features, added))
 
     def taken(self, action: Tensor) -> np.ndarray:
         """`[N]` to `[N]`."""
@@ -66,9 +67,9 @@ class MultiDiscreteHead(ActionHead):
         self._sizes, self._start = space.nvec.ravel().tolist(), space.start
         self._shape, self._dtype = space.nvec.shape, space.dtype
 
-    def forward(self, features: Tensor) -> Distribution:
+    def forward(self, features: Tensor, added: Tensor | None = None) -> Distribution:
         """`[N, F]` to N distributions."""
-        return MultiCategorical(self._outputs(features), self._sizes)
+        return MultiCategorical(self._outputs(features, added), self._sizes)
 
     def taken(self, action: Tensor) -> np.ndarray:
         """`[N, P]` to `[N, *shape]`."""
@@ -88,9 +89,9 @@ class BoxHead(ActionHead):
         self.log_std = nn.Parameter(torch.zeros(size))
         self._low, self._high, self._dtype = space.low, space.high, space.dtype
 
-    def forward(self, features: Tensor) -> Distribution:
+    def forward(self, features: Tensor, added: Tensor | None = None) -> Distribution:
         """`[N, F]` to N distributions."""
-        return DiagonalGaussian(self._outputs(features), self.log_std)
+        return DiagonalGaussian(self._outputs(features, added), self.log_std)
 
     def taken(self, action: Tensor) -> np.ndarray:
         """`[N, A]` to `[N, *shape]`, within the bounds."""

@@ -47,6 +47,7 @@ class Policy(nn.Module):
         actor_fusion: Mixes extras into the actor's features: a module called with `[N, A]` and the extras; None for
             none.
         critic_fusion: The same for the critic.
+        actor_vote: Adds to the parameters of distributions over actions: called with the extras; None for nothing.
     """
 
     def __init__(
@@ -61,11 +62,12 @@ class Policy(nn.Module):
         appended: Sequence[str] = (),
         actor_fusion: nn.Module | None = None,
         critic_fusion: nn.Module | None = None,
+        actor_vote: nn.Module | None = None,
     ):
         super().__init__()
         self.encoder, self.core = encoder, core
         self.actor, self.critic, self.head, self.value = actor, critic, head, value
-        self.actor_fusion, self.critic_fusion = actor_fusion, critic_fusion
+        self.actor_fusion, self.critic_fusion, self.actor_vote = actor_fusion, critic_fusion, actor_vote
         self._appended = tuple(appended)
 
     @property
@@ -104,7 +106,9 @@ class Policy(nn.Module):
     def distribution(self, features: Tensor, extras: Extras) -> Distribution:
         """How to act. `[N, G]`."""
         features = self.actor(features)
-        return self.head(features if self.actor_fusion is None else self.actor_fusion(features, extras))
+        if self.actor_fusion is not None:
+            features = self.actor_fusion(features, extras)
+        return self.head(features, None if self.actor_vote is None else self.actor_vote(extras))
 
     def values(self, features: Tensor, extras: Extras) -> Tensor:
         """What to expect. `[N, G]` to `[N]`."""
@@ -124,6 +128,7 @@ def make_policy(
     appended: Mapping[str, int] | None = None,
     actor_fusion: nn.Module | None = None,
     critic_fusion: nn.Module | None = None,
+    actor_vote: nn.Module | None = None,
 ) -> Policy:
     """The policy for the spaces of an environment.
 
@@ -140,6 +145,7 @@ def make_policy(
         appended: Extras to put beside the encoder's features, and how many numbers each has, flattened.
         actor_fusion: As of `Policy`; it must keep the width of the actor's features, `feature_width` tells it.
         critic_fusion: The same for the critic.
+        actor_vote: As of `Policy`.
 
     Raises:
         ValueError: Spaces that no encoder or head here takes.
@@ -166,6 +172,7 @@ def make_policy(
         appended=tuple(sizes),
         actor_fusion=actor_fusion,
         critic_fusion=critic_fusion,
+        actor_vote=actor_vote,
     )
 
 

@@ -316,11 +316,13 @@ def make_ppo(
     extras: Sequence[ExtraInput] = (),
     actor_fusion: nn.Module | None = None,
     critic_fusion: nn.Module | None = None,
+    actor_vote: nn.Module | None = None,
     agent: Callable[..., PPO] = PPO,
 ) -> PPO:
     """Build PPO for the spaces of an environment; `conf/agent/ppo.yaml` says what each value means.
 
-    An agent built on PPO adds `extras`, and modules that mix them into the actor's and the critic's features.
+    An agent built on PPO adds `extras`, and modules that mix them into the actor's and the critic's features, or add to
+    the logits of actions.
 
     Raises:
         ValueError: Spaces that cannot be handled, or values out of range.
@@ -342,6 +344,7 @@ def make_ppo(
         appended={extra.NAME: extra.size for extra in previous},
         actor_fusion=actor_fusion,
         critic_fusion=critic_fusion,
+        actor_vote=actor_vote,
     ).to(place)
     return agent(
         policy=policy,

@@ -22,6 +22,7 @@ from agents.observations import map_observation
 from agents.promises import met_again
 from agents.returns import MonteCarloReturns, Returns
 from agents.situations import Situations
+from agents.votes import Ballot
 from memory import DifferentiableNeuralDictionary, KeySpace, Modality, identify
 
 PASSAGE, REWARD = 0, 1
@@ -61,13 +62,14 @@ class Recall:
             the manner of neighbour randomisation (Humphreys et al. 2022). Players always see.
         generator: Draws in which episodes nothing is shown.
         by_action: Whether a situation in which another action was taken is another entry.
+        votes: Whether to show, beside tokens, how good each action has been in situations like this one (`Ballot`).
         control: What is done to recall on purpose, for comparison.
 
     Raises:
         ValueError: Nothing is to be recalled, or places are where observations tell none.
     """
 
-    TOKENS, VALID = "neighbours", "recalled"
+    TOKENS, VALID, VOTES = "neighbours", "recalled", "votes"
 
     def __init__(
         self,
@@ -85,6 +87,7 @@ class Recall:
         hide: float,
         generator: torch.Generator,
         by_action: bool,
+        votes: bool,
         control: Control,
     ) -> None:
         if here < 0 or found < 0 or here + found == 0:
@@ -100,6 +103,7 @@ class Recall:
         self._situations, self._control = situations, control
         self._separate, self._here, self._found, self._refuted = separate, here, found, refuted
         self._by_action, self._least_trust = by_action, least_trust
+        self._ballot = Ballot() if votes else None
         self._hide, self._generator = hide, generator
         self._code = Numbers(action_space)
         self._returns = MonteCarloReturns(discount, num_envs)
@@ -144,7 +148,17 @@ class Recall:
         if touch:
             now = torch.from_numpy(self._episodes[streams]).unsqueeze(1)
             self._shown = (now - neighbours.values[..., -1])[there], neighbours.trust[there]
-        return {self.TOKENS: tokens.masked_fill(~there.unsqueeze(2), 0), self.VALID: there}
+        read = {self.TOKENS: tokens.masked_fill(~there.unsqueeze(2), 0), self.VALID: there}
+        return read | self._votes(neighbours, distances, there)
+
+    def _votes(self, neighbours: Neighbours, distances: Tensor, there: Tensor) -> dict[str, Tensor]:
+        """What the neighbours by situation say for each action. `[R, A]`."""
+        if not self._ballot:
+            return {}
+        here = slice(0, self._here)
+        returns, actions = (neighbours.values[:, here].split(self._parts, dim=2)[i] for i in (2, 4))
+        trust = (neighbours.trust * there)[:, here]
+        return {self.VOTES: self._ballot(actions, returns.squeeze(2), distances[:, here], trust)}
 
     def _near(self, observation: Observation, streams: np.ndarray, touch: bool) -> tuple[Tensor, Tensor]:
         """Slots and squared distances of the neighbours, the places of reward last. `[R, K]` each."""
@@ -287,6 +301,8 @@ class Recall:
         last = _last_of_each(names.numpy())
         held = {name: part[last] for name, part in observed.items()}
         stream = held["stream"]
+        if self._ballot:
+            self._ballot.note(ended.target[last])
         values = np.concatenate(
             [
                 self._outcome[stream],
@@ -326,7 +342,7 @@ class Recall:
         """One for other environments: with an empty memory of its own if worlds are separate, else reading this one."""
         other = Recall(**(self._built_from | {"num_envs": num_envs, "hide": 0.0}))
         if not self._separate:
-            other.memory, other._writes = self.memory, False
+            other.memory, other._ballot, other._writes = self.memory, self._ballot, False
         return other
 
     def metrics(self) -> dict[str, float]:
@@ -351,6 +367,7 @@ class Recall:
             "hidden": self._hidden.clone(),
             "generator": self._generator.get_state(),
             "control": self._control.state_dict(),
+            "ballot": self._ballot.state_dict() if self._ballot else None,
             **arrays,
         }
 
@@ -361,6 +378,8 @@ class Recall:
         self._sites, self._hidden = state["sites"].clone(), state["hidden"].clone()
         self._generator.set_state(state["generator"])
         self._control.load_state_dict(state["control"])
+        if self._ballot:
+            self._ballot.load_state_dict(state["ballot"])
         for name in ("episodes", "outcome", "rewarded", "outdated"):
             setattr(self, f"_{name}", state[name].copy())
 

@@ -17,6 +17,7 @@ from agents.recall import Recall, key_space, value_size
 from agents.retrieval import Retrieval
 from agents.seeding import generator_for
 from agents.situations import Situations
+from agents.votes import Vote
 from memory import DifferentiableNeuralDictionary
 
 CONTROLS = ("none", "empty", "shuffled", "random", "novelty")
@@ -38,18 +39,38 @@ class Fusion(nn.Module):
         return self.retrieval(features, extras[Recall.TOKENS], extras[Recall.VALID])
 
 
+class RecalledVote(nn.Module):
+    """Gives the votes that `Recall` shows to a policy's logits.
+
+    Args:
+        vote: Weighs them.
+    """
+
+    def __init__(self, vote: Vote) -> None:
+        super().__init__()
+        self.vote = vote
+
+    def forward(self, extras: Extras) -> Tensor:
+        """`[N, A]`."""
+        return self.vote(extras[Recall.VOTES])
+
+
 class RetrievalPPO(PPO):
     """Proximal policy optimisation with episodic recall.
 
     1. Before each step recall what past episodes say of the present situation (`agents.recall.Recall`).
-    2. Actor and critic attend to it (`agents.retrieval.Retrieval`), and PPO acts and learns as ever; what was recalled
-       stays in the rollout as it was, so that an update sees what the actor saw.
+    2. Actor and critic attend to it (`agents.retrieval.Retrieval`), and recalled returns may be added to the logits of
+       their actions (`agents.votes`); PPO acts and learns as ever. What was recalled stays in the rollout as it was, so
+       that an update sees what the actor saw.
     3. Write an episode into memory when it ends. That needs no gradient: with `frozen` weights the agent adapts by it.
     """
 
     def _update(self, data: dict[str, Any]) -> dict[str, float]:
         """PPO's update, and how the actor used what it was shown."""
         metrics = super()._update(data)
+        vote = self.policy.actor_vote
+        if isinstance(vote, RecalledVote):
+            metrics["retrieval/vote_strength"] = float(vote.vote.strength.detach())
         return metrics | self._attention(data)
 
     @torch.no_grad()
@@ -93,6 +114,7 @@ def make_retrieval_ppo(
     heads: int,
     gate: float,
     learn_gate: bool,
+    vote: float,
     control: str,
     **ppo: Any,
 ) -> PPO:
@@ -103,6 +125,10 @@ def make_retrieval_ppo(
     """
     if control not in CONTROLS:
         raise ValueError(f"control is {control!r}; choose one of {', '.join(CONTROLS)}.")
+    if vote and isinstance(action_space, spaces.Box):
+        raise ValueError(
+            f"vote={vote} adds to the logits of discrete actions, but this environment has {action_space}: set vote=0."
+        )
     if control == "novelty":
         return make_ppo(observation_space, action_space, num_envs, seed, **ppo)
     situations = view(observation_space, seed)
@@ -120,6 +146,7 @@ def make_retrieval_ppo(
         hide=hide,
         generator=generator_for(seed, "recall"),
         by_action=by_action,
+        votes=vote > 0,
         control=_control(control, seed, situations),
     )
     features = feature_width(
@@ -143,6 +170,7 @@ def make_retrieval_ppo(
         extras=[recall],
         actor_fusion=fusion(),
         critic_fusion=fusion(),
+        actor_vote=RecalledVote(Vote(vote)) if vote else None,
         agent=RetrievalPPO,
     )
 

@@ -36,7 +36,10 @@ def recall(num_envs=2, separate=True, here=2, found=2, control=None, situations=
         here=here,
         found=found,
         generator=torch.Generator().manual_seed(0),
-        **({"discount": 0.5, "refuted": 0.05, "by_action": False, "least_trust": 0.0, "hide": 0.0} | options),
+        **(
+            {"discount": 0.5, "refuted": 0.05, "by_action": False, "least_trust": 0.0, "hide": 0.0, "votes": False}
+            | options
+        ),
         control=control or Control(),
     )
 

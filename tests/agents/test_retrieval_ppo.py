@@ -167,3 +167,21 @@ def test_every_control_runs(control):
 def test_an_unknown_control_is_refused_by_name():
     with pytest.raises(ValueError, match="control is 'shuffle'; choose one of none, empty"):
         agent(environments(), settings="control=shuffle")
+
+
+def test_what_once_led_to_reward_is_done_again_at_once_without_an_update():
+    config = environment_config("minigrid_fixed", {"id": "MiniGrid-Empty-5x5-v0", "num_envs": 1})
+    envs = build_environments(OmegaConf.create(config))
+    made = build_agent(OmegaConf.create(agent_config("retrieval_ppo_view num_steps=512")), envs, 0)
+    path, forward, right = [], 2, 1
+    observation, _ = envs.reset(seed=0)
+    made.act(observation)
+    for action in [forward, forward, right, forward, forward]:
+        transition = step(envs, observation, np.array([action]))
+        made.observe(transition)
+        path.append((observation, action))
+        observation = transition.reset_observation
+        made.act(observation)
+    assert transition.reward[0] > 0
+    for seen, action in path:
+        assert made.act(seen, explore=True)[0] == made.act(seen, explore=False)[0] == action
