@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ def environment_config(name: str, options: dict[str, Any]) -> dict[str, Any]:
     if chosen[0] == "env=gym" and ":" not in name and name not in gym.registry:
         known = [path.stem for path in (CONF / "env").glob("*.yaml")] + list(gym.registry)
         raise UsageError(f"There is no environment {name!r}, in conf/env or registered. {did_you_mean(name, known)}")
-    given = [f"env.{key}={json.dumps(value)}" for key, value in options.items()]
+    given = [f"{key}={json.dumps(value)}" for key, value in _leaves("env", options)]
     return plain(_compose([*chosen, *given]).env)
 
 
@@ -54,6 +54,15 @@ def agent_config(given: str, others: Collection[str] = ()) -> dict[str, Any]:
     if name not in known:
         raise UsageError(f"There is no agent {name!r}. {did_you_mean(name, [*known, *others])}")
     return plain(_compose([f"agent={name}", *(f"agent.{override}" for override in overrides)]).agent)
+
+
+def _leaves(path: str, options: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Each value with its dotted path: an override gives one value, never a mapping."""
+    for key, value in options.items():
+        if isinstance(value, dict):
+            yield from _leaves(f"{path}.{key}", value)
+        else:
+            yield f"{path}.{key}", value
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

@@ -15,6 +15,8 @@ CAPTION = (
     f"Score: mean return of the last {WINDOW} training episodes (exploring) at a step count; AUC: its mean over all "
     "steps. Interquartile mean over runs, 95 % bootstrap interval. Costs: medians."
 )
+NEVER = " Runs that never succeed for good count with all their steps."
+ENOUGH = 0.8  # share of successes that the table says the steps to
 SHOWN_AT = (0.25, 0.5, 1.0)  # shares of the steps whose score the table shows
 PHASES = {"first_end": "end of phase 1", "later_begin": "begin of later phases", "later_end": "end of later phases"}
 
@@ -34,8 +36,8 @@ def table(groups: Groups) -> str:
     """A Markdown table, best AUC first, and its caption."""
     marks = _marks(groups)
     header = ["agent", "runs", *(f"AUC to {mark}" for mark in marks[:-1]), "AUC", *(f"at {mark}" for mark in marks)]
-    successes = all(row["success"] for rows in groups.values() for row in rows)
-    header += [f"success at {marks[-1]}"] if successes else []
+    successes = all(bool(row["success"]) for rows in groups.values() for row in rows)
+    header += [f"success at {marks[-1]}", f"{ENOUGH:.0%} for good after"] if successes else []
     phases = [] if any(row["phases"] is None for rows in groups.values() for row in rows) else list(PHASES)
     header += [PHASES[phase] for phase in phases]
     header += ["gradient steps", "seconds", "entries"]
@@ -44,11 +46,18 @@ def table(groups: Groups) -> str:
         cells = [agent, str(len(rows)), *(_estimate([_area(row, mark) for row in rows]) for mark in marks[:-1])]
         cells += [_estimate([row["auc"] for row in rows])]
         cells += [_estimate([row["score"][mark] for row in rows]) for mark in marks]
-        cells += [_estimate([row["success"][marks[-1]] for row in rows])] if successes else []
+        cells += _succeeding(rows, marks[-1]) if successes else []
         cells += [_estimate([row["phases"][phase] for row in rows]) for phase in phases]
         cells += [f"{np.median([row[cost] for row in rows]):.0f}" for cost in ("gradient_steps", "seconds", "entries")]
         lines.append(cells)
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n\n" + CAPTION
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n\n" + CAPTION + NEVER * successes
+
+
+def steps_to_success(row: Row) -> int:
+    """The first step count from which on success is never again below `ENOUGH`; all steps if there is none."""
+    marks, poor = list(row["success"]), [share < ENOUGH for share in row["success"].values()]
+    first = len(poor) - poor[::-1].index(True) if True in poor else 0
+    return int(marks[min(first, len(marks) - 1)])
 
 
 def draw_curves(groups: Groups, picture: Path, title: str, field: str = "score") -> Path:
@@ -81,6 +90,13 @@ def _area(row: Row, until: str) -> float:
     stated = list(row["score"])
     scores = [row["score"][mark] for mark in stated[: stated.index(until) + 1]]
     return float(np.trapezoid([scores[0], *scores])) / len(scores)
+
+
+def _succeeding(rows: list[Row], last: str) -> list[str]:
+    return [
+        _estimate([row["success"][last] for row in rows]),
+        _estimate([steps_to_success(row) for row in rows]),
+    ]
 
 
 def _estimate(values: Sequence[float]) -> str:

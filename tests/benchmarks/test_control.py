@@ -8,7 +8,7 @@ import pytest
 from benchmarks.control.__main__ import main
 from benchmarks.control.baselines import scheduled
 from benchmarks.control.record import MARKS, Record, phase_success, scores
-from benchmarks.control.report import table
+from benchmarks.control.report import steps_to_success, table
 from benchmarks.control.runs import resolve, resolve_agent
 from benchmarks.runs import append_row, read_rows
 from training.errors import UsageError
@@ -147,3 +147,16 @@ def test_the_table_states_the_area_up_to_each_shown_step_count():
     assert shown["AUC to 10"].startswith("1.00")  # before the first score, the first is taken
     assert shown["AUC to 20"].startswith("1.50")  # (1 + (1 + 3) / 2) / 2
     assert shown["AUC"].startswith("2.50")
+
+
+@pytest.mark.parametrize(
+    ("shares", "steps"),
+    [([0.0, 0.8, 1.0], 200), ([0.9, 0.8, 1.0], 100), ([1.0, 0.7, 0.9], 300), ([1.0, 1.0, 0.7], 300)],
+)
+def test_success_counts_from_where_it_is_never_lost_again(shares, steps):
+    assert steps_to_success({"success": dict(zip(["100", "200", "300"], shares, strict=True))}) == steps
+
+
+def test_one_value_among_an_environments_arguments_can_be_changed():
+    run = resolve("newgoal", {"kwargs": {"period": 7}}, ["nec"], [0], 100)[0]
+    assert run.environment["kwargs"] == {"n": 10, "period": 7, "jitter": 5, "layout_seed": None}
