@@ -233,9 +233,11 @@ SMALL = ("steps=64", "progress=false", "log.every=32", "evaluation.every=0", "ev
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_runs_tiny(command, experiment):
+    short = []
     if experiment.startswith("atari"):
         pytest.importorskip("ale_py", reason="needs the extra `atari`")
-    status, printed = command(train.main, f"experiment={experiment}", *SMALL)
+        short = ["env.num_envs=2", "+env.kwargs.max_num_frames_per_episode=200"]
+    status, printed = command(train.main, f"experiment={experiment}", *SMALL, *short)
     assert status == 0, printed
 
 

@@ -23,8 +23,8 @@ AGENTS = {
     "mfec": ["agent.memory.capacity=150", "agent.novelty=0.1", "agent.bootstrap=true"],
     "episodic": ["agent.memory.capacity=150"],
     "fast_slow": ["agent.fast=true", "agent.memory.capacity=300"],
-    "fast_slow_grid": ["agent.memory.capacity=300"],
-    "fast_slow_partial": ["agent.memory.capacity=2000"],
+    "fast_slow_grid": ["agent.memory.capacity=150"],
+    "fast_slow_partial": ["agent.memory.capacity=1000"],
     "fast_slow_paper": ["agent.branches=10", "agent.depth=8"],
     "ppo": [
         "agent.num_steps=12", "agent.minibatch_size=40", "agent.normalise_observations=true",
@@ -38,14 +38,17 @@ AGENTS = {
 }  # fmt: skip
 """By agent: settings under which a few hundred steps pass every stage, eviction and wrap-around included."""
 
+FEW = ["env.num_envs=4", "+env.kwargs.max_steps=25"]
+"""Episodes short enough that they end in these runs, and that evaluations are no more than those."""
+
 ENVIRONMENTS = {
     "vector": ["env=cartpole"],
     "dict": ["env=minigrid", "+env.kwargs.max_steps=25"],
     "goal shown": ["env=shiftwall"],
     "goal hidden": ["env=hiddengoal"],
-    "whole grid": ["env=emptyshift_full"],
+    "whole grid": ["env=emptyshift_full", *FEW],
     "places told": ["env=newgoal_searched", "env.num_envs=4"],
-    "part of the grid": ["env=emptyshift_partial"],
+    "part of the grid": ["env=emptyshift_partial", *FEW],
 }
 MEETS = {
     "fast_slow": ["goal shown", "goal hidden"],
