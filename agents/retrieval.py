@@ -53,17 +53,24 @@ class Retrieval(nn.Module):
         return self.read(features, tokens, valid)[0]
 
     def read(self, features: Tensor, tokens: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """The same, and the attention to each neighbour and to the null token. `[B, H]`, `[B, heads, K + 1]`."""
-        embedded = self.embed(tokens)  # [B, K, W]
-        null = self.null.expand(len(tokens), 1, -1)
-        keys, values = self.key_value(torch.cat([embedded, null], 1)).chunk(2, dim=-1)  # [B, K + 1, W] each
-        query = self._split(self.query(features).unsqueeze(1))  # [B, heads, 1, W / heads]
-        scores = query @ self._split(keys).transpose(2, 3) / math.sqrt(query.shape[-1])  # [B, heads, 1, K + 1]
-        absent = torch.nn.functional.pad(~valid, (0, 1))[:, None, None]  # [B, 1, 1, K + 1]; the null token never is
-        weights = torch.softmax(scores.masked_fill(absent, -torch.inf), dim=-1)
-        read = (weights @ self._split(values)).transpose(1, 2).flatten(1)  # [B, W]
-        return features + self.gate * self.out(read), weights.squeeze(2)
+        """The same, and the attention to each neighbour and to the null token. `[B, H]`, `[B, heads, K + 1]`.
 
-    def _split(self, rows: Tensor) -> Tensor:
-        """`[B, K, W]` to `[B, heads, K, W / heads]`."""
-        return rows.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        Keys `U e + u` and values `V e + v` are never made for each token e: as there is one query q to a situation,
+        `q . (U e + u) = (q U) . e + q . u`, of which the last term is the same for all tokens and so without effect;
+        and as weights w sum to 1, `sum_k w_k (V e_k + v) = V (sum_k w_k e_k) + v`.
+        """
+        width = len(self.null)
+        U, V = self.key_value.weight.view(2, self.heads, -1, width)  # [heads, D, W] each
+        v = self.key_value.bias[width:]  # [W]
+        embedded = torch.relu(self.embed[0](tokens))  # [B, K, W]
+        query = self._by_head(self.query(features)) / math.sqrt(U.shape[1])  # [heads, B, D]
+        asked = torch.bmm(query, U).transpose(0, 1)  # [B, heads, W]
+        scores = torch.bmm(asked, embedded.transpose(1, 2)).masked_fill(~valid.unsqueeze(1), -torch.inf)
+        weights = torch.softmax(torch.cat([scores, (asked @ self.null).unsqueeze(2)], 2), dim=2)  # [B, heads, K + 1]
+        mean = torch.bmm(weights[..., :-1], embedded) + weights[..., -1:] * self.null  # [B, heads, W]
+        read = torch.bmm(mean.transpose(0, 1), V.transpose(1, 2)).transpose(0, 1).flatten(1) + v  # [B, W]
+        return features + self.gate * self.out(read), weights
+
+    def _by_head(self, rows: Tensor) -> Tensor:
+        """`[B, W]` to `[heads, B, D]`, D = W / heads."""
+        return rows.view(len(rows), self.heads, -1).transpose(0, 1)
