@@ -22,6 +22,7 @@ from agents.observations import map_observation
 from agents.promises import met_again
 from agents.returns import MonteCarloReturns, Returns
 from agents.situations import Situations
+from agents.tokens import Tokens
 from agents.votes import Ballot
 from memory import DifferentiableNeuralDictionary, KeySpace, Modality, identify
 
@@ -41,11 +42,7 @@ DAYS = np.float32(100)
 class Recall:
     """Shows a policy what past episodes say, as tokens of K neighbours: an `agents.inputs.ExtraInput`.
 
-    A token says of an entry: whether it is a place of reward; its rank, 1, 1/2, 1/3 ... (the nearest, or the latest and
-    most trusted of the places); what came of it: the way from here to where reward was found, shorter the less it is
-    trusted, whether it was found, and the return; the way from here to its own place; how unlike the present situation
-    it is; the action taken; how fresh it is, 1 over its age in episodes; and how far it is trusted. A place of reward
-    visited in vain loses trust.
+    What a token says is told by `agents.tokens.Tokens`. A place of reward visited in vain loses trust.
 
     Args:
         situations: Reads keys and places from observations.
@@ -108,18 +105,17 @@ class Recall:
         self._code = Numbers(action_space)
         self._returns = MonteCarloReturns(discount, num_envs)
         P, A = situations.place_size, self._code.size
-        self._parts = [P, 1, 1, P, A, 1]  # outcome, whether it was reward, return, place, action, episode
-        self.neighbours, self.token_size, self.return_column = here + found, 2 * P + A + 7, P + 3
-        self._order = _order(here, found)  # [K, 2]
+        self._describe = Tokens(here=here, found=found, places=P, actions=A, reach=situations.reach)
+        self.neighbours, self.token_size = here + found, self._describe.size
+        self.return_column = self._describe.return_column
         self._streams = np.arange(num_envs)
-        self._keyed: tuple[Any, Tensor] = (None, torch.empty(0))  # the latest observation and its keys
         self._episodes = np.zeros(num_envs, np.int64)  # [E] ended so far
         self._outcome = np.zeros((num_envs, P), np.float32)  # [E, P] where the present episode found reward
         self._rewarded = np.zeros(num_envs, bool)  # [E] whether it did
         self._sites = torch.full((num_envs, found), -1)  # [E, found] slots of places of reward, as of the latest write
         self._outdated = np.ones(num_envs, bool)  # [E] whether these must be looked up anew
         self._hidden = torch.zeros(num_envs, dtype=torch.bool)  # [E] whether nothing is shown in the present episode
-        self._shown: tuple[Tensor, Tensor] = (torch.empty(0), torch.empty(0))  # ages and trust of what was shown last
+        self._shown: tuple[Tensor, ...] = ()  # ages and trust of what was recalled last, and whether it was shown
         self._noted: dict[str, float] = {}  # of what was written since `metrics`
 
     # ---- reading
@@ -140,14 +136,13 @@ class Recall:
     def _tokens(self, observation: Observation, streams: np.ndarray, touch: bool) -> dict[str, Tensor]:
         slots, distances = self._near(observation, streams, touch)
         shown = self._control.choose(slots, self.memory)
-        at = shown.clamp(min=0)
-        neighbours = Neighbours(shown, self.memory.values[at], self._trust(shown, streams))
+        neighbours = Neighbours(shown, self.memory.values[shown.clamp(min=0)], self._trust(shown, streams))
         neighbours = self._control.alter(neighbours, self.memory)
-        tokens = self._described(neighbours, distances, torch.from_numpy(self._situations.places(observation)), streams)
+        age = torch.from_numpy(self._episodes[streams]).unsqueeze(1) - neighbours.values[..., -1]  # [R, K]
+        tokens = self._describe(neighbours, distances, torch.from_numpy(self._situations.places(observation)), age)
         there = (shown >= 0) & (neighbours.trust >= self._least_trust) & ~self._hidden[streams].unsqueeze(1)
         if touch:
-            now = torch.from_numpy(self._episodes[streams]).unsqueeze(1)
-            self._shown = (now - neighbours.values[..., -1])[there], neighbours.trust[there]
+            self._shown = age, neighbours.trust, there
         read = {self.TOKENS: tokens.masked_fill(~there.unsqueeze(2), 0), self.VALID: there}
         return read | self._votes(neighbours, distances, there)
 
@@ -156,7 +151,7 @@ class Recall:
         if not self._ballot:
             return {}
         here = slice(0, self._here)
-        returns, actions = (neighbours.values[:, here].split(self._parts, dim=2)[i] for i in (2, 4))
+        _, _, returns, _, actions, _ = self._describe.split(neighbours.values[:, here])
         trust = (neighbours.trust * there)[:, here]
         return {self.VOTES: self._ballot(actions, returns.squeeze(2), distances[:, here], trust)}
 
@@ -165,16 +160,12 @@ class Recall:
         sites = self._sites[streams]  # [R, found]
         if not self._here:
             return sites, torch.zeros(sites.shape)
-        query = {"view": self._keys(observation)} | self._context(streams, PASSAGE)
+        query = {"view": self._situations.keys(observation)} | self._context(streams, PASSAGE)
         near = self.memory.lookup(query, self._here, touch=touch)
+        if not self._found:
+            return near.slots, near.distances
         none = torch.zeros(sites.shape)
         return torch.cat([near.slots, sites], 1), torch.cat([near.distances, none], 1)
-
-    def _keys(self, observation: Observation) -> Tensor:
-        """The keys of an observation, computed once though it is first acted on and then written. `[E, D]`."""
-        if observation is not self._keyed[0]:
-            self._keyed = observation, self._situations.keys(observation)
-        return self._keyed[1]
 
     def _look_up_sites(self, rows: np.ndarray) -> None:
         """Recall where reward was found, for these environments; it holds until the next write. `[R]`."""
@@ -188,40 +179,16 @@ class Recall:
         self._sites[rows] = found.slots.gather(1, best)
         self._outdated[rows] = False
 
-    def _described(self, neighbours: Neighbours, distances: Tensor, place: Tensor, streams: np.ndarray) -> Tensor:
-        """Tokens, in numbers of about -1 to 1. `[R, K, F]`."""
-        outcome, rewarded, gained, where, action, born = neighbours.values.split(self._parts, dim=2)
-        here = place.unsqueeze(1)  # [R, 1, P]
-        kind, rank = self._order.expand(len(place), -1, -1).split(1, dim=2)
-        age = torch.from_numpy(self._episodes[streams])[:, None, None] - born
-        parts = [
-            kind,
-            rank,
-            self._way(outcome - here) * rewarded * neighbours.trust.unsqueeze(2),
-            rewarded,
-            gained.sign() * gained.abs().log1p(),
-            self._way(where - here) * (1 - kind),
-            distances.log1p().unsqueeze(2),
-            action,
-            1 / age.clamp(min=1),
-            neighbours.trust.unsqueeze(2),
-        ]
-        return torch.cat(parts, dim=2)
-
-    def _way(self, displacement: Tensor) -> Tensor:
-        """A displacement as a network is shown it, within -1 to 1."""
-        return (displacement / self._situations.reach).clamp(-1, 1)
-
     def _trust(self, slots: Tensor, streams: np.ndarray) -> Tensor:
         """How far entries are trusted: as far as the place of reward that they led to. `[R, K]`."""
-        promised = slots.clone()
-        if self._found and self._here:
-            outcome, rewarded = self.memory.values[slots[:, : self._here].clamp(min=0)].split(self._parts, dim=2)[:2]
-            owners = np.repeat(streams, self._here)
-            led_to = self.memory.find(self._site_names(owners, outcome.flatten(0, 1).numpy())).view(len(slots), -1)
-            own = (rewarded.squeeze(2) == 0) | (slots[:, : self._here] < 0)
-            promised[:, : self._here] = torch.where(own, promised[:, : self._here], led_to)
-        return self._strength(promised)
+        if not (self._found and self._here):
+            return self._strength(slots)
+        passages = slots[:, : self._here]
+        outcome, rewarded = self._describe.split(self.memory.values[passages.clamp(min=0)])[:2]
+        owners = np.repeat(streams, self._here)
+        led_to = self.memory.find(self._site_names(owners, outcome.flatten(0, 1).numpy())).view(passages.shape)
+        own = (rewarded.squeeze(2) == 0) | (passages < 0)
+        return self._strength(torch.cat([torch.where(own, passages, led_to), slots[:, self._here :]], 1))
 
     def _strength(self, slots: Tensor) -> Tensor:
         """How far the memory trusts entries, 0 where there is none. `[R, K]`."""
@@ -249,7 +216,7 @@ class Recall:
         """The passages of the episodes that end with this step; the others are held."""
         situations = self._situations
         held = {
-            "view": self._keys(transition.observation).numpy(),
+            "view": situations.keys(transition.observation).numpy(),
             "place": situations.places(transition.observation),
             "name": situations.identities(transition.observation),
             "action": self._code(torch.from_numpy(transition.action)).numpy(),
@@ -276,7 +243,7 @@ class Recall:
             batches.append(self._sites_found(rows[self._rewarded[rows]]))
         if batches:
             _, met, who = batches[0]  # the passages, if there are any; places of reward promise reward, always
-            self._noted = met_again(self.memory, met, who, promise=self._parts[0] + 1 if ended else None)
+            self._noted = met_again(self.memory, met, who, promise=self._situations.place_size + 1 if ended else None)
             keys, values, names = (_joined(parts) for parts in zip(*batches, strict=True))
             self.memory.write(keys, values, identity=names, present=self._given(keys))
         self.memory.tick(len(rows) / len(self._streams))
@@ -352,8 +319,8 @@ class Recall:
             usage = self.memory.usage
             metrics["memory/hit_distance"] = float(usage.hit_distance)
             metrics["memory/top_weight"] = float(usage.top_weight)
-        if self._shown[0].numel():
-            metrics["memory/age"], metrics["memory/strength"] = (float(part.mean()) for part in self._shown)
+        if self._shown and (there := self._shown[-1]).any():
+            metrics["memory/age"], metrics["memory/strength"] = (float(part[there].mean()) for part in self._shown[:2])
         noted, self._noted = self._noted, {}
         return metrics | noted
 
@@ -397,12 +364,6 @@ def key_space(situations: Situations, separate: bool, found: int) -> KeySpace:
 def value_size(situations: Situations, action_space: spaces.Space) -> int:
     """Numbers stored with each entry."""
     return 2 * situations.place_size + Numbers(action_space).size + 3
-
-
-def _order(here: int, found: int) -> Tensor:
-    """Of each token its kind and its rank among them. `[K, 2]`."""
-    rank = torch.cat([1 / torch.arange(1.0, 1 + count) for count in (here, found)])
-    return torch.stack([(torch.arange(here + found) >= here).float(), rank], dim=1)
 
 
 def _last_of_each(names: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from gymnasium import spaces
 from agents.agent import Observation
 from agents.networks import make_projection
 from agents.observations import batch_size, hash_observations, to_tensors
+from agents.seen import Reading, Seen
 from memory import identify
 
 
@@ -89,6 +90,8 @@ class Places:
 class Projections:
     """A situation is what is seen: a fixed random projection of any observation.
 
+    Small observations are read once; of those that come again, keys and identities are looked up.
+
     Args:
         space: Of one observation.
         seed: Of the projection.
@@ -101,11 +104,11 @@ class Projections:
     def __init__(self, space: spaces.Space, seed: int, *, size: int) -> None:
         self.key_size = size
         self._project = make_projection(space, size, seed)
+        self._seen = Seen(self._read, size)
 
-    @torch.no_grad()
     def keys(self, observation: Observation) -> torch.Tensor:
         """The projection. `[E, D]`."""
-        return self._project(to_tensors(observation))
+        return torch.from_numpy(self._seen(observation).keys)
 
     def places(self, observation: Observation) -> np.ndarray:
         """None: no columns. `[E, 0]`."""
@@ -113,4 +116,8 @@ class Projections:
 
     def identities(self, observation: Observation) -> np.ndarray:
         """Equal observations are equal situations. `[E]`."""
-        return hash_observations(observation).numpy()
+        return self._seen(observation).identities
+
+    @torch.no_grad()
+    def _read(self, observation: Observation) -> Reading:
+        return Reading(self._project(to_tensors(observation)).numpy(), hash_observations(observation).numpy())

@@ -8,6 +8,7 @@ from memory.forgetting import Decay, FirstInFirstOut, LeastRecentlyUsed, Priorit
 from memory.identity import identify
 from memory.index import ExactIndex
 from memory.ivf import IVFIndex
+from memory.kept import KeptIndex
 from memory.kernels import Gaussian, InverseDistance, Uniform
 from memory.keys import KeySpace, Modality
 from memory.learning import RowRMSprop, RowSGD
@@ -28,6 +29,7 @@ __all__ = [
     "Gaussian",
     "IVFIndex",
     "InverseDistance",
+    "KeptIndex",
     "KeySpace",
     "Last",
     "LeastRecentlyUsed",

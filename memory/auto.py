@@ -14,6 +14,7 @@ from memory.checks import offers
 from memory.errors import unknown
 from memory.index import ExactIndex, Index, Proposer
 from memory.ivf import IVFIndex
+from memory.kept import KeptIndex
 from memory.keys import Keys
 from memory.store import KeyStore
 
@@ -96,7 +97,12 @@ class _Timed:
 
 def make_index(index: Index | str) -> Index:
     """An index from its name, with its defaults."""
-    indexes: dict[str, Callable[[], Index]] = {"exact": ExactIndex, "ivf": IVFIndex, "auto": AutoIndex}
+    indexes: dict[str, Callable[[], Index]] = {
+        "exact": ExactIndex,
+        "kept": KeptIndex,
+        "ivf": IVFIndex,
+        "auto": AutoIndex,
+    }
     if not isinstance(index, str):
         return offers("index", index, ("attach", "serving", "propose", "written", "moving"), indexes)
     if index not in indexes:

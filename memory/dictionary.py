@@ -68,8 +68,8 @@ class DifferentiableNeuralDictionary:
         value_dim: Numbers stored with each key.
         capacity: Most entries held; when full, each new one replaces the weakest.
         k: Neighbours a lookup uses.
-        index: Who proposes neighbours: "exact" (default), "ivf" (approximate, for large memories), "auto" (exact until
-            ivf measurably pays) or an object from `ivf`.
+        index: Who proposes neighbours: "exact" (default), "kept" (exact, and keeps its answers for queries that come
+            again), "ivf" (approximate, for large memories), "auto" (exact until ivf measurably pays) or an object.
         kernel: Distance to weight: "inverse_distance" (default), "gaussian", "uniform" or an object from `kernels`.
         write_rule: What a repeated identity does: "append" (default), "blend", "last", "max", "surprise_gated" or an
             object from `writing`.

@@ -133,8 +133,8 @@ class KeySpace:
             ValueError: A name is unknown, a shape or row count is off, a number is not finite, a code is not whole,
                 a cosine part has no direction, or a key has no part at all. Nothing has been changed then.
         """
-        if self.plain and isinstance(keys, Tensor) and present is None:
-            return self._pack_plain(keys, dtype, device)
+        if self.plain and present is None and (alone := self._alone(keys)) is not None:
+            return self._pack_plain(alone, dtype, device)
         if not isinstance(keys, Tensor | Mapping):
             raise TypeError(
                 f"keys are {shown(keys)}; give a tensor [batch, {self.dim}], or one for each modality by name"
@@ -157,6 +157,14 @@ class KeySpace:
             self.columns[m.name] = slice(end, end + m.size)
             end += m.size
         return end
+
+    def _alone(self, keys: KeyInput) -> Tensor | None:
+        """The one vector of plain keys, flat or well given by name; None to look closer."""
+        if isinstance(keys, Tensor):
+            return keys
+        part = keys.get(self.names[0]) if isinstance(keys, Mapping) and len(keys) == 1 else None
+        well = isinstance(part, Tensor) and part.is_floating_point() and part.dim() == 2 and part.shape[1] == self.dim
+        return part if well else None
 
     def _pack_plain(self, keys: Tensor, dtype: torch.dtype, device: torch.device | str | None) -> Keys:
         self._check_flat(keys)

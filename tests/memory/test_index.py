@@ -8,6 +8,7 @@ from memory import auto as autos
 from memory.auto import AutoIndex
 from memory.index import ExactIndex, torch_search
 from memory.ivf import IVFIndex
+from memory.kept import KeptIndex
 
 D, N = 8, 3000
 
@@ -209,3 +210,109 @@ class TestAuto:
         memory = DifferentiableNeuralDictionary(D, 1, 50, k=3, index="auto", dtype=torch.float64)
         memory.write(clustered(50), torch.zeros(50, 1))
         assert memory.lookup(clustered(50)).valid.all() and memory.index.report()["kind"] == "auto"
+
+
+class TestKept:
+    """What is kept must be what would be found; the reference is the exact search, asked anew each time."""
+
+    def twins(self, capacity=40, most=64, **options):
+        return [
+            DifferentiableNeuralDictionary(D, 1, capacity, k=5, write_rule="last", index=index, **options)
+            for index in (KeptIndex(most), ExactIndex())
+        ]
+
+    @staticmethod
+    def agree(kept, exact, queries):
+        found = [memory.lookup(queries) for memory in (kept, exact)]
+        assert torch.equal(found[0].slots, found[1].slots)
+        assert torch.equal(found[0].distances, found[1].distances)
+
+    @staticmethod
+    def change(memories, step, g):
+        """Write new keys, known keys, many at one place; move, forget, or start from what was saved."""
+        keys, names = torch.randn(4, D, generator=g).round(), torch.randint(60, (4,), generator=g)
+        slots = memories[0].slots[torch.randperm(len(memories[0]), generator=g)[:2]] if len(memories[0]) else None
+        for memory in memories:
+            if step % 7 == 3:
+                memory.forget(slots)
+            elif step % 7 == 5:
+                memory.move(slots, keys[: len(slots)])
+            elif step % 11 == 10:
+                memory.load_state_dict(memories[1].state_dict())
+            else:
+                memory.write(keys[:1].expand(4, -1) if step % 5 == 0 else keys, torch.zeros(4, 1), identity=names)
+
+    @pytest.mark.parametrize("most", [8, 64])
+    def test_it_finds_what_the_exact_search_finds_whatever_happens(self, most):
+        g = torch.Generator().manual_seed(most)
+        kept, exact = self.twins(most=most)
+        queries = torch.randn(12, D, generator=g).round()
+        for step in range(150):
+            self.change((kept, exact), step, g)
+            self.agree(kept, exact, queries[torch.randint(12, (6,), generator=g)])
+
+    def searches(self, monkeypatch):
+        calls = []
+        monkeypatch.setattr(ExactIndex, "propose", count(ExactIndex.propose, calls))
+        return calls
+
+    def test_a_query_that_comes_again_is_searched_for_once(self, monkeypatch):
+        kept, _ = self.twins()
+        kept.write(clustered(50)[:20], torch.zeros(20, 1))
+        calls = self.searches(monkeypatch)
+        first, second = clustered(50, seed=1)[:3], clustered(50, seed=2)[:2]
+        for queries in (first, first.flip(0), torch.cat([first, second]), second, first):
+            kept.lookup(queries)
+        assert calls == [3, 2]
+
+    def test_entries_written_again_and_far_ones_cost_nothing_and_near_ones_what_they_touch(self, monkeypatch):
+        kept, exact = self.twins()
+        keys, names = clustered(50)[:20], torch.arange(20)
+        queries = torch.cat([keys[:1], keys[:1] + 100])
+        for memory in (kept, exact):
+            memory.write(torch.cat([keys, keys + 100])[:40], torch.zeros(40, 1), identity=torch.arange(40))
+        self.agree(kept, exact, queries)
+        calls = self.searches(monkeypatch)
+        kept.write(keys, torch.ones(20, 1), identity=names)
+        kept.lookup(queries)
+        assert calls == []
+        kept.write(keys[:1] + 100, torch.ones(1, 1), identity=torch.tensor([39]))
+        kept.lookup(queries)
+        assert calls == [1]
+
+    def test_an_entry_that_moved_and_is_written_back_is_found_again(self):
+        kept, exact = self.twins()
+        keys, names = clustered(50)[:20], torch.arange(20)
+        for memory in (kept, exact):
+            for change in ("write", "move", "write"):
+                if change == "write":
+                    memory.write(keys, torch.zeros(20, 1), identity=names)
+                else:
+                    memory.move(torch.tensor([0]), keys[:1] + 100)
+                memory.lookup(keys[:1])
+        self.agree(kept, exact, keys[:1])
+
+    def test_what_it_cannot_keep_it_leaves_to_the_exact_search(self):
+        many = DifferentiableNeuralDictionary([Modality("a", 2), Modality("b", 1)], 1, 10, index="kept")
+        many.write({"a": torch.eye(2), "b": torch.zeros(2, 1)}, torch.zeros(2, 1))
+        assert many.lookup({"a": torch.eye(2)}).slots[:, 0].tolist() == [0, 1]
+        kept, exact = self.twins()
+        for memory in (kept, exact):
+            memory.lookup(torch.zeros(2, D))  # nothing there yet
+            memory.write(clustered(50)[:30], torch.zeros(30, 1))
+        self.agree(kept, exact, clustered(100, seed=3))  # more queries than it keeps
+        assert kept.describe()["index"] == {"kind": "kept", "answers": 0}
+
+    def test_it_keeps_at_least_one_answer(self):
+        with pytest.raises(ValueError, match="0 answers"):
+            KeptIndex(0)
+
+
+def count(propose, calls):
+    """`ExactIndex.propose`, noting how many queries it is given."""
+
+    def counting(self, query, k, used):
+        calls.append(len(query))
+        return propose(self, query, k, used)
+
+    return counting
