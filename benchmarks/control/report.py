@@ -13,9 +13,9 @@ from training.statistics import performance_curve, stratified_bootstrap
 
 CAPTION = (
     f"Score: mean return of the last {WINDOW} training episodes (exploring) at a step count; AUC: its mean over all "
-    "steps. Interquartile mean over runs, 95 % bootstrap interval. Costs: medians."
+    "steps. Interquartile mean over runs, 95 % bootstrap interval. Costs: medians. "
+    "For good: from there on never below; runs that never are count with all their steps."
 )
-NEVER = " Runs that never succeed for good count with all their steps."
 ENOUGH = 0.8  # share of successes that the table says the steps to
 SHOWN_AT = (0.25, 0.5, 1.0)  # shares of the steps whose score the table shows
 PHASES = {"first_end": "end of phase 1", "later_begin": "begin of later phases", "later_end": "end of later phases"}
@@ -36,9 +36,11 @@ def table(groups: Groups) -> str:
     """A Markdown table, best AUC first, and its caption."""
     marks = _marks(groups)
     header = ["agent", "runs", *(f"AUC to {mark}" for mark in marks[:-1]), "AUC", *(f"at {mark}" for mark in marks)]
-    successes = all(bool(row["success"]) for rows in groups.values() for row in rows)
-    header += [f"success at {marks[-1]}", f"{ENOUGH:.0%} for good after"] if successes else []
+    successes = all(row["success"] for rows in groups.values() for row in rows)
+    header += [f"success at {marks[-1]}"] if successes else []
     phases = [] if any(row["phases"] is None for rows in groups.values() for row in rows) else list(PHASES)
+    lasting = successes and not phases
+    header += [f"{ENOUGH:.0%} for good after"] if lasting else []
     header += [PHASES[phase] for phase in phases]
     header += ["gradient steps", "seconds", "entries"]
     lines = [header, ["---"] * len(header)]
@@ -46,11 +48,12 @@ def table(groups: Groups) -> str:
         cells = [agent, str(len(rows)), *(_estimate([_area(row, mark) for row in rows]) for mark in marks[:-1])]
         cells += [_estimate([row["auc"] for row in rows])]
         cells += [_estimate([row["score"][mark] for row in rows]) for mark in marks]
-        cells += _succeeding(rows, marks[-1]) if successes else []
+        cells += [_estimate([row["success"][marks[-1]] for row in rows])] if successes else []
+        cells += [_estimate([steps_to_success(row) for row in rows])] if lasting else []
         cells += [_estimate([row["phases"][phase] for row in rows]) for phase in phases]
         cells += [f"{np.median([row[cost] for row in rows]):.0f}" for cost in ("gradient_steps", "seconds", "entries")]
         lines.append(cells)
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n\n" + CAPTION + NEVER * successes
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n\n" + CAPTION
 
 
 def steps_to_success(row: Row) -> int:
@@ -90,13 +93,6 @@ def _area(row: Row, until: str) -> float:
     stated = list(row["score"])
     scores = [row["score"][mark] for mark in stated[: stated.index(until) + 1]]
     return float(np.trapezoid([scores[0], *scores])) / len(scores)
-
-
-def _succeeding(rows: list[Row], last: str) -> list[str]:
-    return [
-        _estimate([row["success"][last] for row in rows]),
-        _estimate([steps_to_success(row) for row in rows]),
-    ]
 
 
 def _estimate(values: Sequence[float]) -> str:
