@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from agents.promises import STEPS, errors_by_age
-from memory import DifferentiableNeuralDictionary, Found
+from memory import DifferentiableNeuralDictionary, Found, KeySpace
+from memory.room import require_room
 
 
 class Recalled(NamedTuple):
@@ -191,6 +192,20 @@ class ActionMemories:
         for steps, saved in zip(self._written, state["written"], strict=True):
             steps[: len(saved)] = saved
         self._known, self._writes = state["known"], state["writes"]
+
+
+def make_memories(
+    make: Callable[..., DifferentiableNeuralDictionary], space: KeySpace, actions: int, device: torch.device
+) -> ActionMemories:
+    """Empty memories, one per action, if there is room for all of them.
+
+    Raises:
+        ValueError: There is not. None has taken any memory then.
+    """
+    first = make(space, value_dim=1, device=device)  # whose pages are taken as they fill
+    what = f"memory.capacity={first.capacity} with keys of {space.dim} numbers for each of {actions} actions"
+    require_room(what, actions * first.nbytes, "lower memory.capacity or key_size", device)
+    return ActionMemories([first, *(make(space, value_dim=1, device=device) for _ in range(actions - 1))])
 
 
 def double_value(recalled: Recalled) -> Tensor:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from memory.room import require_room
+
 
 class ResettingGRU(nn.Module):
     """The unit of Cho et al. (2014, arXiv 1406.1078), whose state is emptied where an episode begins.
@@ -21,6 +23,7 @@ class ResettingGRU(nn.Module):
     def __init__(self, in_features: int, size: int):
         super().__init__()
         self.size = size
+        require_room(f"a recurrent core of {size} units", 12 * size * (in_features + size + 2), "lower agent.recurrent")
         self._gru = nn.GRU(in_features, size)
         for name, parameter in self._gru.named_parameters():
             if "weight" in name:

@@ -11,7 +11,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from agents.action_memories import ActionMemories
+from agents.action_memories import ActionMemories, make_memories
 from agents.actions import Actions
 from agents.agent import Observation, Transition
 from agents.device import choose_device
@@ -200,7 +200,7 @@ def make_mfec(
     project, space = _make_keys(observation_space, key_size, seed, modalities)
     return MFEC(
         project=project.to(place),
-        memories=ActionMemories([memory(space, value_dim=1, device=place) for _ in range(actions.count)]),
+        memories=make_memories(memory, space, actions.count, place),
         actions=actions,
         returns=MonteCarloReturns(discount, num_envs),
         explore=EpsilonGreedy(exploration, generator_for(seed, "exploration"), novelty or 0.0),

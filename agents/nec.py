@@ -11,14 +11,14 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from agents.action_memories import ActionMemories, Recalled, by_action, double_value
+from agents.action_memories import ActionMemories, Recalled, by_action, double_value, make_memories
 from agents.actions import Actions
 from agents.agent import Observation, Transition
 from agents.device import choose_device
 from agents.exploration import EpsilonGreedy
 from agents.keys import ModalityKeys
 from agents.networks import make_encoder
-from agents.observations import hash_observations, map_observation, require_supported, to_tensors
+from agents.observations import hash_observations, map_observation, require_rows, require_supported, to_tensors
 from agents.promises import STEPS, errors_by_age
 from agents.replay import Replay
 from agents.returns import NStepReturns, Returns
@@ -285,17 +285,19 @@ def make_nec(
     """
     require_supported(observation_space, "NEC")
     actions = Actions(action_space, "NEC")
+    require_rows(f"replay_capacity={replay_capacity}", replay_capacity, observation_space, "lower replay_capacity")
+    require_rows(f"horizon={horizon}", horizon * num_envs, observation_space, "lower horizon or env.num_envs")
     place = choose_device(device)
     torch.manual_seed(seed)
     encoder, space = _make_keys(observation_space, key_size, tuple(hidden), modalities)
     encoder = encoder.to(place)
-    memories = [memory(space, value_dim=1, device=place) for _ in range(actions.count)]
+    memories = make_memories(memory, space, actions.count, place)
     return NEC(
         encoder=encoder,
-        memories=ActionMemories(memories),
+        memories=memories,
         actions=actions,
         optimiser=_optimiser_of(encoder, optimiser),
-        row_optimisers=[row_optimiser(one) for one in memories] if row_optimiser else [],
+        row_optimisers=[row_optimiser(one) for one in memories.per_action] if row_optimiser else [],
         returns=NStepReturns(horizon, discount, num_envs),
         replay=Replay(replay_capacity, generator_for(seed, "replay")),
         explore=EpsilonGreedy(exploration, generator_for(seed, "exploration")),

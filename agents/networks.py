@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from memory import RandomProjection
+from memory.room import require_room
 
 SMALLEST_IMAGE = 36  # pixels a side that the three convolutions below need
 
@@ -54,12 +55,25 @@ def _flattener(space: spaces.Space) -> nn.Module:
     )
 
 
+def linear(in_features: int, out_features: int) -> nn.Linear:
+    """A linear layer, if there is room for it.
+
+    Raises:
+        ValueError: There is none.
+    """
+    what = f"a layer of {out_features} units over {in_features} numbers"
+    require_room(
+        what, 4 * (in_features + 1) * out_features, "lower the sizes of layers and keys, or of the observation"
+    )
+    return nn.Linear(in_features, out_features)
+
+
 def perceptron(in_features: int, out_features: int, hidden: tuple[int, ...]) -> nn.Sequential:
     """Linear layers with ReLU between them; none after the last."""
     sizes = [in_features, *hidden, out_features]
     layers: list[nn.Module] = []
     for a, b in pairwise(sizes):
-        layers += [nn.Linear(a, b), nn.ReLU()]
+        layers += [linear(a, b), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
 
@@ -142,7 +156,7 @@ class ImageEncoder(nn.Module):
         )
         with torch.no_grad():
             features = self._convolutions(torch.zeros(1, channels, height, width)).shape[1]
-        self._head = nn.Linear(features, out_features)
+        self._head = linear(features, out_features)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """`[B, H, W, C]` or `[B, C, H, W]` to `[B, out_features]`."""
@@ -167,7 +181,7 @@ class DictEncoder(nn.Module):
         super().__init__()
         width = hidden[-1] if hidden else out_features
         self._parts = nn.ModuleDict({name: make_encoder(part, width, hidden[:-1]) for name, part in space.items()})
-        self._head = nn.Linear(width * len(self._parts), out_features)
+        self._head = linear(width * len(self._parts), out_features)
 
     def forward(self, observation: dict[str, Any]) -> torch.Tensor:
         """`{name: [B, ...]}` to `[B, out_features]`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from gymnasium import spaces
 
 from agents.agent import Observation
 from memory import identify
+from memory.room import require_room
 
 
 def map_observation(function: Callable[..., Any], *observations: Any) -> Any:
@@ -37,6 +39,22 @@ def hash_observations(observation: Observation) -> torch.Tensor:
         return identify(observation)
     parts = [hash_observations(observation[name]).numpy() for name in sorted(observation)]
     return identify(np.stack(parts, axis=1))
+
+
+def require_rows(what: str, rows: int, space: spaces.Space, remedy: str) -> None:
+    """Raise unless so many observations of a space fit into memory.
+
+    Raises:
+        ValueError: They do not; it says `what` would take how much, and the remedy.
+    """
+    require_room(f"{what} of {space_bytes(space)} bytes each", rows * space_bytes(space), remedy)
+
+
+def space_bytes(space: spaces.Space) -> int:
+    """Bytes of one observation."""
+    if isinstance(space, spaces.Dict):
+        return sum(map(space_bytes, space.values()))
+    return math.prod(space.shape or (1,)) * (space.dtype.itemsize if space.dtype else 8)
 
 
 def require_supported(space: spaces.Space, agent: str) -> None:

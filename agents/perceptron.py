@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from memory.room import require_room
+
 _SAVED = ("parameters", "mean", "square")
 
 
@@ -35,6 +37,7 @@ class Perceptron:
     ) -> None:
         self._layers = list(pairwise(sizes))
         size = sum((fan_in + 1) * fan_out for fan_in, fan_out in self._layers)
+        require_room(f"a network with layers of {list(sizes)}", 20 * size, "lower agent.hidden")
         self.parameters = np.zeros(size, dtype)  # [P]
         self.mean, self.square = np.zeros_like(self.parameters), np.zeros_like(self.parameters)  # [P], of the gradients
         self.updates = 0

@@ -16,7 +16,7 @@ from agents.action_heads import ActionHead, make_action_head
 from agents.distributions import Distribution
 from agents.gru import ResettingGRU
 from agents.inputs import has_picture
-from agents.networks import make_encoder
+from agents.networks import linear, make_encoder
 
 Extras = dict[str, Tensor]
 """Named tensors beside the observation, `[N, ...]` each."""
@@ -212,7 +212,7 @@ class TanhPerceptron(nn.Module):
 
     def __init__(self, in_features: int, hidden: Sequence[int]):
         super().__init__()
-        self._layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise([in_features, *hidden]))
+        self._layers = nn.ModuleList(linear(a, b) for a, b in pairwise([in_features, *hidden]))
         initialise(self)
 
     def forward(self, features: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from agents.device import choose_device
 from agents.extras import ExtraInput, PreviousStep, read
 from agents.inputs import Perception, RewardScale, make_perception
 from agents.objectives import Objective, explained_variance, means
-from agents.observations import batch_size, map_observation, require_supported
+from agents.observations import batch_size, map_observation, require_rows, require_supported
 from agents.player import Player
 from agents.policies import Extras, Policy, make_policy
 from agents.rollouts import Rollout, shuffled_rows, shuffled_sequences
@@ -328,6 +328,8 @@ def make_ppo(
         ValueError: Spaces that cannot be handled, or values out of range.
     """
     require_supported(observation_space, "PPO")
+    remedy = "lower num_steps or env.num_envs"
+    require_rows(f"a rollout of num_steps={num_steps}", num_steps * num_envs, observation_space, remedy)
     if carry_state and not recurrent:
         raise ValueError(
             "carry_state=true carries the state of a recurrent policy: set recurrent to its size, such as 64."

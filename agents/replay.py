@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from agents.observations import batch_size, map_observation
+from memory.room import require_room
 
 
 class Replay:
@@ -67,4 +68,6 @@ class Replay:
             )
 
     def _room_for(self, rows: np.ndarray) -> np.ndarray:
+        what = f"a replay of capacity {self._capacity} of rows of {rows[:1].nbytes} bytes"
+        require_room(what, self._capacity * rows[:1].nbytes, "lower replay_capacity")
         return np.empty((self._capacity, *rows.shape[1:]), dtype=rows.dtype)

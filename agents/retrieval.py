@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from agents.networks import linear
+
 
 class Retrieval(nn.Module):
     """Adds to features what attention reads from retrieved neighbours: `h + tanh(a) W attend(h, neighbours)`.
@@ -34,11 +36,11 @@ class Retrieval(nn.Module):
         if heads < 1 or width % heads:
             raise ValueError(f"{heads} heads do not divide a width of {width}: choose a multiple.")
         self.heads = heads
-        self.embed = nn.Sequential(nn.Linear(token_size, width), nn.ReLU())
+        self.embed = nn.Sequential(linear(token_size, width), nn.ReLU())
         self.null = nn.Parameter(torch.zeros(width))
-        self.query = nn.Linear(features, width)
-        self.key_value = nn.Linear(width, 2 * width)
-        self.out = nn.Linear(width, features)
+        self.query = linear(features, width)
+        self.key_value = linear(width, 2 * width)
+        self.out = linear(width, features)
         self.a = nn.Parameter(torch.tensor(float(gate)), requires_grad=learn_gate)
         if gate == 0 and not learn_gate:
             self.requires_grad_(False)

@@ -11,6 +11,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from agents.agent import Transition
+from agents.observations import require_rows
 from agents.ppo import PPO, make_ppo
 from agents.returns import MonteCarloReturns
 from agents.seeding import generator_for
@@ -130,6 +131,7 @@ def make_self_imitation_ppo(
     Raises:
         ValueError: Spaces that cannot be handled, or values out of range.
     """
+    require_rows(f"capacity={capacity}", capacity, observation_space, "lower capacity")
     agent = partial(
         SelfImitationPPO,
         capacity=capacity,

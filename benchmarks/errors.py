@@ -123,6 +123,16 @@ COMMANDS = [
     "env=gym",
     "env=gym env.id=CartPol-v1",
     "env=cartpole env.num_envs=0",
+    "env=cartpole env.num_envs=2000000",
+    "env=shiftwall agent=ppo env.kwargs.n=100000",
+    "agent.memory.capacity=2000000000 agent.key_size=1024",
+    "agent.replay_capacity=10000000000000",
+    "agent.horizon=10000000",
+    "agent.key_size=100000000000",
+    "agent=mfec agent.key_size=100000000000",
+    "agent.hidden=[10000000,10000000]",
+    "agent=fast_slow env=shiftwall agent.memory.capacity=100000000000",
+    "agent=ppo agent.num_steps=100000000000",
     "env=gym env.id=Pendulum-v1",
     "agent.memory.k=0",
     "agent.memory.index=fast",
@@ -168,6 +178,7 @@ def _cell(message: str) -> str:
     """One line of a table, without what differs from machine to machine."""
     line = " ".join(message.split()).replace("|", "\\|").replace(str(CONF.parent), ".")
     line = re.sub(r"such as runs/\S+", "such as runs/...", line)
+    line = re.sub(r"the [\d.]+ GiB of memory that", "the memory that", line)
     return re.sub(rf"{re.escape(gettempdir())}/\S*/(memory\.safetensors|run)", r"\1", line)
 
 

@@ -16,6 +16,9 @@ from gymnasium.spaces import Box, Discrete
 from envs.core import Core, LayoutSeed, Observation
 from envs.rendering import draw_grid
 
+MOST_CELLS = 2**28
+"""Of all grids together; some gigabytes."""
+
 
 class Geometry:
     """An n x n grid as a flat board with a border.
@@ -77,6 +80,8 @@ class GridCore(Core):
         show_goal: bool = True,
         tell_shift: bool = False,
     ) -> None:
+        if num_envs * (n + 2) ** 2 > MOST_CELLS:
+            raise ValueError(f"{num_envs} grids of n={n} have more than {MOST_CELLS} cells: lower n or env.num_envs.")
         self.geometry = Geometry(n)
         limit = n * n if step_limit is None else step_limit
         super().__init__(num_envs, step_limit=limit, layout_seed=layout_seed, episodes=episodes)

@@ -23,6 +23,7 @@ from memory.dictionary import DifferentiableNeuralDictionary
 from memory.errors import unknown
 from memory.identity import identify
 from memory.keys import KeySpace, Modality
+from memory.room import require_room
 
 BLOCK = 2
 
@@ -45,6 +46,8 @@ class RandomProjection(nn.Module):
         super().__init__()
         if observation_size < 1 or size < 1:
             raise ValueError(f"sizes must be at least 1, got {observation_size} and {size}")
+        what = f"a projection of {observation_size} numbers to keys of {size}"
+        require_room(what, 4 * observation_size * size, "lower the size of the key or of the observation")
         drawn = torch.randn(observation_size, size, generator=torch.Generator().manual_seed(seed))
         self.register_buffer("matrix", drawn / math.sqrt(size))  # [observation_size, D]
 

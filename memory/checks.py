@@ -18,9 +18,6 @@ LARGEST_VALUE = 1e30
 
 MOST_NEIGHBOURS = 2**20
 
-MOST_BYTES = 2**42
-"""Of one memory: 4 TiB."""
-
 INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
@@ -165,15 +162,6 @@ def checked_place(device: Any, dtype: Any) -> tuple[torch.device, torch.dtype]:
         return torch.device(device), dtype
     except RuntimeError as error:
         raise ValueError(f"device is {shown(device)}; give cpu, cuda or cuda:0") from error
-
-
-def check_room(capacity: int, columns: int) -> None:
-    """Raise unless that many slots of so many numbers are something that a machine could hold."""
-    if capacity * columns * 4 > MOST_BYTES:
-        raise ValueError(
-            f"capacity {capacity} with {columns} numbers an entry would take {capacity * columns / 2**28:.0f} GiB, "
-            f"more than {MOST_BYTES / 2**30:.0f}; lower the capacity or the sizes of key and value"
-        )
 
 
 def check_moved(name: str, new: Tensor | None, slots: int, like: Tensor, most: float) -> None:

@@ -16,7 +16,6 @@ from memory.checks import (
     LARGEST_KEY,
     LARGEST_VALUE,
     check_moved,
-    check_room,
     checked_k,
     checked_place,
     number,
@@ -34,10 +33,11 @@ from memory.keys import KeyInput, KeySpace, Modality, Present
 from memory.links import Links, Reached
 from memory.reading import Found, read
 from memory.references import References, combinations_of, under_each
+from memory.room import require_room
 from memory.saving import restore, state_of
 from memory.search import nearest
 from memory.slots import Slots
-from memory.store import KeyStore
+from memory.store import KeyStore, entry_bytes
 from memory.storing import store
 from memory.usage import Usage
 from memory.writing import WriteRule, make_write_rule
@@ -101,7 +101,12 @@ class DifferentiableNeuralDictionary:
         self.space = KeySpace(space)
         self.value_dim, self.capacity, self.k = whole("value_dim", value_dim), whole("capacity", capacity), checked_k(k)
         self.device, self.dtype = checked_place(device, dtype)
-        check_room(self.capacity, self.space.dim + self.value_dim)
+        require_room(
+            f"capacity={self.capacity} of keys of {self.space.dim} numbers and values of {self.value_dim}",
+            self.nbytes,
+            "lower the capacity or the sizes of key and value",
+            self.device,
+        )
         self.kernel = make_kernel(kernel)
         self.write_rule = make_write_rule(write_rule)
         if match_within is not None:
@@ -122,6 +127,11 @@ class DifferentiableNeuralDictionary:
 
     def __len__(self) -> int:
         return len(self.slot_table)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that its tensors take up once every slot has been used; links come on top."""
+        return self.capacity * entry_bytes(self.space, self.value_dim, self.dtype)
 
     @property
     def alive(self) -> Tensor:

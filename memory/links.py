@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from memory.checks import INTEGERS, LARGEST_VALUE, limited, number, real, slots_of, whole
+from memory.room import require_room
 
 NOTHING = -1
 KINDS = 256
@@ -66,6 +67,8 @@ class Links:
 
     def _allocate(self, slots: int) -> None:
         shape, device = (slots, self.per_source), self._alive.device
+        what = f"room for links_per_entry={self.per_source} links from each of {slots} slots"
+        require_room(what, slots * (13 * self.per_source + 4), "lower links_per_entry or the capacity", device)
         self.target = torch.full(shape, NOTHING, dtype=torch.int32, device=device)  # [N, L]
         self.target_generation = torch.zeros(shape, dtype=torch.int32, device=device)  # [N, L]
         self.weight = torch.zeros(shape, device=device)  # [N, L]

@@ -46,7 +46,7 @@ class KeyStore:
         self.space = space
         self.discrete = [m for m, part in enumerate(space) if part.kind == "discrete"]
         self.continuous = [m for m, part in enumerate(space) if part.kind != "discrete"]
-        self.rows = torch.zeros(capacity, self._width(), dtype=dtype, device=device)
+        self.rows = torch.zeros(capacity, row_width(space), dtype=dtype, device=device)
         self.codes = torch.zeros(capacity, space.code_size, dtype=torch.int64, device=device)
         self.present = torch.zeros(capacity, len(space), dtype=torch.bool, device=device)
         self.weights = torch.tensor([m.weight for m in space], dtype=dtype, device=device)  # [M]
@@ -201,11 +201,19 @@ class KeyStore:
             membership[self.space.columns[self.space.names[m]], i] = 1
         return membership
 
-    def _width(self) -> int:
-        if self.space.plain:
-            return self.space.vector_size
-        columns = self.space.vector_size + SIGNATURE * len(self.discrete) + len(self.continuous) + len(self.space) + 1
-        return -(-columns // 16) * 16  # rows of whole cache lines search faster
+
+def row_width(space: KeySpace) -> int:
+    """Numbers in a row: the key's vectors, and what lets one search serve every mask."""
+    if space.plain:
+        return space.vector_size
+    discrete = sum(part.kind == "discrete" for part in space)
+    columns = space.vector_size + SIGNATURE * discrete + (len(space) - discrete) + len(space) + 1
+    return -(-columns // 16) * 16  # rows of whole cache lines search faster
+
+
+def entry_bytes(space: KeySpace, value_dim: int, dtype: torch.dtype) -> int:
+    """Bytes that a slot takes up, all that is kept beside key and value included; links come on top."""
+    return dtype.itemsize * (row_width(space) + value_dim) + 8 * space.code_size + len(space) + 64
 
 
 def rows_at(buffer: Tensor, slots: Tensor) -> Tensor:

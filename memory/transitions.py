@@ -12,6 +12,7 @@ import torch
 
 from memory.experience import check_settings, checked_actions, checked_outcome, checked_states
 from memory.movements import MovementMemory, occurrence
+from memory.room import require_room
 from memory.states import ABSENT, StateTable, first_of_each
 from memory.transition_table import FAINTEST, Outcome, TransitionTable
 
@@ -96,6 +97,8 @@ class TransitionMemory:
         movement_context: Sequence[int] = (),
     ) -> None:
         check_settings(num_actions, owners, half_life, keep_refuted, same_within)
+        what = f"capacity={capacity} states of {dim} numbers and {num_actions} actions"
+        require_room(what, capacity * (4 * dim + 41 + 33 * num_actions), "lower the capacity")
         self.states = StateTable(dim, capacity)
         self.table = TransitionTable(capacity, num_actions, half_life, keep_refuted)
         self.movements = MovementMemory(owners, num_actions, dim, context=movement_context)

@@ -25,6 +25,9 @@ REGISTERED_BY = {"MiniGrid-": "minigrid", "BabyAI-": "minigrid", "ALE/": "ale_py
 SAME_STEP_VECTORS = {"CartPole-v1": "envs.cartpole:SameStepCartPole"}
 """Vectorised implementations that take the place of Gymnasium's own, whose mode is NEXT_STEP."""
 
+MOST_ENVIRONMENTS = {"sync": 4096, "async": 512, "vector_entry_point": 2**20}
+"""Side by side: objects of one process, processes, rows of arrays."""
+
 NUMERIC_SPACES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 
 
@@ -51,8 +54,7 @@ def make_environments(
     Raises:
         UsageError: Unknown id, refused constructor arguments, or an autoreset mode other than SAME_STEP.
     """
-    if num_envs < 1:
-        raise UsageError(f"env.num_envs is {num_envs}; it must be at least 1.")
+    _check_number(num_envs, vectorization)
     import_owner(id)
     native = vectorization == "vector_entry_point"
     try:
@@ -72,6 +74,15 @@ def make_environments(
     if native:
         _require_parts_named(vectorised, parts)
     return Resumable(CountEpisodes(vectorised))
+
+
+def _check_number(num_envs: int, vectorization: str) -> None:
+    most = MOST_ENVIRONMENTS.get(vectorization, max(MOST_ENVIRONMENTS.values()))
+    if not 1 <= num_envs <= most:
+        raise UsageError(
+            f"env.num_envs is {num_envs}; it must be at least 1 and, with env.vectorization={vectorization}, at most "
+            f"{most}."
+        )
 
 
 def _same_step_spec(id: str) -> Any:

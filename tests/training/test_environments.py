@@ -171,6 +171,8 @@ def test_nan_is_reported_with_its_place():
         ({"id": "CartPole-v99", "num_envs": 1}, "CartPole-v99"),
         ({"id": "no/Such-v0", "num_envs": 1}, "no/Such-v0"),
         ({"id": "CartPole-v1", "num_envs": 0}, "num_envs is 0.*at least 1"),
+        ({"id": "CartPole-v1", "num_envs": 5000}, "num_envs is 5000.*vectorization=sync, at most 4096"),
+        ({"id": "engram/ShiftWall-v0", "num_envs": 2, "kwargs": {"n": 10**6}}, "grids of n=1000000.*lower n or"),
         ({"id": "CartPole-v1", "num_envs": 1, "kwargs": {"gravitas": 3}}, "gravitas"),
         ({"id": "nosuchmodule:Thing-v0", "num_envs": 1}, "nosuchmodule"),
         ({"id": "CartPole-v1", "num_envs": 1, "vectorization": "warp"}, "warp"),
