@@ -3,10 +3,13 @@
 import os
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 
@@ -46,3 +49,16 @@ def test_the_wheel_holds_the_packages_and_nothing_of_the_workshop(installed):
     assert top == {"agents", "memory", "envs", "training", "conf", "train.py", "evaluate.py"}
     assert (installed / "conf" / "train.yaml").is_file()
     assert (installed / "memory" / "py.typed").is_file()
+
+
+def test_everything_that_can_be_installed_is_pinned():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = [Requirement(line) for extra in project["optional-dependencies"].values() for line in extra]
+    asked += [Requirement(line) for line in project["dependencies"]]
+    pinned = {}
+    for line in (ROOT / "constraints.txt").read_text().split():
+        name, version = line.split("==")
+        assert canonicalize_name(name) not in pinned, f"{name} is pinned twice"
+        pinned[canonicalize_name(name)] = version
+    for one in asked:
+        assert one.specifier.contains(pinned[canonicalize_name(one.name)]), one

@@ -53,6 +53,7 @@ def test_what_is_no_sweep_is_explained(tmp_path, monkeypatch):
         summarise(tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")  # their own
 @pytest.mark.parametrize(
     ("kind", "package"),
     [
