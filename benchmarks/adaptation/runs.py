@@ -17,8 +17,9 @@ POLICIES = ("clairvoyant", "recall", "recall_sites", "random")
 ACTING = ("drawn", "greedy")
 """How actions are chosen in the test: from the policy's distribution, or its most probable."""
 
-RECALL = "retrieval_ppo memory.forgetting.doubt=1.0 hide=0.05 learning_rate.end=1e-3 learning_rate.steps=200000"
-PLAIN = "retrieval_ppo control=novelty"
+RATE = "learning_rate.end=3e-4 learning_rate.steps=200000"
+RECALL = f"retrieval_ppo memory.forgetting.doubt=1.0 hide=0.05 {RATE}"
+PLAIN = f"retrieval_ppo control=novelty {RATE}"
 GRU = f"{PLAIN} recurrent=64 hidden=[64]"
 CONTESTANTS = {
     "retrieval": RECALL,
@@ -26,13 +27,14 @@ CONTESTANTS = {
     "shuffled": f"{RECALL} control=shuffled",
     "random_neighbours": f"{RECALL} control=random",
     "plain": PLAIN,
-    "self_imitation": "self_imitation_ppo",
+    "self_imitation": f"self_imitation_ppo {RATE}",
     "gru": GRU,
     "gru_carried": f"{GRU} carry_state=true show_previous=true",
 }
-"""Who is compared, all with the hyper-parameters of `retrieval_ppo`: PPO with recall that never forgives a place that
-failed it; with recall that shows nothing, other outcomes, or any entries; without recall; learning from past successes
-instead of recalling them; and with a recurrent state that begins anew in each episode or is carried on."""
+"""Who is compared, all with the hyper-parameters of `retrieval_ppo` and a falling learning rate: PPO with recall
+that never forgives a place that failed it; with recall that shows nothing, other outcomes, or any entries; without
+recall; learning from past successes instead of recalling them; and with a recurrent state that begins anew in each
+episode or is carried on."""
 
 
 @dataclass(frozen=True)
