@@ -115,7 +115,7 @@ class Recall:
         self._sites = torch.full((num_envs, found), -1)  # [E, found] slots of places of reward, as of the latest write
         self._outdated = np.ones(num_envs, bool)  # [E] whether these must be looked up anew
         self._hidden = torch.zeros(num_envs, dtype=torch.bool)  # [E] whether nothing is shown in the present episode
-        self._shown: tuple[Tensor, ...] = ()  # ages and trust of what was recalled last, and whether it was shown
+        self._shown = (torch.empty(0), torch.empty(0), torch.zeros(0, dtype=torch.bool))  # age, trust, whether shown
         self._noted: dict[str, float] = {}  # of what was written since `metrics`
 
     # ---- reading
@@ -319,8 +319,9 @@ class Recall:
             usage = self.memory.usage
             metrics["memory/hit_distance"] = float(usage.hit_distance)
             metrics["memory/top_weight"] = float(usage.top_weight)
-        if self._shown and (there := self._shown[-1]).any():
-            metrics["memory/age"], metrics["memory/strength"] = (float(part[there].mean()) for part in self._shown[:2])
+        age, trust, there = (part.numpy() for part in self._shown)
+        if there.any():
+            metrics["memory/age"], metrics["memory/strength"] = float(age[there].mean()), float(trust[there].mean())
         noted, self._noted = self._noted, {}
         return metrics | noted
 

@@ -212,7 +212,10 @@ class MonteCarloReturns:
             setattr(self, f"_{name}", _copy(value))
 
     def _flush(self, rows: np.ndarray, final_value: np.ndarray) -> Returns:
-        length = int(self._count[rows].max(initial=0))
+        if not len(rows):
+            nothing = map_observation(lambda kept: kept[:0, 0], self._observation)
+            return Returns(nothing, self._action[:0, 0], self._reward[:0, 0])
+        length = int(self._count[rows].max())
         held = np.arange(length) < self._count[rows, None]  # [R, L]
         rewards = np.where(held, self._reward[rows, :length], 0.0)
         rewards[np.arange(len(rows)), self._count[rows] - 1] += self._discount * final_value[rows]
