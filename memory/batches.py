@@ -45,6 +45,8 @@ class Batch:
         if (self.identity == NOBODY).all():
             return len(self)
         first = np.unique(self.identity, return_index=True)[1]
+        if len(first) == len(self):
+            return len(self)
         repeats = np.setdiff1d(np.flatnonzero(self.identity != NOBODY), first, assume_unique=True)
         return int(repeats[0]) if len(repeats) else len(self)
 
