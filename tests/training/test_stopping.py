@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -22,10 +21,6 @@ from training.restoring import restore_agent
 from training.run_folder import CONFIG, RunFolder
 
 ROOT = Path(train.__file__).parent
-TINY = (
-    "progress=false", "log.every=200", "evaluation.every=200", "evaluation.episodes=1", "checkpoint.every=200",
-    "agent=mfec", "agent.memory.capacity=400",
-)  # fmt: skip
 
 
 @pytest.fixture
@@ -94,20 +89,6 @@ def test_a_full_disk_leaves_the_checkpoint_before_and_says_so(run, monkeypatch, 
     monkeypatch.undo()
     assert run.load_checkpoint()["value"] == 3
     assert not list(run.checkpoints.glob(".*")), "what was half written is gone"
-
-
-def test_a_real_limit_on_file_size_ends_the_run_with_one_message_and_resuming_loses_nothing(tmp_path):
-    def limited():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-
-    command = [sys.executable, ROOT / "train.py", *TINY, "steps=1000", f"hydra.run.dir={tmp_path / 'run'}"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, preexec_fn=limited)
-    assert done.returncode == 2
-    assert "could not be written" in done.stderr
-    assert "Traceback" not in done.stderr
-    resumed = [sys.executable, ROOT / "train.py", f"resume={tmp_path / 'run'}"]
-    subprocess.run(resumed, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert RunFolder(tmp_path / "run").load_checkpoint()["step"] == 1000
 
 
 @pytest.mark.parametrize(
