@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_origin, get_type_hints
+from typing import Any, NoReturn, TypeVar, cast, get_origin, get_type_hints
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from benchmarks.provenance import with_command
+from training.errors import UsageError
 
 Options = TypeVar("Options")
 
@@ -28,6 +29,16 @@ def parse(options: type[Options], arguments: list[str] | None = None) -> Options
         return from_arguments(options, arguments)
     except ValueError as error:
         sys.exit(_fail(str(error)))
+
+
+def run_main(main: Callable[[Sequence[str]], int]) -> NoReturn:
+    """Run a benchmark and exit with its status; what the user can put right ends it with one message and 2."""
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except UsageError as error:
+        sys.exit(_fail(f"Error: {error}"))
+    except KeyboardInterrupt:
+        sys.exit("Stopped. Runs whose rows were written are kept: the same command goes on from there.")
 
 
 def env_options(arguments: Iterable[str]) -> list[str]:

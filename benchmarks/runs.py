@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import signal
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -29,6 +33,44 @@ class Run(Protocol):
     @property
     def key(self) -> str:
         """A digest of all that defines the run; its row bears it as `key`."""
+
+
+@dataclass(frozen=True)
+class AgentRun:
+    """An agent that trains on an environment: everything that defines the run; two equal ones give the same row.
+
+    Attributes:
+        env: The name given on the command line.
+        environment: As in a YAML of `conf/env`, resolved.
+        agent: What was given on the command line: a name, then values that differ from its settings.
+        settings: Of the agent, resolved.
+        seed: Of the agent and of the environments.
+        steps: Environment steps, summed over the environments.
+    """
+
+    env: str
+    environment: dict[str, Any]
+    agent: str
+    settings: dict[str, Any]
+    seed: int
+    steps: int
+
+    @property
+    def key(self) -> str:
+        """A digest of all that defines the run."""
+        raise NotImplementedError
+
+    def defining(self) -> dict[str, Any]:
+        """What the row depends on; what things are called on the command line is not part of it."""
+        return {name: value for name, value in asdict(self).items() if name not in ("env", "agent")}
+
+    def __str__(self) -> str:
+        return f"{self.agent} seed {self.seed} ({self.env}, {self.steps} steps)"
+
+
+def digest(content: dict[str, Any]) -> str:
+    """A key of 16 letters, of names and values in any order."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 RunType = TypeVar("RunType", bound=Run)
@@ -61,6 +103,24 @@ def carry_out(
             bar.set_postfix_str(str(run))
             bar.update()
     return failures
+
+
+def status_of(failures: dict[str, str]) -> int:
+    """Say what went wrong, by run; the exit status of the command."""
+    for run, reason in failures.items():
+        print(f"failed: {run}: {reason}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def rows_of(runs: Sequence[AgentRun], out: Path) -> list[Row]:
+    """The rows of these runs, each under the name that its agent has on this command line."""
+    asked = {run.key: run.agent for run in runs}
+    return [row | {"agent": asked[row["key"]]} for row in read_rows(out) if row["key"] in asked]
+
+
+def file_name(title: str) -> str:
+    """A title as the name of a file."""
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", title).lower()
 
 
 @contextmanager

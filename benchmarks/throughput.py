@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +14,7 @@ from omegaconf import OmegaConf
 from agents.agent import Agent
 from agents.networks import make_encoder
 from benchmarks import ppo_speed
-from benchmarks.cli import env_options, parse, write_lines
+from benchmarks.cli import env_options, parse, run_main, write_lines
 from benchmarks.configuration import environment_config
 from benchmarks.control.runs import resolve_agent
 from benchmarks.obvious_nec import ObviousNEC
@@ -54,7 +53,7 @@ class Throughput:
     out: str = "results/throughput.jsonl"
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Time everyone at every size, print the table and write the rows."""
     bench = parse(Throughput, env_options(arguments))
     on_policy = [ppo_speed.is_on_policy(resolve_agent(agent, bench.env)) for agent in bench.agents]
@@ -181,7 +180,4 @@ def _advance_for(advance: Callable[[], int], seconds: float) -> float:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except UsageError as error:
-        sys.exit(f"Error: {error}")
+    run_main(main)

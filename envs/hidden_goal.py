@@ -9,7 +9,7 @@ from gymnasium import Space
 from gymnasium.spaces import Box, Dict, MultiDiscrete
 
 from envs import draws
-from envs.core import LayoutSeed, Observation
+from envs.core import Observation
 from envs.grid import GridCore
 from envs.searching import COLUMNS, Search
 from envs.suite import SuiteEnv, SuiteVectorEnv
@@ -104,11 +104,10 @@ class HiddenGoalCore(OpenGridCore):
         n: int = 10,
         period: int = 20,
         jitter: int = 0,
-        layout_seed: LayoutSeed = None,
         show_goal: bool = False,
         **options: Any,
     ) -> None:
-        super().__init__(num_envs, n=n, layout_seed=layout_seed, show_goal=show_goal, **options)
+        super().__init__(num_envs, n=n, show_goal=show_goal, **options)
         if not 0 <= jitter < period:
             raise ValueError(f"jitter must be from 0 to period - 1 = {period - 1}, got {jitter}.")
         self._period = period
@@ -139,8 +138,8 @@ class HiddenGoalCore(OpenGridCore):
 class RecurringGoalCore(HiddenGoalCore):
     """E runs of RecurringGoal; the arguments are those of `RecurringGoal`."""
 
-    def __init__(self, num_envs: int, *, sites: int = 4, period: int = 20, jitter: int = 5, **options: object) -> None:
-        super().__init__(num_envs, period=period, jitter=jitter, **options)  # type: ignore[arg-type]
+    def __init__(self, num_envs: int, *, sites: int = 4, period: int = 20, jitter: int = 5, **options: Any) -> None:
+        super().__init__(num_envs, period=period, jitter=jitter, **options)
         cells = self.geometry.n**2
         if not 2 <= sites <= cells:
             raise ValueError(f"sites must be from 2 to the grid's {cells} cells, got {sites}.")
@@ -162,8 +161,8 @@ class RecurringGoalCore(HiddenGoalCore):
 class NewGoalCore(HiddenGoalCore):
     """E runs of NewGoal; the arguments are those of `NewGoal`."""
 
-    def __init__(self, num_envs: int, *, period: int = 20, jitter: int = 5, **options: object) -> None:
-        super().__init__(num_envs, period=period, jitter=jitter, **options)  # type: ignore[arg-type]
+    def __init__(self, num_envs: int, *, period: int = 20, jitter: int = 5, **options: Any) -> None:
+        super().__init__(num_envs, period=period, jitter=jitter, **options)
         self.sites = np.zeros((num_envs, self.geometry.n**2), dtype=np.int64)  # [E, n * n]: every cell once
 
     def _start_run(self, rows: np.ndarray) -> None:
@@ -184,11 +183,10 @@ class DriftGoalCore(OpenGridCore):
         n: int = 10,
         q: float = 0.25,
         stride: int = 1,
-        layout_seed: LayoutSeed = None,
         show_goal: bool = False,
         **options: Any,
     ) -> None:
-        super().__init__(num_envs, n=n, layout_seed=layout_seed, show_goal=show_goal, **options)
+        super().__init__(num_envs, n=n, show_goal=show_goal, **options)
         if not 0 <= q <= 1:
             raise ValueError(f"q is a probability, from 0 to 1; got {q}.")
         if stride < 1:

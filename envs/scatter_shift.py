@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy import ndimage
 
 from envs import draws
-from envs.core import LayoutSeed
 from envs.grid import GridCore
 from envs.paths import path_lengths
 from envs.suite import SuiteEnv, SuiteVectorEnv
@@ -18,26 +19,9 @@ class ScatterShiftCore(GridCore):
     """E runs of ScatterShift; the arguments are those of `ScatterShift`."""
 
     def __init__(
-        self,
-        num_envs: int,
-        *,
-        n: int = 10,
-        density: float = 0.3,
-        schedule: str | int = "mid",
-        layout_seed: LayoutSeed = None,
-        show_goal: bool = True,
-        tell_shift: bool = False,
-        step_limit: int | None = None,
+        self, num_envs: int, *, n: int = 10, density: float = 0.3, schedule: str | int = "mid", **options: Any
     ) -> None:
-        super().__init__(
-            num_envs,
-            n=n,
-            layout_seed=layout_seed,
-            episodes=EPISODES,
-            show_goal=show_goal,
-            tell_shift=tell_shift,
-            step_limit=step_limit,
-        )
+        super().__init__(num_envs, n=n, episodes=EPISODES, **options)
         if not 0 <= density <= 0.6:
             raise ValueError(f"density must be from 0 to 0.6, so that cells remain to walk between; got {density}.")
         self._blocked = round(density * n * n)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from envs import draws
-from envs.core import LayoutSeed
 from envs.grid import Geometry, GridCore
 from envs.suite import SuiteEnv, SuiteVectorEnv
 
@@ -18,27 +18,10 @@ SHIFT_AT = 50
 class ShiftWallCore(GridCore):
     """E runs of ShiftWall; the arguments are those of `ShiftWall`, and `GridCore`'s."""
 
-    def __init__(
-        self,
-        num_envs: int,
-        *,
-        n: int = 10,
-        layout_seed: LayoutSeed = None,
-        show_goal: bool = True,
-        tell_shift: bool = False,
-        step_limit: int | None = None,
-    ) -> None:
+    def __init__(self, num_envs: int, *, n: int = 10, **options: Any) -> None:
         if n < 3:
             raise ValueError(f"ShiftWall needs n of at least 3, to have cells on both sides of the wall; got {n}.")
-        super().__init__(
-            num_envs,
-            n=n,
-            layout_seed=layout_seed,
-            episodes=EPISODES,
-            show_goal=show_goal,
-            tell_shift=tell_shift,
-            step_limit=step_limit,
-        )
+        super().__init__(num_envs, n=n, episodes=EPISODES, **options)
         self._layouts = wall_layouts(n)
 
     def _start_run(self, rows: np.ndarray) -> None:

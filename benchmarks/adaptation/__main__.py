@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +10,8 @@ from typing import Any
 from benchmarks.adaptation.measure import measure
 from benchmarks.adaptation.report import acted, draw, grouped, table
 from benchmarks.adaptation.runs import ACTING, AdaptationRun, Trial, resolve
-from benchmarks.cli import env_options, parse
-from benchmarks.runs import carry_out, read_rows
+from benchmarks.cli import env_options, parse, run_main
+from benchmarks.runs import carry_out, file_name, rows_of, status_of
 from training.errors import UsageError
 
 
@@ -60,25 +58,19 @@ def main(arguments: Sequence[str]) -> int:
     out = Path(bench.out)
     failures = carry_out(runs, measure, out, bench.workers, bench.progress)
     _show(runs, out, bench)
-    for run, reason in failures.items():
-        print(f"failed: {run}: {reason}", file=sys.stderr)
-    return 1 if failures else 0
+    return status_of(failures)
 
 
 def _show(runs: Sequence[AdaptationRun], out: Path, bench: AdaptationBench) -> None:
-    asked = {run.key: run.agent for run in runs}
-    rows = acted([row | {"agent": asked[row["key"]]} for row in read_rows(out) if row["key"] in asked], bench.acting)
+    rows = acted(rows_of(runs, out), bench.acting)
     if not rows:
         print("No run has ended yet.")
         return
     print(table(grouped(rows)))
-    name = re.sub(r"[^A-Za-z0-9.-]+", "_", f"adaptation_{bench.env}_{bench.acting}").lower()
+    name = file_name(f"adaptation_{bench.env}_{bench.acting}")
     title = f"{bench.env}: cost after a shift, weights frozen, {bench.acting} actions"
     print(f"figure: {draw(grouped(rows), out.parent / f'{name}.png', title)}")
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except UsageError as error:
-        sys.exit(f"Error: {error}")
+    run_main(main)

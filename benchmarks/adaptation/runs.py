@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.configuration import agent_config, environment_config
+from benchmarks.runs import AgentRun, digest
 from training.errors import UsageError
 
 PROTOCOL = 1  # raise it when what is measured changes: older rows are then measured anew
@@ -53,42 +52,25 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class AdaptationRun:
-    """Everything that defines a run; two equal ones give the same row.
+class AdaptationRun(AgentRun):
+    """One agent trained on one kind of worlds and tested on others; policies have no settings and no training.
 
     Attributes:
-        env: The name given on the command line.
-        environment: As in a YAML of `conf/env`, resolved.
-        agent: What was given on the command line: a name, then values that differ from its settings.
-        settings: Of the agent, resolved; empty for a policy.
-        seed: Of the agent and of the worlds it is trained in.
-        steps: Training steps, summed over the environments.
         test: What is played then.
     """
 
-    env: str
-    environment: dict[str, Any]
-    agent: str
-    settings: dict[str, Any]
-    seed: int
-    steps: int
     test: Trial
 
     @property
     def key(self) -> str:
         """A digest of all that defines the run; what it is called on the command line does not."""
-        defining = {name: value for name, value in asdict(self).items() if name not in ("env", "agent")}
         name = self.agent if self.policy else ""
-        content = json.dumps({"protocol": PROTOCOL, "policy": name, **defining}, sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()[:16]
+        return digest({"protocol": PROTOCOL, "policy": name, **self.defining()})
 
     @property
     def policy(self) -> bool:
         """Whether it is a policy that marks a limit."""
         return self.agent in POLICIES
-
-    def __str__(self) -> str:
-        return f"{self.agent} seed {self.seed} ({self.env}, {self.steps} steps)"
 
 
 def resolve(

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cli import env_options, parse
+from benchmarks.cli import env_options, parse, run_main
 from benchmarks.control.measure import measure
 from benchmarks.control.report import draw_curves, grouped, table
 from benchmarks.control.runs import ControlRun, resolve
-from benchmarks.runs import carry_out, read_rows
-from training.errors import UsageError
+from benchmarks.runs import carry_out, file_name, rows_of, status_of
 
 
 @dataclass
@@ -50,20 +47,17 @@ def main(arguments: Sequence[str]) -> int:
     out = Path(bench.out)
     failures = carry_out(runs, measure, out, bench.workers, bench.progress)
     _show(runs, out, bench)
-    for run, reason in failures.items():
-        print(f"failed: {run}: {reason}", file=sys.stderr)
-    return 1 if failures else 0
+    return status_of(failures)
 
 
 def _show(runs: Sequence[ControlRun], out: Path, bench: ControlBench) -> None:
-    asked = {run.key: run.agent for run in runs}
-    rows = [row | {"agent": asked[row["key"]]} for row in read_rows(out) if row["key"] in asked]
+    rows = rows_of(runs, out)
     groups = grouped(rows)
     if not groups:
         print("No run has a score yet.")
         return
     print(table(groups))
-    name = re.sub(r"[^A-Za-z0-9.-]+", "_", f"control_{bench.env}_{bench.steps}").lower()
+    name = file_name(f"control_{bench.env}_{bench.steps}")
     fields = ["score", "success"] if all(row["success"] for row in rows) else ["score"]
     for shown in fields:
         title = f"{bench.env}: interquartile mean and 95 % interval"
@@ -72,7 +66,4 @@ def _show(runs: Sequence[ControlRun], out: Path, bench: ControlBench) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except UsageError as error:
-        sys.exit(f"Error: {error}")
+    run_main(main)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -13,39 +11,23 @@ from omegaconf import OmegaConf
 from benchmarks.baselines import ALGORITHMS, algorithm, own_name
 from benchmarks.configuration import agent_config, environment_config, plain
 from benchmarks.control import zoo
+from benchmarks.runs import AgentRun, digest
 
 ZOO_PPO = "zoo_ppo"
 PROTOCOL = 1  # raise it when what is measured changes: older rows are then measured anew
 
 
 @dataclass(frozen=True)
-class ControlRun:
-    """Everything that defines a run; two equal ones give the same row.
-
-    Attributes:
-        env: The name given on the command line.
-        environment: As in a YAML of `conf/env`, resolved.
-        agent: What was given on the command line: a name, then values that differ from its settings.
-        settings: Of an agent of `conf/agent` its configuration, of Stable-Baselines3's the zoo's tuned values.
-        seed: Of the agent and of the environment.
-        steps: Environment steps, summed over the environments.
-    """
-
-    env: str
-    environment: dict[str, Any]
-    agent: str
-    settings: dict[str, Any]
-    seed: int
-    steps: int
+class ControlRun(AgentRun):
+    """One agent on one environment; the settings of Stable-Baselines3's are the zoo's tuned values."""
 
     @property
     def key(self) -> str:
         """A digest of all that defines the run; what it is called on the command line does not."""
-        defining = {name: value for name, value in asdict(self).items() if name not in ("env", "agent")}
+        defining = self.defining()
         for part in ("environment", "settings"):  # rows measured before there were modalities stay valid
             defining[part] = {k: v for k, v in defining[part].items() if (k, v) != ("modalities", None)}
-        content = json.dumps({"protocol": PROTOCOL, "name": own_name(self.name), **defining}, sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()[:16]
+        return digest({"protocol": PROTOCOL, "name": own_name(self.name), **defining})
 
     @property
     def name(self) -> str:
@@ -61,9 +43,6 @@ class ControlRun:
     def period(self) -> int | None:
         """Steps between two shifts of the environment's target, where shifts come by steps."""
         return self.environment["kwargs"]["period"] if self.environment["id"] == "engram/CornerGoal-v0" else None
-
-    def __str__(self) -> str:
-        return f"{self.agent} seed {self.seed} ({self.env}, {self.steps} steps)"
 
 
 def resolve(

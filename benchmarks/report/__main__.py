@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.cli import parse
+from benchmarks.cli import parse, run_main
 from benchmarks.report.figures import redraw
 from benchmarks.report.markers import MARKER, filled
 from benchmarks.report.page import page
 from benchmarks.report.stored import ROOT
-from training.errors import UsageError
 
 PAGE = ROOT / "docs" / "measurements.md"
 
@@ -60,7 +58,4 @@ def outdated() -> dict[Path, str]:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except UsageError as error:
-        sys.exit(f"Error: {error}")
+    run_main(main)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cli import env_options, parse
-from benchmarks.runs import Row, carry_out, read_rows
+from benchmarks.cli import env_options, parse, run_main
+from benchmarks.runs import Row, carry_out, file_name, read_rows, status_of
 from benchmarks.shift.environment import Environment, default_episodes, resolve_environment
 from benchmarks.shift.figures import draw
 from benchmarks.shift.measure import measure
 from benchmarks.shift.report import is_published_setting, table
 from benchmarks.shift.results import entrants
 from benchmarks.shift.specs import resolve_budget, run_specs
-from training.errors import UsageError
 
 
 @dataclass
@@ -64,9 +61,7 @@ def main(arguments: Sequence[str]) -> int:
     out = Path(bench.out)
     failures = carry_out(specs, measure, out, bench.workers, bench.progress)
     _show([row for row in read_rows(out) if _belongs(row, environment, layout_seeds, episodes)], bench)
-    for run, reason in failures.items():
-        print(f"failed: {run}: {reason}", file=sys.stderr)
-    return 1 if failures else 0
+    return status_of(failures)
 
 
 def _show(rows: list[Row], bench: ShiftBench) -> None:
@@ -92,14 +87,8 @@ def _belongs(row: Row, environment: Environment, layout_seeds: Sequence[int | No
 def _figure_name(bench: ShiftBench) -> str:
     options = [f"{key}{value}" for key, value in bench.env_options.items()]
     layouts = [f"{len(bench.layout_seeds)}layouts"] if bench.layout_seeds else []
-    return re.sub(r"[^A-Za-z0-9.-]+", "_", "_".join([bench.env, *options, *layouts])).lower()
+    return file_name("_".join([bench.env, *options, *layouts]))
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except UsageError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit("Stopped. The runs that had ended are kept: the same command goes on from there.")
+    run_main(main)

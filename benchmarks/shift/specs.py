@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -12,6 +10,7 @@ from omegaconf import OmegaConf
 
 from benchmarks import baselines
 from benchmarks.configuration import agent_config, plain
+from benchmarks.runs import digest
 from benchmarks.shift.environment import Environment
 from benchmarks.shift.protocol import Budget
 from envs.oracle import POLICIES
@@ -58,8 +57,7 @@ class RunSpec:
     def key(self) -> str:
         """A digest of all that defines the run; what it is called on the command line does not."""
         defining = {name: value for name, value in asdict(self).items() if name not in ("env", "agent")}
-        content = json.dumps({"protocol": PROTOCOL, "agent": baselines.own_name(self.name), **defining}, sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()[:16]
+        return digest({"protocol": PROTOCOL, "agent": baselines.own_name(self.name), **defining})
 
     def __str__(self) -> str:
         layout = "" if self.layout_seed is None else f" layout {self.layout_seed}"
