@@ -13,19 +13,9 @@ from memory import (
     IVFIndex,
     KeySpace,
     Modality,
-    RowRMSprop,
-    RowSGD,
 )
+from tests.memory.filled import D, K, V, assert_same, filled
 from tests.memory.slow_dictionary import SlowDictionary
-
-D, V, K = 3, 2, 4
-
-
-def filled(n=20, *, capacity=32, **options):
-    torch.manual_seed(0)
-    memory = DifferentiableNeuralDictionary(D, V, capacity, k=K, **options)
-    slots = memory.write(torch.randn(n, D), torch.randn(n, V), identity=torch.arange(n))
-    return memory, slots
 
 
 def slow_copy(memory):
@@ -188,143 +178,6 @@ class TestWrite:
         assert len(memory) == 4 and sorted(memory.values.flatten().tolist()) == [6, 7, 8, 9]
 
 
-class TestEviction:
-    def test_the_least_recent_neighbour_goes(self):
-        memory = DifferentiableNeuralDictionary(1, 1, 3, k=1)
-        memory.write(torch.tensor([[0.0], [1.0], [2.0]]), torch.zeros(3, 1))
-        memory.lookup(torch.tensor([[0.0]]))
-        memory.write(torch.tensor([[3.0]]), torch.zeros(1, 1))
-        assert sorted(memory.key_vectors.flatten().tolist()) == [0, 2, 3]
-        assert memory.evictions == 1
-
-    def test_a_lookup_without_touch_changes_nothing(self):
-        memory, _ = filled()
-        before = memory.state_dict()
-        memory.lookup(torch.randn(5, D), touch=False)
-        assert_same(before, memory.state_dict())
-
-    def test_entries_keep_their_slot_while_others_come_and_go(self):
-        memory, slots = filled(20, capacity=20)
-        key = memory.key_vectors[slots[19]].clone()
-        memory.write(torch.randn(10, D), torch.randn(10, V))
-        torch.testing.assert_close(memory.key_vectors[slots[19]], key)
-
-    def test_first_in_first_out_ignores_use(self):
-        memory = DifferentiableNeuralDictionary(1, 1, 2, k=1, forgetting="fifo")
-        memory.write(torch.tensor([[0.0], [1.0]]), torch.zeros(2, 1))
-        memory.lookup(torch.tensor([[0.0]]))
-        memory.write(torch.tensor([[2.0]]), torch.zeros(1, 1))
-        assert sorted(memory.key_vectors.flatten().tolist()) == [1, 2]
-
-    def test_an_evicted_identity_is_unknown(self):
-        memory, _ = filled(20, capacity=20)
-        memory.write(torch.randn(1, D), torch.randn(1, V), identity=torch.tensor([50]))
-        assert memory.find(torch.tensor([0, 50])).tolist() == [-1, 0]
-
-    def test_a_reused_slot_counts_as_another_entry(self):
-        memory, _ = filled(20, capacity=20)
-        found = memory.lookup(memory.key_vectors[:1].clone(), touch=False)
-        assert memory.same_entries(found).all()
-        memory.write(torch.randn(1, D), torch.randn(1, V))
-        assert memory.same_entries(found)[0].tolist() == [False, True, True, True]
-
-
-class TestForget:
-    def test_removed_entries_are_gone_and_their_slots_are_used_first(self):
-        memory, slots = filled()
-        memory.contradict(slots[[4, 9]])
-        assert len(memory) == 18 and memory.find(torch.tensor([4])).tolist() == [-1]
-        assert not torch.isin(memory.lookup(torch.randn(50, D), k=20).slots, slots[[4, 9]]).any()
-        again = memory.write(torch.randn(3, D), torch.randn(3, V))
-        assert sorted(again.tolist()[:2]) == [4, 9] and again[2] == 20
-
-    def test_removing_twice_or_nothing_is_harmless(self):
-        memory, _ = filled()
-        memory.forget(torch.tensor([3, 3, -1]))
-        memory.forget(torch.tensor([3]))
-        assert len(memory) == 19
-
-
-class TestGradients:
-    def test_they_reach_query_keys_and_values(self):
-        memory, _ = filled(dtype=torch.float64)
-        query = torch.randn(4, D, dtype=torch.float64, requires_grad=True)
-        found = memory.lookup(query)
-        found.value.square().sum().backward()
-        dense_query, keys, values = (
-            t.detach().clone().requires_grad_() for t in (query, memory.key_vectors, memory.values)
-        )
-        dense(dense_query, keys, values, found.slots).square().sum().backward()
-        torch.testing.assert_close(query.grad, dense_query.grad)
-        torch.testing.assert_close(scattered(found.keys.grad, found.slots, keys), keys.grad)
-        torch.testing.assert_close(scattered(found.values.grad, found.slots, values), values.grad)
-        assert keys.grad.abs().sum() > 0
-
-    def test_gradcheck(self):
-        memory, _ = filled(dtype=torch.float64)
-        query = torch.randn(2, D, dtype=torch.float64, requires_grad=True)
-        assert torch.autograd.gradcheck(lambda q: memory.lookup(q, touch=False).value, (query,))
-
-    def test_a_step_moves_what_was_read_down_the_summed_gradient(self):
-        memory, _ = filled(dtype=torch.float64)
-        query = torch.randn(1, D, dtype=torch.float64).repeat(2, 1)  # every slot is read twice
-        found = memory.lookup(query)
-        found.value.square().sum().backward()
-        expected = memory.key_vectors - 0.1 * scattered(found.keys.grad, found.slots, memory.key_vectors)
-        RowSGD(memory, lr=0.1).step(found)
-        torch.testing.assert_close(memory.key_vectors, expected)
-
-    def test_the_search_sees_moved_keys(self):
-        memory, _ = filled()
-        memory.move(torch.tensor([7]), keys=torch.full((1, D), 9.0))
-        assert memory.lookup(torch.full((1, D), 9.0)).slots[0, 0] == 7
-
-    def test_an_entry_replaced_since_it_was_read_is_not_moved(self):
-        memory, _ = filled(20, capacity=20)
-        found = memory.lookup(memory.key_vectors[:1].clone(), touch=False)
-        found.value.sum().backward()
-        memory.write(torch.randn(1, D), torch.randn(1, V))
-        before = memory.key_vectors[0].clone()
-        RowSGD(memory, lr=1.0).step(found)
-        torch.testing.assert_close(memory.key_vectors[0], before)
-
-    def test_rmsprop_equals_torch_where_everything_is_read(self):
-        memory, _ = filled(K, capacity=K, dtype=torch.float64)
-        keys, values = (t[:].clone().requires_grad_() for t in (memory.key_vectors, memory.values))
-        reference = torch.optim.RMSprop([keys, values], lr=0.01, alpha=0.9, eps=0.01)
-        optimiser = RowRMSprop(memory, lr=0.01, alpha=0.9, eps=0.01)
-        for _ in range(3):
-            query = torch.randn(2, D, dtype=torch.float64)
-            found = memory.lookup(query)
-            found.value.square().sum().backward()
-            optimiser.step(found)
-            reference.zero_grad()
-            dense(query, keys, values, found.slots).square().sum().backward()
-            reference.step()
-        torch.testing.assert_close(memory.key_vectors, keys.detach())
-        torch.testing.assert_close(memory.values, values.detach())
-
-    def test_the_optimisers_memory_of_a_slot_survives_inserts_and_ends_with_its_entry(self):
-        memory, _ = filled(4, capacity=6)
-        optimiser = RowRMSprop(memory)
-        train(memory, optimiser)
-        before = optimiser.state_dict()["values"]
-        memory.write(torch.randn(2, D), torch.randn(2, V))
-        torch.testing.assert_close(optimiser.state_dict()["values"][:4], before)
-        memory.write(torch.randn(1, D), torch.randn(1, V))  # takes slot 0, the least recently used
-        gradient = torch.ones(1, V)
-        _, direction = optimiser._directions(torch.tensor([0]), [torch.ones(1, D), gradient])
-        torch.testing.assert_close(direction, gradient / (0.1**0.5 + 0.01))
-
-    def test_training_without_gradients_or_backward_is_refused(self):
-        memory, _ = filled()
-        optimiser = RowSGD(memory)
-        with pytest.raises(RuntimeError, match="backward"):
-            optimiser.step(memory.lookup(torch.randn(1, D)))
-        with torch.no_grad(), pytest.raises(RuntimeError, match="without gradients"):
-            optimiser.step(memory.lookup(torch.randn(1, D)))
-
-
 class TestState:
     def test_a_restored_dictionary_goes_on_exactly_as_the_first(self):
         memory, slots = filled(20, capacity=20, write_rule="blend")
@@ -378,31 +231,3 @@ class TestConstruction:
     def test_modalities_need_distinct_names(self):
         with pytest.raises(ValueError, match="distinct"):
             KeySpace([Modality("a", 1), Modality("a", 2)])
-
-
-def dense(query, keys, values, slots):
-    """The lookup with plain indexing, so that torch gives the gradient of the whole buffers."""
-    d = (query.unsqueeze(1) - keys[slots]).square().sum(-1)
-    similarity = 1 / (d + 1e-3)
-    return (similarity / similarity.sum(1, keepdim=True)).unsqueeze(1).bmm(values[slots]).squeeze(1)
-
-
-def scattered(gradient, slots, like):
-    return torch.zeros_like(like).index_add_(0, slots.reshape(-1), gradient.reshape(-1, gradient.shape[-1]))
-
-
-def train(memory, optimiser):
-    found = memory.lookup(torch.randn(2, D), touch=False)
-    found.value.sum().backward()
-    optimiser.step(found)
-
-
-def assert_same(a, b):
-    assert a.keys() == b.keys()
-    for name, value in a.items():
-        if isinstance(value, dict):
-            assert_same(value, b[name])
-        elif isinstance(value, torch.Tensor):
-            assert torch.equal(value, b[name]), name
-        else:
-            assert value == b[name], name

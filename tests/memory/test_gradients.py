@@ -1,0 +1,107 @@
+"""Gradients of lookups, and the steps that move entries along them."""
+
+import pytest
+import torch
+
+from memory import (
+    RowRMSprop,
+    RowSGD,
+)
+from tests.memory.filled import D, K, V, filled
+
+
+class TestGradients:
+    def test_they_reach_query_keys_and_values(self):
+        memory, _ = filled(dtype=torch.float64)
+        query = torch.randn(4, D, dtype=torch.float64, requires_grad=True)
+        found = memory.lookup(query)
+        found.value.square().sum().backward()
+        dense_query, keys, values = (
+            t.detach().clone().requires_grad_() for t in (query, memory.key_vectors, memory.values)
+        )
+        dense(dense_query, keys, values, found.slots).square().sum().backward()
+        torch.testing.assert_close(query.grad, dense_query.grad)
+        torch.testing.assert_close(scattered(found.keys.grad, found.slots, keys), keys.grad)
+        torch.testing.assert_close(scattered(found.values.grad, found.slots, values), values.grad)
+        assert keys.grad.abs().sum() > 0
+
+    def test_gradcheck(self):
+        memory, _ = filled(dtype=torch.float64)
+        query = torch.randn(2, D, dtype=torch.float64, requires_grad=True)
+        assert torch.autograd.gradcheck(lambda q: memory.lookup(q, touch=False).value, (query,))
+
+    def test_a_step_moves_what_was_read_down_the_summed_gradient(self):
+        memory, _ = filled(dtype=torch.float64)
+        query = torch.randn(1, D, dtype=torch.float64).repeat(2, 1)  # every slot is read twice
+        found = memory.lookup(query)
+        found.value.square().sum().backward()
+        expected = memory.key_vectors - 0.1 * scattered(found.keys.grad, found.slots, memory.key_vectors)
+        RowSGD(memory, lr=0.1).step(found)
+        torch.testing.assert_close(memory.key_vectors, expected)
+
+    def test_the_search_sees_moved_keys(self):
+        memory, _ = filled()
+        memory.move(torch.tensor([7]), keys=torch.full((1, D), 9.0))
+        assert memory.lookup(torch.full((1, D), 9.0)).slots[0, 0] == 7
+
+    def test_an_entry_replaced_since_it_was_read_is_not_moved(self):
+        memory, _ = filled(20, capacity=20)
+        found = memory.lookup(memory.key_vectors[:1].clone(), touch=False)
+        found.value.sum().backward()
+        memory.write(torch.randn(1, D), torch.randn(1, V))
+        before = memory.key_vectors[0].clone()
+        RowSGD(memory, lr=1.0).step(found)
+        torch.testing.assert_close(memory.key_vectors[0], before)
+
+    def test_rmsprop_equals_torch_where_everything_is_read(self):
+        memory, _ = filled(K, capacity=K, dtype=torch.float64)
+        keys, values = (t[:].clone().requires_grad_() for t in (memory.key_vectors, memory.values))
+        reference = torch.optim.RMSprop([keys, values], lr=0.01, alpha=0.9, eps=0.01)
+        optimiser = RowRMSprop(memory, lr=0.01, alpha=0.9, eps=0.01)
+        for _ in range(3):
+            query = torch.randn(2, D, dtype=torch.float64)
+            found = memory.lookup(query)
+            found.value.square().sum().backward()
+            optimiser.step(found)
+            reference.zero_grad()
+            dense(query, keys, values, found.slots).square().sum().backward()
+            reference.step()
+        torch.testing.assert_close(memory.key_vectors, keys.detach())
+        torch.testing.assert_close(memory.values, values.detach())
+
+    def test_the_optimisers_memory_of_a_slot_survives_inserts_and_ends_with_its_entry(self):
+        memory, _ = filled(4, capacity=6)
+        optimiser = RowRMSprop(memory)
+        train(memory, optimiser)
+        before = optimiser.state_dict()["values"]
+        memory.write(torch.randn(2, D), torch.randn(2, V))
+        torch.testing.assert_close(optimiser.state_dict()["values"][:4], before)
+        memory.write(torch.randn(1, D), torch.randn(1, V))  # takes slot 0, the least recently used
+        gradient = torch.ones(1, V)
+        _, direction = optimiser._directions(torch.tensor([0]), [torch.ones(1, D), gradient])
+        torch.testing.assert_close(direction, gradient / (0.1**0.5 + 0.01))
+
+    def test_training_without_gradients_or_backward_is_refused(self):
+        memory, _ = filled()
+        optimiser = RowSGD(memory)
+        with pytest.raises(RuntimeError, match="backward"):
+            optimiser.step(memory.lookup(torch.randn(1, D)))
+        with torch.no_grad(), pytest.raises(RuntimeError, match="without gradients"):
+            optimiser.step(memory.lookup(torch.randn(1, D)))
+
+
+def dense(query, keys, values, slots):
+    """The lookup with plain indexing, so that torch gives the gradient of the whole buffers."""
+    d = (query.unsqueeze(1) - keys[slots]).square().sum(-1)
+    similarity = 1 / (d + 1e-3)
+    return (similarity / similarity.sum(1, keepdim=True)).unsqueeze(1).bmm(values[slots]).squeeze(1)
+
+
+def scattered(gradient, slots, like):
+    return torch.zeros_like(like).index_add_(0, slots.reshape(-1), gradient.reshape(-1, gradient.shape[-1]))
+
+
+def train(memory, optimiser):
+    found = memory.lookup(torch.randn(2, D), touch=False)
+    found.value.sum().backward()
+    optimiser.step(found)
