@@ -18,6 +18,7 @@ from training.curves import draw_learning_curve
 from training.finish import show
 from training.interrupt import StopRequest
 from training.logger import RunLogger
+from training.recalled import show_recalled
 from training.restoring import restore_agent, restore_environments
 from training.rollout import environment_metrics, evaluate, finished, step
 from training.run_folder import RunFolder, versions
@@ -53,7 +54,7 @@ def train(config: DictConfig, folder: RunFolder, checkpoint: dict[str, Any] | No
         restore_agent(agent, checkpoint, folder.path)
     logger = RunLogger(folder.path, now, config.env.success_above, checkpoint and checkpoint["logger"])
     should_log, should_evaluate = Every(config.log.every, now), Every(config.evaluation.every, now)
-    should_save = Every(config.checkpoint.every, now)
+    should_save, should_draw = Every(config.checkpoint.every, now), Every(config.log.recalled, now)
     began = time.perf_counter() - spent
 
     def snapshot() -> dict[str, Any]:
@@ -87,6 +88,8 @@ def train(config: DictConfig, folder: RunFolder, checkpoint: dict[str, Any] | No
             if should_log(now):
                 logger.write(now)
                 bar.set_postfix(logger.headline())
+            if should_draw(now):
+                show_recalled(agent, observation, logger.writer, now)
             stopping = bool(stop)  # read once, so that no run ends unsaved
             if should_save(now) or stopping or now >= config.steps:
                 folder.save_checkpoint(now, snapshot(), config.checkpoint.keep)

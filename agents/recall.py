@@ -17,26 +17,22 @@ from torch import Tensor
 
 from agents.agent import Observation, Transition
 from agents.controls import Control, Neighbours
+from agents.entries import DAYS, PASSAGE, REWARD, Entries, Rows
 from agents.networks import Numbers
 from agents.observations import map_observation
 from agents.promises import met_again
+from agents.recalled import Recalled, Shown, in_plain_numbers
 from agents.returns import MonteCarloReturns, Returns
 from agents.situations import Situations
 from agents.tokens import Tokens
 from agents.votes import Ballot
-from memory import DifferentiableNeuralDictionary, KeySpace, Modality, identify
-
-PASSAGE, REWARD = 0, 1
-"""Kinds of entries: a step of an episode, and a place where reward was found."""
+from memory import DifferentiableNeuralDictionary
 
 WIDER = 4
 """Times as many places of reward are looked up as are shown; of these the most trusted and latest are."""
 
 AGING = 0.02
 """What an episode of age costs a place of reward beside the logarithm of its trust."""
-
-DAYS = np.float32(100)
-"""Episodes of one unit of time in a key: numbers of the size of the view's, which rounding does not touch."""
 
 
 class Recall:
@@ -99,12 +95,13 @@ class Recall:
         self._writes = True
         self._situations, self._control = situations, control
         self._separate, self._here, self._found, self._refuted = separate, here, found, refuted
-        self._by_action, self._least_trust = by_action, least_trust
+        self._least_trust = least_trust
         self._ballot = Ballot() if votes else None
         self._hide, self._generator = hide, generator
         self._code = Numbers(action_space)
         self._returns = MonteCarloReturns(discount, num_envs)
         P, A = situations.place_size, self._code.size
+        self._entries = Entries(situations, A, separate=separate, sites=found > 0, by_action=by_action)
         self._describe = Tokens(here=here, found=found, places=P, actions=A, reach=situations.reach)
         self.neighbours, self.token_size = here + found, self._describe.size
         self.return_column = self._describe.return_column
@@ -115,7 +112,7 @@ class Recall:
         self._sites = torch.full((num_envs, found), -1)  # [E, found] slots of places of reward, as of the latest write
         self._outdated = np.ones(num_envs, bool)  # [E] whether these must be looked up anew
         self._hidden = torch.zeros(num_envs, dtype=torch.bool)  # [E] whether nothing is shown in the present episode
-        self._shown = (torch.empty(0), torch.empty(0), torch.zeros(0, dtype=torch.bool))  # age, trust, whether shown
+        self._shown: Shown | None = None  # when acting last
         self._noted: dict[str, float] = {}  # of what was written since `metrics`
 
     # ---- reading
@@ -123,26 +120,47 @@ class Recall:
     @torch.no_grad()
     def read(self, observation: Observation, *, explore: bool) -> dict[str, Tensor]:
         """Tokens `[E, K, F]` and which of them are there `[E, K]`."""
-        if self._found and self._outdated.any():
-            self._look_up_sites(np.flatnonzero(self._outdated))
-        return self._tokens(observation, self._streams, touch=explore)
+        self._refresh_sites()
+        shown = self._look(observation, self._streams, touch=explore)
+        if explore:
+            self._shown = shown
+        return self._told(shown, observation)
 
     @torch.no_grad()
     def read_final(self, transition: Transition, rows: np.ndarray) -> dict[str, Tensor]:
         """The same beside the last observations of some environments. `[R, K, F]`, `[R, K]`."""
         final = map_observation(lambda part: part[rows], transition.next_observation)
-        return self._tokens(final, rows, touch=False)
+        return self._told(self._look(final, rows, touch=False), final)
 
-    def _tokens(self, observation: Observation, streams: np.ndarray, touch: bool) -> dict[str, Tensor]:
+    @torch.no_grad()
+    def look(self, observation: Observation, attention: Callable[[dict[str, Tensor]], Tensor]) -> Recalled:
+        """What the first environment is shown, for people; nothing changes, not even what a control will draw.
+
+        Args:
+            observation: Of all environments.
+            attention: From what is shown to how it is attended to, with the null token last. `[E, K + 1]`
+        """
+        drawn = self._control.state_dict()
+        self._refresh_sites()
+        shown = self._look(observation, self._streams, touch=False)
+        self._control.load_state_dict(drawn)
+        weights = attention(self._told(shown, observation))
+        return in_plain_numbers(shown, weights, self._situations.places(observation), self._describe.split, self._here)
+
+    def _look(self, observation: Observation, streams: np.ndarray, touch: bool) -> Shown:
+        """What is recalled beside some environments' observations. `[R, ...]`."""
         slots, distances = self._near(observation, streams, touch)
         shown = self._control.choose(slots, self.memory)
         neighbours = Neighbours(shown, self.memory.values[shown.clamp(min=0)], self._trust(shown, streams))
         neighbours = self._control.alter(neighbours, self.memory)
         age = torch.from_numpy(self._episodes[streams]).unsqueeze(1) - neighbours.values[..., -1]  # [R, K]
-        tokens = self._describe(neighbours, distances, torch.from_numpy(self._situations.places(observation)), age)
         there = (shown >= 0) & (neighbours.trust >= self._least_trust) & ~self._hidden[streams].unsqueeze(1)
-        if touch:
-            self._shown = age, neighbours.trust, there
+        return Shown(neighbours, distances, age, there)
+
+    def _told(self, shown: Shown, observation: Observation) -> dict[str, Tensor]:
+        """Tokens `[R, K, F]`, which of them are there `[R, K]`, perhaps votes."""
+        neighbours, distances, age, there = shown
+        tokens = self._describe(neighbours, distances, torch.from_numpy(self._situations.places(observation)), age)
         read = {self.TOKENS: tokens.masked_fill(~there.unsqueeze(2), 0), self.VALID: there}
         return read | self._votes(neighbours, distances, there)
 
@@ -160,17 +178,20 @@ class Recall:
         sites = self._sites[streams]  # [R, found]
         if not self._here:
             return sites, torch.zeros(sites.shape)
-        query = {"view": self._situations.keys(observation)} | self._context(streams, PASSAGE)
+        query = {"view": self._situations.keys(observation)} | self._entries.context(streams, PASSAGE)
         near = self.memory.lookup(query, self._here, touch=touch)
         if not self._found:
             return near.slots, near.distances
         none = torch.zeros(sites.shape)
         return torch.cat([near.slots, sites], 1), torch.cat([near.distances, none], 1)
 
-    def _look_up_sites(self, rows: np.ndarray) -> None:
-        """Recall where reward was found, for these environments; it holds until the next write. `[R]`."""
+    def _refresh_sites(self) -> None:
+        """Recall where reward was found, for environments that do not know since the latest write."""
+        rows = np.flatnonzero(self._outdated)  # [R]
+        if not self._found or not len(rows):
+            return
         now = torch.from_numpy(self._episodes[rows]).float().unsqueeze(1)
-        query = {"when": now / float(DAYS)} | self._context(rows, REWARD)
+        query = {"when": now / float(DAYS)} | self._entries.context(rows, REWARD)
         found = self.memory.lookup(query, WIDER * self._found, touch=False)
         age = now - found.values[..., -1]  # [R, WIDER found]
         trust = self._strength(found.slots)
@@ -186,7 +207,7 @@ class Recall:
         passages = slots[:, : self._here]
         outcome, rewarded = self._describe.split(self.memory.values[passages.clamp(min=0)])[:2]
         owners = np.repeat(streams, self._here)
-        led_to = self.memory.find(self._site_names(owners, outcome.flatten(0, 1).numpy())).view(passages.shape)
+        led_to = self.memory.find(self._entries.site_names(owners, outcome.flatten(0, 1).numpy())).view(passages.shape)
         own = (rewarded.squeeze(2) == 0) | (passages < 0)
         return self._strength(torch.cat([torch.where(own, passages, led_to), slots[:, self._here :]], 1))
 
@@ -194,11 +215,6 @@ class Recall:
         """How far the memory trusts entries, 0 where there is none. `[R, K]`."""
         trust = self.memory.strength(slots.clamp(min=0).flatten()).view(slots.shape)
         return trust.float().masked_fill(slots < 0, 0.0)
-
-    def _context(self, streams: np.ndarray, kind: int) -> dict[str, Tensor]:
-        """The parts of a key that say whose and what kind. `[R, 1]` each."""
-        context = {"kind": torch.full((len(streams), 1), kind)} if self._found else {}
-        return context | ({"stream": torch.from_numpy(streams[:, None])} if self._separate else {})
 
     # ---- writing
 
@@ -232,7 +248,7 @@ class Recall:
         where = self._situations.places(transition.next_observation)
         self._outcome[rewarded], self._rewarded[rewarded] = where[rewarded], True
         in_vain = np.flatnonzero(~rewarded)
-        sites = self.memory.find(self._site_names(self._streams[in_vain], where[in_vain]))
+        sites = self.memory.find(self._entries.site_names(self._streams[in_vain], where[in_vain]))
         if (sites >= 0).any():
             self.memory.contradict(sites, self._refuted)
 
@@ -240,68 +256,25 @@ class Recall:
         """Write the episodes of these environments: their passages, and where they found reward."""
         batches = [self._passages(ended)] if ended else []
         if self._found and self._rewarded[rows].any():
-            batches.append(self._sites_found(rows[self._rewarded[rows]]))
+            finders = rows[self._rewarded[rows]]
+            batches.append(self._entries.sites(finders, self._outcome[finders], self._episodes[finders]))
         if batches:
             _, met, who = batches[0]  # the passages, if there are any; places of reward promise reward, always
             self._noted = met_again(self.memory, met, who, promise=self._situations.place_size + 1 if ended else None)
             keys, values, names = (_joined(parts) for parts in zip(*batches, strict=True))
-            self.memory.write(keys, values, identity=names, present=self._given(keys))
+            self.memory.write(keys, values, identity=names, present=self._entries.given(keys))
         self.memory.tick(len(rows) / len(self._streams))
         self._episodes[rows] += 1
         self._rewarded[rows] = False
         self._hidden[rows] = torch.rand(len(rows), generator=self._generator) < self._hide
         self._outdated[rows if self._separate else self._streams] = True
 
-    def _given(self, keys: dict[str, Tensor]) -> dict[str, Tensor] | None:
-        """Which parts entries have: a passage the view, a place of reward the time."""
-        if not self._found:
-            return None
-        passage = keys["kind"][:, 0] == PASSAGE
-        return {"view": passage, "when": ~passage}
-
-    def _passages(self, ended: Returns) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """Keys, values and identities of an episode's situations, each as it was left last."""
-        observed: Any = ended.observation
-        situation = observed["name"][:, None].view(np.int32)  # [B, 2]
-        what = np.concatenate([situation, observed["action"].view(np.int32)], 1) if self._by_action else situation
-        names = self._names(observed["stream"], what, PASSAGE)
-        last = _last_of_each(names.numpy())
-        held = {name: part[last] for name, part in observed.items()}
-        stream = held["stream"]
+    def _passages(self, ended: Returns) -> Rows:
+        """Rows for the steps of the episodes that ended."""
+        ended, names = self._entries.latest(ended)
         if self._ballot:
-            self._ballot.note(ended.target[last])
-        values = np.concatenate(
-            [
-                self._outcome[stream],
-                self._rewarded[stream][:, None],
-                ended.target[last][:, None],
-                held["place"],
-                held["action"],
-                self._episodes[stream][:, None],
-            ],
-            axis=1,
-        )
-        keys = {"view": torch.from_numpy(held["view"])} | self._context(stream, PASSAGE)
-        if self._found:
-            keys["when"] = torch.zeros(len(stream), 1)
-        return keys, torch.from_numpy(values).float(), names[last]
-
-    def _sites_found(self, rows: np.ndarray) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """The same for the places where environments `[R]` found reward."""
-        where, episode = self._outcome[rows], self._episodes[rows][:, None].astype(np.float32)
-        certain, no_action = np.ones((len(rows), 1)), np.zeros((len(rows), self._code.size))
-        values = np.concatenate([where, certain, certain, where, no_action, episode], axis=1)
-        keys = {"view": torch.zeros(len(rows), self._situations.key_size), "when": torch.from_numpy(episode / DAYS)}
-        return keys | self._context(rows, REWARD), torch.from_numpy(values).float(), self._site_names(rows, where)
-
-    def _site_names(self, streams: np.ndarray, places: np.ndarray) -> Tensor:
-        """Identities of places of reward. `[R]`, `[R, P]` -> `[R]`."""
-        return self._names(streams, places.view(np.int32), REWARD)
-
-    def _names(self, streams: np.ndarray, what: np.ndarray, kind: int) -> Tensor:
-        """Identities of entries; those of separate worlds differ. `[R]`, `[R, n]` -> `[R]`."""
-        owner = streams if self._separate else np.zeros_like(streams)
-        return identify(np.concatenate([np.stack([owner, np.full_like(owner, kind)], 1), what], 1))
+            self._ballot.note(ended.target)
+        return self._entries.passages(ended, names, self._outcome, self._rewarded, self._episodes)
 
     # ---- keeping
 
@@ -319,9 +292,9 @@ class Recall:
             usage = self.memory.usage
             metrics["memory/hit_distance"] = float(usage.hit_distance)
             metrics["memory/top_weight"] = float(usage.top_weight)
-        age, trust, there = (part.numpy() for part in self._shown)
-        if there.any():
-            metrics["memory/age"], metrics["memory/strength"] = float(age[there].mean()), float(trust[there].mean())
+        if self._shown and (there := self._shown.there.numpy()).any():
+            metrics["memory/age"] = float(self._shown.age.numpy()[there].mean())
+            metrics["memory/strength"] = float(self._shown.neighbours.trust.numpy()[there].mean())
         noted, self._noted = self._noted, {}
         return metrics | noted
 
@@ -350,27 +323,6 @@ class Recall:
             self._ballot.load_state_dict(state["ballot"])
         for name in ("episodes", "outcome", "rewarded", "outdated"):
             setattr(self, f"_{name}", state[name].copy())
-
-
-def key_space(situations: Situations, separate: bool, found: int) -> KeySpace:
-    """What is needed to ask both questions: the view, and where they are asked, the time, the kind and whose it is."""
-    modalities = [Modality("view", situations.key_size)]
-    if found:
-        modalities += [Modality("when", 1), Modality("kind", 1, kind="discrete")]
-    if separate:
-        modalities.append(Modality("stream", 1, kind="discrete"))
-    return KeySpace(modalities)
-
-
-def value_size(situations: Situations, action_space: spaces.Space) -> int:
-    """Numbers stored with each entry."""
-    return 2 * situations.place_size + Numbers(action_space).size + 3
-
-
-def _last_of_each(names: np.ndarray) -> np.ndarray:
-    """The position of the last of equal names, in rising order. `[N]` -> `[n]`."""
-    backwards = np.unique(names[::-1], return_index=True)[1]
-    return np.sort(len(names) - 1 - backwards)
 
 
 def _joined(parts: tuple[Any, ...]) -> Any:

@@ -10,10 +10,14 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from agents.agent import Observation
 from agents.controls import Control, Empty, Random, Shuffled
+from agents.entries import key_space, value_size
+from agents.extras import read
 from agents.policies import Extras, feature_width
 from agents.ppo import PPO, make_ppo
-from agents.recall import Recall, key_space, value_size
+from agents.recall import Recall
+from agents.recalled import Recalled
 from agents.retrieval import Retrieval
 from agents.seeding import generator_for
 from agents.situations import Situations
@@ -74,9 +78,31 @@ class RetrievalPPO(PPO):
         return metrics | self._attention(data)
 
     @torch.no_grad()
+    def recalled(self, observation: Observation) -> Recalled | None:
+        """What the first environment's actor would be shown now, and how it attends to it; None without recall.
+
+        Nothing is changed by it.
+        """
+        recall, fusion = self._recall, self.policy.actor_fusion
+        if not recall or not isinstance(fusion, Fusion):
+            return None
+        others = read([extra for extra in self.extras if extra is not recall], observation, explore=False)
+        seen = self._perceive(observation, learn=False)
+        features = self.policy.features(seen, self._state, self._starts[None], others)[0]
+        retrieval = fusion.retrieval
+
+        def attention(shown: Extras) -> Tensor:
+            return retrieval.read(self.policy.actor(features), shown[Recall.TOKENS], shown[Recall.VALID])[1].mean(1)
+
+        return recall.look(observation, attention)
+
+    @property
+    def _recall(self) -> Recall | None:
+        return next((extra for extra in self.extras if isinstance(extra, Recall)), None)
+
+    @torch.no_grad()
     def _attention(self, data: dict[str, Any]) -> dict[str, float]:
-        fusion = self.policy.actor_fusion
-        recall = next((extra for extra in self.extras if isinstance(extra, Recall)), None)
+        fusion, recall = self.policy.actor_fusion, self._recall
         if not isinstance(fusion, Fusion) or not recall or self.policy.recurrent:
             return {}
         step = {name: part[-1] for name, part in data["extras"].items()}  # the last of the rollout

@@ -24,9 +24,10 @@ class Environment:
 
 @dataclass
 class Log:
-    """How often the curve gets a point, and what is shown at the end."""
+    """How often the curve gets a point and what is recalled is drawn, and what is shown at the end."""
 
     every: int = MISSING
+    recalled: int = 0
     film: bool = MISSING
     memory: bool = MISSING
 

@@ -9,7 +9,8 @@ from gymnasium import spaces
 
 from agents.agent import Transition
 from agents.controls import Control, Empty, Random, Shuffled
-from agents.recall import Recall, key_space, value_size
+from agents.entries import key_space, value_size
+from agents.recall import Recall
 from agents.situations import Places, Projections
 from memory import DifferentiableNeuralDictionary, Trust
 

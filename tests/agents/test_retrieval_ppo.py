@@ -185,3 +185,44 @@ def test_what_once_led_to_reward_is_done_again_at_once_without_an_update():
     assert transition.reward[0] > 0
     for seen, action in path:
         assert made.act(seen, explore=True)[0] == made.act(seen, explore=False)[0] == action
+
+
+@pytest.mark.parametrize("settings", ["here=2", "here=2 control=random"])
+def test_looking_at_what_is_recalled_tells_what_the_actor_is_shown_and_leaves_no_trace(settings):
+    (looked_at, left_alone), told = (agent(environments(), settings=f"{settings} hide=0") for _ in range(2)), []
+
+    def look(t, transition):
+        told.append(looked_at.recalled(transition.reset_observation))
+        return transition
+
+    actions = play(looked_at, environments(), 90, tamper=look)[0]
+    assert np.array_equal(actions, play(left_alone, environments(), 90)[0])
+    assert same_state(looked_at.state_dict(), left_alone.state_dict())
+    observation = environments().reset(seed=1)[0]
+    recalled, extra = looked_at.recalled(observation), looked_at.extras[0]
+    drawn = extra._control.state_dict()
+    shown = extra.read(observation, explore=False)
+    extra._control.load_state_dict(drawn)
+    tokens = shown[Recall.TOKENS][0, shown[Recall.VALID][0]]
+    assert len(recalled.attention) == len(tokens) > 1
+    assert recalled.attention.sum() + recalled.nothing == pytest.approx(1, abs=1e-5)
+    assert np.array_equal(recalled.place, observation["place"][0])
+    assert np.array_equal(recalled.site, tokens[:, 0] > 0)
+    assert np.allclose(recalled.gained, torch.expm1(tokens[:, extra.return_column].abs()), atol=1e-5)
+    assert np.allclose(recalled.trust, tokens[:, -1])
+    assert np.allclose(np.maximum(recalled.age, 1), 1 / tokens[:, -2])
+    assert all(one is not None for one in told) and any(len(one.attention) for one in told)
+
+
+def same_state(one, other):
+    """Whether states are equal throughout."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same_state(one[name], other[name]) for name in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same_state, one, other))
+    return torch.equal(one, other) if isinstance(one, torch.Tensor) else np.array_equal(one, other)
+
+
+def test_an_agent_without_attention_tells_nothing():
+    made = agent(environments(), settings="control=novelty")
+    assert not hasattr(made, "recalled")

@@ -140,3 +140,12 @@ def test_a_closing_row_is_written_only_where_steps_are_missing(tmp_path):
     logger.write(100, closing=True)
     logger.close()
     assert len(read_rows(tmp_path / "metrics.jsonl")) == 1
+
+
+def test_what_is_recalled_is_drawn_every_so_often_by_agents_that_tell(tmp_path):
+    quiet = ("env=newgoal_searched", "steps=256", "log.film=false", "log.memory=false", "log.recalled=128")
+    for agent, pictures in (("retrieval_ppo", [128, 256]), ("mfec", [])):
+        folder = run(tmp_path / agent, f"agent={agent}", *quiet)
+        shown = EventAccumulator(str(folder), size_guidance={"images": 0}).Reload()
+        events = shown.Images("memory/recalled") if "memory/recalled" in shown.Tags()["images"] else []
+        assert [event.step for event in events] == pictures
