@@ -15,10 +15,14 @@ from benchmarks.adaptation.report import draw as draw_adaptation
 from benchmarks.adaptation.report import grouped as grouped_by_agent
 from benchmarks.control.report import draw_curves, grouped
 from benchmarks.report.stored import ROOT, index, rows_of, select
+from benchmarks.runs import Row
 from benchmarks.shift.figures import draw
 from benchmarks.shift.results import entrants
 from benchmarks.soak import draw as draw_soak
 from training.errors import UsageError, did_you_mean
+
+Names = dict[str, str]
+"""Of agents in a figure, by what they are called on the command line."""
 
 
 def redraw(measure: bool) -> list[Path]:
@@ -42,8 +46,8 @@ def _draw(path: Path, how: dict[str, Any]) -> None:
     DRAWN[kind](path, **how)
 
 
-def _control(path: Path, rows: str, title: str = "", only: dict[str, str] | None = None, field: str = "score") -> None:
-    draw_curves(grouped(select(rows_of(rows), only or {})), path, title, field)
+def _control(path: Path, rows: str, title: str = "", names: Names | None = None, field: str = "score") -> None:
+    draw_curves(_named(grouped(rows_of(rows)), names), path, title, field)
 
 
 def _shift(path: Path, rows: str, name: str, shows: str = "cost", only: dict[str, str] | None = None) -> None:
@@ -60,8 +64,13 @@ def _soak(path: Path, rows: str) -> None:
     draw_soak(rows_of(rows), str(path))
 
 
-def _adaptation(path: Path, rows: str, title: str = "", acting: str = "drawn") -> None:
-    draw_adaptation(grouped_by_agent(acted(rows_of(rows), acting)), path, title)
+def _adaptation(path: Path, rows: str, title: str = "", names: Names | None = None, acting: str = "drawn") -> None:
+    draw_adaptation(_named(grouped_by_agent(acted(rows_of(rows), acting)), names), path, title)
+
+
+def _named(groups: dict[str, list[Row]], names: Names | None) -> dict[str, list[Row]]:
+    """The groups that have a name in the figure, by that name; all of them by their own where none is given."""
+    return {name: groups[agent] for agent, name in names.items()} if names else groups
 
 
 DRAWN: dict[str, Callable[..., None]] = {
