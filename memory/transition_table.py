@@ -93,9 +93,8 @@ class TransitionTable:
         gone[ids] = True
         emptied = gone[self.next]
         emptied[ids] = True
-        for name in ("strength", "count", "tried"):
-            getattr(self, name)[emptied] = 0
-        self.next[emptied] = ABSENT
+        for name in _SAVED:  # whole: what an emptied cell had left would outlive here, but not in a saved memory
+            getattr(self, name)[emptied] = ABSENT if name == "next" else 0
         self.changes += _LOG_SIZE + 1  # more than the log can tell
 
     def changed_since(self, mark: int) -> np.ndarray | None:

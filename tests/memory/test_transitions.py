@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -324,6 +325,27 @@ def test_a_saved_memory_continues_as_if_nothing_had_happened():
     everywhere = np.stack(np.meshgrid(np.arange(6), np.arange(6)), -1).reshape(-1, 2)
     a, b = (m.expand(everywhere, np.ones(36, int), imagine=True) for m in (old, new))
     assert np.array_equal(a.next_states, b.next_states) and np.array_equal(a.reward, b.reward)
+
+
+def test_what_was_forgotten_leaves_nothing_in_the_place_of_what_comes_after():
+    """Loading would not bring it back, so a resumed run would differ from one that was left alone."""
+    rng = np.random.default_rng(0)
+    old, new = (TransitionMemory(2, A, 320, half_life=20) for _ in range(2))
+
+    def write(*memories):
+        states, actions, ends = rng.integers(0, 60, (4, 2)), rng.integers(0, A, 4), rng.integers(0, 60, (4, 2))
+        for memory in memories:
+            memory.write(states, actions, ends, rewards=1.0, harms=1.0)
+            memory.tick()
+
+    for _ in range(45):  # to where some were forgotten at once
+        write(old)
+    new.load_state_dict(old.state_dict())
+    for _ in range(3):
+        write(old, new)
+    one, other = old.state_dict(), new.state_dict()
+    assert one.keys() == other.keys()
+    assert [name for name in one if not torch.equal(torch.as_tensor(one[name]), torch.as_tensor(other[name]))] == []
 
 
 def test_a_state_dict_that_does_not_fit_is_refused_before_anything_changes():
