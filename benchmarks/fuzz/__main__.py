@@ -35,7 +35,7 @@ class Options:
     examples: int = 1000
     seed: int = 0
     only: list[str] = field(default_factory=lambda: list(TARGETS))
-    out: str = ""  # a file to which the rows are appended
+    out: str = ""  # a file for the rows
 
 
 def try_many(target: str, examples: int, start: int) -> dict[str, Any]:
@@ -63,7 +63,9 @@ def main(options: Options) -> Iterator[dict[str, Any]]:
 
 if __name__ == "__main__":
     given_options = parse(Options)
+    rows = []
     for row in main(given_options):
         print(row, flush=True)
+        rows.append(row)
         if given_options.out:
-            write_lines(given_options.out, [row])
+            write_lines(given_options.out, rows)
