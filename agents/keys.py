@@ -89,8 +89,12 @@ def parts_named(modalities: Mapping[str, Any]) -> list[str]:
     """The parts of the observation that `env.modalities` uses.
 
     Raises:
-        ValueError: An entry says something that `Source` does not know.
+        ValueError: It is no mapping, or an entry says something that `Source` does not know.
     """
+    if not isinstance(modalities, Mapping):
+        raise ValueError(
+            f"env.modalities is {modalities!r}; it must map names of modalities to parts of the observation."
+        )
     return sorted({part for name, given in modalities.items() for part in _source(name, given).of})
 
 

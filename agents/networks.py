@@ -59,8 +59,10 @@ def linear(in_features: int, out_features: int) -> nn.Linear:
     """A linear layer, if there is room for it.
 
     Raises:
-        ValueError: There is none.
+        ValueError: There is none, or it would have no units.
     """
+    if out_features < 1:
+        raise ValueError(f"A layer of {out_features} units: the sizes of layers and keys must be at least 1.")
     what = f"a layer of {out_features} units over {in_features} numbers"
     require_room(
         what, 4 * (in_features + 1) * out_features, "lower the sizes of layers and keys, or of the observation"

@@ -10,6 +10,7 @@ from agents.agent import Agent
 from agents.keys import parts_named
 from training.environments import Resumable, make_environments
 from training.errors import UsageError
+from training.signatures import require_types
 
 
 def build_agent(config: DictConfig, environments: gym.vector.VectorEnv, seed: int) -> Agent:
@@ -17,6 +18,7 @@ def build_agent(config: DictConfig, environments: gym.vector.VectorEnv, seed: in
 
     The configuration names a factory, called with the spaces of one environment, their number and a seed.
     """
+    require_types(config, "agent")
     factory = instantiate(config, _partial_=True)
     try:
         return factory(

@@ -1,0 +1,91 @@
+"""Values of a configuration against the annotations of what they are given to."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from hydra.utils import get_object
+from omegaconf import DictConfig, ListConfig
+
+from training.errors import UsageError
+
+KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
+    bool: ((bool,), "true or false"),
+    int: ((int,), "a whole number"),
+    float: ((int, float), "a number"),
+    str: ((str,), "a word"),
+    types.NoneType: ((types.NoneType,), "null"),
+}
+"""Which values each annotation takes, and what it is called."""
+
+
+OWN: dict[str, Any] = {"_target_": str, "_partial_": bool}
+"""What Hydra takes where a node names a class or function."""
+
+
+def require_types(config: DictConfig, place: str) -> None:
+    """Check every value against the annotation of the parameter it is given to, in all nodes with a `_target_`.
+
+    Only plain annotations are checked: numbers, words, true or false, null, lists of these, and choices between them.
+
+    Args:
+        config: A node; those without a `_target_` are searched for nodes that have one.
+        place: Where it stands in the configuration, for the error.
+
+    Raises:
+        UsageError: A value that its annotation rules out.
+    """
+    target: Any = config.get("_target_")
+    if target == "":
+        raise UsageError(f"{place}._target_ is ''; it must name a class or a function.")
+    hints = OWN | (_hints(target) if isinstance(target, str) else {})
+    for name, value in config.items():
+        key = str(name)
+        if key in hints and not _takes(hints[key], value):
+            wanted = " or ".join(dict.fromkeys(_called(hints[key])))
+            raise UsageError(f"{place}.{key} is {value!r}, but {target or 'Hydra'} takes {wanted} there.")
+        if isinstance(value, DictConfig):
+            require_types(value, f"{place}.{key}")
+
+
+def _hints(target: str) -> dict[str, Any]:
+    """Annotations of the parameters of a class or function; none where they cannot be resolved."""
+    try:
+        made: Any = get_object(target)
+        return typing.get_type_hints(vars(made).get("__init__", made) if isinstance(made, type) else made)
+    except (ImportError, NameError, TypeError, AttributeError, ValueError):
+        return {}
+
+
+def _takes(hint: Any, value: Any) -> bool:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_takes(one, value) for one in arguments)
+    if origin is Literal:
+        return value in arguments
+    if origin is Sequence:
+        return isinstance(value, ListConfig) and all(_takes(arguments[0], one) for one in value)
+    if origin is Mapping:
+        return isinstance(value, DictConfig)
+    if hint not in KINDS:
+        return True
+    return isinstance(value, KINDS[hint][0]) and (hint is bool or not isinstance(value, bool))
+
+
+def _called(hint: Any) -> Iterator[str]:
+    """What a hint takes, in words."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        for one in arguments:
+            yield from _called(one)
+    elif origin is Literal:
+        yield f"one of {', '.join(map(str, arguments))}"
+    elif origin is Sequence:
+        yield f"a list, each of it {' or '.join(_called(arguments[0]))}"
+    elif origin is Mapping:
+        yield "names with values"
+    else:
+        yield KINDS[hint][1] if hint in KINDS else str(getattr(hint, "__name__", hint))
