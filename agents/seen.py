@@ -17,7 +17,10 @@ LARGEST = 1024
 """Bytes of an observation that is kept; pictures hardly ever come again to the byte, and hashing them costs as much."""
 
 FEWEST = 4
-"""Rows that are read at once at least, as products of fewer round differently: a row must not depend on the others."""
+"""Rows that are read at once at least, as products of fewer round differently: a row must not depend on the others.
+
+So it is on one thread, which runs have unless they are given more (`threads`).
+"""
 
 
 class Reading(NamedTuple):

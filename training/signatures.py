@@ -63,7 +63,10 @@ def _hints(target: str) -> dict[str, Any]:
 def _takes(hint: Any, value: Any) -> bool:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return any(_takes(one, value) for one in arguments)
+        plain = value is None or isinstance(
+            value, str | int | float
+        )  # a node may become an object of any class, these may not
+        return any(_takes(one, value) for one in arguments if not plain or one in KINDS or typing.get_origin(one))
     if origin is Literal:
         return value in arguments
     if origin is Sequence:

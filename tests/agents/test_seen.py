@@ -13,6 +13,14 @@ from agents.situations import Projections
 SPACE = spaces.Dict({"image": spaces.Box(0, 255, (3, 3, 3), np.uint8), "direction": spaces.Discrete(4)})
 
 
+@pytest.fixture
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def observations(rows, seed=0):
     g = np.random.default_rng(seed)
     return {"image": g.integers(0, 9, (rows, 3, 3, 3)).astype(np.uint8), "direction": g.integers(0, 4, rows)}
@@ -64,6 +72,7 @@ def test_large_observations_are_read_each_time():
     assert read == [5, 5]
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("rows", [1, 2, 3])
 def test_the_key_of_a_situation_is_the_same_whatever_is_beside_it(rows):
     space, together = Projections(SPACE, 0, size=16), observations(8)

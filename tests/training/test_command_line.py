@@ -120,7 +120,7 @@ BAD = {
     "env=gym env.id=Pendulum-v1": "NEC chooses among Discrete or MultiDiscrete actions.*Box",
     "agent.device=cuda:7": "cuda:7|no NVIDIA GPU",
     "agent.memory.capacity=0": "capacity is 0.*at least 1",
-    "agent.memory.k=many": "make_nec cannot be built",
+    "agent.memory.k=many": "agent.memory.k is 'many'.*a whole number",
     "agent.horizon=0": "steps >= 1",
     "resume=nowhere": "nowhere does not exist",
     "resume=.": "holds no run",
