@@ -8,12 +8,20 @@ import faiss
 import numpy as np
 import torch
 
+from training.errors import UsageError
+
 EVALUATION_SEED = 1_000_000
 """Evaluation starts from seeds that no training run uses."""
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and torch; environments and agents get seeds of their own."""
+    """Seed Python, NumPy and torch; environments and agents get seeds of their own.
+
+    Raises:
+        UsageError: NumPy takes no such seed.
+    """
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"seed is {seed}; it must be at least 0 and below 2**32.")
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002  (third-party environments may draw from it)
     torch.manual_seed(seed)

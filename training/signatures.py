@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -52,12 +53,18 @@ def require_types(config: DictConfig, place: str) -> None:
 
 
 def _hints(target: str) -> dict[str, Any]:
-    """Annotations of the parameters of a class or function; none where they cannot be resolved."""
+    """Annotations of the parameters of a class or function, those that can be resolved."""
     try:
         made: Any = get_object(target)
-        return typing.get_type_hints(vars(made).get("__init__", made) if isinstance(made, type) else made)
-    except (ImportError, NameError, TypeError, AttributeError, ValueError):
+    except (ImportError, ValueError):
         return {}
+    called: Any = made.__init__ if isinstance(made, type) and made.__init__ is not object.__init__ else made  # type: ignore[misc]
+    hints: dict[str, Any] = {}
+    for name, given in getattr(called, "__annotations__", {}).items():
+        with contextlib.suppress(NameError, TypeError, AttributeError):
+            one = types.SimpleNamespace(__annotations__={name: given})
+            hints |= typing.get_type_hints(one, getattr(called, "__globals__", {}))
+    return hints
 
 
 def _takes(hint: Any, value: Any) -> bool:

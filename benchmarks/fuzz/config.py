@@ -44,7 +44,7 @@ def spoil_run(data: DataObject) -> dict[str, int]:
     try:
         run([f"agent={agent}", *TINY, *RUNS[agent], f"{key}={value}"])
     except SHOWN_PLAINLY as error:
-        said, names = explain(error), (key.rsplit(".", 1)[-1], value.strip("'\""), json.dumps(value))
+        said, names = explain(error), (key.rsplit(".", 1)[-1], value, value.strip("'\""), json.dumps(value))
         if not any(name and name in said for name in names):
             raise CrashError(f"{agent} {key}={value}: {said!r} names neither") from error
         return {"done": 0, "refused": 1}

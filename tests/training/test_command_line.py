@@ -114,6 +114,7 @@ BAD = {
     "agent.horizn=3": "no key 'horizn' under 'agent'. Did you mean horizon",
     "env.kwargs.gravity=1": r"takes new keys with a plus: \+env.kwargs.gravity",
     "steps=many": "many",
+    "seed=-1": "seed is -1.*at least 0",
     "steps=0": "steps is 0.*at least 1",
     "env=gym": "env.id has no value",
     "env=gym env.id=CartPol-v1": "CartPol-v1.*Did you mean CartPole-v1",

@@ -30,6 +30,7 @@ def test_every_agent_of_ours_passes_as_it_is(agent):
         ("nec memory._target_=''", "agent.memory._target_ is"),
         ("nec optimiser.lr=abc", "agent.optimiser.lr is 'abc', but torch.optim.RMSprop takes a number"),
         ("nec optimiser.lr=null", "agent.optimiser.lr is None"),
+        ("nec row_optimiser.lr=abc", "agent.row_optimiser.lr is 'abc'"),
         ("nec modalities=3", "agent.modalities is 3.* names with values or null"),
         ("fast_slow slow=backwards", "agent.slow is 'backwards'.* one of search, branches, none"),
         ("fast_slow danger=1.5", "agent.danger is 1.5.* true or false"),
