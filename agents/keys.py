@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -107,6 +107,8 @@ def _source(name: str, given: Any) -> Source:
         if key not in known:
             raise unknown(f"setting of the modality {name!r} in env.modalities", str(key), known)
     of = given.get("of", name)
+    if not isinstance(of, str | Sequence) or not all(isinstance(part, str) for part in of):
+        raise ValueError(f"env.modalities.{name} is of {of!r}; it must name a part of the observation or several.")
     return Source(**{**given, "of": [of] if isinstance(of, str) else list(of)})
 
 

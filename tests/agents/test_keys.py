@@ -111,6 +111,7 @@ class TestColumns:
             "'place' is discrete, but is made of Box.*use kind: l2",
         ),
         (SPACE, {"room": {"kind": "discrete", "size": 4}}, "codes are taken as they are"),
+        (SPACE, {"room": 1}, "env.modalities.room is of 1; it must name a part"),
         (SPACE, {}, "at least one modality"),
     ],
 )
