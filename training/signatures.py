@@ -22,7 +22,6 @@ KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
 }
 """Which values each annotation takes, and what it is called."""
 
-
 OWN: dict[str, Any] = {"_target_": str, "_partial_": bool}
 """What Hydra takes where a node names a class or function."""
 
@@ -58,7 +57,7 @@ def _hints(target: str) -> dict[str, Any]:
         made: Any = get_object(target)
     except (ImportError, ValueError):
         return {}
-    called: Any = made.__init__ if isinstance(made, type) and made.__init__ is not object.__init__ else made  # type: ignore[misc]
+    called = getattr(made, "__init__", made) if isinstance(made, type) else made
     hints: dict[str, Any] = {}
     for name, given in getattr(called, "__annotations__", {}).items():
         with contextlib.suppress(NameError, TypeError, AttributeError):
@@ -70,9 +69,7 @@ def _hints(target: str) -> dict[str, Any]:
 def _takes(hint: Any, value: Any) -> bool:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        plain = value is None or isinstance(
-            value, str | int | float
-        )  # a node may become an object of any class, these may not
+        plain = value is None or isinstance(value, str | int | float)  # a node may become an object of any class
         return any(_takes(one, value) for one in arguments if not plain or one in KINDS or typing.get_origin(one))
     if origin is Literal:
         return value in arguments
