@@ -1,4 +1,4 @@
-"""PPO: what it learns from, what it leaves alone, and one whole update against a slow float64 reference."""
+"""PPO: one whole update against a slow float64 reference, what state it keeps, and what it refuses."""
 
 import copy
 
@@ -8,83 +8,8 @@ import torch
 from gymnasium import spaces
 from torch import distributions, nn
 
-from agents.agent import Transition
-from agents.observations import map_observation
-from agents.policies import feature_width, make_policy
-from agents.ppo import make_ppo
 from agents.schedules import Linear
-
-VECTOR, TWO = spaces.Box(-1, 1, (3,), np.float32), spaces.Discrete(2)
-E, T = 3, 8
-
-
-def make_agent(observation_space=VECTOR, action_space=TWO, num_envs=E, seed=0, **changes):
-    settings = {
-        "hidden": [8], "picture_features": 16, "recurrent": 0, "carry_state": False, "show_previous": False,
-        "num_steps": T, "epochs": 2, "minibatch_size": 6, "discount": 0.9, "trace": 0.8, "cut_at_episode_ends": True,
-        "optimiser": lambda parameters: torch.optim.Adam(parameters, eps=1e-5),
-        "learning_rate": Linear(0.01, 0.01, 1), "clip": Linear(0.2, 0.2, 1), "value_clip": None,
-        "value_coefficient": 0.5, "entropy_coefficient": 0.01, "normalise_advantage": True, "max_gradient_norm": 0.5,
-        "target_kl": None, "normalise_observations": False, "scale_rewards": False, "device": "cpu",
-    }  # fmt: skip
-    return make_ppo(observation_space, action_space, num_envs, seed, **(settings | changes))
-
-
-def batch(space, seed, rows=E):
-    space.seed(seed)
-    return map_observation(lambda *parts: np.stack(parts), *[space.sample() for _ in range(rows)])
-
-
-class World:
-    """Random observations and rewards; episodes end by a coin, one way or the other."""
-
-    def __init__(self, space=VECTOR, rows=E, seed=0, ends=0.2):
-        self.space, self.rows, self.ends = space, rows, ends
-        self.rng = np.random.default_rng(seed)
-        self.shown = self.next()
-
-    def next(self):
-        return batch(self.space, int(self.rng.integers(1 << 30)), self.rows)
-
-    def step(self, action):
-        terminated = self.rng.random(self.rows) < self.ends / 2
-        truncated = ~terminated & (self.rng.random(self.rows) < self.ends / 2)
-        reset = self.next()
-        final = self.next()
-        done = terminated | truncated
-
-        def choose(there, here):
-            rows = done.reshape(-1, *[1] * (here.ndim - 1))
-            return np.where(rows, there, here)
-
-        following = map_observation(choose, final, reset)
-        transition = Transition(
-            self.shown, action, self.rng.normal(size=self.rows), terminated, truncated, following, reset
-        )
-        self.shown = reset
-        return transition
-
-
-def play(agent, world, steps, learn=True):
-    transitions, metrics = [], {}
-    for _ in range(steps):
-        transition = world.step(agent.act(world.shown))
-        agent.observe(transition)
-        transitions.append(transition)
-        metrics = (agent.learn() if learn else {}) or metrics
-    return transitions, metrics
-
-
-def flat_state(value):
-    if isinstance(value, dict):
-        return [leaf for part in value.values() for leaf in flat_state(part)]
-    if isinstance(value, list | tuple):
-        return [leaf for part in value for leaf in flat_state(part)]
-    return [value.numpy() if isinstance(value, torch.Tensor) else np.asarray(value, dtype=object)]
-
-
-def same(a, b):
-    return all(np.array_equal(x, y) for x, y in zip(flat_state(a), flat_state(b), strict=True))
+from tests.agents.ppo_worlds import E, T, World, make_agent, play, same
 
 
 def test_an_update_is_the_papers_step_by_step():
@@ -241,101 +166,6 @@ def test_frozen_it_plays_on_with_its_memory_and_learns_nothing():
     assert not same(before["state"], after["state"]) and not same(before["extras"], after["extras"])
 
 
-class Notes:
-    """Shows the number of the step, and remembers what it showed."""
-
-    def __init__(self):
-        self.count, self.finals = 0, []
-
-    def read(self, observation, *, explore):
-        return {"note": torch.full((E, 1), float(self.count))}
-
-    def read_final(self, transition, rows):
-        self.finals.append((self.count, rows))
-        return {"note": torch.full((len(rows), 1), -1.0)}
-
-    def observe(self, transition):
-        self.count += 1
-
-    def metrics(self):
-        return {"memory/notes": float(self.count)}
-
-    def player(self, num_envs):
-        return self
-
-    def state_dict(self):
-        return {"count": self.count}
-
-    def load_state_dict(self, state):
-        self.count = state["count"]
-
-
-def test_an_update_sees_what_the_actor_saw_however_the_memory_has_changed():
-    agent, notes = make_agent(minibatch_size=T * E), Notes()
-    agent.extras = (notes,)
-    shown = []
-    forward = agent.policy.forward
-
-    def listen(seen, state, starts, extras):
-        shown.append(extras["note"])
-        return forward(seen, state, starts, extras)
-
-    agent.policy.forward = listen
-    _, metrics = play(agent, World(), T)
-    assert metrics["memory/notes"] == T
-    assert len(shown) == 1 + 2, "once to judge the rollout, once an epoch"
-    for one in shown:
-        assert sorted(one.flatten().tolist()) == sorted(float(t) for t in range(T) for _ in range(E))
-    assert all(count < T for count, _ in notes.finals), "a final observation is read before the step is observed"
-
-
-def test_extras_reach_actor_and_critic_through_fusions_and_beside_the_features():
-    class Add(nn.Module):
-        def forward(self, features, extras):
-            return features + extras["note"]
-
-    width = feature_width(VECTOR, hidden=[8], appended={"other": 2})
-    assert width == 8
-    policy = make_policy(VECTOR, TWO, hidden=[8], appended={"other": 2}, actor_fusion=Add(), critic_fusion=Add())
-    nothing = torch.zeros(0)
-    seen = torch.rand(4, 3)
-    extras = {"note": torch.zeros(4, 1), "other": torch.zeros(4, 2)}
-    base = policy(seen, nothing, nothing, extras)
-    for name in extras:
-        changed = policy(seen, nothing, nothing, extras | {name: torch.ones_like(extras[name])})
-        assert not torch.equal(changed.value, base.value)
-        assert not torch.equal(changed.distribution.log_probs, base.distribution.log_probs)
-
-
-SPACES = {
-    "image": spaces.Box(0, 255, (40, 40, 3), np.uint8),
-    "grid": spaces.Box(0, 10, (7, 7, 3), np.uint8),
-    "dict": spaces.Dict({"image": spaces.Box(0, 10, (7, 7, 3), np.uint8), "direction": spaces.Discrete(4)}),
-    "dict with image": spaces.Dict({"image": spaces.Box(0, 255, (40, 40, 1), np.uint8), "speed": VECTOR}),
-}
-
-
-@pytest.mark.parametrize("recurrent", [0, 4])
-@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
-def test_it_learns_from_every_kind_of_observation(space, recurrent):
-    agent = make_agent(space, num_envs=2, num_steps=4, recurrent=recurrent)
-    before = [parameter.clone() for parameter in agent.policy.parameters()]
-    play(agent, World(space, rows=2), 4)
-    assert all(not torch.equal(a, b) for a, b in zip(before, agent.policy.parameters(), strict=True))
-    assert agent.act(batch(space, 0, 2), explore=False).shape == (2,)
-
-
-@pytest.mark.parametrize(
-    "space", [spaces.MultiDiscrete([2, 3]), spaces.Box(-2, 2, (2,), np.float32), spaces.Discrete(3, start=5)], ids=str
-)
-def test_it_learns_with_every_kind_of_action(space):
-    agent = make_agent(action_space=space)
-    before = [parameter.clone() for parameter in agent.policy.parameters()]
-    transitions, _ = play(agent, World(), T)
-    assert all(not torch.equal(a, b) for a, b in zip(before, agent.policy.parameters(), strict=True))
-    assert all(space.contains(one if one.shape else one[()]) for t in transitions for one in t.action)
-
-
 def test_the_learning_rate_falls_with_the_steps():
     agent = make_agent(learning_rate=Linear(0.01, 0.0, 2 * T * E))
     world = World()
@@ -370,7 +200,7 @@ ERRORS = {
     "discount is 1.5": {"discount": 1.5},
     "trace is -0.1": {"trace": -0.1},
     "minibatch_size is -4": {"minibatch_size": -4},
-    "shows pictures": {"normalise_observations": True, "observation_space": SPACES["image"]},
+    "shows pictures": {"normalise_observations": True, "observation_space": spaces.Box(0, 255, (40, 40, 3), np.uint8)},
     "cannot read observations of Text": {"observation_space": spaces.Text(4)},
     "acts in Discrete": {"action_space": spaces.MultiBinary(2)},
     "carry_state.*recurrent": {"carry_state": True},
@@ -395,45 +225,3 @@ def test_a_full_rollout_must_be_learned_from():
     agent, world = make_agent(), World()
     with pytest.raises(RuntimeError, match=r"full.*learn"):
         play(agent, world, T + 1, learn=False)
-
-
-def bandit_share(agent, steps, signal):
-    """The share of right actions in the last quarter of a task in which the right action is `signal(t)`."""
-    right = []
-    for t in range(steps):
-        shown, wanted = signal(t)
-        action = agent.act(shown)
-        right.append((action == wanted).mean())
-        done = np.full(E, t % 2 == 1)
-        nothing = np.zeros((E, 3), np.float32)
-        agent.observe(Transition(shown, action, (action == wanted) * 1.0, done, np.zeros(E, bool), nothing, nothing))
-        agent.learn()
-    return float(np.mean(right[-steps // 4 :]))
-
-
-def test_it_learns_to_do_what_an_observation_asks_for():
-    rng = np.random.default_rng(0)
-
-    def signal(_):
-        wanted = rng.integers(0, 2, E)
-        return np.stack([wanted, 1 - wanted, np.zeros(E)], axis=1).astype(np.float32), wanted
-
-    agent = make_agent(num_steps=32, minibatch_size=32, epochs=4, discount=0.0)
-    assert bandit_share(agent, 600, signal) > 0.9
-
-
-@pytest.mark.parametrize(("recurrent", "least", "most"), [(8, 0.85, 1.0), (0, 0.4, 0.85)])
-def test_only_a_recurrent_policy_does_what_was_asked_for_a_step_ago(recurrent, least, most):
-    """Episodes of two steps: the first shows what the second wants."""
-    rng = np.random.default_rng(0)
-    asked = np.zeros(E, int)
-
-    def signal(t):
-        nonlocal asked
-        if t % 2 == 0:
-            asked = rng.integers(0, 2, E)
-            return np.stack([asked, 1 - asked, np.zeros(E)], axis=1).astype(np.float32), asked
-        return np.zeros((E, 3), np.float32), asked
-
-    agent = make_agent(recurrent=recurrent, num_steps=16, minibatch_size=48, epochs=5, discount=0.0)
-    assert least <= bandit_share(agent, 400, signal) <= most
