@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -55,14 +56,18 @@ def _hints(target: str) -> dict[str, Any]:
     """Annotations of the parameters of a class or function, those that can be resolved."""
     try:
         made: Any = get_object(target)
-    except (ImportError, ValueError):
+        parameters = inspect.signature(made).parameters
+    except (ImportError, ValueError, TypeError):
         return {}
     called = getattr(made, "__init__", made) if isinstance(made, type) else made
     hints: dict[str, Any] = {}
-    for name, given in getattr(called, "__annotations__", {}).items():
+    for name, parameter in parameters.items():
+        if parameter.annotation is parameter.empty:
+            continue
         with contextlib.suppress(NameError, TypeError, AttributeError):
-            one = types.SimpleNamespace(__annotations__={name: given})
-            hints |= typing.get_type_hints(one, getattr(called, "__globals__", {}))
+            one = types.SimpleNamespace(__annotations__={name: parameter.annotation})
+            hint = typing.get_type_hints(one, getattr(called, "__globals__", {}))[name]
+            hints[name] = typing.Optional[hint] if parameter.default is None else hint  # noqa: UP045  (not of a constant)
     return hints
 
 

@@ -51,3 +51,12 @@ def test_what_a_parameter_takes_passes(given):
 
 def test_parameters_without_plain_annotations_are_left_to_those_who_take_them():
     require_types(OmegaConf.create({"_target_": "collections.OrderedDict", "anything": "at all"}), "agent")
+
+
+def anothers(*, size: int = None, other=None):  # noqa: RUF013  (others do write this)
+    """Of an agent that is not ours."""
+
+
+@pytest.mark.parametrize("given", [{"size": None}, {"size": 2}, {"other": "word"}])
+def test_null_is_taken_where_it_is_the_default_and_anything_without_an_annotation(given):
+    require_types(OmegaConf.create({"_target_": f"{__name__}.anothers", **given}), "agent")
