@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch
 from omegaconf import OmegaConf
 
 from agents.recall import Recall
-from benchmarks.cli import parse, write_lines
+from benchmarks.cli import env_options, parse, write_lines
 from benchmarks.configuration import agent_config, environment_config
 from benchmarks.provenance import with_command
 from training.construction import build_agent, build_environments
@@ -31,13 +31,14 @@ class RetrievalSpeed:
     python -m benchmarks.retrieval_speed env=minigrid_fixed agent=retrieval_ppo_view entries=50000
     python -m benchmarks.retrieval_speed env=newgoal_searched agent=retrieval_ppo entries=0
 
-    env, num_envs: a name of conf/env, and how many side by side.
+    env, num_envs: a name of conf/env, and how many side by side; env.<key>=<value> changes a value of its YAML.
     agent: of conf/agent, with values of its own after the name; without recall it has `control=novelty`.
     entries: in memory before the first step, at random keys.
     steps, rounds: environment steps of a round, and rounds of each; the fastest counts.
     """
 
     env: str = "minigrid_fixed"
+    env_options: dict[str, Any] = field(default_factory=dict)
     num_envs: int = 8
     agent: str = "retrieval_ppo_view"
     entries: int = 50_000
@@ -48,7 +49,7 @@ class RetrievalSpeed:
 
 def main(arguments: Sequence[str]) -> int:
     """Measure, print a line for each, and write them."""
-    bench = parse(RetrievalSpeed, list(arguments))
+    bench = parse(RetrievalSpeed, env_options(arguments))
     use_threads(1)
     runs = {agent: _Running(bench, agent) for agent in (bench.agent, f"{bench.agent} control=novelty")}
     for _ in range(bench.rounds):
@@ -77,7 +78,7 @@ class _Running:
 
     def __init__(self, bench: RetrievalSpeed, agent: str) -> None:
         self._environments = build_environments(
-            OmegaConf.create(environment_config(bench.env, {"num_envs": bench.num_envs}))
+            OmegaConf.create(environment_config(bench.env, bench.env_options | {"num_envs": bench.num_envs}))
         )
         self._agent = build_agent(OmegaConf.create(agent_config(agent)), self._environments, 0)
         self._recall = _recall_of(self._agent)
