@@ -39,6 +39,7 @@ REMEMBERED = (
     "values",
     "rollout",
     "extras",
+    "imitation",
 )
 """Parts of agents' states that hold what was experienced, rather than what was trained."""
 

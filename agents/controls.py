@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from agents.seeding import copied
 from memory import DifferentiableNeuralDictionary
 
 
@@ -36,6 +37,10 @@ class Control:
     def alter(self, neighbours: Neighbours, memory: DifferentiableNeuralDictionary) -> Neighbours:
         """What is shown of them instead."""
         return neighbours
+
+    def copied(self) -> Control:
+        """Another for a player: what it draws changes nothing here."""
+        return self
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing."""
@@ -71,6 +76,10 @@ class Random(Control):
         """All are trusted: how far could tell which of them are right."""
         return replace(neighbours, trust=(neighbours.slots >= 0).float())
 
+    def copied(self) -> Random:
+        """One that will draw the same."""
+        return Random(copied(self._generator))
+
     def state_dict(self) -> dict[str, Any]:
         """The generator's state."""
         return {"generator": self._generator.get_state()}
@@ -97,6 +106,10 @@ class Shuffled(Random):
     def __init__(self, generator: torch.Generator, outcome: int) -> None:
         super().__init__(generator)
         self._outcome = outcome
+
+    def copied(self) -> Shuffled:
+        """One that will draw the same."""
+        return Shuffled(copied(self._generator), self._outcome)
 
     def choose(self, slots: Tensor, memory: DifferentiableNeuralDictionary) -> Tensor:
         """The right ones. `[E, K]`."""

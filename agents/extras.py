@@ -37,6 +37,9 @@ class ExtraInput(Protocol):
     def observe(self, transition: Transition) -> None:
         """Take in one vector step; may write to memory."""
 
+    def begin_episodes(self) -> None:
+        """All environments begin anew, wherever they were."""
+
     def player(self, num_envs: int) -> ExtraInput:
         """One for playing `num_envs` environments elsewhere: it knows what this knows and changes nothing of it."""
 
@@ -73,8 +76,13 @@ class PreviousStep:
 
     def __init__(self, space: spaces.Space, num_envs: int, carry: bool, device: torch.device):
         self._space, self._carry, self._device = space, carry, device
-        self.size = spaces.flatdim(space) + 2
+        self.size = self.size_of(space)
         self._rows = np.zeros((num_envs, self.size), dtype=np.float32)  # [E, A + 2]
+
+    @staticmethod
+    def size_of(space: spaces.Space) -> int:
+        """Numbers that are shown of a step with actions of this space."""
+        return spaces.flatdim(space) + 2
 
     def read(self, observation: Observation, *, explore: bool) -> dict[str, Tensor]:
         """`[E, A + 2]`: action, reward, whether an episode ended; zeros before the first step."""
@@ -96,6 +104,10 @@ class PreviousStep:
         action = flat_rows(self._space, transition.action)
         rest = np.stack([transition.reward, np.zeros(len(action))], axis=1)
         return np.concatenate([action, rest.astype(np.float32)], axis=1)
+
+    def begin_episodes(self) -> None:
+        """There is no step before."""
+        self._rows = np.zeros_like(self._rows)
 
     def player(self, num_envs: int) -> PreviousStep:
         """One that has seen no step."""

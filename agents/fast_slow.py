@@ -73,6 +73,8 @@ class FastSlow:
         self._goals = np.full((num_envs, view.dim), np.nan, np.float32)  # [E, D]
         self._replay: list[Rows] = []
         self._size = 0  # transitions known when an episode last ended
+        self.frozen = False
+        """Whether the network rests, while the memory lives on."""
 
     def act(self, observation: Observation, *, explore: bool = True) -> np.ndarray:
         """One action for each environment. `[E]`."""
@@ -101,7 +103,7 @@ class FastSlow:
         self.goals.observe(written.next_states, transition.reward, transition.done)
         if self.slow and expected is not None:
             self.slow.observe(self._owners, expected, written)
-        if self.fast:
+        if self.fast and not self.frozen:
             self._collect(states, actions, next_states)
         self._end_episodes(np.flatnonzero(transition.done))
 
@@ -113,6 +115,12 @@ class FastSlow:
             self._replay = []
             metrics["train/loss"] = self.fast.learn(states, goals, actions)
         return metrics
+
+    def begin_episodes(self) -> None:
+        """All environments begin anew, wherever they were."""
+        self._visits.begin_episodes(self._env)
+        self._trace.clear(self._env)
+        self.goals.begin_episodes()
 
     @property
     def gradient_steps(self) -> int:

@@ -35,6 +35,9 @@ class Goals(Protocol):
     def observe(self, next_ids: np.ndarray, reward: np.ndarray, done: np.ndarray) -> None:
         """Take in which states were reached, what they paid, and where an episode ended. `[E]` each."""
 
+    def begin_episodes(self) -> None:
+        """All environments begin anew, wherever they were."""
+
     def state_dict(self) -> dict[str, Any]:
         """What is remembered."""
 
@@ -63,6 +66,9 @@ class ShownGoal:
 
     def observe(self, next_ids: np.ndarray, reward: np.ndarray, done: np.ndarray) -> None:
         """Nothing to remember."""
+
+    def begin_episodes(self) -> None:
+        """Nothing to drop."""
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing."""
@@ -150,6 +156,10 @@ class FoundGoal:
         for env in np.flatnonzero(reward > 0):
             self._find(int(self._owners[env]), int(next_ids[env]))
         self._target[done] = -1
+
+    def begin_episodes(self) -> None:
+        """Choose places anew."""
+        self._target[:] = -1
 
     def state_dict(self) -> dict[str, Any]:
         """Visits, sites and what the goal's moves taught."""

@@ -113,6 +113,10 @@ class MFEC:
         """Nothing is left to learn; how the memories answered."""
         return self._diagnostics | {"train/epsilon": self._explore.epsilon(self._steps)}
 
+    def begin_episodes(self) -> None:
+        """All environments begin anew, wherever they were; of the open episodes nothing is written."""
+        self._returns.clear()
+
     def _tries(self, identity: Tensor) -> Tensor | None:
         """What was tried in these situations during the episodes. `[E, A]`."""
         if not self._novelty:

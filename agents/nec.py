@@ -133,6 +133,10 @@ class NEC:
         metrics["train/epsilon"] = self._explore.epsilon(self._steps)
         return metrics
 
+    def begin_episodes(self) -> None:
+        """All environments begin anew, wherever they were; of the open episodes nothing is written."""
+        self._returns.clear()
+
     def _action_values(self, observation: Observation, touch: bool) -> tuple[Tensor, Recalled]:
         """`Q(s, a)` for every action, 0 where its memory is empty. `[B, A]` on the CPU."""
         with torch.no_grad():

@@ -25,7 +25,7 @@ def map_observation(function: Callable[..., Any], *observations: Any) -> Any:
 
 def batch_size(observation: Observation) -> int:
     """How many rows an observation has."""
-    return len(next(iter(observation.values()))) if isinstance(observation, dict) else len(observation)
+    return batch_size(next(iter(observation.values()))) if isinstance(observation, dict) else len(observation)
 
 
 def to_tensors(observation: Observation, device: torch.device | str = "cpu") -> Any:

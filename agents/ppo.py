@@ -107,7 +107,7 @@ class PPO:
     @frozen.setter
     def frozen(self, frozen: bool) -> None:
         self._frozen = frozen
-        self._rollout.clear()
+        self._forget_open_steps()
 
     def act(self, observation: Observation, *, explore: bool = True) -> np.ndarray:
         """Draw actions, `[E, ...]`; with `explore=False` the most probable ones, as at an episode's first step."""
@@ -151,6 +151,15 @@ class PPO:
         self._rollout.clear()
         return metrics
 
+    def begin_episodes(self) -> None:
+        """All environments begin anew, wherever they were; the steps of the open rollout are forgotten."""
+        self._forget_open_steps()
+        self._state = self.policy.initial_state(self._num_envs)
+        self._starts = torch.ones_like(self._starts)
+        self._acted = {}
+        for extra in self.extras:
+            extra.begin_episodes()
+
     def player(self, num_envs: int, generator: torch.Generator | None = None) -> Player:
         """The policy as it is, for playing `num_envs` environments from their first step on, without a trace here.
 
@@ -158,6 +167,10 @@ class PPO:
         """
         extras = [extra.player(num_envs) for extra in self.extras]
         return Player(self.policy, self._perceive, extras, num_envs, self._carry, generator)
+
+    def _forget_open_steps(self) -> None:
+        """Those that were to be learned from."""
+        self._rollout.clear()
 
     def _add(self, transition: Transition) -> None:
         """Put the step just taken, and its outcome, into the rollout."""
@@ -256,7 +269,8 @@ class PPO:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave between `learn` and the next `act`."""
-        self._rollout.load_state_dict(state["rollout"])
+        device = self._state.device
+        self._rollout.load_state_dict(state["rollout"], device)
         self.policy.load_state_dict(state["policy"])
         self.descent.load_state_dict(state["descent"])
         self._perceive.load_state_dict(state["perception"])
@@ -265,7 +279,8 @@ class PPO:
         for extra, saved in zip(self.extras, state["extras"], strict=True):
             extra.load_state_dict(saved)
         self._generator.set_state(state["generator"])
-        self._state, self._starts, self._steps = state["state"], state["starts"], state["steps"]
+        self._state, self._starts = state["state"].to(device), state["starts"].to(device)
+        self._steps = state["steps"]
 
 
 def _rows_of(observation: Observation, rows: np.ndarray) -> Observation:

@@ -23,10 +23,13 @@ from agents.observations import map_observation
 from agents.promises import met_again
 from agents.recalled import Recalled, Shown, in_plain_numbers
 from agents.returns import MonteCarloReturns, Returns
+from agents.seeding import copied
 from agents.situations import Situations
 from agents.tokens import Tokens
 from agents.votes import Ballot
 from memory import DifferentiableNeuralDictionary
+from memory.forgetting import Forgetting
+from memory.writing import Blend, Max, SurpriseGated
 
 WIDER = 4
 """Times as many places of reward are looked up as are shown; of these the most trusted and latest are."""
@@ -57,9 +60,11 @@ class Recall:
         by_action: Whether a situation in which another action was taken is another entry.
         votes: Whether to show, beside tokens, how good each action has been in situations like this one (`Ballot`).
         control: What is done to recall on purpose, for comparison.
+        device: Where the policy is; entries stay on the memory's.
 
     Raises:
-        ValueError: Nothing is to be recalled, or places are where observations tell none.
+        ValueError: Nothing is to be recalled, or places are where observations tell none, or the memory cannot lose
+            trust in places, or would mix entries when one is written again.
     """
 
     TOKENS, VALID, VOTES = "neighbours", "recalled", "votes"
@@ -82,6 +87,7 @@ class Recall:
         by_action: bool,
         votes: bool,
         control: Control,
+        device: torch.device | str = "cpu",
     ) -> None:
         if here < 0 or found < 0 or here + found == 0:
             raise ValueError(f"Recall of here={here} and found={found} entries: at least one of them must be above 0.")
@@ -92,7 +98,8 @@ class Recall:
             )
         self._built_from = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         self.memory = make_memory()
-        self._writes = True
+        _require_fitting(self.memory, found > 0 and refuted > 0, whole=situations.place_size > 0 or not by_action)
+        self._writes, self._device = True, device
         self._situations, self._control = situations, control
         self._separate, self._here, self._found, self._refuted = separate, here, found, refuted
         self._least_trust = least_trust
@@ -106,10 +113,11 @@ class Recall:
         self.neighbours, self.token_size = here + found, self._describe.size
         self.return_column = self._describe.return_column
         self._streams = np.arange(num_envs)
-        self._episodes = np.zeros(num_envs, np.int64)  # [E] ended so far
+        self._episodes = np.zeros(num_envs)  # [E] ended so far in its world; in a shared one the mean of all
         self._outcome = np.zeros((num_envs, P), np.float32)  # [E, P] where the present episode found reward
         self._rewarded = np.zeros(num_envs, bool)  # [E] whether it did
         self._sites = torch.full((num_envs, found), -1)  # [E, found] slots of places of reward, as of the latest write
+        self._held = torch.zeros(num_envs, found, dtype=torch.int32)  # [E, found] generation of their entries then
         self._outdated = np.ones(num_envs, bool)  # [E] whether these must be looked up anew
         self._hidden = torch.zeros(num_envs, dtype=torch.bool)  # [E] whether nothing is shown in the present episode
         self._shown: Shown | None = None  # when acting last
@@ -153,7 +161,7 @@ class Recall:
         shown = self._control.choose(slots, self.memory)
         neighbours = Neighbours(shown, self.memory.values[shown.clamp(min=0)], self._trust(shown, streams))
         neighbours = self._control.alter(neighbours, self.memory)
-        age = torch.from_numpy(self._episodes[streams]).unsqueeze(1) - neighbours.values[..., -1]  # [R, K]
+        age = torch.from_numpy(self._episodes[streams]).float().unsqueeze(1) - neighbours.values[..., -1]  # [R, K]
         there = (shown >= 0) & (neighbours.trust >= self._least_trust) & ~self._hidden[streams].unsqueeze(1)
         return Shown(neighbours, distances, age, there)
 
@@ -162,7 +170,8 @@ class Recall:
         neighbours, distances, age, there = shown
         tokens = self._describe(neighbours, distances, torch.from_numpy(self._situations.places(observation)), age)
         read = {self.TOKENS: tokens.masked_fill(~there.unsqueeze(2), 0), self.VALID: there}
-        return read | self._votes(neighbours, distances, there)
+        read |= self._votes(neighbours, distances, there)
+        return {name: part.to(self._device) for name, part in read.items()}
 
     def _votes(self, neighbours: Neighbours, distances: Tensor, there: Tensor) -> dict[str, Tensor]:
         """What the neighbours by situation say for each action. `[R, A]`."""
@@ -186,9 +195,11 @@ class Recall:
         return torch.cat([near.slots, sites], 1), torch.cat([near.distances, none], 1)
 
     def _refresh_sites(self) -> None:
-        """Recall where reward was found, for environments that do not know since the latest write."""
-        rows = np.flatnonzero(self._outdated)  # [R]
-        if not self._found or not len(rows):
+        """Recall where reward was found, where that is not known since the latest write or an entry of it is gone."""
+        if not self._found:
+            return
+        rows = np.flatnonzero(self._outdated | self._gone().any(1).numpy())  # [R]
+        if not len(rows):
             return
         now = torch.from_numpy(self._episodes[rows]).float().unsqueeze(1)
         query = {"when": now / float(DAYS)} | self._entries.context(rows, REWARD)
@@ -197,8 +208,14 @@ class Recall:
         trust = self._strength(found.slots)
         rank = (trust.clamp(min=1e-6).log() - AGING * age).masked_fill(~found.valid, -torch.inf)
         best = rank.topk(self._found, dim=1).indices
-        self._sites[rows] = found.slots.gather(1, best)
+        self._sites[rows], self._held[rows] = found.slots.gather(1, best), found.generation.gather(1, best)
         self._outdated[rows] = False
+
+    def _gone(self) -> Tensor:
+        """Whether the entry of a place of reward has been removed since it was looked up. `[E, found]` of bool."""
+        slots = self._sites.clamp(min=0)
+        present = self.memory.alive[slots] & (self.memory.generation[slots] == self._held)
+        return (self._sites >= 0) & ~present
 
     def _trust(self, slots: Tensor, streams: np.ndarray) -> Tensor:
         """How far entries are trusted: as far as the place of reward that they led to. `[R, K]`."""
@@ -242,11 +259,11 @@ class Recall:
         return self._returns.push(held, nothing.astype(np.int64), transition.reward, transition.done, nothing)
 
     def _note_outcome(self, transition: Transition) -> None:
-        if not self._found:
-            return
         rewarded = transition.reward > 0
         where = self._situations.places(transition.next_observation)
         self._outcome[rewarded], self._rewarded[rewarded] = where[rewarded], True
+        if not self._found:
+            return
         in_vain = np.flatnonzero(~rewarded)
         sites = self.memory.find(self._entries.site_names(self._streams[in_vain], where[in_vain]))
         if (sites >= 0).any():
@@ -264,7 +281,10 @@ class Recall:
             keys, values, names = (_joined(parts) for parts in zip(*batches, strict=True))
             self.memory.write(keys, values, identity=names, present=self._entries.given(keys))
         self.memory.tick(len(rows) / len(self._streams))
-        self._episodes[rows] += 1
+        if self._separate:
+            self._episodes[rows] += 1
+        else:
+            self._episodes += len(rows) / len(self._streams)
         self._rewarded[rows] = False
         self._hidden[rows] = torch.rand(len(rows), generator=self._generator) < self._hide
         self._outdated[rows if self._separate else self._streams] = True
@@ -280,10 +300,18 @@ class Recall:
 
     def player(self, num_envs: int) -> Recall:
         """One for other environments: with an empty memory of its own if worlds are separate, else reading this one."""
-        other = Recall(**(self._built_from | {"num_envs": num_envs, "hide": 0.0}))
+        own = {"generator": copied(self._generator), "control": self._control.copied()}
+        other = Recall(**(self._built_from | own | {"num_envs": num_envs, "hide": 0.0}))
         if not self._separate:
             other.memory, other._ballot, other._writes = self.memory, self._ballot, False
+            other._episodes[:] = self._episodes[0]
         return other
+
+    def begin_episodes(self) -> None:
+        """All environments begin anew: of the open episodes nothing is written."""
+        self._returns.clear()
+        self._rewarded[:] = False
+        self._hidden[:] = False
 
     def metrics(self) -> dict[str, float]:
         """Size and evictions; how near lookups hit; age in episodes and trust of what was shown last; what was met."""
@@ -305,6 +333,7 @@ class Recall:
             "memory": self.memory.state_dict(),
             "returns": self._returns.state_dict(),
             "sites": self._sites.clone(),
+            "held": self._held.clone(),
             "hidden": self._hidden.clone(),
             "generator": self._generator.get_state(),
             "control": self._control.state_dict(),
@@ -316,13 +345,35 @@ class Recall:
         """Restore what `state_dict` gave."""
         self.memory.load_state_dict(state["memory"])
         self._returns.load_state_dict(state["returns"])
-        self._sites, self._hidden = state["sites"].clone(), state["hidden"].clone()
+        self._sites, self._held = state["sites"].clone(), state["held"].clone()
+        self._hidden = state["hidden"].clone()
         self._generator.set_state(state["generator"])
         self._control.load_state_dict(state["control"])
         if self._ballot:
             self._ballot.load_state_dict(state["ballot"])
         for name in ("episodes", "outcome", "rewarded", "outdated"):
             setattr(self, f"_{name}", state[name].copy())
+
+
+def _require_fitting(memory: DifferentiableNeuralDictionary, doubts: bool, whole: bool) -> None:
+    """Raise unless the memory can do what recall asks of it.
+
+    Args:
+        memory: Of the entries.
+        doubts: Whether places of reward lose trust.
+        whole: Whether the numbers of an entry only mean something together.
+    """
+    forgetting, rule = memory.forgetting, memory.write_rule
+    if doubts and type(forgetting).weakened is Forgetting.weakened:
+        raise ValueError(
+            f"memory.forgetting is {type(forgetting).__name__}, which keeps no trust that a place of reward could "
+            f"lose: use memory.Trust or memory.Decay, or set refuted=0, which forgets such a place."
+        )
+    if whole and isinstance(rule, Blend | Max | SurpriseGated):
+        raise ValueError(
+            f"memory.write_rule is {type(rule).__name__}, which treats each number of an entry by itself and would mix "
+            f"the places, or the actions, of two: use memory.write_rule=last."
+        )
 
 
 def _joined(parts: tuple[Any, ...]) -> Any:

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from agents.agent import Observation
 from agents.controls import Control, Empty, Random, Shuffled
+from agents.device import choose_device
 from agents.entries import key_space, value_size
-from agents.extras import read
+from agents.extras import PreviousStep, read
+from agents.observations import map_observation
 from agents.policies import Extras, feature_width
 from agents.ppo import PPO, make_ppo
 from agents.recall import Recall
@@ -105,8 +107,10 @@ class RetrievalPPO(PPO):
         fusion, recall = self.policy.actor_fusion, self._recall
         if not isinstance(fusion, Fusion) or not recall or self.policy.recurrent:
             return {}
-        step = {name: part[-1] for name, part in data["extras"].items()}  # the last of the rollout
-        features = self.policy.actor(self.policy.encoder(data["seen"][-1]))
+        last = map_observation(lambda part: part[-1], {name: data[name] for name in ("seen", "starts", "extras")})
+        step = last["extras"]
+        features = self.policy.features(last["seen"], self._state, last["starts"][None], step)[0]
+        features = self.policy.actor(features)
         weights = fusion.retrieval.read(features, step[Recall.TOKENS], step[Recall.VALID])[1]  # [E, heads, K + 1]
         entropy = -(weights * weights.clamp(min=1e-12).log()).sum(2).mean()
         attention, gained = weights[..., :-1].mean(1), step[Recall.TOKENS][..., recall.return_column]  # [E, K] each
@@ -174,12 +178,14 @@ def make_retrieval_ppo(
         by_action=by_action,
         votes=vote > 0,
         control=_control(control, seed, situations),
+        device=choose_device(ppo["device"]),
     )
     features = feature_width(
         observation_space,
         hidden=ppo["hidden"],
         picture_features=ppo["picture_features"],
         recurrent=ppo["recurrent"],
+        appended={PreviousStep.NAME: PreviousStep.size_of(action_space)} if ppo["show_previous"] else None,
     )
     torch.manual_seed(seed + 1)
 

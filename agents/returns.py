@@ -83,6 +83,10 @@ class NStepReturns:
         ended = self._flush(np.flatnonzero(done), final_value)
         return _concatenate(matured, ended)
 
+    def clear(self) -> None:
+        """Forget the transitions held."""
+        self._count[:] = 0
+
     def state_dict(self) -> dict[str, Any]:
         """The transitions held."""
         names = ("_start", "_count", "_reward", "_action", "_observation")
@@ -197,6 +201,10 @@ class MonteCarloReturns:
         row, at = np.nonzero(identity[:, None] == seen)
         np.add.at(counts, (row, taken[at]), 1)
         return counts
+
+    def clear(self) -> None:
+        """Forget the running episodes."""
+        self._count[:] = 0
 
     def state_dict(self) -> dict[str, Any]:
         """The transitions held."""

@@ -141,8 +141,8 @@ class Rollout:
             "outcomes": {name: part[: len(self)].copy() for name, part in outcomes.items()},
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave.
+    def load_state_dict(self, state: dict[str, Any], device: torch.device | str = "cpu") -> None:
+        """Restore what `state_dict` gave, with tensors on `device`.
 
         Raises:
             ValueError: It holds as many steps as fit here or more, or another number of environments.
@@ -153,8 +153,9 @@ class Rollout:
                 f"The checkpoint holds {length} steps of {envs} environments; this rollout is learned from at "
                 f"{self.num_steps} steps of {self.num_envs}. Resume with the same env.num_envs and agent.num_steps."
             )
-        self.initial_state = state["initial_state"]
-        self._steps = [map_observation(lambda part: part[t], state["steps"]) for t in range(length)]  # noqa: B023
+        initial, steps = state["initial_state"], map_observation(lambda part: part.to(device), state["steps"])
+        self.initial_state = None if initial is None else initial.to(device)
+        self._steps = [map_observation(lambda part: part[t], steps) for t in range(length)]  # noqa: B023
         for name, part in (("reward", self._reward), ("done", self._done), ("final_value", self._final_value)):
             part[:length] = state["outcomes"][name]
 

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from agents.agent import Transition
-from agents.observations import require_rows
+from agents.observations import map_observation, require_rows
 from agents.ppo import PPO, make_ppo
 from agents.returns import MonteCarloReturns
 from agents.seeding import generator_for
@@ -29,13 +29,14 @@ class SelfImitationPPO(PPO):
     Args:
         capacity: Steps of finished episodes that are kept, the newest.
         batches: Minibatches of them after each update, as large as PPO's.
-        imitation_discount: gamma of their returns.
         imitation_value: Weight of the value's error.
         imitation_generator: Of the minibatches.
-        **options: Of PPO.
+        **options: Of PPO; what counts as return is what its critic learns, so values must end with the episode and be
+            of rewards as they are.
 
     Raises:
-        ValueError: The policy is recurrent: single steps say nothing of its state.
+        ValueError: The policy is recurrent: single steps say nothing of its state. Or values are of something else than
+            the returns that are imitated.
     """
 
     def __init__(
@@ -43,7 +44,6 @@ class SelfImitationPPO(PPO):
         *,
         capacity: int,
         batches: int,
-        imitation_discount: float,
         imitation_value: float,
         imitation_generator: torch.Generator,
         **options: Any,
@@ -51,16 +51,27 @@ class SelfImitationPPO(PPO):
         super().__init__(**options)
         if self.policy.recurrent:
             raise ValueError("Self-imitation learns from single steps: set agent.recurrent=0.")
+        if not self._cut or self._reward_scale:
+            raise ValueError(
+                "Self-imitation compares an episode's return with its value, which must be of the same: set "
+                "agent.cut_at_episode_ends=true and agent.scale_rewards=false."
+            )
         self._capacity, self._batches, self._value_weight = capacity, batches, imitation_value
         self._draws = imitation_generator
-        self._returns = MonteCarloReturns(imitation_discount, self._num_envs)
-        self._kept: dict[str, Tensor] = {}  # by name, [N, ...], a ring
+        self._returns = MonteCarloReturns(self._discount, self._num_envs)
+        self._kept: dict[str, Any] = {}  # by name, [N, ...], a ring
         self._count = 0  # steps ever kept
+
+    def _forget_open_steps(self) -> None:
+        """Those of the open episodes as well."""
+        super()._forget_open_steps()
+        self._returns.clear()
 
     def observe(self, transition: Transition) -> None:
         """Add one vector step; keep the episodes that it ended."""
         if self._acted and not self.frozen:
-            held = {"seen": self._acted["seen"].numpy(), "action": self._acted["action"].numpy()}
+            taken = {name: self._acted[name] for name in ("seen", "action", "extras")}
+            held = map_observation(lambda part: part.cpu().numpy(), taken)
             nothing = np.zeros(self._num_envs)
             ended = self._returns.push(held, nothing.astype(np.int64), transition.reward, transition.done, nothing)
             if len(ended.target):
@@ -68,13 +79,12 @@ class SelfImitationPPO(PPO):
         super().observe(transition)
 
     def _keep(self, steps: dict[str, np.ndarray]) -> None:
-        count = len(steps["gained"])
-        at = torch.arange(self._count, self._count + count) % self._capacity
-        for name, part in steps.items():
-            if name not in self._kept:
-                self._kept[name] = torch.zeros(self._capacity, *part.shape[1:], dtype=torch.from_numpy(part).dtype)
-            self._kept[name][at] = torch.from_numpy(part)
-        self._count += count
+        new = map_observation(torch.from_numpy, steps)
+        if not self._kept:
+            self._kept = map_observation(lambda part: part.new_zeros(self._capacity, *part.shape[1:]), new)
+        at = torch.arange(self._count, self._count + len(steps["gained"])) % self._capacity
+        map_observation(lambda kept, part: kept.__setitem__(at, part), self._kept, new)
+        self._count += len(at)
 
     def _update(self, data: dict[str, Any]) -> dict[str, float]:
         """PPO's update, then imitation."""
@@ -88,17 +98,19 @@ class SelfImitationPPO(PPO):
         """One minibatch."""
         length = min(self._count, self._capacity)
         rows = torch.randint(length, (min(self._minibatch_size, length),), generator=self._draws)
-        state, starts = self.policy.initial_state(len(rows)), torch.zeros(1, len(rows), dtype=torch.bool)
-        judged = self.policy(self._kept["seen"][rows], state, starts, {})
-        log_prob = judged.distribution.log_prob(self._kept["action"][rows])
-        loss = imitation_loss(log_prob, judged.value, self._kept["gained"][rows], self._value_weight)
+        state = self.policy.initial_state(len(rows))
+        batch = map_observation(lambda part: part[rows].to(state.device), self._kept)
+        starts = torch.zeros(1, len(rows), dtype=torch.bool, device=state.device)
+        judged = self.policy(batch["seen"], state, starts, batch["extras"])
+        log_prob = judged.distribution.log_prob(batch["action"])
+        loss = imitation_loss(log_prob, judged.value, batch["gained"], self._value_weight)
         self.descent(loss)
         return float(loss.detach())
 
     def state_dict(self) -> dict[str, Any]:
         """PPO's, and what is imitated."""
         own = {
-            "kept": {name: part.clone() for name, part in self._kept.items()},
+            "kept": map_observation(torch.clone, self._kept),
             "count": self._count,
             "returns": self._returns.state_dict(),
             "draws": self._draws.get_state(),
@@ -109,7 +121,7 @@ class SelfImitationPPO(PPO):
         """Restore what `state_dict` gave."""
         super().load_state_dict(state)
         own = state["imitation"]
-        self._kept, self._count = dict(own["kept"]), own["count"]
+        self._kept, self._count = map_observation(torch.clone, own["kept"]), own["count"]
         self._returns.load_state_dict(own["returns"])
         self._draws.set_state(own["draws"])
 
@@ -122,7 +134,6 @@ def make_self_imitation_ppo(
     *,
     capacity: int,
     batches: int,
-    imitation_discount: float,
     imitation_value: float,
     **ppo: Any,
 ) -> PPO:
@@ -136,7 +147,6 @@ def make_self_imitation_ppo(
         SelfImitationPPO,
         capacity=capacity,
         batches=batches,
-        imitation_discount=imitation_discount,
         imitation_value=imitation_value,
         imitation_generator=generator_for(seed, "imitation"),
     )

@@ -84,7 +84,7 @@ def described(recalled: Recalled, i: int) -> str:
 def _color(recalled: Recalled, i: int) -> str:
     if recalled.site[i]:
         return SITE
-    return REWARD if recalled.rewarded[i] or recalled.gained[i] > 0 else STEP
+    return REWARD if recalled.rewarded[i] else STEP
 
 
 def _action(numbers: np.ndarray) -> str:

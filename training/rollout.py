@@ -40,18 +40,22 @@ def step(environments: VectorEnv, observation: Observation, action: np.ndarray) 
 def _successor(following: Observation, done: np.ndarray, final: Any) -> Observation:
     if not done.any():
         return following
-    if isinstance(following, dict):
-        ended = final[done] if isinstance(final, np.ndarray) else None
-        return {
-            name: _with_rows(part, done, [f[name] for f in ended] if ended is not None else final[name][done])
-            for name, part in following.items()
-        }
-    return _with_rows(following, done, final[done])
+    return _with_rows(following, done, list(final[done]) if isinstance(final, np.ndarray) else _rows_of(final, done))
 
 
-def _with_rows(batch: np.ndarray, rows: np.ndarray, values: Any) -> np.ndarray:
+def _rows_of(batch: Observation, rows: np.ndarray) -> Any:
+    if isinstance(batch, dict):
+        return {name: _rows_of(part, rows) for name, part in batch.items()}
+    return batch[rows]
+
+
+def _with_rows(batch: Observation, rows: np.ndarray, values: Any) -> Observation:
+    """Those rows replaced, by a list of observations or by one batch of them."""
+    if isinstance(batch, dict):
+        parts = {name: [v[name] for v in values] if isinstance(values, list) else values[name] for name in batch}
+        return {name: _with_rows(part, rows, parts[name]) for name, part in batch.items()}
     result = batch.copy()
-    result[rows] = np.stack(list(values))
+    result[rows] = np.stack(values) if isinstance(values, list) else values
     return result
 
 
@@ -106,9 +110,9 @@ def evaluate(agent: Agent, environments: VectorEnv, episodes: int, seed: int, *,
         episodes: How many, of all environments together.
         seed: Of the environments.
         remember: Whether the agent goes on writing to its memory. It then acts as in training, with what exploration
-            is left, but its weights rest.
+            is left, but its weights rest: it is left frozen.
     """
-    player = agent if remember else player_of(agent, environments)
+    player: Any = rested(agent) if remember else player_of(agent, environments)
     share = np.full(environments.num_envs, episodes // environments.num_envs)
     share[: episodes % environments.num_envs] += 1
     returns: list[float] = []
@@ -125,6 +129,15 @@ def evaluate(agent: Agent, environments: VectorEnv, episodes: int, seed: int, *,
             share[counted] -= 1
         observation = transition.reset_observation
     return Episodes(np.array(returns), np.array(lengths))
+
+
+def rested(agent: Agent) -> Agent:
+    """The agent itself, at the beginning of its episodes, where it has such; from here on it only remembers."""
+    if hasattr(agent, "begin_episodes"):
+        agent.begin_episodes()
+    if hasattr(agent, "frozen"):
+        agent.frozen = True
+    return agent
 
 
 def player_of(agent: Agent, environments: VectorEnv) -> Any:

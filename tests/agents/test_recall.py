@@ -21,16 +21,16 @@ REACH = 8.0
 
 def recall(num_envs=2, separate=True, here=2, found=2, control=None, situations=None, **options):
     situations = situations or Places(SPACE, 0, part=None, columns=None, reach=REACH)
+    make_memory = partial(
+        DifferentiableNeuralDictionary,
+        key_space(situations, separate, found),
+        value_size(situations, ACTIONS),
+        500,
+        write_rule="last",
+        forgetting=Trust(doubt=0.8),
+    )
     return Recall(
         situations=situations,
-        make_memory=partial(
-            DifferentiableNeuralDictionary,
-            key_space(situations, separate, found),
-            value_size(situations, ACTIONS),
-            500,
-            write_rule="last",
-            forgetting=Trust(doubt=0.8),
-        ),
         action_space=ACTIONS,
         num_envs=num_envs,
         separate=separate,
@@ -39,6 +39,7 @@ def recall(num_envs=2, separate=True, here=2, found=2, control=None, situations=
         generator=torch.Generator().manual_seed(0),
         **(
             {"discount": 0.5, "refuted": 0.05, "by_action": False, "least_trust": 0.0, "hide": 0.0, "votes": False}
+            | {"make_memory": make_memory}
             | options
         ),
         control=control or Control(),
@@ -307,6 +308,92 @@ def test_a_player_of_a_shared_world_reads_what_was_learned_and_changes_nothing()
     before = made.state_dict()["memory"]
     found_at(player, 1, [2, 2])
     assert made.state_dict()["memory"]["values"].equal(before["values"])
+
+
+def test_a_shared_world_has_one_clock_for_all_who_read_it():
+    made = recall(num_envs=2, separate=False, here=0, found=2)
+    for n in range(40):
+        found_at(made, 0, [n % 9, n // 9])
+    latest = [[39 % 9, 39 // 9], [38 % 9, 38 // 9]]
+    for who in (made, made.player(2)):
+        tokens, there = show(who, [[0, 0]] * 2)
+        assert there.all()
+        assert (tokens["way"] * REACH).round().tolist() == [latest, latest]
+        assert torch.equal(tokens["fresh"][0], tokens["fresh"][1])
+        assert (tokens["fresh"] == torch.tensor([1.0, 1.0])).all()  # half an episode, and one
+    old = made.memory.find(made._entries.site_names(np.array([0]), np.array([[0, 0]], np.float32)))
+    assert made._look(np.array([[0, 0]] * 2), np.arange(2), touch=False).age[0, 0] == 0.5
+    assert made.memory.values[old, -1] == 0
+
+
+def test_where_reward_was_found_is_known_though_no_places_are_recalled():
+    made = recall(num_envs=1, here=2, found=0)
+    tell(made, [[0, 0]], [[4, 3]], reward=[1.0], done=[True])
+    tell(made, [[7, 7]], [[7, 8]], done=[True])
+    for place, rewarded, way in (([0, 0], 1, [4, 3]), ([7, 7], 0, [0, 0])):
+        tokens = show(made, [place])[0]
+        assert tokens["rewarded"][0, 0] == rewarded
+        assert (tokens["way"][0, 0] * REACH).tolist() == way
+
+
+def test_a_place_that_is_gone_from_memory_is_not_shown():
+    made = recall(num_envs=2, here=0, found=1, refuted=0.0)
+    found_at(made, 0, [4, 3])
+    found_at(made, 1, [5, 7])
+    assert show(made, [[0, 0]] * 2)[1].all()
+    tell(made, [[4, 2], [0, 8]], [[4, 3], [0, 8]])  # in vain
+    assert show(made, [[0, 0]] * 2)[1].tolist() == [[False], [True]]
+
+
+def test_a_place_whose_slot_another_entry_has_taken_is_not_shown():
+    made = recall(num_envs=2, here=0, found=1)
+    found_at(made, 0, [4, 3])
+    assert show(made, [[0, 0]] * 2)[1].tolist() == [[True], [False]]
+    made.memory.forget(made.memory.slots)
+    found_at(made, 1, [5, 7])
+    assert made.memory.slots.tolist() == [0]
+    tokens, there = show(made, [[0, 0]] * 2)
+    assert there.tolist() == [[False], [True]]
+    assert (tokens["way"][1, 0] * REACH).tolist() == [5, 7]
+
+
+@pytest.mark.parametrize("separate", [False, True])
+@pytest.mark.parametrize("control", [Random, lambda generator: Shuffled(generator, outcome=4)])
+def test_what_a_player_draws_changes_nothing(separate, control):
+    made = recall(separate=separate, hide=0.5, control=control(torch.Generator().manual_seed(0)))
+    for place in ([4, 4], [2, 7], [6, 1]):
+        found_at(made, 0, place)
+    before, control_before = made._generator.get_state(), made._control.state_dict()["generator"]
+    player = made.player(2)
+    for place in ([4, 4], [2, 7], [6, 1]):
+        found_at(player, 1, place)
+        player.read(np.array([[0, 8]] * 2), explore=False)
+    assert torch.equal(made._generator.get_state(), before)
+    assert torch.equal(made._control.state_dict()["generator"], control_before)
+
+
+def test_of_episodes_that_are_left_in_the_middle_nothing_is_written():
+    made = recall(num_envs=1, here=2, found=1)
+    tell(made, [[1, 1]], [[1, 2]], reward=[1.0])
+    made.begin_episodes()
+    tell(made, [[5, 5]], [[5, 6]], done=[True])
+    assert made.memory.values[made.memory.slots][:, 2].tolist() == [0]  # one passage, without reward
+
+
+def test_a_memory_that_cannot_do_what_recall_asks_of_it_is_refused():
+    def build(**memory):
+        situations = Places(SPACE, 0, part=None, columns=None, reach=REACH)
+        make = partial(
+            DifferentiableNeuralDictionary, key_space(situations, True, 2), value_size(situations, ACTIONS), 9
+        )
+        return recall(make_memory=partial(make, **memory))
+
+    with pytest.raises(ValueError, match="LeastRecentlyUsed, which keeps no trust"):
+        build(write_rule="last", forgetting="lru")
+    with pytest.raises(ValueError, match=r"write_rule is Max.* use memory\.write_rule=last"):
+        build(write_rule="max", forgetting=Trust(doubt=0.8))
+    with pytest.raises(ValueError, match="write_rule is Blend"):
+        build(write_rule="blend", forgetting=Trust(doubt=0.8))
 
 
 @pytest.mark.parametrize("wrong", [{"here": 0, "found": 0}, {"here": -1}])

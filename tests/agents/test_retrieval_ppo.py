@@ -1,13 +1,19 @@
 """PPO with recall: exactly PPO where recall is shut, and blind to what it could not have known."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from agents.recall import Recall
 from agents.seeding import generator_for
 from benchmarks.configuration import agent_config, environment_config
+from tests.agents import ppo_worlds
+from tests.agents.ppo_worlds import VECTOR
 from training.construction import build_agent, build_environments
 from training.rollout import step
 
@@ -45,10 +51,9 @@ def weights(made):
 @pytest.mark.parametrize("held", ["gate=0.0 learn_gate=false", "control=novelty"])
 def test_with_the_gate_held_at_0_it_is_plain_ppo_bit_for_bit(held):
     envs = environments()
-    config = agent_config(f"retrieval_ppo {SMALL} control=novelty")
-    plain = build_agent(OmegaConf.create({**config, "control": "novelty"}), envs, 0)
+    same = "learning_rate.start=3e-3 learning_rate.end=3e-3 entropy_coefficient=0.01 cut_at_episode_ends=false"
+    plain = agent(envs, "ppo", same)
     shut = agent(envs, settings=held)
-    assert type(plain).__name__ == "PPO"
     (actions, reports), (same_actions, same_reports) = (play(made, envs, 100) for made in (plain, shut))
     assert np.array_equal(actions, same_actions)
     assert len(reports) == 3 and reports == same_reports
@@ -129,17 +134,30 @@ def test_frozen_weights_stay_and_the_memory_lives_on():
     assert len(made.extras[-1].memory) > entries
 
 
-def test_a_player_with_a_generator_draws_its_actions_and_changes_nothing():
+def test_a_player_with_a_generator_draws_its_actions():
     envs = environments()
     made = agent(envs)
     play(made, envs, 40)
     observation, _ = envs.reset(seed=3)
-    before = made._generator.get_state()
     drawn, again, best = (made.player(4, g) for g in (generator_for(1, "x"), generator_for(1, "x"), None))
     rounds = [(drawn.act(observation), again.act(observation), best.act(observation)) for _ in range(20)]
     assert all(np.array_equal(a, b) for a, b, _ in rounds)
     assert any(not np.array_equal(a, c) for a, _, c in rounds)
-    assert torch.equal(made._generator.get_state(), before)
+
+
+@pytest.mark.parametrize("settings", ["", "hide=0 control=random", "control=shuffled", "separate=false here=2"])
+def test_a_player_changes_nothing(settings):
+    envs = environments()
+    made = agent(envs, settings=settings)
+    play(made, envs, 40)
+    before = deepcopy(made.state_dict())
+    player = made.player(4)
+    observation, _ = envs.reset(seed=3)
+    for _ in range(60):
+        transition = step(envs, observation, player.act(observation))
+        player.observe(transition)
+        observation = transition.reset_observation
+    assert same_state(made.state_dict(), before)
 
 
 def test_it_reports_what_it_attends_to():
@@ -158,10 +176,34 @@ def test_it_reports_what_it_attends_to():
     assert seen["memory/size"] == len(made.extras[-1].memory)
 
 
-@pytest.mark.parametrize("control", ["empty", "shuffled", "random"])
-def test_every_control_runs(control):
+@pytest.mark.parametrize(("control", "shown"), [("none", True), ("empty", False), ("shuffled", True), ("random", True)])
+def test_under_every_control_it_learns_from_what_it_was_shown(control, shown):
     envs = environments()
-    assert len(play(agent(envs, settings=f"control={control}"), envs, 40)[1]) == 1
+    made = agent(envs, settings=f"control={control} hide=0")
+    valid = []
+    play(made, envs, 32 + 31, tamper=lambda t, transition: valid.append(made.extras[0]._shown.there) or transition)
+    assert bool(torch.stack(valid).any()) == shown
+    assert torch.equal(made._rollout.stacked()["extras"][Recall.VALID], torch.stack(valid[32:]))
+
+
+WORLDS = {
+    "vector": VECTOR,
+    "dict": spaces.Dict({"image": spaces.Box(0, 10, (7, 7, 3), np.uint8), "direction": spaces.Discrete(4)}),
+    "dict with image": spaces.Dict({"image": spaces.Box(0, 255, (40, 40, 1), np.uint8), "speed": VECTOR}),
+    "dict of dicts": spaces.Dict({"inner": spaces.Dict({"speed": VECTOR}), "direction": spaces.Discrete(4)}),
+}
+
+
+@pytest.mark.parametrize("show_previous", [False, True])
+@pytest.mark.parametrize("name", ["retrieval_ppo_view", "self_imitation_ppo"])
+@pytest.mark.parametrize("space", WORLDS.values(), ids=WORLDS)
+def test_it_learns_from_every_kind_of_observation(space, name, show_previous):
+    config = agent_config(f"{name} num_steps=8 minibatch_size=8 epochs=1 show_previous={show_previous}".lower())
+    make = instantiate({**config, "_partial_": True})
+    made = make(space, spaces.Discrete(3), 2, 0)
+    reports = ppo_worlds.play(made, ppo_worlds.World(space, rows=2, ends=0.5), 16)[1]
+    assert np.isfinite(reports["train/value_loss"])
+    assert made.act(ppo_worlds.batch(space, 0, 2), explore=False).shape == (2,)
 
 
 def test_an_unknown_control_is_refused_by_name():

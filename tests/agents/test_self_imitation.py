@@ -43,7 +43,7 @@ def test_it_keeps_finished_episodes_alone_and_the_newest_of_them():
 
 
 def test_the_returns_are_those_of_the_episodes():
-    made, _ = played("imitation_discount=0.5")
+    made, _ = played("discount=0.5")
     gained = made._kept["gained"][: made._count].numpy()
     assert set(np.unique(np.log2(gained[gained > 0]) % 1)) == {0.0}
 
@@ -51,3 +51,16 @@ def test_the_returns_are_those_of_the_episodes():
 def test_a_recurrent_policy_is_refused():
     with pytest.raises(ValueError, match="recurrent=0"):
         played("recurrent=8", steps=1)
+
+
+@pytest.mark.parametrize("settings", ["cut_at_episode_ends=false", "scale_rewards=true"])
+def test_values_of_something_else_than_the_return_are_refused(settings):
+    with pytest.raises(ValueError, match="which must be of the same"):
+        played(settings, steps=1)
+
+
+def test_what_is_held_of_an_episode_is_not_joined_to_what_follows_a_gap():
+    made, _ = played(steps=5)
+    assert made._returns.state_dict()["count"].any()
+    made.frozen = True
+    assert not made._returns.state_dict()["count"].any()
