@@ -43,13 +43,13 @@ def _successor(following: Observation, done: np.ndarray, final: Any) -> Observat
     return _with_rows(following, done, list(final[done]) if isinstance(final, np.ndarray) else _rows_of(final, done))
 
 
-def _rows_of(batch: Observation, rows: np.ndarray) -> Any:
+def _rows_of(batch: Any, rows: np.ndarray) -> Any:
     if isinstance(batch, dict):
         return {name: _rows_of(part, rows) for name, part in batch.items()}
     return batch[rows]
 
 
-def _with_rows(batch: Observation, rows: np.ndarray, values: Any) -> Observation:
+def _with_rows(batch: Any, rows: np.ndarray, values: Any) -> Any:
     """Those rows replaced, by a list of observations or by one batch of them."""
     if isinstance(batch, dict):
         parts = {name: [v[name] for v in values] if isinstance(values, list) else values[name] for name in batch}

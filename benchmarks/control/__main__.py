@@ -27,6 +27,7 @@ class ControlBench:
         after it, also of the environment (`nec memory.k=11 env.num_envs=1`), and may occur several times.
     seeds: a list, or how many; of the agent and of the environment.
     steps: environment steps a run, summed over the environments.
+    test_episodes: played after training without exploration; where nothing is left to chance, one says it all.
     out: rows are appended here; runs already in it are not repeated. Curves go beside it.
     """
 
@@ -35,6 +36,7 @@ class ControlBench:
     agents: list[str] = field(default_factory=lambda: ["nec"])
     seeds: list[int] = field(default_factory=lambda: list(range(10)))
     steps: int = 20_000
+    test_episodes: int = 0
     out: str = "results/control.jsonl"
     workers: int = 2
     progress: bool = True
@@ -43,7 +45,7 @@ class ControlBench:
 def main(arguments: Sequence[str]) -> int:
     """Run what is missing, then print the table and draw the curves of the runs asked for."""
     bench = parse(ControlBench, env_options(arguments))
-    runs = resolve(bench.env, bench.env_options, bench.agents, bench.seeds, bench.steps)
+    runs = resolve(bench.env, bench.env_options, bench.agents, bench.seeds, bench.steps, bench.test_episodes)
     out = Path(bench.out)
     failures = carry_out(runs, measure, out, bench.workers, bench.progress)
     _show(runs, out, bench)

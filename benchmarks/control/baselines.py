@@ -17,8 +17,20 @@ def train_baseline(run: ControlRun) -> Record:
     record = Record()
     model.learn(run.steps, callback=lambda local, _: _take_down(record, model.num_timesteps, local["infos"]))
     record.env_steps = model.num_timesteps
+    if run.test_episodes:
+        record.test = test(model, run.test_episodes)
     model.get_env().close()
     return record
+
+
+def test(model: Any, episodes: int) -> list[float]:
+    """Returns of episodes without exploration; statistics of observations stay as they are."""
+    from stable_baselines3.common.evaluation import evaluate_policy
+
+    environments = model.get_env()
+    environments.training = False
+    returns: Any = evaluate_policy(model, environments, episodes, return_episode_rewards=True)[0]
+    return list(map(float, returns))
 
 
 def build_model(run: ControlRun) -> Any:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
 from omegaconf import OmegaConf
 
+from agents.agent import Agent
 from benchmarks.control.baselines import train_baseline
 from benchmarks.control.record import Record, phase_success, scores
 from benchmarks.control.runs import ControlRun
 from benchmarks.runs import Row, counted_gradient_steps
 from training.construction import build_agent, build_environments
-from training.rollout import finished, step
-from training.seeding import seed_everything, use_threads
+from training.rollout import evaluate, finished, step
+from training.seeding import EVALUATION_SEED, seed_everything, use_threads
 
 
 def measure(run: ControlRun) -> Row:
@@ -34,6 +36,7 @@ def measure(run: ControlRun) -> Row:
         "seconds": round(seconds, 1),
         "entries": record.entries,
         "episodes": len(record.returns),
+        **({} if record.test is None else {"test": record.test, "tested": round(float(np.mean(record.test)), 4)}),
         "steps": run.steps,
         "environment": run.environment,
         "settings": run.settings,
@@ -57,4 +60,14 @@ def train_agent(run: ControlRun) -> Record:
         record.returns += ended.returns.tolist()
         observation = transition.reset_observation
     environments.close()
+    if run.test_episodes:
+        record.test = test(run, agent)
     return record
+
+
+def test(run: ControlRun, agent: Agent) -> list[float]:
+    """Returns of episodes without exploration, one after another in an environment of their own."""
+    environments = build_environments(OmegaConf.create(run.environment | {"num_envs": 1}))
+    played = evaluate(agent, environments, run.test_episodes, EVALUATION_SEED + run.seed)
+    environments.close()
+    return played.returns.tolist()

@@ -21,12 +21,14 @@ class Record:
         returns: Undiscounted.
         env_steps: Steps taken in all.
         entries: In the agent's memory at the end.
+        test: Returns of the episodes played after training, without exploration; None if there are to be none.
     """
 
     steps: list[int] = field(default_factory=list)
     returns: list[float] = field(default_factory=list)
     env_steps: int = 0
     entries: int = 0
+    test: list[float] | None = None
 
 
 def scores(record: Record, steps: int, success_above: float | None) -> dict[str, Any]:

@@ -16,6 +16,7 @@ CAPTION = (
     "steps. Interquartile mean over runs, 95 % bootstrap interval. Costs: medians. "
     "For good: from there on never below; runs that never are count with all their steps."
 )
+TESTED = " Without exploring: mean return of the episodes played after training."
 ENOUGH = 0.8  # share of successes that the table says the steps to
 SHOWN_AT = (0.25, 0.5, 1.0)  # shares of the steps whose score the table shows
 PHASES = {"first_end": "end of phase 1", "later_begin": "begin of later phases", "later_end": "end of later phases"}
@@ -38,6 +39,8 @@ def table(groups: Groups) -> str:
     header = ["agent", "runs", *(f"AUC to {mark}" for mark in marks[:-1]), "AUC", *(f"at {mark}" for mark in marks)]
     successes = all(row["success"] for rows in groups.values() for row in rows)
     header += [f"success at {marks[-1]}"] if successes else []
+    tested = all("tested" in row for rows in groups.values() for row in rows)
+    header += ["without exploring"] if tested else []
     phases = [] if any(row["phases"] is None for rows in groups.values() for row in rows) else list(PHASES)
     lasting = successes and not phases
     header += [f"{ENOUGH:.0%} for good after"] if lasting else []
@@ -49,11 +52,13 @@ def table(groups: Groups) -> str:
         cells += [_estimate([row["auc"] for row in rows])]
         cells += [_estimate([row["score"][mark] for row in rows]) for mark in marks]
         cells += [_estimate([row["success"][marks[-1]] for row in rows])] if successes else []
+        cells += [_estimate([row["tested"] for row in rows])] if tested else []
         cells += [_estimate([steps_to_success(row) for row in rows])] if lasting else []
         cells += [_estimate([row["phases"][phase] for row in rows]) for phase in phases]
         cells += [f"{np.median([row[cost] for row in rows]):.0f}" for cost in ("gradient_steps", "seconds", "entries")]
         lines.append(cells)
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n\n" + CAPTION
+    caption = CAPTION + (TESTED if tested else "")
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n\n" + caption
 
 
 def steps_to_success(row: Row) -> int:

@@ -19,7 +19,13 @@ PROTOCOL = 1  # raise it when what is measured changes: older rows are then meas
 
 @dataclass(frozen=True)
 class ControlRun(AgentRun):
-    """One agent on one environment; the settings of Stable-Baselines3's are the zoo's tuned values."""
+    """One agent on one environment; the settings of Stable-Baselines3's are the zoo's tuned values.
+
+    Attributes:
+        test_episodes: Played after training, without exploration.
+    """
+
+    test_episodes: int = 0
 
     @property
     def key(self) -> str:
@@ -27,6 +33,8 @@ class ControlRun(AgentRun):
         defining = self.defining()
         for part in ("environment", "settings"):  # rows measured before there were modalities stay valid
             defining[part] = {k: v for k, v in defining[part].items() if (k, v) != ("modalities", None)}
+        if not self.test_episodes:  # rows measured before there was a test stay valid
+            del defining["test_episodes"]
         return digest({"protocol": PROTOCOL, "name": own_name(self.name), **defining})
 
     @property
@@ -46,7 +54,12 @@ class ControlRun(AgentRun):
 
 
 def resolve(
-    env: str, env_options: dict[str, Any], agents: Sequence[str], seeds: Sequence[int], steps: int
+    env: str,
+    env_options: dict[str, Any],
+    agents: Sequence[str],
+    seeds: Sequence[int],
+    steps: int,
+    test_episodes: int = 0,
 ) -> list[ControlRun]:
     """All runs of a command, seed by seed so that a stopped command leaves complete comparisons.
 
@@ -55,7 +68,7 @@ def resolve(
     """
     chosen = [(agent, *_resolve(env, env_options, _spelt_out(agent, env, env_options, steps))) for agent in agents]
     return [
-        ControlRun(env, environment, agent, settings, seed, steps)
+        ControlRun(env, environment, agent, settings, seed, steps, test_episodes)
         for seed in seeds
         for agent, environment, settings in chosen
     ]
