@@ -30,6 +30,7 @@ MEMORY = ("frozen", "carry", "fresh")
 REMEMBERED = (
     "memories",
     "memory",
+    "planner",
     "replay",
     "returns",
     "goals",

@@ -40,6 +40,7 @@ class FastSlow:
     Args:
         view: Reads states and goals from observations.
         memory: (state, action) -> next state; one owner for each environment, or one for all.
+        planner: Plans over it, for whoever looks ahead or seeks a goal.
         goals: Names the states to go for.
         fast: The network, or None to do without.
         slow: Looks ahead, or None to do without.
@@ -54,6 +55,7 @@ class FastSlow:
         *,
         view: View,
         memory: TransitionMemory,
+        planner: Planner,
         goals: Goals,
         fast: GoalNetwork | None,
         slow: Slow | None,
@@ -62,7 +64,7 @@ class FastSlow:
         rng: np.random.Generator,
         num_envs: int,
     ) -> None:
-        self.view, self.memory, self.goals = view, memory, goals
+        self.view, self.memory, self.planner, self.goals = view, memory, planner, goals
         self.fast, self.slow = fast, slow
         self._visit_weight, self._danger, self._rng = visit_weight, danger, rng
         self._env = np.arange(num_envs)
@@ -81,7 +83,7 @@ class FastSlow:
         if explore:
             self._plan, self._goals = self._look_ahead(observation, self._rng, explore=True)
             return self._plan.actions
-        with self.memory.only_looking():
+        with self.memory.only_looking(), self.planner.only_looking():
             return self._look_ahead(observation, np.random.default_rng(0), explore=False)[0].actions
 
     def observe(self, transition: Transition) -> None:
@@ -182,6 +184,7 @@ class FastSlow:
         """Memory, goals, network, generator, and where the present episodes stand."""
         return {
             "memory": self.memory.state_dict(),
+            "planner": self.planner.state_dict(),
             "goals": self.goals.state_dict(),
             "fast": self.fast.state_dict() if self.fast else {},
             "visits": self._visits.state_dict(),
@@ -193,6 +196,7 @@ class FastSlow:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave, or raise before anything is changed."""
         self.memory.load_state_dict(state["memory"])
+        self.planner.load_state_dict(state["planner"])
         self.goals.load_state_dict(state["goals"])
         if self.fast:
             self.fast.load_state_dict(state["fast"])
@@ -251,6 +255,7 @@ def make_fast_slow(
     return FastSlow(
         view=reads,
         memory=remembered,
+        planner=looks_ahead,
         goals=goals,
         fast=network,
         slow=_slow(slow, remembered, looks_ahead, branches, depth, replay_paths=fast),

@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
+from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -92,8 +93,9 @@ def measure(agent: str, kills: int, bench: KillBench, chance: np.random.Generato
     with tempfile.TemporaryDirectory() as scratch:
         whole = Path(scratch) / "whole"
         _finish(_start(overrides, whole))
+        folders = (Path(scratch) / f"killed_{number}" for number in count())
         while kills > 0:
-            folder = Path(scratch) / f"killed_{len(rows)}"
+            folder = next(folders)
             moments = _kill_and_go_on(overrides, folder, kills, bench.steps, chance)
             kills -= len(moments)
             if moments:
@@ -119,11 +121,14 @@ def overrides_of(agent: str, bench: KillBench) -> list[str]:
 def _kill_and_go_on(
     overrides: list[str], folder: Path, most: int, steps: int, chance: np.random.Generator
 ) -> list[dict[str, Any]]:
-    """Start, kill and go on until the run is done, killing it at most `most` times; what each kill met."""
+    """Start, kill and go on until the run is done, killing it at most `most` times; what each kill met.
+
+    Only those count that kept it from its last step.
+    """
     moments: list[dict[str, Any]] = []
     while True:
         process = _start(overrides, folder)
-        if len(moments) == most:
+        if len(moments) == most or _saved(folder) >= steps:
             _finish(process)
             return moments
         _wait_for_the_moment(process, folder, steps, chance)
@@ -132,12 +137,14 @@ def _kill_and_go_on(
             return moments
         os.kill(process.pid, signal.SIGKILL)
         process.join()
-        moments.append(_moment(folder))
+        moment = _moment(folder)
+        if moment["reached"] < steps:
+            moments.append(moment)
 
 
 def _wait_for_the_moment(process: Any, folder: Path, steps: int, chance: np.random.Generator) -> None:
     """Until a random step between the last checkpoint and the end, and a little longer; at times only to the start."""
-    target = -1 if chance.random() < STARTING else chance.integers(min(_saved(folder), steps - 1), steps)
+    target = -1 if chance.random() < STARTING else chance.integers(_saved(folder), steps)
     while process.is_alive() and _reached(folder) < target:
         time.sleep(0.002)
     process.join(chance.uniform(0, MOMENT))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from memory.states import ABSENT
 from memory.transitions import TransitionMemory
@@ -17,6 +20,15 @@ if TYPE_CHECKING:
 _NOT_IMAGINED = -2
 _KEPT_FREE = 4  # imagination leaves one in so many places of the memory's table to experience
 _KEPT_COSTS = 16  # costs kept beside those to twice the most sets of goals ever asked for at once
+
+_SAVED_ROWS = ("guess", "refused", "refusals", "covered")
+_SAVED_BY_OWNER = ("low", "high", "valid_until")
+_CHANGING = (
+    "successor",
+    "cost",
+    *(f"_{name}" for name in (*_SAVED_ROWS, *_SAVED_BY_OWNER)),
+    *("_versions", "_mark", "_movement_mark", "_num_free", "_most_goals", "_cache"),
+)
 
 Goals = Sequence[np.ndarray]
 """Sets of states to reach, for each set the ids of its states: all of one owner, at least one. G arrays `[N]`"""
@@ -152,6 +164,48 @@ class Planner:
             self._expect(ids)
             ids = np.flatnonzero(self.memory.states.used & ~self._covered)  # states just imagined
         self._num_free = self.memory.states.num_free
+
+    @contextmanager
+    def only_looking(self) -> Iterator[None]:
+        """Take back what is worked out meanwhile: around it, the memory must take back the names that are given."""
+        kept = {name: copy(getattr(self, name)) for name in _CHANGING}
+        yield
+        for name, value in kept.items():
+            setattr(self, name, value)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it expects, as tensors of the memory's used rows; to be saved at the same time as the memory.
+
+        A new planner would expect something else where there was once more room, or less, to imagine states.
+        """
+        ids, pending = self.memory.ids(), self.memory.table.changed_since(self._mark)
+        rows = {name: torch.from_numpy(getattr(self, f"_{name}")[ids]) for name in _SAVED_ROWS}
+        rows |= {"successor": torch.from_numpy(self.successor[ids]), "cost": torch.from_numpy(self.cost[ids])}
+        owners = {name: torch.from_numpy(getattr(self, f"_{name}").copy()) for name in _SAVED_BY_OWNER}
+        return {
+            **rows,
+            **owners,
+            "free": self._num_free,
+            "pending": torch.from_numpy(np.zeros(0, np.int64) if pending is None else pending),
+            "begin": pending is None,
+            "moved": self._movement_mark != self.memory.movement_changes,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave, after the memory."""
+        ids, table = self.memory.ids(), self.memory.table
+        self._drop_evicted()
+        self._guess[:] = _NOT_IMAGINED
+        arrays = {name: np.asarray(value) for name, value in state.items()}
+        for name in _SAVED_ROWS:
+            getattr(self, f"_{name}")[ids] = arrays[name]
+        self.successor[ids], self.cost[ids] = arrays["successor"], arrays["cost"]
+        for name in _SAVED_BY_OWNER:
+            getattr(self, f"_{name}")[:] = arrays[name]
+        self._num_free, self._cache = int(state["free"]), {}
+        self._mark = -1 if state["begin"] else table.changes
+        table.note(arrays["pending"])
+        self._movement_mark = self.memory.movement_changes - bool(state["moved"])
 
     def _costs(self, goals: Goals) -> list[np.ndarray]:
         """Costs by state id for each set of goals, looked up where nothing has changed. G arrays `[S]`."""

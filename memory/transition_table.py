@@ -79,13 +79,13 @@ class TransitionTable:
         table["reward"][cells] += share * (outcome["reward"] - table["reward"][cells])
         for name in ("next", "terminal", "harm"):
             table[name][cells] = np.where(survives, table[name][cells], outcome[name])
-        self._note(cells[replaced])
+        self.note(cells[replaced])
         return ~known, refuted
 
     def weaken(self, cells: np.ndarray, factor: float) -> None:
         """Scale the strength of distinct cells `[N]`."""
         self.strength.reshape(-1)[cells] *= factor
-        self._note(cells)
+        self.note(cells)
 
     def evict(self, ids: np.ndarray) -> None:
         """Empty all cells of states `[N]` and all that lead into them. O(S A)."""
@@ -113,7 +113,8 @@ class TransitionTable:
             getattr(self, name)[ids] = rows[name]
         self.changes += _LOG_SIZE + 1
 
-    def _note(self, cells: np.ndarray) -> None:
+    def note(self, cells: np.ndarray) -> None:
+        """What is known in cells `[N]` has changed."""
         ring = np.arange(self.changes, self.changes + len(cells)) % _LOG_SIZE
         self._log[ring[-_LOG_SIZE:]] = cells[-_LOG_SIZE:]
         self.changes += len(cells)

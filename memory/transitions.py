@@ -237,12 +237,13 @@ class TransitionMemory:
     @contextmanager
     def only_looking(self) -> Iterator[None]:
         """Take back the names given meanwhile, unless they had to displace others. O(S)."""
-        used, free = self.states.used.copy(), self.states.free_order()
+        used, free, changes = self.states.used.copy(), self.states.free_order(), self.table.changes
         yield
         if (used & ~self.states.used).any():
             return
         self._evict(np.flatnonzero(self.states.used & ~used))
         self.states.reorder_free(free)
+        self.table.changes = changes  # of what is known nothing has
 
     def state_dict(self) -> dict[str, Any]:
         """Everything remembered, as tensors of the used rows only, and the order in which ids will be given."""

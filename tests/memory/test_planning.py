@@ -121,6 +121,48 @@ def test_what_the_planner_keeps_is_what_a_new_planner_would_work_out(worlds, goa
         assert np.array_equal(kept, fresh)
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    worlds=st.lists(
+        st.tuples(st.sets(cell, max_size=6), st.lists(st.tuples(cell, st.integers(0, 3)), max_size=20)), min_size=2
+    ),
+    goal=cell,
+    capacity=st.integers(27, 60),
+    doubt_cost=st.sampled_from([0.0, np.inf]),
+    bounded=st.booleans(),
+    looked=st.booleans(),
+    data=st.data(),
+)
+def test_a_planner_that_was_saved_goes_on_as_if_it_had_never_been(
+    worlds, goal, capacity, doubt_cost, bounded, looked, data
+):
+    """Also where the table is too full to imagine everything, which depends on what came first."""
+    bounds = (np.zeros(2), np.full(2, 4)) if bounded else None
+
+    def make():
+        memory = TransitionMemory(2, 4, capacity, owners=2)
+        return memory, Planner(memory, bounds=bounds, doubt_cost=doubt_cost)
+
+    def live(memory, planner, turn, walls, tried):
+        experience(memory, Grid(5, walls), tried, owner=turn % 2)
+        return planner.cost_to_go([memory.name(np.array([goal]), np.array([owner])) for owner in (0, 1)])
+
+    (memory, planner), (other, resumed) = make(), make()
+    fork = data.draw(st.integers(1, len(worlds) - 1))
+    for turn, (walls, tried) in enumerate(worlds[:fork]):
+        live(memory, planner, turn, walls, tried)
+    live(other, resumed, 0, *worlds[-1])  # whatever it knew before
+    if not looked:
+        experience(memory, Grid(5, []), [((1, 1), 2), ((0, 3), 1)])
+    saved = memory.state_dict(), planner.state_dict()
+    other.load_state_dict(saved[0])
+    resumed.load_state_dict(saved[1])
+    for turn, (walls, tried) in enumerate(worlds[fork:], fork):
+        costs = [live(*pair, turn, walls, tried) for pair in ((memory, planner), (other, resumed))]
+        assert np.array_equal(*costs)
+        assert np.array_equal(planner.successor, resumed.successor)
+
+
 def test_an_agent_that_walks_its_shortest_path_reaches_a_goal_it_has_never_seen():
     grid = Grid(10, [(x, 5) for x in range(10) if x != 5])
     memory = TransitionMemory(2, 4, 400)
