@@ -43,7 +43,12 @@ class Transition:
 
 
 class Agent(Protocol):
-    """An agent, batched over E vectorised environments and built from ready objects, never from a config."""
+    """An agent, batched over E vectorised environments and built from ready objects, never from a config.
+
+    Three more are asked for where an agent has them: `player(num_envs)`, who plays for it when it is judged, because
+    acting needs what came before; `begin_episodes()`, which drops the episodes that it holds open; and `frozen`, which
+    lets what is trained rest while its memory lives on.
+    """
 
     def act(self, observation: Observation, *, explore: bool = True) -> np.ndarray:
         """Choose one action per environment. With `explore=False` nothing inside the agent changes."""
