@@ -20,6 +20,7 @@ AGENTS = {
         "agent.replay_capacity=90",
     ],
     "nec_eager": ["agent.learn_after=50", "agent.memory.capacity=150", "agent.memory.k=5", "agent.horizon=7"],
+    "nec_atari": ["agent.learn_after=50", "agent.memory.capacity=150", "agent.memory.k=5", "agent.horizon=7"],
     "mfec": ["agent.memory.capacity=150", "agent.novelty=0.1", "agent.bootstrap=true"],
     "episodic": ["agent.memory.capacity=150"],
     "fast_slow": ["agent.fast=true", "agent.memory.capacity=300"],
