@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from gymnasium.wrappers import FlattenObservation
+from gymnasium.wrappers import DtypeObservation, FlattenObservation
 
 from benchmarks.shift.protocol import EpisodeLog, PinnedEpisode
 from training.errors import UsageError, did_you_mean
@@ -123,10 +123,16 @@ class LimitEndsTask(gym.Wrapper):
 
 
 def flattened(env: gym.Env) -> gym.Env:
-    """The environment with its observation as one vector, where the library's own networks would not take it."""
+    """The environment with its observation as one vector, where the library's own networks would not take it.
+
+    In float32: the library keeps what it has normalised in buffers of the observation's own type, which cuts it to whole
+    numbers if that is an integer.
+    """
     space = env.observation_space
     small_image = isinstance(space, spaces.Box) and len(space.shape) == 3 and min(space.shape[:2]) < SMALLEST_IMAGE
-    return FlattenObservation(env) if small_image or isinstance(space, spaces.Dict | spaces.Tuple) else env
+    if not small_image and not isinstance(space, spaces.Dict | spaces.Tuple):
+        return env
+    return DtypeObservation(FlattenObservation(env), np.float32)
 
 
 def total_steps(log: EpisodeLog, budget: str | int) -> int:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.control.__main__ import main
-from benchmarks.control.baselines import scheduled
+from benchmarks.control.baselines import build_model, scheduled
 from benchmarks.control.record import MARKS, Record, phase_success, scores
 from benchmarks.control.report import steps_to_success, table
 from benchmarks.control.runs import resolve, resolve_agent
@@ -71,6 +71,16 @@ def test_what_differs_from_the_yaml_stands_in_the_name_and_makes_another_run():
 def test_a_misspelt_agent_or_setting_is_refused_with_the_nearest_word(agent, message):
     with pytest.raises(UsageError, match=message):
         resolve_agent(agent, "CartPole-v1")
+
+
+def test_what_the_library_normalises_it_keeps_as_it_is():
+    """Its buffers have the observation's type: were that an integer, what is normalised would be cut to whole numbers."""
+    settings = "sb3_ppo n_envs=2 n_steps=8 batch_size=16 normalize=true"
+    (run,) = resolve("minigrid", {"id": "MiniGrid-DoorKey-5x5-v0"}, [settings], [0], 16)
+    model = build_model(run)
+    model.learn(16)
+    kept = model.rollout_buffer.observations
+    assert np.abs(kept - kept.round()).max() > 0.1
 
 
 @pytest.mark.parametrize("agent", ["sb3_dqn learning_starts=50 train_freq=50 gradient_steps=3", "sb3_ppo n_epochs=2"])
