@@ -125,8 +125,8 @@ class LimitEndsTask(gym.Wrapper):
 def flattened(env: gym.Env) -> gym.Env:
     """The environment with its observation as one vector, where the library's own networks would not take it.
 
-    In float32: the library keeps what it has normalised in buffers of the observation's own type, which cuts it to whole
-    numbers if that is an integer.
+    In float32: the library keeps what it has normalised in buffers of the observation's own type, which cuts it to
+    whole numbers if that is an integer.
     """
     space = env.observation_space
     small_image = isinstance(space, spaces.Box) and len(space.shape) == 3 and min(space.shape[:2]) < SMALLEST_IMAGE

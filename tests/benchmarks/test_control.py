@@ -74,7 +74,7 @@ def test_a_misspelt_agent_or_setting_is_refused_with_the_nearest_word(agent, mes
 
 
 def test_what_the_library_normalises_it_keeps_as_it_is():
-    """Its buffers have the observation's type: were that an integer, what is normalised would be cut to whole numbers."""
+    """Its buffers have the observation's type: an integer's would cut what is normalised to whole numbers."""
     settings = "sb3_ppo n_envs=2 n_steps=8 batch_size=16 normalize=true"
     (run,) = resolve("minigrid", {"id": "MiniGrid-DoorKey-5x5-v0"}, [settings], [0], 16)
     model = build_model(run)
