@@ -20,6 +20,9 @@ from agents.views import View
 from agents.visits import EpisodeVisits
 from memory import Planner, TransitionMemory
 
+_PARTS = ("memory", "planner", "goals", "fast", "visits", "trace", "rng", "size")
+"""Of an agent's state."""
+
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray]
 """States `[N, D]`, goals `[N, D]` and actions `[N]` to learn from."""
 
@@ -194,7 +197,12 @@ class FastSlow:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave, or raise before anything is changed."""
+        """Restore what `state_dict` gave; a state that lacks a part is refused before anything is changed.
+
+        Raises:
+            KeyError: It lacks one.
+        """
+        state = {name: state[name] for name in _PARTS}
         self.memory.load_state_dict(state["memory"])
         self.planner.load_state_dict(state["planner"])
         self.goals.load_state_dict(state["goals"])

@@ -54,7 +54,7 @@ class Seen:
         raw = _bytes(observation)  # [E, n]
         if raw.shape[1] > LARGEST or len(raw) > MOST:
             return self._read_some(observation, np.arange(len(raw)))
-        names = [row.tobytes() for row in raw]  # for 64 rows in a sixth of the time of hashing them in arrays
+        names = [row.tobytes() for row in raw]  # few: hashing them in arrays would cost more
         if len(self._rows) + len(names) > MOST:
             self._rows = {}
         new = np.array([i for i, name in enumerate(names) if name not in self._rows], np.int64)

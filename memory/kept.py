@@ -45,7 +45,7 @@ class KeptIndex(ExactIndex):
         columns = min(k, used)
         if not (self._able and columns and queries.numel() < BLAS_THRESHOLD and 0 < len(queries) <= self._most):
             return super().propose(query, k, used)
-        names = [row.tobytes() for row in queries.numpy()]  # few; for 64 six times faster than hashing them in arrays
+        names = [row.tobytes() for row in queries.numpy()]  # few: hashing them in arrays would cost more
         if columns != self._slots.shape[1] or len(self._rows) + len(names) > self._most:
             self._start_over(columns)
         rows = torch.tensor([self._rows.setdefault(name, len(self._rows)) for name in names])

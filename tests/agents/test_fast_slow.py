@@ -359,3 +359,14 @@ def test_the_bench_and_the_picture_run(tmp_path, capsys):
     picture = tmp_path / "picture.png"
     assert fast_slow_picture.main(["episodes=[0,1]", f"out={picture}"]) == 0
     assert picture.stat().st_size > 1000
+
+
+def test_a_state_that_lacks_a_part_changes_nothing():
+    environments = make("ShiftWall")
+    trained, fresh = (make_agent(environments) for _ in range(2))
+    play(trained, environments, 30)
+    before, incomplete = fresh.state_dict(), trained.state_dict()
+    del incomplete["size"]
+    with pytest.raises(KeyError, match="size"):
+        fresh.load_state_dict(incomplete)
+    assert same(fresh.state_dict(), before)

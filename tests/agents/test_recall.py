@@ -8,78 +8,11 @@ import torch
 from gymnasium import spaces
 
 from agents.agent import Transition
-from agents.controls import Control, Empty, Random, Shuffled
 from agents.entries import key_space, value_size
 from agents.recall import Recall
 from agents.situations import Places, Projections
 from memory import DifferentiableNeuralDictionary, Trust
-
-SPACE = spaces.MultiDiscrete([9, 9])
-ACTIONS = spaces.Discrete(4)
-REACH = 8.0
-
-
-def recall(num_envs=2, separate=True, here=2, found=2, control=None, situations=None, **options):
-    situations = situations or Places(SPACE, 0, part=None, columns=None, reach=REACH)
-    make_memory = partial(
-        DifferentiableNeuralDictionary,
-        key_space(situations, separate, found),
-        value_size(situations, ACTIONS),
-        500,
-        write_rule="last",
-        forgetting=Trust(doubt=0.8),
-    )
-    return Recall(
-        situations=situations,
-        action_space=ACTIONS,
-        num_envs=num_envs,
-        separate=separate,
-        here=here,
-        found=found,
-        generator=torch.Generator().manual_seed(0),
-        **(
-            {"discount": 0.5, "refuted": 0.05, "by_action": False, "least_trust": 0.0, "hide": 0.0, "votes": False}
-            | {"make_memory": make_memory}
-            | options
-        ),
-        control=control or Control(),
-    )
-
-
-def tell(made, before, after, *, reward=None, done=None, action=None):
-    """One vector step."""
-    E = len(before)
-    done = np.array(done if done is not None else [False] * E)
-    made.observe(
-        Transition(
-            observation=np.array(before),
-            action=np.array(action if action is not None else [0] * E),
-            reward=np.array(reward if reward is not None else [0.0] * E),
-            terminated=done,
-            truncated=np.zeros(E, bool),
-            next_observation=np.array(after),
-            reset_observation=np.array(after),
-        )
-    )
-
-
-def show(made, places):
-    """Tokens by name, and which are there."""
-    shown = made.read(np.array(places), explore=True)
-    tokens = shown[Recall.TOKENS]
-    names = ["kind", "rank", "way", "rewarded", "return", "key", "distance", "action", "fresh", "trust"]
-    parts = tokens.split([1, 1, 2, 1, 1, 2, 1, 4, 1, 1], dim=2)
-    return {name: part.squeeze(2) for name, part in zip(names, parts, strict=True)}, shown[Recall.VALID]
-
-
-def found_at(made, env, place, others=None):
-    """One environment finds reward at `place` in an episode of one step; the others stay where they are."""
-    E = len(made._streams)
-    before = [[0, 8]] * E
-    after = [[0, 8]] * E
-    after[env] = place
-    hit = [e == env for e in range(E)]
-    tell(made, before, after, reward=np.array(hit, float), done=hit)
+from tests.agents.recall_worlds import ACTIONS, REACH, SPACE, found_at, recall, show, tell
 
 
 def test_nothing_of_the_present_episode_is_shown():
@@ -147,21 +80,6 @@ def test_what_is_trusted_too_little_is_not_shown():
     assert not show(made, [[0, 8]])[1].any()
 
 
-def test_in_some_episodes_nothing_is_shown_but_to_players_always():
-    made = recall(num_envs=1, here=0, found=1, hide=0.5)
-    shown = []
-    for _ in range(40):
-        found_at(made, 0, [4, 4])
-        shown += [bool(show(made, [[0, 8]])[1].any())] * 2
-        tell(made, [[0, 8]], [[0, 7]])
-        assert bool(show(made, [[0, 8]])[1].any()) == shown[-1]
-    assert 20 < sum(shown) < 60
-    player = made.player(1)
-    for _ in range(20):
-        found_at(player, 0, [4, 4])
-        assert show(player, [[0, 8]])[1].any()
-
-
 def test_of_several_places_the_trusted_are_shown():
     made = recall(num_envs=1, here=0, found=1)
     found_at(made, 0, [4, 4])
@@ -216,52 +134,6 @@ def test_any_observation_can_be_recalled_by_a_projection_but_without_places():
         recall(situations=Projections(space, 0, size=5))
 
 
-class TestControls:
-    def filled(self, control):
-        made = recall(num_envs=2, control=control)
-        for place in ([4, 4], [2, 7], [6, 1]):
-            for env in range(2):
-                found_at(made, env, place)
-        return made
-
-    def test_empty_shows_nothing(self):
-        assert not show(self.filled(Empty()), [[0, 8]] * 2)[1].any()
-
-    def test_random_shows_any_entries_and_trusts_all(self):
-        made = self.filled(Random(torch.Generator().manual_seed(0)))
-        tell(made, [[6, 2]] * 2, [[6, 1]] * 2)
-        ways = {tuple(way) for _ in range(30) for way in show(made, [[0, 8]] * 2)[0]["way"][0].tolist()}
-        assert len(ways) >= 3
-        tokens, there = show(made, [[0, 8]] * 2)
-        assert torch.equal(tokens["trust"], there.float())
-
-    def test_shuffled_shows_the_right_entries_with_what_came_of_others(self):
-        right, made = self.filled(Control()), self.filled(Shuffled(torch.Generator().manual_seed(0), outcome=4))
-        (told, there), (shown, also_there) = show(right, [[0, 8]] * 2), show(made, [[0, 8]] * 2)
-        assert torch.equal(there, also_there)
-        for same in ("kind", "key", "distance", "action", "fresh", "trust"):
-            assert torch.equal(told[same], shown[same])
-        assert not torch.equal(told["way"], shown["way"])
-
-
-@pytest.mark.parametrize(
-    ("control", "there"), [(Control(), True), (Random(torch.Generator().manual_seed(0)), True), (Empty(), False)]
-)
-def test_what_is_saved_goes_on_as_if_it_had_never_been(control, there):
-    made, other = recall(control=control), recall(control=control)
-    for place in ([4, 4], [2, 7]):
-        found_at(made, 0, place)
-    tell(made, [[3, 3]] * 2, [[3, 4]] * 2, reward=[0.0, 1.0])
-    state = made.state_dict()
-    shown = []
-    for one in (made, other):
-        one.load_state_dict(state)
-        tell(one, [[3, 4]] * 2, [[3, 5]] * 2, done=[True, True])
-        shown.append(one.read(np.array([[3, 3]] * 2), explore=True))
-    assert shown[0][Recall.VALID].any() == there
-    assert all(torch.equal(shown[0][name], shown[1][name]) for name in shown[0])
-
-
 def test_metrics_tell_age_and_trust_of_what_is_shown_and_the_error_of_what_was_promised():
     made = recall(num_envs=2, here=2, found=1)
     for reward in (1.0, 0.25):
@@ -287,43 +159,6 @@ def test_what_no_lookup_measures_is_not_told():
     made = recall(here=0)
     found_at(made, 0, [4, 3])
     assert made.metrics() == {"memory/size": 1.0, "memory/evictions": 0.0, "memory/match_rate": 0.0}
-
-
-def test_a_player_of_separate_worlds_begins_with_an_empty_memory_and_writes_it():
-    made = recall()
-    found_at(made, 0, [4, 3])
-    player = made.player(3)
-    assert not player.read(np.array([[0, 8]] * 3), explore=False)[Recall.VALID].any()
-    before = len(made.memory)
-    found_at(player, 1, [2, 2])
-    assert player.read(np.array([[0, 8]] * 3), explore=False)[Recall.VALID].any()
-    assert len(made.memory) == before
-
-
-def test_a_player_of_a_shared_world_reads_what_was_learned_and_changes_nothing():
-    made = recall(separate=False)
-    found_at(made, 0, [4, 3])
-    player = made.player(3)
-    assert player.read(np.array([[0, 8]] * 3), explore=False)[Recall.VALID].any(dim=1).all()
-    before = made.state_dict()["memory"]
-    found_at(player, 1, [2, 2])
-    assert made.state_dict()["memory"]["values"].equal(before["values"])
-
-
-def test_a_shared_world_has_one_clock_for_all_who_read_it():
-    made = recall(num_envs=2, separate=False, here=0, found=2)
-    for n in range(40):
-        found_at(made, 0, [n % 9, n // 9])
-    latest = [[39 % 9, 39 // 9], [38 % 9, 38 // 9]]
-    for who in (made, made.player(2)):
-        tokens, there = show(who, [[0, 0]] * 2)
-        assert there.all()
-        assert (tokens["way"] * REACH).round().tolist() == [latest, latest]
-        assert torch.equal(tokens["fresh"][0], tokens["fresh"][1])
-        assert (tokens["fresh"] == torch.tensor([1.0, 1.0])).all()  # half an episode, and one
-    old = made.memory.find(made._entries.site_names(np.array([0]), np.array([[0, 0]], np.float32)))
-    assert made._look(np.array([[0, 0]] * 2), np.arange(2), touch=False).age[0, 0] == 0.5
-    assert made.memory.values[old, -1] == 0
 
 
 def test_where_reward_was_found_is_known_though_no_places_are_recalled():
@@ -355,29 +190,6 @@ def test_a_place_whose_slot_another_entry_has_taken_is_not_shown():
     tokens, there = show(made, [[0, 0]] * 2)
     assert there.tolist() == [[False], [True]]
     assert (tokens["way"][1, 0] * REACH).tolist() == [5, 7]
-
-
-@pytest.mark.parametrize("separate", [False, True])
-@pytest.mark.parametrize("control", [Random, lambda generator: Shuffled(generator, outcome=4)])
-def test_what_a_player_draws_changes_nothing(separate, control):
-    made = recall(separate=separate, hide=0.5, control=control(torch.Generator().manual_seed(0)))
-    for place in ([4, 4], [2, 7], [6, 1]):
-        found_at(made, 0, place)
-    before, control_before = made._generator.get_state(), made._control.state_dict()["generator"]
-    player = made.player(2)
-    for place in ([4, 4], [2, 7], [6, 1]):
-        found_at(player, 1, place)
-        player.read(np.array([[0, 8]] * 2), explore=False)
-    assert torch.equal(made._generator.get_state(), before)
-    assert torch.equal(made._control.state_dict()["generator"], control_before)
-
-
-def test_of_episodes_that_are_left_in_the_middle_nothing_is_written():
-    made = recall(num_envs=1, here=2, found=1)
-    tell(made, [[1, 1]], [[1, 2]], reward=[1.0])
-    made.begin_episodes()
-    tell(made, [[5, 5]], [[5, 6]], done=[True])
-    assert made.memory.values[made.memory.slots][:, 2].tolist() == [0]  # one passage, without reward
 
 
 def test_a_memory_that_cannot_do_what_recall_asks_of_it_is_refused():
