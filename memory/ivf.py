@@ -37,6 +37,8 @@ UNBALANCED = 2.0
 DRIFT = 0.2
 """Share of the distance to the k-th neighbour that a key may move before it is filed anew."""
 
+SETTLED = 0.1
+"""Share of entries filed since the centres were fitted below which these are not to blame for what is missed."""
 
 DONE = object()
 
@@ -48,8 +50,8 @@ class IVFIndex:
     lists shaped by all modalities serve a part of them badly. Until `start` entries are there everything does.
 
     Every `check_every`-th search one query is searched exactly too. When the share of true neighbours it found, over
-    the last checks, is below `target`, the centres are fitted anew and all entries re-filed, a piece per search, and
-    from then on more lists are looked at.
+    the last checks, is below `target`, more lists are looked at from then on; and if the entries are not those to which
+    the centres were fitted, these are fitted anew and all entries re-filed, a piece per search.
 
     Args:
         lists: How many; by default `4 sqrt(capacity)`, at most 4096.
@@ -103,6 +105,8 @@ class IVFIndex:
         self._reach = np.inf  # until the first check
         """Typical distance to the k-th neighbour."""
         self._imbalance = 1.0
+        self._filed = 0
+        """Entries filed since the centres were fitted."""
         self._searches = 0
         self._recalls: list[float] = []
 
@@ -177,14 +181,16 @@ class IVFIndex:
         self._reach = float(distances[0, -1].sqrt())
         if self._job is None and len(self._recalls) >= 16:
             if np.mean(self._recalls) < self.target:
-                self._job = self._repair(used, more_probes=max(1, self._probes // 8))
+                self._improve(used)
             elif self._file.invlists.imbalance_factor() > UNBALANCED * self._imbalance:
-                self._job = self._repair(used, more_probes=0)
+                self._job = self._refit(used)
 
-    def _repair(self, used: int, more_probes: int) -> Iterator[None]:
-        yield from self._refit(used)
+    def _improve(self, used: int) -> None:
+        """Look at more lists; fit the centres anew if they may be to blame."""
         self._recalls.clear()
-        self._probes = min(self._lists, self._probes + more_probes)
+        self._probes = min(self._lists, self._probes + max(1, self._probes // 8))
+        if self._filed > SETTLED * used:
+            self._job = self._refit(used)
 
     # ---- keeping up
 
@@ -213,6 +219,8 @@ class IVFIndex:
                 self._file_new(self._file.ntotal, min(start + piece, used))
             yield
         self._imbalance = self._file.invlists.imbalance_factor()
+        self._recalls.clear()
+        self._filed = 0
         self._ready = True
 
     def _fitted_centres(self, used: int, piece: int) -> Generator[None, None, np.ndarray]:
@@ -250,6 +258,7 @@ class IVFIndex:
     def _file_new(self, start: int, end: int) -> None:
         with products_early():
             self._file.add(np.clip(self._vectors(np.arange(start, end)), -HALF, HALF))
+        self._filed += end - start
 
     def _file_anew(self, slots: np.ndarray) -> None:
         rows = self._vectors(slots)
@@ -259,6 +268,7 @@ class IVFIndex:
             self._file.invlists, len(slots), *(faiss.swig_ptr(a) for a in (slots, lists, codes))
         )
         self._drift[slots] = 0
+        self._filed += len(slots)
 
     def _vectors(self, slots: np.ndarray) -> np.ndarray:
         """What is filed for these slots; far from everything where there is no entry."""

@@ -29,6 +29,7 @@ class AdaptationBench:
         mark limits: clairvoyant, recall (tries the last site, then sweeps), recall_sites, random.
     seeds: a list, or how many; of the agent, the worlds it is trained in and those it is tested in.
     steps: training steps, summed over the environments.
+    trained_in: a name of conf/env to train in, if that is not `env`: adaptation to another kind of worlds.
     runs, shifts, block: worlds played after training, shifts in each, episodes from shift to shift.
     acting: drawn or greedy: how the actions shown in table and figure were chosen; rows hold both.
     out: rows are appended here; runs already in it are not repeated. The figure goes beside it.
@@ -39,6 +40,7 @@ class AdaptationBench:
     agents: list[str] = field(default_factory=lambda: ["retrieval", "recall", "clairvoyant"])
     seeds: list[int] = field(default_factory=lambda: list(range(10)))
     steps: int = 200_000
+    trained_in: str = ""
     runs: int = 24
     shifts: int = 2
     block: int = 40
@@ -54,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
     if bench.acting not in ACTING:
         raise UsageError(f"acting={bench.acting}: choose one of {', '.join(ACTING)}.")
     test = Trial(bench.runs, bench.shifts, bench.block)
-    runs = resolve(bench.env, bench.env_options, bench.agents, bench.seeds, bench.steps, test)
+    runs = resolve(bench.env, bench.env_options, bench.agents, bench.seeds, bench.steps, test, bench.trained_in)
     out = Path(bench.out)
     failures = carry_out(runs, measure, out, bench.workers, bench.progress)
     _show(runs, out, bench)

@@ -57,15 +57,18 @@ class AdaptationRun(AgentRun):
 
     Attributes:
         test: What is played then.
+        trained_in: The environment that it is trained in, if that is not the one it is tested in.
     """
 
     test: Trial
+    trained_in: dict[str, Any] | None = None
 
     @property
     def key(self) -> str:
         """A digest of all that defines the run; what it is called on the command line does not."""
         name = self.agent if self.policy else ""
-        return digest({"protocol": PROTOCOL, "policy": name, **self.defining()})
+        defining = {what: value for what, value in self.defining().items() if value is not None}
+        return digest({"protocol": PROTOCOL, "policy": name, **defining})
 
     @property
     def policy(self) -> bool:
@@ -74,7 +77,13 @@ class AdaptationRun(AgentRun):
 
 
 def resolve(
-    env: str, env_options: dict[str, Any], agents: Sequence[str], seeds: Sequence[int], steps: int, test: Trial
+    env: str,
+    env_options: dict[str, Any],
+    agents: Sequence[str],
+    seeds: Sequence[int],
+    steps: int,
+    test: Trial,
+    trained_in: str = "",
 ) -> list[AdaptationRun]:
     """All runs of a command, seed by seed so that a stopped command leaves complete comparisons.
 
@@ -84,9 +93,12 @@ def resolve(
     environment = environment_config(env, env_options)
     if not {"period", "jitter"} <= environment["kwargs"].keys():
         raise UsageError(f"The goal of {env} does not shift after `period` episodes: choose newgoal or recurringgoal.")
+    elsewhere = environment_config(trained_in, {}) if trained_in else None
     settings = {agent: {} if agent in POLICIES else _settings(agent) for agent in agents}
     return [
-        AdaptationRun(env, environment, agent, chosen, seed, 0 if agent in POLICIES else steps, test)
+        AdaptationRun(env, environment, agent, chosen, seed, steps, test, elsewhere)
+        if agent not in POLICIES
+        else AdaptationRun(env, environment, agent, {}, seed, 0, test)
         for seed in seeds
         for agent, chosen in settings.items()
     ]

@@ -68,6 +68,22 @@ def test_a_run_is_known_by_what_defines_it_not_by_what_it_is_called():
     assert named == spelt != other
 
 
+def test_it_may_be_trained_in_other_worlds_than_it_is_tested_in(tmp_path):
+    out = tmp_path / "rows.jsonl"
+    here = [*TINY, "env=recurringgoal_searched", "agents=[retrieval,clairvoyant]", "seeds=[0]", f"out={out}"]
+    assert main(here) == main([*here, "trained_in=newgoal_searched"]) == 0
+    own, limit, elsewhere = map(json.loads, out.read_text().splitlines())  # no training, no second run of the limit
+    assert "trained_in" not in own and elsewhere["trained_in"]["id"] == "engram/NewGoal-v0"
+    assert limit["agent"] == "clairvoyant"
+    assert own["environment"] == elsewhere["environment"] and own["key"] != elsewhere["key"]
+
+
+def test_worlds_that_show_other_things_are_refused(tmp_path, capsys):
+    given = [*TINY, "trained_in=newgoal", "agents=[retrieval]", "seeds=[0]", f"out={tmp_path / 'rows.jsonl'}"]
+    assert main(given) == 1
+    assert "choose trained_in with the same spaces" in capsys.readouterr().err
+
+
 def test_what_recall_would_have_been_does_not_define_a_run_without_it():
     plain, same, retrieval = (
         resolve("newgoal_searched", {}, [agent], [0], 64, Trial(2, 1, 4))[0]

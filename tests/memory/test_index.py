@@ -130,6 +130,15 @@ class TestIVF:
         assert before < 0.8 and recall(memory, query) > 0.85
         assert index.report()["probes"] > 1
 
+    def test_entries_that_are_where_they_were_filed_only_need_more_lists_looked_at(self):
+        memory, index = built(check_every=1, probes=1, target=0.95)
+        centres, query = index._centres.copy(), clustered(N)[::50]
+        before = recall(memory, query)
+        for _ in range(400):
+            memory.lookup(query)
+        assert before < 0.95 < recall(memory, query) + 0.02
+        assert (index._centres == centres).all() and not index.report()["repairing"]
+
     def test_lists_that_have_grown_uneven_are_drawn_anew(self):
         memory, index = built(check_every=1)
         memory.write(clustered(N, seed=9, centre=50.0), torch.zeros(N, 1))  # all of them far off, in few lists
