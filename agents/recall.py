@@ -17,25 +17,20 @@ from torch import Tensor
 
 from agents.agent import Observation, Transition
 from agents.controls import Control, Neighbours
-from agents.entries import DAYS, PASSAGE, REWARD, Entries, Rows
+from agents.entries import PASSAGE, Entries, Rows
 from agents.networks import Numbers
 from agents.observations import map_observation
 from agents.promises import met_again
 from agents.recalled import Recalled, Shown, in_plain_numbers
 from agents.returns import MonteCarloReturns, Returns
 from agents.seeding import copied
+from agents.sites import Sites, trust_in
 from agents.situations import Situations
 from agents.tokens import Tokens
 from agents.votes import Ballot
 from memory import DifferentiableNeuralDictionary
 from memory.forgetting import Forgetting
 from memory.writing import Blend, Max, SurpriseGated
-
-WIDER = 4
-"""Times as many places of reward are looked up as are shown; of these the most trusted and latest are."""
-
-AGING = 0.02
-"""What an episode of age costs a place of reward beside the logarithm of its trust."""
 
 
 class Recall:
@@ -116,9 +111,7 @@ class Recall:
         self._episodes = np.zeros(num_envs)  # [E] ended so far in its world; in a shared one the mean of all
         self._outcome = np.zeros((num_envs, P), np.float32)  # [E, P] where the present episode found reward
         self._rewarded = np.zeros(num_envs, bool)  # [E] whether it did
-        self._sites = torch.full((num_envs, found), -1)  # [E, found] slots of places of reward, as of the latest write
-        self._held = torch.zeros(num_envs, found, dtype=torch.int32)  # [E, found] generation of their entries then
-        self._outdated = np.ones(num_envs, bool)  # [E] whether these must be looked up anew
+        self._sites = Sites(self._entries, found, num_envs)
         self._hidden = torch.zeros(num_envs, dtype=torch.bool)  # [E] whether nothing is shown in the present episode
         self._shown: Shown | None = None  # when acting last
         self._noted: dict[str, float] = {}  # of what was written since `metrics`
@@ -128,7 +121,7 @@ class Recall:
     @torch.no_grad()
     def read(self, observation: Observation, *, explore: bool) -> dict[str, Tensor]:
         """Tokens `[E, K, F]` and which of them are there `[E, K]`."""
-        self._refresh_sites()
+        self._sites.refresh(self.memory, self._episodes)
         shown = self._look(observation, self._streams, touch=explore)
         if explore:
             self._shown = shown
@@ -149,7 +142,7 @@ class Recall:
             attention: From what is shown to how it is attended to, with the null token last. `[E, K + 1]`
         """
         drawn = self._control.state_dict()
-        self._refresh_sites()
+        self._sites.refresh(self.memory, self._episodes)
         shown = self._look(observation, self._streams, touch=False)
         self._control.load_state_dict(drawn)
         weights = attention(self._told(shown, observation))
@@ -184,7 +177,7 @@ class Recall:
 
     def _near(self, observation: Observation, streams: np.ndarray, touch: bool) -> tuple[Tensor, Tensor]:
         """Slots and squared distances of the neighbours, the places of reward last. `[R, K]` each."""
-        sites = self._sites[streams]  # [R, found]
+        sites = self._sites.of(streams)  # [R, found]
         if not self._here:
             return sites, torch.zeros(sites.shape)
         query = {"view": self._situations.keys(observation)} | self._entries.context(streams, PASSAGE)
@@ -194,44 +187,16 @@ class Recall:
         none = torch.zeros(sites.shape)
         return torch.cat([near.slots, sites], 1), torch.cat([near.distances, none], 1)
 
-    def _refresh_sites(self) -> None:
-        """Recall where reward was found, where that is not known since the latest write or an entry of it is gone."""
-        if not self._found:
-            return
-        rows = np.flatnonzero(self._outdated | self._gone().any(1).numpy())  # [R]
-        if not len(rows):
-            return
-        now = torch.from_numpy(self._episodes[rows]).float().unsqueeze(1)
-        query = {"when": now / float(DAYS)} | self._entries.context(rows, REWARD)
-        found = self.memory.lookup(query, WIDER * self._found, touch=False)
-        age = now - found.values[..., -1]  # [R, WIDER found]
-        trust = self._strength(found.slots)
-        rank = (trust.clamp(min=1e-6).log() - AGING * age).masked_fill(~found.valid, -torch.inf)
-        best = rank.topk(self._found, dim=1).indices
-        self._sites[rows], self._held[rows] = found.slots.gather(1, best), found.generation.gather(1, best)
-        self._outdated[rows] = False
-
-    def _gone(self) -> Tensor:
-        """Whether the entry of a place of reward has been removed since it was looked up. `[E, found]` of bool."""
-        slots = self._sites.clamp(min=0)
-        present = self.memory.alive[slots] & (self.memory.generation[slots] == self._held)
-        return (self._sites >= 0) & ~present
-
     def _trust(self, slots: Tensor, streams: np.ndarray) -> Tensor:
         """How far entries are trusted: as far as the place of reward that they led to. `[R, K]`."""
         if not (self._found and self._here):
-            return self._strength(slots)
+            return trust_in(self.memory, slots)
         passages = slots[:, : self._here]
         outcome, rewarded = self._describe.split(self.memory.values[passages.clamp(min=0)])[:2]
         owners = np.repeat(streams, self._here)
         led_to = self.memory.find(self._entries.site_names(owners, outcome.flatten(0, 1).numpy())).view(passages.shape)
         own = (rewarded.squeeze(2) == 0) | (passages < 0)
-        return self._strength(torch.cat([torch.where(own, passages, led_to), slots[:, self._here :]], 1))
-
-    def _strength(self, slots: Tensor) -> Tensor:
-        """How far the memory trusts entries, 0 where there is none. `[R, K]`."""
-        trust = self.memory.strength(slots.clamp(min=0).flatten()).view(slots.shape)
-        return trust.float().masked_fill(slots < 0, 0.0)
+        return trust_in(self.memory, torch.cat([torch.where(own, passages, led_to), slots[:, self._here :]], 1))
 
     # ---- writing
 
@@ -287,7 +252,7 @@ class Recall:
             self._episodes += len(rows) / len(self._streams)
         self._rewarded[rows] = False
         self._hidden[rows] = torch.rand(len(rows), generator=self._generator) < self._hide
-        self._outdated[rows if self._separate else self._streams] = True
+        self._sites.outdate(rows if self._separate else self._streams)
 
     def _passages(self, ended: Returns) -> Rows:
         """Rows for the steps of the episodes that ended."""
@@ -328,12 +293,11 @@ class Recall:
 
     def state_dict(self) -> dict[str, Any]:
         """The memory, the open episodes and counters."""
-        arrays = {name: getattr(self, f"_{name}").copy() for name in ("episodes", "outcome", "rewarded", "outdated")}
+        arrays = {name: getattr(self, f"_{name}").copy() for name in ("episodes", "outcome", "rewarded")}
         return {
             "memory": self.memory.state_dict(),
             "returns": self._returns.state_dict(),
-            "sites": self._sites.clone(),
-            "held": self._held.clone(),
+            "sites": self._sites.state_dict(),
             "hidden": self._hidden.clone(),
             "generator": self._generator.get_state(),
             "control": self._control.state_dict(),
@@ -345,13 +309,13 @@ class Recall:
         """Restore what `state_dict` gave."""
         self.memory.load_state_dict(state["memory"])
         self._returns.load_state_dict(state["returns"])
-        self._sites, self._held = state["sites"].clone(), state["held"].clone()
+        self._sites.load_state_dict(state["sites"])
         self._hidden = state["hidden"].clone()
         self._generator.set_state(state["generator"])
         self._control.load_state_dict(state["control"])
         if self._ballot:
             self._ballot.load_state_dict(state["ballot"])
-        for name in ("episodes", "outcome", "rewarded", "outdated"):
+        for name in ("episodes", "outcome", "rewarded"):
             setattr(self, f"_{name}", state[name].copy())
 
 
