@@ -1,6 +1,5 @@
 """The fast/slow agent: finds out what actions do, corrects itself by contradiction, and comes back exactly."""
 
-import minigrid.wrappers
 import numpy as np
 import pytest
 import torch
@@ -10,7 +9,7 @@ from agents.agent import Transition
 from agents.fast import EpisodeTrace
 from agents.fast_slow import harm, make_fast_slow
 from agents.probing import PATIENCE
-from agents.views import Columns, PartialGrid, SymbolGrid
+from agents.views import Columns, PartialGrid
 from agents.visits import EpisodeVisits
 from benchmarks import fast_slow_picture, fast_slow_speed
 from envs.dead_reckoning import DeadReckoning
@@ -286,43 +285,8 @@ def test_visits_are_those_of_the_present_episode():
     assert visits.of(np.array([1, 1])).tolist() == [[2, 1], [0, 1]]
 
 
-def test_the_symbol_grid_reads_place_heading_and_goal():
-    environments = make_environments(
-        "MiniGrid-Empty-5x5-v0", 2, vectorization="sync", wrappers=[minigrid.wrappers.FullyObsWrapper]
-    )
-    view = SymbolGrid(environments.single_observation_space)
-    observation, _ = environments.reset(seed=0)
-    assert view.states(observation).tolist() == [[1, 1, 0]] * 2
-    assert view.goals(observation)[:, :2].tolist() == [[3, 3]] * 2 and np.isnan(view.goals(observation)[:, 2]).all()
-    observation, *_ = environments.step(np.array([1, 2]))  # one turns right, one goes ahead
-    assert view.states(observation).tolist() == [[1, 1, 1], [2, 1, 0]]
-
-
-def partial_grids(name="engram/FourRoomsShift-v0", num_envs=2):
-    return make_environments(name, num_envs, vectorization="sync", wrappers=[DeadReckoning])
-
-
-def test_what_is_in_sight_is_put_where_it_is():
-    environments = partial_grids()
-    view, rng = PartialGrid(environments.single_observation_space), np.random.default_rng(0)
-    observation, _ = environments.reset(seed=0)
-    grids, seen_goals = [env.unwrapped for env in environments.unwrapped.envs], 0
-    for _ in range(150):
-        rows, places = view.empty_places(observation)
-        kinds = [
-            getattr(grids[row].grid.get(*map(int, place[:2])), "type", None)
-            for row, place in zip(rows, places, strict=True)
-        ]
-        assert set(kinds) <= {None, "wall"} and kinds.count("wall") < len(kinds)
-        for grid, goal in zip(grids, view.goals(observation), strict=True):
-            seen_goals += not np.isnan(goal[0])
-            assert np.isnan(goal[0]) or grid.grid.get(*map(int, goal[:2])).type == "goal"
-        observation, *_ = environments.step(rng.choice([0, 1, 2, 2, 2], 2))
-    assert seen_goals > 5
-
-
 def test_with_a_partial_view_a_goal_once_found_is_gone_for_at_once():
-    environments = partial_grids("engram/EmptyShift-v0", num_envs=1)
+    environments = make_environments("engram/EmptyShift-v0", 1, vectorization="sync", wrappers=[DeadReckoning])
     agent = make_agent(environments, view=PartialGrid)
     observation, info = environments.reset(seed=3)
     lengths, optima, begun = [], [info["oracle_steps"][0]], 0
@@ -337,18 +301,7 @@ def test_with_a_partial_view_a_goal_once_found_is_gone_for_at_once():
     assert sum(lengths[5:]) <= 1.15 * sum(optima[5 : len(lengths)])
 
 
-def test_a_partial_view_without_a_place_is_refused():
-    environments = make_environments("MiniGrid-Empty-5x5-v0", 1, vectorization="sync")
-    with pytest.raises(ValueError, match="DeadReckoning"):
-        PartialGrid(environments.single_observation_space)
-
-
-def test_columns_that_do_not_exist_are_refused():
-    space = make().single_observation_space
-    with pytest.raises(ValueError, match="4 numbers"):
-        Columns(space, [0, 7], [2, 3])
-    with pytest.raises(ValueError, match="as many for the goal"):
-        Columns(space, [0, 1], [2])
+def test_a_slow_part_that_does_not_exist_is_refused():
     with pytest.raises(ValueError, match="slow='deep'"):
         make_agent(make(), slow="deep")
 
