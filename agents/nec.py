@@ -57,8 +57,6 @@ class NEC:
             memories decide by closeness, if at all.
         exclude_self: Whether a replayed situation is hidden from its own lookup; with it in place, it answers its own
             question and the loss says nothing.
-        recognise: Whether a situation that is stored is valued as it is stored, as Model-Free Episodic Control does,
-            and only others by their neighbours; so it is still known after the encoder has moved.
         double: Whether what is bootstrapped is a double estimate rather than `max_a Q`.
         device: Where the encoder computes.
     """
@@ -80,22 +78,17 @@ class NEC:
         learn_after: int,
         identify: bool,
         exclude_self: bool,
-        recognise: bool,
         double: bool,
         device: torch.device,
     ):
-        if (exclude_self or recognise) and not identify:
-            name = "exclude_self" if exclude_self else "recognise"
-            raise ValueError(f"{name} needs to know which entry is a situation's own: set identify=true as well.")
-        if recognise and double:
-            raise ValueError("double asks neighbours, which recognise passes over: set one of them to false.")
+        if exclude_self and not identify:
+            raise ValueError("exclude_self needs to know which entry is a situation's own: set identify=true as well.")
         self.encoder, self.memories = encoder, memories
         self.optimiser, self.row_optimisers = optimiser, row_optimisers
         self._actions, self._returns, self._replay, self._explore = actions, returns, replay, explore
         self._num_envs = num_envs
         self._batch_size, self._learn_every, self._learn_after = batch_size, learn_every, learn_after
         self._identify, self._exclude_self, self._double = identify, exclude_self, double
-        self._recognise = recognise
         self._device = device
         self._steps = 0
         self._due = 0
@@ -148,8 +141,6 @@ class NEC:
         """`Q(s, a)` for every action, 0 where its memory is empty. `[B, A]` on the CPU."""
         with torch.no_grad():
             keys = self.encoder(to_tensors(observation, self._device))  # [B, D]
-        if self._recognise:
-            return self.memories.read_exact(keys, hash_observations(observation), touch)
         return self.memories.read(keys, touch)
 
     def _state_values(self, q: Tensor, recalled: Recalled) -> np.ndarray:
@@ -287,7 +278,6 @@ def make_nec(
     learn_after: int,
     identify: bool,
     exclude_self: bool,
-    recognise: bool,
     double: bool,
     device: str,
     modalities: Mapping[str, Any] | None = None,
@@ -321,7 +311,6 @@ def make_nec(
         learn_after=learn_after,
         identify=identify,
         exclude_self=exclude_self,
-        recognise=recognise,
         double=double,
         device=place,
     )

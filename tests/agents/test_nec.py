@@ -33,7 +33,6 @@ def make_agent(num_envs=1, seed=0, observation_space=VECTOR, action_space=TWO, *
         "learn_after": 0,
         "identify": True,
         "exclude_self": True,
-        "recognise": False,
         "double": False,
         "device": "cpu",
     }
@@ -96,22 +95,6 @@ def test_q_is_the_kernel_weighted_mean_of_the_nearest_values():
             query = agent.encoder(torch.from_numpy(observation[None]))[0].double()
         for action, memory in enumerate(agent.memories.per_action):
             assert q[row, action] == pytest.approx(slow_value(query, *contents(memory), k=5).item(), rel=1e-4)
-
-
-def test_recognising_values_a_stored_situation_as_it_is_stored_wherever_the_encoder_has_moved():
-    agent, plain = filled(recognise=True), filled()
-    for parameters in (agent.encoder.parameters(), plain.encoder.parameters()):
-        for weights in parameters:
-            weights.data.mul_(3.0)
-    seen = np.concatenate([observations(14, 2), observations(3, 99)])  # fourteen stored for one action each, three new
-    q, by_neighbours = agent._action_values(seen, touch=False)[0], plain._action_values(seen, touch=False)[0]
-    for action, memory in enumerate(agent.memories.per_action):
-        slots = memory.find(identify(seen))
-        known = slots >= 0
-        assert 0 < known[:14].sum() < 14 and not known[14:].any()
-        assert torch.equal(q[known, action], memory.values[slots[known], 0])
-        assert torch.allclose(q[~known, action], by_neighbours[~known, action])
-        assert not torch.allclose(q[known, action], by_neighbours[known, action])
 
 
 def test_written_values_are_the_n_step_returns_of_equation_3():
@@ -327,8 +310,6 @@ def test_learning_waits_and_keeps_to_its_rate():
         ({"device": "tpu9"}, "tpu9"),
         ({"replay_capacity": 0}, "capacity 0"),
         ({"identify": False}, "exclude_self needs"),
-        ({"identify": False, "exclude_self": False, "recognise": True}, "recognise needs"),
-        ({"double": True, "recognise": True}, "double asks neighbours"),
         ({"action_space": spaces.Box(-1, 1, (2,))}, r"Discrete or MultiDiscrete actions.*Box"),
     ],
 )
