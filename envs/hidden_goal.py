@@ -138,16 +138,31 @@ class HiddenGoalCore(OpenGridCore):
 class RecurringGoalCore(HiddenGoalCore):
     """E runs of RecurringGoal; the arguments are those of `RecurringGoal`."""
 
-    def __init__(self, num_envs: int, *, sites: int = 4, period: int = 20, jitter: int = 5, **options: Any) -> None:
+    def __init__(
+        self,
+        num_envs: int,
+        *,
+        sites: int = 4,
+        period: int = 20,
+        jitter: int = 5,
+        sites_seed: int | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(num_envs, period=period, jitter=jitter, **options)
         cells = self.geometry.n**2
         if not 2 <= sites <= cells:
             raise ValueError(f"sites must be from 2 to the grid's {cells} cells, got {sites}.")
+        if sites_seed is not None and (not isinstance(sites_seed, int) or sites_seed < 0):
+            raise ValueError(
+                f"sites_seed must be an int from 0, or None for other sites in each run, got {sites_seed!r}."
+            )
+        self._sites_seed = sites_seed
         self.sites = np.zeros((num_envs, sites), dtype=np.int64)  # [E, M]
         self._site = np.zeros(num_envs, dtype=np.int64)  # [E]: which of them is the goal
 
     def _start_run(self, rows: np.ndarray) -> None:
-        self.sites[rows] = self._sites(self.run_seed[rows], self.sites.shape[1])
+        seed = self.run_seed[rows] if self._sites_seed is None else np.full(len(rows), self._sites_seed, np.uint64)
+        self.sites[rows] = self._sites(seed, self.sites.shape[1])
         self._site[rows] = 0
         super()._start_run(rows)
 
@@ -258,6 +273,8 @@ class RecurringGoal(SuiteEnv):
 
     Args (`gymnasium.make("engram/RecurringGoal-v0", ...)`):
         sites: How many there are (default 4).
+        sites_seed: What the sites are drawn from, the same in all runs, whose starts and moves go on to differ; None
+            (default) for other sites in each run.
         period: Episodes for which the goal stays, on average (default 20).
         jitter: Each stay is drawn from period - jitter to period + jitter (default 5).
         n, layout_seed, show_goal, tell_shift, show_unsearched, step_limit, render_mode: as `HiddenGoal`.

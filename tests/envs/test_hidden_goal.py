@@ -44,6 +44,16 @@ def test_stays_are_jittered_from_15_to_25_episodes(name):
     assert set(stays(shifted)) == set(range(15, 26))
 
 
+def test_the_sites_may_be_the_same_in_all_runs_which_still_move_differently():
+    where, shifted = goals("RecurringGoal", 300, num_envs=5, period=3, jitter=1, sites_seed=7)
+    other, _ = goals("RecurringGoal", 300, num_envs=5, period=3, jitter=1, sites_seed=8)
+    sites = [{tuple(goal) for goal in where[:, run]} for run in range(5)]
+    assert all(each == sites[0] for each in sites) and len(sites[0]) == 4
+    assert sites[0] != {tuple(goal) for goal in other[:, 0]}
+    assert any(len({tuple(goal) for goal in now}) > 1 for now in where)
+    assert (shifted != shifted[:, :1]).any()
+
+
 @pytest.mark.parametrize("sites", [4, 8])
 def test_the_recurring_goal_revisits_its_sites_in_no_fixed_order(sites):
     where, shifted = goals("RecurringGoal", 600, num_envs=5, sites=sites, period=3, jitter=1)
@@ -103,6 +113,7 @@ def test_the_goal_is_hidden_unless_asked_for():
         ("HiddenGoal", {"period": 5, "jitter": 5}, "jitter must be from 0 to period - 1 = 4, got 5"),
         ("RecurringGoal", {"sites": 1}, "sites must be from 2 to the grid's 100 cells, got 1"),
         ("RecurringGoal", {"n": 2, "sites": 5}, "the grid's 4 cells, got 5"),
+        ("RecurringGoal", {"sites_seed": -1}, "sites_seed must be an int from 0"),
         ("DriftGoal", {"q": 1.5}, "from 0 to 1; got 1.5"),
         ("DriftGoal", {"stride": 0}, "at least 1 step, got 0"),
         ("HiddenGoal", {"n": 1}, "n must be at least 2"),
