@@ -154,7 +154,7 @@ class RecurringGoalCore(HiddenGoalCore):
             raise ValueError(f"sites must be from 2 to the grid's {cells} cells, got {sites}.")
         if sites_seed is not None and (not isinstance(sites_seed, int) or sites_seed < 0):
             raise ValueError(
-                f"sites_seed must be an int from 0, or None for other sites in each run, got {sites_seed!r}."
+                f"sites_seed must be an int from 0, or None for sites of its own in each run, got {sites_seed!r}."
             )
         self._sites_seed = sites_seed
         self.sites = np.zeros((num_envs, sites), dtype=np.int64)  # [E, M]
@@ -165,6 +165,7 @@ class RecurringGoalCore(HiddenGoalCore):
         self.sites[rows] = self._sites(seed, self.sites.shape[1])
         self._site[rows] = 0
         super()._start_run(rows)
+        self.goal[rows] = self.sites[rows, 0]
 
     def _new_goal(self, rows: np.ndarray) -> np.ndarray:
         count = self.sites.shape[1]
