@@ -21,7 +21,7 @@ from agents.visits import EpisodeVisits
 from memory import Planner, TransitionMemory
 
 _PARTS = ("memory", "planner", "goals", "fast", "visits", "trace", "rng", "size")
-"""Of an agent's state."""
+"""The parts of an agent's state."""
 
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray]
 """States `[N, D]`, goals `[N, D]` and actions `[N]` to learn from."""

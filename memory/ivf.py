@@ -38,7 +38,7 @@ DRIFT = 0.2
 """Share of the distance to the k-th neighbour that a key may move before it is filed anew."""
 
 SETTLED = 0.1
-"""Share of entries filed since the centres were fitted below which these are not to blame for what is missed."""
+"""Share of entries filed anew since the centres were fitted; below it these are not to blame for what is missed."""
 
 DONE = object()
 
@@ -50,8 +50,8 @@ class IVFIndex:
     lists shaped by all modalities serve a part of them badly. Until `start` entries are there everything does.
 
     Every `check_every`-th search one query is searched exactly too. When the share of true neighbours it found, over
-    the last checks, is below `target`, more lists are looked at from then on; and if the entries are not those to which
-    the centres were fitted, these are fitted anew and all entries re-filed, a piece per search.
+    the last checks, is below `target`, more lists are looked at from then on; and if entries have come or moved since
+    the centres were fitted, the centres are fitted anew and all entries re-filed, a piece per search.
 
     Args:
         lists: How many; by default `4 sqrt(capacity)`, at most 4096.
@@ -105,10 +105,13 @@ class IVFIndex:
         self._reach = np.inf  # until the first check
         """Typical distance to the k-th neighbour."""
         self._imbalance = 1.0
-        self._filed = 0
-        """Entries filed since the centres were fitted."""
+        self._moved = np.zeros(len(store.rows), dtype=bool)
+        """Whether each entry has been filed anew since the centres were fitted. `[N]`"""
         self._searches = 0
         self._recalls: list[float] = []
+        """Of the last checks with the present lists and probes."""
+        self._recall: float | None = None
+        """The estimate; it outlives them."""
 
     def serving(self, query: Keys, used: int) -> Proposer:
         """Itself if it is ready and the queries ask for everything; else the exact search, while it works on."""
@@ -159,7 +162,7 @@ class IVFIndex:
             "ready": self._ready,
             "lists": self._lists,
             "probes": self._probes,
-            "recall": float(np.mean(self._recalls)) if self._recalls else None,
+            "recall": self._recall,
             "repairing": self._job is not None,
         }
 
@@ -171,16 +174,17 @@ class IVFIndex:
             return self._file.search(queries, k + SPARE)[1]
 
     def _check(self, query: Keys, proposed: np.ndarray, k: int, used: int) -> None:
-        """Search one query exactly; set a repair going if too much is missed, or if some lists have grown too long."""
+        """Search one query exactly; start a repair if too much is missed, or if some lists have grown too long."""
         one = self._searches % len(query)
         with torch.no_grad():
             true = self._exact.propose(query[one : one + 1], k, used)
             distances, order = self._store.distances_at(query[one : one + 1], true).topk(min(k, used), largest=False)
         self._recalls.append(float(np.isin(true[0, order[0]].numpy(), proposed[one]).mean()))
         self._recalls = self._recalls[-64:]
+        self._recall = float(np.mean(self._recalls))
         self._reach = float(distances[0, -1].sqrt())
         if self._job is None and len(self._recalls) >= 16:
-            if np.mean(self._recalls) < self.target:
+            if self._recall < self.target:
                 self._improve(used)
             elif self._file.invlists.imbalance_factor() > UNBALANCED * self._imbalance:
                 self._job = self._refit(used)
@@ -189,7 +193,7 @@ class IVFIndex:
         """Look at more lists; fit the centres anew if they may be to blame."""
         self._recalls.clear()
         self._probes = min(self._lists, self._probes + max(1, self._probes // 8))
-        if self._filed > SETTLED * used:
+        if self._moved[:used].mean() > SETTLED:
             self._job = self._refit(used)
 
     # ---- keeping up
@@ -205,8 +209,10 @@ class IVFIndex:
         if self._stale:
             stale = np.unique(np.concatenate(self._stale))
             self._stale.clear()
+            self._moved[stale] = True
             self._file_anew(stale[stale < self._file.ntotal])
         if self._file.ntotal < used:
+            self._moved[self._file.ntotal : used] = True
             self._file_new(self._file.ntotal, used)
 
     def _refit(self, used: int, piece: int = PIECE) -> Iterator[None]:
@@ -220,11 +226,11 @@ class IVFIndex:
             yield
         self._imbalance = self._file.invlists.imbalance_factor()
         self._recalls.clear()
-        self._filed = 0
         self._ready = True
 
     def _fitted_centres(self, used: int, piece: int) -> Generator[None, None, np.ndarray]:
         """K-means on a sample, a piece at a time; warm where there are centres."""
+        self._moved[:] = False
         random = np.random.default_rng(used)
         sample = random.choice(used, min(used, PER_LIST * self._lists), replace=False)
         sample = sample[self._store.present[torch.from_numpy(sample)].any(1).numpy()]
@@ -258,7 +264,6 @@ class IVFIndex:
     def _file_new(self, start: int, end: int) -> None:
         with products_early():
             self._file.add(np.clip(self._vectors(np.arange(start, end)), -HALF, HALF))
-        self._filed += end - start
 
     def _file_anew(self, slots: np.ndarray) -> None:
         rows = self._vectors(slots)
@@ -268,7 +273,6 @@ class IVFIndex:
             self._file.invlists, len(slots), *(faiss.swig_ptr(a) for a in (slots, lists, codes))
         )
         self._drift[slots] = 0
-        self._filed += len(slots)
 
     def _vectors(self, slots: np.ndarray) -> np.ndarray:
         """What is filed for these slots; far from everything where there is no entry."""

@@ -29,7 +29,7 @@ class AdaptationBench:
         mark limits: clairvoyant, recall (tries the last site, then sweeps), recall_sites, random.
     seeds: a list, or how many; of the agent, the worlds it is trained in and those it is tested in.
     steps: training steps, summed over the environments.
-    trained_in: a name of conf/env to train in, if that is not `env`: adaptation to another kind of worlds.
+    trained_in: a name of conf/env to train in, as it is there, if that is not `env` with its values.
     runs, shifts, block: worlds played after training, shifts in each, episodes from shift to shift.
     acting: drawn or greedy: how the actions shown in table and figure were chosen; rows hold both.
     out: rows are appended here; runs already in it are not repeated. The figure goes beside it.
@@ -69,8 +69,9 @@ def _show(runs: Sequence[AdaptationRun], out: Path, bench: AdaptationBench) -> N
         print("No run has ended yet.")
         return
     print(table(grouped(rows)))
-    name = file_name(f"adaptation_{bench.env}_{bench.acting}")
-    title = f"{bench.env}: cost after a shift, weights frozen, {bench.acting} actions"
+    elsewhere = f", trained in {bench.trained_in}" if bench.trained_in else ""
+    name = file_name(f"adaptation_{bench.env}{elsewhere}_{bench.acting}")
+    title = f"{bench.env}{elsewhere}: cost after a shift, weights frozen, {bench.acting} actions"
     print(f"figure: {draw(grouped(rows), out.parent / f'{name}.png', title)}")
 
 

@@ -20,7 +20,7 @@ COLUMNS = {
     "last 10": lambda row: float(np.mean(row["cost"][-10:])),
 }
 CAPTION = (
-    "All weights frozen; worlds not trained on; memory and recurrent state are empty when a world begins and live on "
+    "All weights frozen; runs not trained on; memory and recurrent state are empty when a run begins and live on "
     "over its shifts. First episode: steps in the first episode after a shift. After the find: steps in the episode "
     "after the one that found the goal anew. Recovery: episodes until three in a row cost at most 1.25 times their "
     "shortest path; blocks that never get there count in full; recovered: share of blocks that do. Interquartile mean "
@@ -41,10 +41,10 @@ def acted(rows: Sequence[Row], acting: str) -> list[Row]:
 
 
 def grouped(rows: Sequence[Row]) -> Groups:
-    """Rows by agent, in the order of their first rows."""
+    """Rows by agent and by what it was trained in, in the order of their first rows."""
     groups: Groups = {}
     for row in rows:
-        groups.setdefault(row["agent"], []).append(row)
+        groups.setdefault(_contestant(row), []).append(row)
     return groups
 
 
@@ -80,6 +80,11 @@ def draw(groups: Groups, picture: Path, title: str) -> Path:
     picture.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(picture)
     return picture
+
+
+def _contestant(row: Row) -> str:
+    elsewhere = row.get("trained_in")
+    return f"{row['agent']}, trained in {elsewhere['id'].removeprefix('engram/')}" if elsewhere else row["agent"]
 
 
 def _estimate(values: Sequence[float | None]) -> str:

@@ -6,8 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gymnasium import Space
+from omegaconf import OmegaConf
+
 from benchmarks.configuration import agent_config, environment_config
 from benchmarks.runs import AgentRun, digest
+from training.construction import build_environments
 from training.errors import UsageError
 
 PROTOCOL = 1  # raise it when what is measured changes: older rows are then measured anew
@@ -88,12 +92,15 @@ def resolve(
     """All runs of a command, seed by seed so that a stopped command leaves complete comparisons.
 
     Raises:
-        UsageError: An unknown environment, agent or setting, or an environment without a goal that shifts.
+        UsageError: An unknown environment, agent or setting, an environment without a goal that shifts, or two of which
+            one shows other things than the other.
     """
     environment = environment_config(env, env_options)
     if not {"period", "jitter"} <= environment["kwargs"].keys():
         raise UsageError(f"The goal of {env} does not shift after `period` episodes: choose newgoal or recurringgoal.")
     elsewhere = environment_config(trained_in, {}) if trained_in else None
+    if elsewhere:
+        _require_alike(elsewhere, environment)
     settings = {agent: {} if agent in POLICIES else _settings(agent) for agent in agents}
     return [
         AdaptationRun(env, environment, agent, chosen, seed, steps, test, elsewhere)
@@ -102,6 +109,20 @@ def resolve(
         for seed in seeds
         for agent, chosen in settings.items()
     ]
+
+
+def _require_alike(training: dict[str, Any], test: dict[str, Any]) -> None:
+    """Raise unless an agent trained in the one can play the other."""
+    trained, tested = _spaces(training), _spaces(test)
+    if trained != tested:
+        raise UsageError(f"It is trained in {trained} but tested in {tested}: choose trained_in with the same spaces.")
+
+
+def _spaces(environment: dict[str, Any]) -> tuple[Space, Space]:
+    """Of observations and of actions."""
+    environments = build_environments(OmegaConf.create({**environment, "num_envs": 1}))
+    environments.close()
+    return environments.single_observation_space, environments.single_action_space
 
 
 def _settings(given: str) -> dict[str, Any]:

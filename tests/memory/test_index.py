@@ -123,12 +123,20 @@ class TestIVF:
     def test_a_poor_recall_is_noticed_and_repaired(self):
         memory, index = built(check_every=1, probes=1, target=0.9)
         memory.write(clustered(N, seed=9), torch.zeros(N, 1))  # every entry elsewhere, under the old centres
+        centres = index._centres.copy()
         query = clustered(N, seed=9)[::50]
         before = recall(memory, query)
         for _ in range(400):
             memory.lookup(query)
         assert before < 0.8 and recall(memory, query) > 0.85
-        assert index.report()["probes"] > 1
+        assert index.report()["probes"] > 1 and not (index._centres == centres).all()
+
+    def test_the_estimate_outlives_the_repair_that_it_started(self):
+        memory, index = built(check_every=1, probes=1, target=0.95)
+        query = clustered(N)[::50]
+        while index._probes == 1:
+            memory.lookup(query)
+        assert not index._recalls and index.report()["recall"] < 0.95
 
     def test_entries_that_are_where_they_were_filed_only_need_more_lists_looked_at(self):
         memory, index = built(check_every=1, probes=1, target=0.95)
