@@ -38,7 +38,10 @@ DRIFT = 0.2
 """Share of the distance to the k-th neighbour that a key may move before it is filed anew."""
 
 SETTLED = 0.1
-"""Share of entries filed anew since the centres were fitted; below it these are not to blame for what is missed."""
+"""Share of entries filed anew since the centres were fitted; up to here the centres do not cause what is missed."""
+
+ENOUGH = 16
+"""Checks that make an estimate."""
 
 DONE = object()
 
@@ -50,8 +53,9 @@ class IVFIndex:
     lists shaped by all modalities serve a part of them badly. Until `start` entries are there everything does.
 
     Every `check_every`-th search one query is searched exactly too. When the share of true neighbours it found, over
-    the last checks, is below `target`, more lists are looked at from then on; and if entries have come or moved since
-    the centres were fitted, the centres are fitted anew and all entries re-filed, a piece per search.
+    the last checks, is below `target`, more lists are looked at from then on; and if more than a tenth of the entries
+    have come or moved since the centres were fitted, that is done anew and all entries are re-filed, a piece per
+    search.
 
     Args:
         lists: How many; by default `4 sqrt(capacity)`, at most 4096.
@@ -106,12 +110,12 @@ class IVFIndex:
         """Typical distance to the k-th neighbour."""
         self._imbalance = 1.0
         self._moved = np.zeros(len(store.rows), dtype=bool)
-        """Whether each entry has been filed anew since the centres were fitted. `[N]`"""
+        """Whether each entry has been filed anew since the centres were fitted to a sample. `[N]`"""
         self._searches = 0
         self._recalls: list[float] = []
         """Of the last checks with the present lists and probes."""
         self._recall: float | None = None
-        """The estimate; it outlives them."""
+        """The estimate; that of the lists and probes before until these have been checked often enough."""
 
     def serving(self, query: Keys, used: int) -> Proposer:
         """Itself if it is ready and the queries ask for everything; else the exact search, while it works on."""
@@ -174,17 +178,18 @@ class IVFIndex:
             return self._file.search(queries, k + SPARE)[1]
 
     def _check(self, query: Keys, proposed: np.ndarray, k: int, used: int) -> None:
-        """Search one query exactly; start a repair if too much is missed, or if some lists have grown too long."""
+        """Search one query exactly; act on what is missed, and on lists that have grown too long."""
         one = self._searches % len(query)
         with torch.no_grad():
             true = self._exact.propose(query[one : one + 1], k, used)
             distances, order = self._store.distances_at(query[one : one + 1], true).topk(min(k, used), largest=False)
         self._recalls.append(float(np.isin(true[0, order[0]].numpy(), proposed[one]).mean()))
         self._recalls = self._recalls[-64:]
-        self._recall = float(np.mean(self._recalls))
+        if self._recall is None or len(self._recalls) >= ENOUGH:
+            self._recall = float(np.mean(self._recalls))
         self._reach = float(distances[0, -1].sqrt())
-        if self._job is None and len(self._recalls) >= 16:
-            if self._recall < self.target:
+        if self._job is None and len(self._recalls) >= ENOUGH:
+            if np.mean(self._recalls) < self.target:
                 self._improve(used)
             elif self._file.invlists.imbalance_factor() > UNBALANCED * self._imbalance:
                 self._job = self._refit(used)

@@ -7,7 +7,7 @@ from memory import DifferentiableNeuralDictionary, Modality, index
 from memory import auto as autos
 from memory.auto import AutoIndex
 from memory.index import ExactIndex, torch_search
-from memory.ivf import IVFIndex
+from memory.ivf import ENOUGH, IVFIndex
 from memory.kept import KeptIndex
 
 D, N = 8, 3000
@@ -131,12 +131,28 @@ class TestIVF:
         assert before < 0.8 and recall(memory, query) > 0.85
         assert index.report()["probes"] > 1 and not (index._centres == centres).all()
 
-    def test_the_estimate_outlives_the_repair_that_it_started(self):
+    def test_the_estimate_stands_until_what_it_led_to_has_been_checked_as_often(self):
         memory, index = built(check_every=1, probes=1, target=0.95)
         query = clustered(N)[::50]
-        while index._probes == 1:
+        memory.lookup(query)
+        for _ in range(ENOUGH - 1):
             memory.lookup(query)
-        assert not index._recalls and index.report()["recall"] < 0.95
+        estimate = index.report()["recall"]
+        assert estimate < 0.95 and index.report()["probes"] == 2
+        for _ in range(ENOUGH - 1):
+            memory.lookup(query)
+            assert index.report()["recall"] == estimate
+        memory.lookup(query)
+        assert index.report()["recall"] != estimate
+
+    @pytest.mark.parametrize(("share", "repairs"), [(0.05, False), (0.2, True)])
+    def test_the_centres_are_fitted_anew_if_more_than_a_tenth_of_the_entries_have_changed(self, share, repairs):
+        memory, index = built(check_every=1, probes=1, target=1.0)
+        memory.lookup(clustered(50))  # how far is far
+        memory.move(torch.arange(int(share * N)), clustered(N, seed=9)[: int(share * N)])
+        for _ in range(ENOUGH + 1):
+            memory.lookup(clustered(N)[::50])
+        assert index.report()["repairing"] == repairs
 
     def test_entries_that_are_where_they_were_filed_only_need_more_lists_looked_at(self):
         memory, index = built(check_every=1, probes=1, target=0.95)
