@@ -25,13 +25,10 @@ class Sites:
         entries: Makes the queries.
         count: Places shown to each environment, S.
         num_envs: E.
-
-    Attributes:
-        count: S.
     """
 
     def __init__(self, entries: Entries, count: int, num_envs: int) -> None:
-        self.count = count
+        self._count = count
         self._entries = entries
         self._slots = torch.full((num_envs, count), -1)  # [E, S] of their entries
         self._held = torch.zeros(num_envs, count, dtype=torch.int32)  # [E, S] generation of these then
@@ -52,17 +49,17 @@ class Sites:
             memory: Of places of reward; their values end with the episode's number.
             episodes: The number of each environment's episode. `[E]`
         """
-        if not self.count:
+        if not self._count:
             return
         rows = np.flatnonzero(self._outdated | self._gone(memory).any(1).numpy())  # [R]
         if not len(rows):
             return
         now = torch.from_numpy(episodes[rows]).float().unsqueeze(1)
         query = {"when": now / float(DAYS)} | self._entries.context(rows, REWARD)
-        found = memory.lookup(query, WIDER * self.count, touch=False)
+        found = memory.lookup(query, WIDER * self._count, touch=False)
         age = now - found.values[..., -1]  # [R, WIDER S]
         rank = (trust_in(memory, found.slots).clamp(min=1e-6).log() - AGING * age).masked_fill(~found.valid, -torch.inf)
-        best = rank.topk(self.count, dim=1).indices
+        best = rank.topk(self._count, dim=1).indices
         self._slots[rows], self._held[rows] = found.slots.gather(1, best), found.generation.gather(1, best)
         self._outdated[rows] = False
 

@@ -46,7 +46,7 @@ class Core(ABC):
         self.num_envs = num_envs
         self.step_limit = step_limit
         self.episodes = episodes
-        self.layout_seed = _layout_seeds(layout_seed, num_envs)
+        self.layout_seed = seeds_for("layout_seed", layout_seed, num_envs)
         self.run_seed = np.zeros(num_envs, dtype=np.uint64)
         self.episode_index = np.zeros(num_envs, dtype=np.int64)
         self.phase = np.zeros(num_envs, dtype=np.int64)
@@ -165,13 +165,17 @@ class Core(ABC):
             raise ValueError(f"Action {bad} is outside 0 to {self.action_space.n - 1}.")
 
 
-def _layout_seeds(layout_seed: LayoutSeed, num_envs: int) -> np.ndarray | None:
-    """One layout seed for each run. `[E]` of uint64."""
-    if layout_seed is None:
+def seeds_for(name: str, given: LayoutSeed, num_envs: int) -> np.ndarray | None:
+    """One seed for each run, or None if none is given. `[E]` of uint64.
+
+    Raises:
+        ValueError: What is given under this name is no seed, or not as many as there are runs.
+    """
+    if given is None:
         return None
-    seeds = np.asarray(layout_seed)
+    seeds = np.asarray(given)
     if seeds.dtype.kind not in "iu" or seeds.ndim > 1 or seeds.min() < 0:
-        raise ValueError(f"layout_seed must be an int from 0 or a list of them, got {layout_seed!r}.")
+        raise ValueError(f"{name} must be an int from 0 or a list of them, got {given!r}.")
     if seeds.ndim == 1 and len(seeds) != num_envs:
-        raise ValueError(f"Got {len(seeds)} layout seeds for {num_envs} environments: give one for all, or one each.")
+        raise ValueError(f"{name} has {len(seeds)} seeds for {num_envs} environments: give one for all, or one each.")
     return np.broadcast_to(seeds, num_envs).astype(np.uint64)

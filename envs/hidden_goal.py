@@ -9,7 +9,7 @@ from gymnasium import Space
 from gymnasium.spaces import Box, Dict, MultiDiscrete
 
 from envs import draws
-from envs.core import Observation
+from envs.core import LayoutSeed, Observation, seeds_for
 from envs.grid import GridCore
 from envs.searching import COLUMNS, Search
 from envs.suite import SuiteEnv, SuiteVectorEnv
@@ -145,24 +145,20 @@ class RecurringGoalCore(HiddenGoalCore):
         sites: int = 4,
         period: int = 20,
         jitter: int = 5,
-        sites_seed: int | None = None,
+        sites_seed: LayoutSeed = None,
         **options: Any,
     ) -> None:
         super().__init__(num_envs, period=period, jitter=jitter, **options)
         cells = self.geometry.n**2
         if not 2 <= sites <= cells:
             raise ValueError(f"sites must be from 2 to the grid's {cells} cells, got {sites}.")
-        if sites_seed is not None and (not isinstance(sites_seed, int) or sites_seed < 0):
-            raise ValueError(
-                f"sites_seed must be an int from 0, or None for sites of its own in each run, got {sites_seed!r}."
-            )
-        self._sites_seed = sites_seed
+        self._sites_seed = seeds_for("sites_seed", sites_seed, num_envs)
         self.sites = np.zeros((num_envs, sites), dtype=np.int64)  # [E, M]
         self._site = np.zeros(num_envs, dtype=np.int64)  # [E]: which of them is the goal
 
     def _start_run(self, rows: np.ndarray) -> None:
-        seed = self.run_seed[rows] if self._sites_seed is None else np.full(len(rows), self._sites_seed, np.uint64)
-        self.sites[rows] = self._sites(seed, self.sites.shape[1])
+        seeds = self.run_seed if self._sites_seed is None else self._sites_seed
+        self.sites[rows] = self._sites(seeds[rows], self.sites.shape[1])
         self._site[rows] = 0
         super()._start_run(rows)
         self.goal[rows] = self.sites[rows, 0]
@@ -274,8 +270,8 @@ class RecurringGoal(SuiteEnv):
 
     Args (`gymnasium.make("engram/RecurringGoal-v0", ...)`):
         sites: How many there are (default 4).
-        sites_seed: What the sites are drawn from, the same in all runs, whose starts and moves go on to differ; None
-            (default) for other sites in each run.
+        sites_seed: What the sites are drawn from, and the one that a run begins with: one int for all runs, or one for
+            each; starts and moves go on to differ. None (default) for other sites in each run.
         period: Episodes for which the goal stays, on average (default 20).
         jitter: Each stay is drawn from period - jitter to period + jitter (default 5).
         n, layout_seed, show_goal, tell_shift, show_unsearched, step_limit, render_mode: as `HiddenGoal`.

@@ -92,15 +92,15 @@ def resolve(
     """All runs of a command, seed by seed so that a stopped command leaves complete comparisons.
 
     Raises:
-        UsageError: An unknown environment, agent or setting, an environment without a goal that shifts, or two of which
-            one shows other things than the other.
+        UsageError: An unknown environment, agent or setting, an environment without a goal that shifts, or `trained_in`
+            with other observations or actions than `env`.
     """
     environment = environment_config(env, env_options)
     if not {"period", "jitter"} <= environment["kwargs"].keys():
         raise UsageError(f"The goal of {env} does not shift after `period` episodes: choose newgoal or recurringgoal.")
-    elsewhere = environment_config(trained_in, {}) if trained_in else None
-    if elsewhere:
-        _require_alike(elsewhere, environment)
+    training = environment_config(trained_in, {}) if trained_in else environment
+    _require_alike(training, environment)
+    elsewhere = training if training != environment else None
     settings = {agent: {} if agent in POLICIES else _settings(agent) for agent in agents}
     return [
         AdaptationRun(env, environment, agent, chosen, seed, steps, test, elsewhere)

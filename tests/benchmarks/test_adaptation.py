@@ -87,6 +87,14 @@ def test_it_may_be_trained_in_other_worlds_than_it_is_tested_in(tmp_path, monkey
     assert own["environment"] == elsewhere["environment"] and own["key"] != elsewhere["key"]
 
 
+def test_training_where_it_is_tested_is_nothing_special():
+    usual, named = (
+        resolve("newgoal_searched", {}, ["retrieval"], [0], 64, Trial(2, 1, 4), trained_in)[0].key
+        for trained_in in ("", "newgoal_searched")
+    )
+    assert usual == named
+
+
 def test_what_recall_would_have_been_does_not_define_a_run_without_it():
     plain, same, retrieval = (
         resolve("newgoal_searched", {}, [agent], [0], 64, Trial(2, 1, 4))[0]

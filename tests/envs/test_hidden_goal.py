@@ -50,8 +50,16 @@ def test_the_sites_may_be_the_same_in_all_runs_which_still_move_differently():
     sites = [{tuple(goal) for goal in where[:, run]} for run in range(5)]
     assert all(each == sites[0] for each in sites) and len(sites[0]) == 4
     assert sites[0] != {tuple(goal) for goal in other[:, 0]}
+    assert len({tuple(goal) for goal in where[0]}) == 1
     assert any(len({tuple(goal) for goal in now}) > 1 for now in where)
     assert (shifted != shifted[:, :1]).any()
+
+
+def test_runs_with_the_same_sites_begin_anywhere_and_each_may_have_sites_of_its_own():
+    vector = gymnasium.make_vec("engram/RecurringGoal-v0", 3, show_goal=True, sites_seed=[7, 7, 8])
+    observation, _ = vector.reset(seed=0)
+    assert len({tuple(place) for place in observation[:, :2]}) > 1
+    assert (observation[0, 2:] == observation[1, 2:]).all() and (observation[1, 2:] != observation[2, 2:]).any()
 
 
 @pytest.mark.parametrize("sites", [4, 8])

@@ -196,7 +196,7 @@ def test_bad_input_is_refused_with_its_value_and_limit(name):
         vector.reset(seed=[1, 2])
     with pytest.raises(ValueError, match="from 0, got -1"):
         vector.reset(seed=-1)
-    with pytest.raises(ValueError, match="2 layout seeds for 3"):
+    with pytest.raises(ValueError, match="layout_seed has 2 seeds for 3"):
         gymnasium.make_vec(name, 3, layout_seed=[1, 2])
 
 
