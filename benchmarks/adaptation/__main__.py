@@ -17,7 +17,7 @@ from training.errors import UsageError
 
 @dataclass
 class AdaptationBench:
-    """Measure adaptation without learning: train where goals shift, freeze all weights, and play new worlds.
+    """Measure adaptation without learning: train where goals shift, freeze all weights, and play new runs.
 
     python -m benchmarks.adaptation env=newgoal_searched agents=[retrieval,plain,gru_carried,recall] seeds=10
     python -m benchmarks.adaptation 'agents=[retrieval, retrieval here=4, shuffled]' seeds=[0]
@@ -27,10 +27,10 @@ class AdaptationBench:
         plain (no recall), gru, gru_carried (state carried over episodes, shown the action and reward before);
         ppo and agents of conf/agent built on it; each perhaps with values of its own after the name. Or policies that
         mark limits: clairvoyant, recall (tries the last site, then sweeps), recall_sites, random.
-    seeds: a list, or how many; of the agent, the worlds it is trained in and those it is tested in.
+    seeds: a list, or how many; of the agent, the runs it is trained in and those it is tested in.
     steps: training steps, summed over the environments.
     trained_in: a name of conf/env to train in, as it is there, if that is not `env` with its values.
-    runs, shifts, block: worlds played after training, shifts in each, episodes from shift to shift.
+    runs, shifts, block: runs of the environment played after training, shifts in each, episodes from shift to shift.
     acting: drawn or greedy: how the actions shown in table and figure were chosen; rows hold both.
     out: rows are appended here; runs already in it are not repeated. The figure goes beside it.
     """

@@ -1,4 +1,4 @@
-"""One run: train, freeze, play worlds never seen, and say what the episodes after each shift cost."""
+"""One run: train, freeze, play other runs of the environment, and say what the episodes after each shift cost."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from training.errors import UsageError
 from training.rollout import step
 from training.seeding import seed_everything, use_threads
 
-WORLDS_APART = 1_000_000
-"""Seeds of the worlds of two runs are at least so far apart, and those of training and test half of that."""
+SEEDS_APART = 1_000_000
+"""Seeds of the environments of two rows are at least so far apart, and those of training and test half of that."""
 
 
 def measure(run: AdaptationRun) -> Row:
@@ -60,7 +60,7 @@ def train(run: AdaptationRun) -> PPO:
     agent = build_agent(OmegaConf.create(run.settings), environments, run.seed)
     if not isinstance(agent, PPO):
         raise UsageError(f"{run.agent} cannot be frozen with its memory alive: choose PPO or an agent built on it.")
-    observation, _ = environments.reset(seed=_world(run))
+    observation, _ = environments.reset(seed=_first_seed(run))
     for _ in range(0, run.steps, environments.num_envs):
         transition = step(environments, observation, agent.act(observation))
         agent.observe(transition)
@@ -99,11 +99,11 @@ def report(episodes: Episodes, block: int) -> dict[str, Any]:
 
 
 def _test(run: AdaptationRun, make_player: Callable[[Any], Any]) -> dict[str, Any]:
-    """Play the test's worlds and report."""
+    """Play the test and report."""
     environments: Any = _test_environments(run).unwrapped
     began = time.process_time()
     length = (run.test.shifts + 1) * run.test.block
-    episodes = play(environments, make_player(environments), length, _world(run) + WORLDS_APART // 2)
+    episodes = play(environments, make_player(environments), length, _first_seed(run) + SEEDS_APART // 2)
     costs = {"seconds": round(time.process_time() - began, 1), "steps": int(episodes.steps.sum())}
     return report(episodes, run.test.block) | {f"test_{name}": cost for name, cost in costs.items()}
 
@@ -116,9 +116,9 @@ def _test_environments(run: AdaptationRun) -> VectorEnv:
     return build_environments(OmegaConf.create({**run.environment, "num_envs": run.test.runs, "kwargs": kwargs}))
 
 
-def _world(run: AdaptationRun) -> int:
-    """The first seed of the run's worlds."""
-    return run.seed * WORLDS_APART
+def _first_seed(run: AdaptationRun) -> int:
+    """The first seed of the environments."""
+    return run.seed * SEEDS_APART
 
 
 def _after_shifts(episodes: np.ndarray, block: int) -> np.ndarray:

@@ -45,7 +45,7 @@ class Trial:
     """What is played after training, with frozen weights.
 
     Attributes:
-        runs: Worlds that were not trained on, side by side.
+        runs: Runs of the environment that were not trained on, side by side.
         shifts: Shifts in each.
         block: Episodes from one shift to the next.
     """
@@ -57,7 +57,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class AdaptationRun(AgentRun):
-    """One agent trained on one kind of worlds and tested on others; policies have no settings and no training.
+    """One agent trained in some runs and tested in others; policies have no settings and no training.
 
     Attributes:
         test: What is played then.
