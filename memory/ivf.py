@@ -38,7 +38,7 @@ DRIFT = 0.2
 """Share of the distance to the k-th neighbour that a key may move before it is filed anew."""
 
 SETTLED = 0.1
-"""Share of entries filed anew since the centres were fitted; up to here the centres do not cause what is missed."""
+"""Share of entries that may come or move before the centres are held to blame for what is missed."""
 
 ENOUGH = 16
 """Checks that make an estimate."""
@@ -110,7 +110,7 @@ class IVFIndex:
         """Typical distance to the k-th neighbour."""
         self._imbalance = 1.0
         self._moved = np.zeros(len(store.rows), dtype=bool)
-        """Whether each entry has been filed anew since the centres were fitted to a sample. `[N]`"""
+        """Whether each entry has come or moved since the centres were last fitted. `[N]`"""
         self._searches = 0
         self._recalls: list[float] = []
         """Of the last checks with the present lists and probes."""
@@ -139,8 +139,10 @@ class IVFIndex:
 
     def written(self, slots: Tensor) -> None:
         """File these anew before the next search."""
+        at = slots.numpy()
+        self._moved[at] = True
         if self._file is not None:
-            self._stale.append(slots.numpy())
+            self._stale.append(at)
 
     def moving(self, slots: Tensor, vectors: Tensor) -> None:
         """Add up how far keys move; file anew what has moved too far."""
@@ -151,6 +153,7 @@ class IVFIndex:
         self._drift[at] += torch.linalg.vector_norm(change, dim=1).numpy()
         far = at[self._drift[at] > DRIFT * self._reach]
         if len(far):
+            self._moved[far] = True
             self._stale.append(far)
 
     def build(self, used: int) -> None:
@@ -214,10 +217,8 @@ class IVFIndex:
         if self._stale:
             stale = np.unique(np.concatenate(self._stale))
             self._stale.clear()
-            self._moved[stale] = True
             self._file_anew(stale[stale < self._file.ntotal])
         if self._file.ntotal < used:
-            self._moved[self._file.ntotal : used] = True
             self._file_new(self._file.ntotal, used)
 
     def _refit(self, used: int, piece: int = PIECE) -> Iterator[None]:
