@@ -115,8 +115,12 @@ class HiddenGoalCore(OpenGridCore):
         self._next_shift = np.zeros(num_envs, dtype=np.int64)  # [E]: the episode before which the goal moves
 
     def _start_run(self, rows: np.ndarray) -> None:
-        self.goal[rows] = self._sites(self.run_seed[rows], 1)[:, 0]
+        self.goal[rows] = self._first_goal(rows)
         self._next_shift[rows] = self._block_length(rows)
+
+    def _first_goal(self, rows: np.ndarray) -> np.ndarray:
+        """Goals of runs that begin. `[R]`."""
+        return self._sites(self.run_seed[rows], 1)[:, 0]
 
     def _due(self, rows: np.ndarray) -> np.ndarray:
         return self.episode_index[rows] == self._next_shift[rows]
@@ -161,7 +165,9 @@ class RecurringGoalCore(HiddenGoalCore):
         self.sites[rows] = self._sites(seeds[rows], self.sites.shape[1])
         self._site[rows] = 0
         super()._start_run(rows)
-        self.goal[rows] = self.sites[rows, 0]
+
+    def _first_goal(self, rows: np.ndarray) -> np.ndarray:
+        return self.sites[rows, 0]
 
     def _new_goal(self, rows: np.ndarray) -> np.ndarray:
         count = self.sites.shape[1]
@@ -180,6 +186,9 @@ class NewGoalCore(HiddenGoalCore):
     def _start_run(self, rows: np.ndarray) -> None:
         self.sites[rows] = self._sites(self.run_seed[rows], self.sites.shape[1])
         super()._start_run(rows)
+
+    def _first_goal(self, rows: np.ndarray) -> np.ndarray:
+        return self.sites[rows, 0]
 
     def _new_goal(self, rows: np.ndarray) -> np.ndarray:
         return self.sites[rows, self.phase[rows] % self.sites.shape[1]]

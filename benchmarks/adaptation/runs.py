@@ -99,8 +99,9 @@ def resolve(
     if not {"period", "jitter"} <= environment["kwargs"].keys():
         raise UsageError(f"The goal of {env} does not shift after `period` episodes: choose newgoal or recurringgoal.")
     training = environment_config(trained_in, {}) if trained_in else environment
-    _require_alike(training, environment)
     elsewhere = training if training != environment else None
+    if elsewhere:
+        _require_alike(elsewhere, environment)
     settings = {agent: {} if agent in POLICIES else _settings(agent) for agent in agents}
     return [
         AdaptationRun(env, environment, agent, chosen, seed, steps, test, elsewhere)
