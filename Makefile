@@ -14,7 +14,8 @@ demo: $(VENV)/.installed-$(FAISS)
 test: $(VENV)/.installed-dev-$(FAISS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy -p engram_rl
+	$(BIN)/mypy benchmarks examples train.py evaluate.py
 	$(BIN)/python -m pytest -n 2
 
 report: $(VENV)/.installed-dev-$(FAISS)

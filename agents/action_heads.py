@@ -10,7 +10,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn import functional
 
-from agents.distributions import Categorical, DiagonalGaussian, Distribution, MultiCategorical
+from engram_rl.agents.distributions import Categorical, DiagonalGaussian, Distribution, MultiCategorical
 
 SMALL = 0.01
 """Gain of the last layer: actions begin near equally probable (Andrychowicz et al. 2021, arXiv 2006.05990)."""

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.promises import STEPS, errors_by_age
-from memory import DifferentiableNeuralDictionary, Found, KeySpace
-from memory.room import require_room
+from engram_rl.agents.promises import STEPS, errors_by_age
+from engram_rl.memory import DifferentiableNeuralDictionary, Found, KeySpace
+from engram_rl.memory.room import require_room
 
 
 class Recalled(NamedTuple):

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agents.seeding import copied
-from memory import DifferentiableNeuralDictionary
+from engram_rl.agents.seeding import copied
+from engram_rl.memory import DifferentiableNeuralDictionary
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from agents.networks import Numbers
-from agents.observations import map_observation
-from agents.returns import Returns
-from agents.situations import Situations
-from memory import KeySpace, Modality, identify
+from engram_rl.agents.networks import Numbers
+from engram_rl.agents.observations import map_observation
+from engram_rl.agents.returns import Returns
+from engram_rl.agents.situations import Situations
+from engram_rl.memory import KeySpace, Modality, identify
 
 PASSAGE, REWARD = 0, 1
 """Kinds of entries: a step of an episode, and a place where reward was found."""

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agents.schedules import Schedule
+from engram_rl.agents.schedules import Schedule
 
 
 class EpsilonGreedy:

@@ -10,8 +10,8 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from agents.agent import Observation, Transition
-from agents.inputs import flat_rows
+from engram_rl.agents.agent import Observation, Transition
+from engram_rl.agents.inputs import flat_rows
 
 
 class ExtraInput(Protocol):

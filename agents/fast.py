@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.perceptron import Perceptron
+from engram_rl.agents.perceptron import Perceptron
 
 
 class GoalNetwork:

@@ -10,15 +10,15 @@ from typing import Any, Literal
 import numpy as np
 from gymnasium import spaces
 
-from agents.agent import Observation, Transition
-from agents.fast import EpisodeTrace, GoalNetwork
-from agents.goals import FoundGoal, Goals, ShownGoal, Targets
-from agents.look_ahead import NONE, Branches, Plan, Search, Situation, Slow
-from agents.observations import require_discrete
-from agents.perceptron import Perceptron
-from agents.views import View
-from agents.visits import EpisodeVisits
-from memory import Planner, TransitionMemory
+from engram_rl.agents.agent import Observation, Transition
+from engram_rl.agents.fast import EpisodeTrace, GoalNetwork
+from engram_rl.agents.goals import FoundGoal, Goals, ShownGoal, Targets
+from engram_rl.agents.look_ahead import NONE, Branches, Plan, Search, Situation, Slow
+from engram_rl.agents.observations import require_discrete
+from engram_rl.agents.perceptron import Perceptron
+from engram_rl.agents.views import View
+from engram_rl.agents.visits import EpisodeVisits
+from engram_rl.memory import Planner, TransitionMemory
 
 _PARTS = ("memory", "planner", "goals", "fast", "visits", "trace", "rng", "size")
 """The parts of an agent's state."""

@@ -7,11 +7,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from agents.agent import Observation
-from agents.places import Places
-from agents.probing import reconsider, worth_trying
-from agents.views import View
-from memory import Planner, TransitionMemory
+from engram_rl.agents.agent import Observation
+from engram_rl.agents.places import Places
+from engram_rl.agents.probing import reconsider, worth_trying
+from engram_rl.agents.views import View
+from engram_rl.memory import Planner, TransitionMemory
 
 Targets = list[np.ndarray]
 """For each of E environments the states (ids) that it would like to reach, any of them; none: it knows nothing."""

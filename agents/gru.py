@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from memory.room import require_room
+from engram_rl.memory.room import require_room
 
 
 class ResettingGRU(nn.Module):

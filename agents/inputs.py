@@ -9,9 +9,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from agents.agent import Observation
-from agents.networks import is_picture
-from agents.observations import map_observation, to_tensors
+from engram_rl.agents.agent import Observation
+from engram_rl.agents.networks import is_picture
+from engram_rl.agents.observations import map_observation, to_tensors
 
 LIMIT = 10.0
 """Normalised numbers are clipped to this many standard deviations."""

@@ -10,9 +10,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from agents.networks import Numbers
-from memory import KeySpace, Modality
-from memory.errors import unknown
+from engram_rl.agents.networks import Numbers
+from engram_rl.memory import KeySpace, Modality
+from engram_rl.memory.errors import unknown
 
 MakePart = Callable[[spaces.Space, int], nn.Module]
 """Turns a part of an observation, `[B, ...]`, into so many columns of a key."""
@@ -25,9 +25,9 @@ class Source:
     Attributes:
         of: The part of the observation, or several that are taken together.
         size: Columns that the agent makes of it, by its encoder or projection; None takes the numbers as they are.
-        kind: "l2", "cosine" or "discrete" (whole numbers that must all be equal); see `memory.Modality`.
+        kind: "l2", "cosine" or "discrete" (whole numbers that must all be equal); see `engram_rl.memory.Modality`.
         weight: Factor of its squared distance.
-        penalty: See `memory.Modality`.
+        penalty: See `engram_rl.memory.Modality`.
     """
 
     of: list[str]

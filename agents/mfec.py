@@ -11,18 +11,18 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from agents.action_memories import ActionMemories, make_memories
-from agents.actions import Actions
-from agents.agent import Observation, Transition
-from agents.device import choose_device
-from agents.exploration import EpsilonGreedy
-from agents.keys import ModalityKeys
-from agents.networks import make_projection
-from agents.observations import hash_observations, map_observation, require_supported, to_tensors
-from agents.returns import MonteCarloReturns, Returns
-from agents.schedules import Schedule
-from agents.seeding import generator_for
-from memory import DifferentiableNeuralDictionary, KeySpace
+from engram_rl.agents.action_memories import ActionMemories, make_memories
+from engram_rl.agents.actions import Actions
+from engram_rl.agents.agent import Observation, Transition
+from engram_rl.agents.device import choose_device
+from engram_rl.agents.exploration import EpsilonGreedy
+from engram_rl.agents.keys import ModalityKeys
+from engram_rl.agents.networks import make_projection
+from engram_rl.agents.observations import hash_observations, map_observation, require_supported, to_tensors
+from engram_rl.agents.returns import MonteCarloReturns, Returns
+from engram_rl.agents.schedules import Schedule
+from engram_rl.agents.seeding import generator_for
+from engram_rl.memory import DifferentiableNeuralDictionary, KeySpace
 
 
 class Seen(NamedTuple):

@@ -11,20 +11,26 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from agents.action_memories import ActionMemories, Recalled, by_action, double_value, make_memories
-from agents.actions import Actions
-from agents.agent import Observation, Transition
-from agents.device import choose_device
-from agents.exploration import EpsilonGreedy
-from agents.keys import ModalityKeys
-from agents.networks import make_encoder
-from agents.observations import hash_observations, map_observation, require_rows, require_supported, to_tensors
-from agents.promises import STEPS, errors_by_age
-from agents.replay import Replay
-from agents.returns import NStepReturns, Returns
-from agents.schedules import Schedule
-from agents.seeding import generator_for
-from memory import DifferentiableNeuralDictionary, Found, KeySpace, RowSGD
+from engram_rl.agents.action_memories import ActionMemories, Recalled, by_action, double_value, make_memories
+from engram_rl.agents.actions import Actions
+from engram_rl.agents.agent import Observation, Transition
+from engram_rl.agents.device import choose_device
+from engram_rl.agents.exploration import EpsilonGreedy
+from engram_rl.agents.keys import ModalityKeys
+from engram_rl.agents.networks import make_encoder
+from engram_rl.agents.observations import (
+    hash_observations,
+    map_observation,
+    require_rows,
+    require_supported,
+    to_tensors,
+)
+from engram_rl.agents.promises import STEPS, errors_by_age
+from engram_rl.agents.replay import Replay
+from engram_rl.agents.returns import NStepReturns, Returns
+from engram_rl.agents.schedules import Schedule
+from engram_rl.agents.seeding import generator_for
+from engram_rl.memory import DifferentiableNeuralDictionary, Found, KeySpace, RowSGD
 
 
 def q_loss(q_tm1: Tensor, target_tm1: Tensor) -> Tensor:

@@ -11,8 +11,8 @@ from gymnasium import spaces
 from torch import nn
 from torch.nn import functional
 
-from memory import RandomProjection
-from memory.room import require_room
+from engram_rl.memory import RandomProjection
+from engram_rl.memory.room import require_room
 
 SMALLEST_IMAGE = 36  # pixels a side that the three convolutions below need
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from agents.policies import Judgement
-from agents.schedules import Schedule
+from engram_rl.agents.policies import Judgement
+from engram_rl.agents.schedules import Schedule
 
 REPORTED = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction")
 """What a minibatch reports, in this order."""

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from agents.agent import Observation
-from memory import identify
-from memory.room import require_room
+from engram_rl.agents.agent import Observation
+from engram_rl.memory import identify
+from engram_rl.memory.room import require_room
 
 
 def map_observation(function: Callable[..., Any], *observations: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from memory.room import require_room
+from engram_rl.memory.room import require_room
 
 _SAVED = ("parameters", "mean", "square")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from agents.views import View
-from memory import TransitionMemory
+from engram_rl.agents.views import View
+from engram_rl.memory import TransitionMemory
 
 
 class Places:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from agents.agent import Observation, Transition
-from agents.extras import ExtraInput, read
-from agents.inputs import Perception
-from agents.policies import Policy
+from engram_rl.agents.agent import Observation, Transition
+from engram_rl.agents.extras import ExtraInput, read
+from engram_rl.agents.inputs import Perception
+from engram_rl.agents.policies import Policy
 
 
 class Player:

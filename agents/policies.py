@@ -12,11 +12,11 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn import functional
 
-from agents.action_heads import ActionHead, make_action_head
-from agents.distributions import Distribution
-from agents.gru import ResettingGRU
-from agents.inputs import has_picture
-from agents.networks import linear, make_encoder
+from engram_rl.agents.action_heads import ActionHead, make_action_head
+from engram_rl.agents.distributions import Distribution
+from engram_rl.agents.gru import ResettingGRU
+from engram_rl.agents.inputs import has_picture
+from engram_rl.agents.networks import linear, make_encoder
 
 Extras = dict[str, Tensor]
 """Named tensors beside the observation, `[N, ...]` each."""

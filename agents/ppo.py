@@ -10,18 +10,18 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from agents.agent import Observation, Transition
-from agents.descent import Descent
-from agents.device import choose_device
-from agents.extras import ExtraInput, PreviousStep, read
-from agents.inputs import Perception, RewardScale, make_perception
-from agents.objectives import Objective, explained_variance, means
-from agents.observations import batch_size, map_observation, require_rows, require_supported
-from agents.player import Player
-from agents.policies import Extras, Policy, make_policy
-from agents.rollouts import Rollout, shuffled_rows, shuffled_sequences
-from agents.schedules import Schedule
-from agents.seeding import generator_for
+from engram_rl.agents.agent import Observation, Transition
+from engram_rl.agents.descent import Descent
+from engram_rl.agents.device import choose_device
+from engram_rl.agents.extras import ExtraInput, PreviousStep, read
+from engram_rl.agents.inputs import Perception, RewardScale, make_perception
+from engram_rl.agents.objectives import Objective, explained_variance, means
+from engram_rl.agents.observations import batch_size, map_observation, require_rows, require_supported
+from engram_rl.agents.player import Player
+from engram_rl.agents.policies import Extras, Policy, make_policy
+from engram_rl.agents.rollouts import Rollout, shuffled_rows, shuffled_sequences
+from engram_rl.agents.schedules import Schedule
+from engram_rl.agents.seeding import generator_for
 
 
 class PPO:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from memory import TransitionMemory
+from engram_rl.memory import TransitionMemory
 
 PATIENCE = 3
 """In how many states an action is tried of its own accord before it counts as one that does nothing."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from memory import DifferentiableNeuralDictionary
+from engram_rl.memory import DifferentiableNeuralDictionary
 
 STEPS = {"young": (0, 1_000), "middle": (1_000, 10_000), "old": (10_000, math.inf)}
 """Environment steps since an entry was written, by which errors are told apart."""

@@ -15,28 +15,28 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from agents.agent import Observation, Transition
-from agents.controls import Control, Neighbours
-from agents.entries import PASSAGE, Entries, Rows
-from agents.networks import Numbers
-from agents.observations import map_observation
-from agents.promises import met_again
-from agents.recalled import Recalled, Shown, in_plain_numbers
-from agents.returns import MonteCarloReturns, Returns
-from agents.seeding import copied
-from agents.sites import Sites, trust_in
-from agents.situations import Situations
-from agents.tokens import Tokens
-from agents.votes import Ballot
-from memory import DifferentiableNeuralDictionary
-from memory.forgetting import Forgetting
-from memory.writing import Blend, Max, SurpriseGated
+from engram_rl.agents.agent import Observation, Transition
+from engram_rl.agents.controls import Control, Neighbours
+from engram_rl.agents.entries import PASSAGE, Entries, Rows
+from engram_rl.agents.networks import Numbers
+from engram_rl.agents.observations import map_observation
+from engram_rl.agents.promises import met_again
+from engram_rl.agents.recalled import Recalled, Shown, in_plain_numbers
+from engram_rl.agents.returns import MonteCarloReturns, Returns
+from engram_rl.agents.seeding import copied
+from engram_rl.agents.sites import Sites, trust_in
+from engram_rl.agents.situations import Situations
+from engram_rl.agents.tokens import Tokens
+from engram_rl.agents.votes import Ballot
+from engram_rl.memory import DifferentiableNeuralDictionary
+from engram_rl.memory.forgetting import Forgetting
+from engram_rl.memory.writing import Blend, Max, SurpriseGated
 
 
 class Recall:
-    """Shows a policy what past episodes say, as tokens of K neighbours: an `agents.inputs.ExtraInput`.
+    """Shows a policy what past episodes say, as tokens of K neighbours: an `engram_rl.agents.inputs.ExtraInput`.
 
-    What a token says is told by `agents.tokens.Tokens`. A place of reward visited in vain loses trust.
+    What a token says is told by `engram_rl.agents.tokens.Tokens`. A place of reward visited in vain loses trust.
 
     Args:
         situations: Reads keys and places from observations.

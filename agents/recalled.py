@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.controls import Neighbours
+from engram_rl.agents.controls import Neighbours
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from agents.observations import batch_size, map_observation
-from memory.room import require_room
+from engram_rl.agents.observations import batch_size, map_observation
+from engram_rl.memory.room import require_room
 
 
 class Replay:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from agents.networks import linear
+from engram_rl.agents.networks import linear
 
 
 class Retrieval(nn.Module):

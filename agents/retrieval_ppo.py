@@ -10,21 +10,21 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from agents.agent import Observation
-from agents.controls import Control, Empty, Random, Shuffled
-from agents.device import choose_device
-from agents.entries import key_space, value_size
-from agents.extras import PreviousStep, read
-from agents.observations import map_observation
-from agents.policies import Extras, feature_width
-from agents.ppo import PPO, make_ppo
-from agents.recall import Recall
-from agents.recalled import Recalled
-from agents.retrieval import Retrieval
-from agents.seeding import generator_for
-from agents.situations import Situations
-from agents.votes import Vote
-from memory import DifferentiableNeuralDictionary
+from engram_rl.agents.agent import Observation
+from engram_rl.agents.controls import Control, Empty, Random, Shuffled
+from engram_rl.agents.device import choose_device
+from engram_rl.agents.entries import key_space, value_size
+from engram_rl.agents.extras import PreviousStep, read
+from engram_rl.agents.observations import map_observation
+from engram_rl.agents.policies import Extras, feature_width
+from engram_rl.agents.ppo import PPO, make_ppo
+from engram_rl.agents.recall import Recall
+from engram_rl.agents.recalled import Recalled
+from engram_rl.agents.retrieval import Retrieval
+from engram_rl.agents.seeding import generator_for
+from engram_rl.agents.situations import Situations
+from engram_rl.agents.votes import Vote
+from engram_rl.memory import DifferentiableNeuralDictionary
 
 CONTROLS = ("none", "empty", "shuffled", "random", "novelty")
 
@@ -64,10 +64,10 @@ class RecalledVote(nn.Module):
 class RetrievalPPO(PPO):
     """Proximal policy optimisation with episodic recall.
 
-    1. Before each step recall what past episodes say of the present situation (`agents.recall.Recall`).
-    2. Actor and critic attend to it (`agents.retrieval.Retrieval`), and recalled returns may be added to the logits of
-       their actions (`agents.votes`); PPO acts and learns as ever. What was recalled stays in the rollout as it was, so
-       that an update sees what the actor saw.
+    1. Before each step recall what past episodes say of the present situation (`engram_rl.agents.recall.Recall`).
+    2. Actor and critic attend to it (`engram_rl.agents.retrieval.Retrieval`), and recalled returns may be added to the
+       logits of their actions (`engram_rl.agents.votes`); PPO acts and learns as ever. What was recalled stays in the
+       rollout as it was, so that an update sees what the actor saw.
     3. Write an episode into memory when it ends. That needs no gradient: with `frozen` weights the agent adapts by it.
     """
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from agents.agent import Observation
-from agents.observations import map_observation
-from memory.room import require_room
+from engram_rl.agents.agent import Observation
+from engram_rl.agents.observations import map_observation
+from engram_rl.memory.room import require_room
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.observations import map_observation
+from engram_rl.agents.observations import map_observation
 
 
 def generalised_advantages(

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from agents.agent import Observation
-from agents.observations import batch_size, map_observation
+from engram_rl.agents.agent import Observation
+from engram_rl.agents.observations import batch_size, map_observation
 
 MOST = 2**14
 """Observations kept; with more it starts over."""

@@ -10,11 +10,11 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from agents.agent import Transition
-from agents.observations import map_observation, require_rows
-from agents.ppo import PPO, make_ppo
-from agents.returns import MonteCarloReturns
-from agents.seeding import generator_for
+from engram_rl.agents.agent import Transition
+from engram_rl.agents.observations import map_observation, require_rows
+from engram_rl.agents.ppo import PPO, make_ppo
+from engram_rl.agents.returns import MonteCarloReturns
+from engram_rl.agents.seeding import generator_for
 
 
 def imitation_loss(log_prob: Tensor, value: Tensor, gained: Tensor, value_coefficient: float) -> Tensor:

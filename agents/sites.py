@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.entries import DAYS, REWARD, Entries
-from memory import DifferentiableNeuralDictionary
+from engram_rl.agents.entries import DAYS, REWARD, Entries
+from engram_rl.memory import DifferentiableNeuralDictionary
 
 WIDER = 4
 """Times as many places of reward are looked up as are shown; of these the most trusted and latest are."""

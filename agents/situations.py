@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from agents.agent import Observation
-from agents.networks import make_projection
-from agents.observations import batch_size, hash_observations, to_tensors
-from agents.seen import Reading, Seen
-from memory import identify
+from engram_rl.agents.agent import Observation
+from engram_rl.agents.networks import make_projection
+from engram_rl.agents.observations import batch_size, hash_observations, to_tensors
+from engram_rl.agents.seen import Reading, Seen
+from engram_rl.memory import identify
 
 
 class Situations(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from agents.controls import Neighbours
+from engram_rl.agents.controls import Neighbours
 
 
 class Tokens:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from gymnasium import Space
 
-from agents.agent import Observation, Transition
+from engram_rl.agents.agent import Observation, Transition
 
 
 class Uniform:

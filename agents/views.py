@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from minigrid.core.constants import DIR_TO_VEC, OBJECT_TO_IDX
 
-from agents.agent import Observation
+from engram_rl.agents.agent import Observation
 
 
 class View(Protocol):
@@ -133,8 +133,8 @@ class SymbolGrid(_Whole):
 class PartialGrid:
     """Place and heading beside MiniGrid's partial view, in which the goal and empty cells may be in sight.
 
-    A state is (x, y, heading), by dead reckoning (`envs.dead_reckoning`), as partial views repeat; what is in sight is
-    put where it is from there.
+    A state is (x, y, heading), by dead reckoning (`engram_rl.envs.dead_reckoning`), as partial views repeat; what is
+    in sight is put where it is from there.
 
     Args:
         space: Of one observation, a Dict with an `image` `[V, V, 3]` and a `place` `[3]`.

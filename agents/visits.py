@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from memory.room import require_room
+from engram_rl.memory.room import require_room
 
 
 class EpisodeVisits:

@@ -16,7 +16,7 @@ from gymnasium import spaces
 from gymnasium.wrappers import DtypeObservation, FlattenObservation
 
 from benchmarks.shift.protocol import EpisodeLog, PinnedEpisode
-from training.errors import UsageError, did_you_mean
+from engram_rl.training.errors import UsageError, did_you_mean
 
 ALGORITHMS = {
     "sb3_ppo": ("stable_baselines3", "PPO"),

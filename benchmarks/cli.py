@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from benchmarks.provenance import with_command
-from training.errors import UsageError
+from engram_rl.training.errors import UsageError
 
 Options = TypeVar("Options")
 

@@ -13,9 +13,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from training.cli import explain, prepare
-from training.environments import import_owner
-from training.errors import UsageError, did_you_mean
+from engram_rl.training.cli import explain, prepare
+from engram_rl.training.environments import import_owner
+from engram_rl.training.errors import UsageError, did_you_mean
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from memory import Decay, DifferentiableNeuralDictionary, Modality
+from engram_rl.memory import Decay, DifferentiableNeuralDictionary, Modality
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,8 +15,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-import envs
 from benchmarks.cli import parse, write_lines
+from engram_rl import envs
 
 
 @dataclass

@@ -7,13 +7,13 @@ from typing import Protocol
 
 import numpy as np
 
-from agents.agent import Observation, Transition
-from envs.suite import SuiteVectorEnv
-from training.rollout import step
+from engram_rl.agents.agent import Observation, Transition
+from engram_rl.envs.suite import SuiteVectorEnv
+from engram_rl.training.rollout import step
 
 
 class Player(Protocol):
-    """What it takes to play: an agent, or a policy of `envs.oracle`."""
+    """What it takes to play: an agent, or a policy of `engram_rl.envs.oracle`."""
 
     def act(self, observation: Observation, *, explore: bool = True) -> np.ndarray:
         """One action for each run. `[E]`."""

@@ -15,14 +15,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
-from agents.fast_slow import FastSlow
-from agents.look_ahead import Search
 from benchmarks.cli import parse
 from benchmarks.configuration import agent_config
-from training.construction import build_agent
-from training.environments import make_environments
-from training.rollout import step
-from training.seeding import use_threads
+from engram_rl.agents.fast_slow import FastSlow
+from engram_rl.agents.look_ahead import Search
+from engram_rl.training.construction import build_agent
+from engram_rl.training.environments import make_environments
+from engram_rl.training.rollout import step
+from engram_rl.training.seeding import use_threads
 
 WALL, DOUBTED, BLOCKED = "#343a46", "#f3c6c0", "#c0392b"
 REMEMBERED, PLANNED, WALKED, GOAL, START = "#9aa3b5", "#2563cd", "#f59e42", "#26a05c", "#78788a"

@@ -20,14 +20,14 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch.nn import functional
 
-from agents.fast_slow import FastSlow
-from agents.networks import perceptron
 from benchmarks.cli import parse
 from benchmarks.configuration import agent_config
-from training.construction import build_agent
-from training.environments import make_environments
-from training.rollout import step
-from training.seeding import use_threads
+from engram_rl.agents.fast_slow import FastSlow
+from engram_rl.agents.networks import perceptron
+from engram_rl.training.construction import build_agent
+from engram_rl.training.environments import make_environments
+from engram_rl.training.rollout import step
+from engram_rl.training.seeding import use_threads
 
 Cell = tuple[float, ...]
 _TURN = 5  # episodes

@@ -28,7 +28,7 @@ from rich.table import Table
 
 from benchmarks.cli import parse, write_lines
 from benchmarks.forgetting_worlds import WORLDS, Contestant, World, contestants, live_through
-from training.statistics import Interval, performance_curve, stratified_bootstrap
+from engram_rl.training.statistics import Interval, performance_curve, stratified_bootstrap
 
 WIDTH = 100  # of the table, also where the terminal does not say how wide it is
 MOMENTS = ("before", "right_after", "after_one_visit", "end")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from memory import Decay, DifferentiableNeuralDictionary
+from engram_rl.memory import Decay, DifferentiableNeuralDictionary
 
 KEY_SIZE = 8
 JITTER = 0.02  # standard deviation of a place's key between visits; places are about 4 apart

@@ -12,11 +12,11 @@ import gymnasium
 import numpy as np
 from matplotlib.figure import Figure
 
-import envs  # noqa: F401 (registers the suite)
+import engram_rl.envs  # noqa: F401 (registers the suite)
 from benchmarks.cli import parse
-from envs.oracle import make_policy
-from envs.suite import SuiteVectorEnv
-from training.rollout import step
+from engram_rl.envs.oracle import make_policy
+from engram_rl.envs.suite import SuiteVectorEnv
+from engram_rl.training.rollout import step
 
 COLUMNS = 3  # scenes side by side, two pictures each
 MINIGRID = ("EmptyShift", "FourRoomsShift", "DoorKeyShift")

@@ -27,8 +27,8 @@ from rich.table import Table
 from torch import Tensor
 
 from benchmarks.cli import parse, write_lines
-from memory import DifferentiableNeuralDictionary, Modality
-from training.statistics import Interval, stratified_bootstrap
+from engram_rl.memory import DifferentiableNeuralDictionary, Modality
+from engram_rl.training.statistics import Interval, stratified_bootstrap
 
 SIZES = {"view": 32, "place": 8, "goal": 8}
 SCALES = {"view": 1.0, "place": 3.0, "goal": 3.0}  # parts come in units of their own

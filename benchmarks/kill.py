@@ -22,14 +22,14 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-import train
 from benchmarks.cli import parse, write_lines
 from benchmarks.configuration import CONF
 from benchmarks.same_run import differences
-from training.checkpoint import whole_names
-from training.cli import prepare
-from training.logger import METRICS, read_rows
-from training.run_folder import CONFIG, RunFolder
+from engram_rl.training import train
+from engram_rl.training.checkpoint import whole_names
+from engram_rl.training.cli import prepare
+from engram_rl.training.logger import METRICS, read_rows
+from engram_rl.training.run_folder import CONFIG, RunFolder
 
 SMALL = {
     "agent.memory.capacity": 300,

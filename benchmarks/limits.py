@@ -15,11 +15,11 @@ from typing import Any, cast
 import gymnasium
 import numpy as np
 
-import envs  # noqa: F401 (registers the suite)
+import engram_rl.envs  # noqa: F401 (registers the suite)
 from benchmarks.cli import parse, write_lines
 from benchmarks.episodes import Episodes, play
-from envs.oracle import make_policy
-from envs.suite import SuiteVectorEnv
+from engram_rl.envs.oracle import make_policy
+from engram_rl.envs.suite import SuiteVectorEnv
 
 Measure = Callable[[Episodes], np.ndarray]  # -> one number for each run, `[E]`; NaN where a run has none
 
@@ -47,7 +47,7 @@ class Figure:
 
     Attributes:
         environment: A name of the suite.
-        policy: A name of `envs.oracle.POLICIES`.
+        policy: A name of `engram_rl.envs.oracle.POLICIES`.
         measure: A name of `MEASURES`.
         known: What is known of it, a number or a range; None if nothing.
         reason: Why the measured figure differs, if it does.

@@ -1,7 +1,7 @@
 """Neural Episodic Control as one would first write it: the yardstick of `benchmarks.throughput`.
 
 One environment; for each action one matrix product with all its keys and one top-k, at every step and in every
-minibatch. What is learned, from what and how often is as in `agents.nec`.
+minibatch. What is learned, from what and how often is as in `engram_rl.agents.nec`.
 """
 
 from __future__ import annotations

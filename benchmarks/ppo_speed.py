@@ -15,9 +15,9 @@ from benchmarks.control.baselines import build_model
 from benchmarks.control.runs import ControlRun, resolve_agent
 from benchmarks.control.zoo import OURS
 from benchmarks.runs import Row
-from training.construction import build_agent, build_environments
-from training.rollout import step
-from training.seeding import seed_everything
+from engram_rl.training.construction import build_agent, build_environments
+from engram_rl.training.rollout import step
+from engram_rl.training.seeding import seed_everything
 
 THEIRS = "sb3_ppo"
 QUICK = "sb3_ppo, MiniGrid's view as quick as ours"
@@ -48,8 +48,8 @@ def time_side_by_side(env: str, options: dict[str, Any], agents: list[str], seco
     """A row for each agent and one for Stable-Baselines3's, with the values of the first.
 
     Stable-Baselines3's has the environments as Gymnasium makes them, which is what it is compared by; where ours step
-    faster with the same observations (`envs.minigrid_view`), it is timed on these too. All take turns, a rollout and
-    its update at a time, so that whatever else the machine does slows each alike. Rates are medians over turns.
+    faster with the same observations (`engram_rl.envs.minigrid_view`), it is timed on these too. All take turns, a
+    rollout and its update at a time, so that whatever else the machine does slows each alike. Rates are medians.
 
     Args:
         env: A name of conf/env or a registered id.

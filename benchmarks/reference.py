@@ -8,10 +8,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import agents.agent
-import memory
-import memory.gymnasium
-import memory.index
+from engram_rl import memory
+from engram_rl.agents import agent
+from engram_rl.memory import gymnasium, index
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference.md"
 OPENING = """# Reference
@@ -20,9 +19,9 @@ Written from the docstrings by `python -m benchmarks.reference`; a test compares
 """
 MODULES: dict[ModuleType, list[str]] = {
     memory: memory.__all__,
-    memory.gymnasium: ["MemoryWrapper", "MemoryVectorWrapper"],
-    memory.index: ["Index", "Proposer"],
-    agents.agent: ["Agent", "Transition"],
+    gymnasium: ["MemoryWrapper", "MemoryVectorWrapper"],
+    index: ["Index", "Proposer"],
+    agent: ["Agent", "Transition"],
 }
 """What is described, by module; environments have a page of their own."""
 

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from omegaconf import OmegaConf
 
-from agents.recall import Recall
 from benchmarks.cli import env_options, parse, write_lines
 from benchmarks.configuration import agent_config, environment_config
 from benchmarks.provenance import with_command
-from training.construction import build_agent, build_environments
-from training.rollout import step
-from training.seeding import use_threads
+from engram_rl.agents.recall import Recall
+from engram_rl.training.construction import build_agent, build_environments
+from engram_rl.training.rollout import step
+from engram_rl.training.seeding import use_threads
 
 
 @dataclass

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from training.checkpoint import load_checkpoint
-from training.logger import EPISODES, METRICS, read_rows
+from engram_rl.training.checkpoint import load_checkpoint
+from engram_rl.training.logger import EPISODES, METRICS, read_rows
 
 
 def differences(one: Path, other: Path) -> list[str]:

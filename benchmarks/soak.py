@@ -12,12 +12,12 @@ import numpy as np
 from hydra import compose, initialize_config_dir
 from matplotlib.figure import Figure
 
-import train
 from benchmarks.cli import parse, write_lines
 from benchmarks.configuration import CONF
-from training.cli import prepare
-from training.logger import METRICS, read_rows
-from training.run_folder import RunFolder
+from engram_rl.training import train
+from engram_rl.training.cli import prepare
+from engram_rl.training.logger import METRICS, read_rows
+from engram_rl.training.run_folder import RunFolder
 
 WINDOWS = 20
 """Parts of the run over which speed and memory are taken."""

@@ -11,19 +11,19 @@ import numpy as np
 import torch
 from omegaconf import OmegaConf
 
-from agents.agent import Agent
-from agents.networks import make_encoder
 from benchmarks import ppo_speed
 from benchmarks.cli import env_options, parse, run_main, write_lines
 from benchmarks.configuration import environment_config
 from benchmarks.control.runs import resolve_agent
 from benchmarks.obvious_nec import ObviousNEC
 from benchmarks.runs import Row
-from memory import IVFIndex
-from training.construction import build_agent, build_environments
-from training.errors import UsageError
-from training.rollout import step
-from training.seeding import seed_everything, use_threads
+from engram_rl.agents.agent import Agent
+from engram_rl.agents.networks import make_encoder
+from engram_rl.memory import IVFIndex
+from engram_rl.training.construction import build_agent, build_environments
+from engram_rl.training.errors import UsageError
+from engram_rl.training.rollout import step
+from engram_rl.training.seeding import seed_everything, use_threads
 
 OBVIOUS = "obvious"
 LEARNING = ("batch_size", "learn_every", "horizon")

@@ -6,8 +6,8 @@ third-party environments whose targets shift.
 
 from gymnasium import register
 
-from envs.schedules import Abrupt, Drifting, OnSuccess, Periodic, Random, Recurring, Schedule
-from envs.shifting import Attribute, Call, ConstructorArgument, Mover, ResetOption, ShiftingTarget
+from engram_rl.envs.schedules import Abrupt, Drifting, OnSuccess, Periodic, Random, Recurring, Schedule
+from engram_rl.envs.shifting import Attribute, Call, ConstructorArgument, Mover, ResetOption, ShiftingTarget
 
 __all__ = [
     "SUITE",
@@ -27,15 +27,15 @@ __all__ = [
 ]
 
 SUITE = {
-    "ShiftWall": "envs.shift_wall",
-    "ScatterShift": "envs.scatter_shift",
-    "HiddenGoal": "envs.hidden_goal",
-    "RecurringGoal": "envs.hidden_goal",
-    "NewGoal": "envs.hidden_goal",
-    "DriftGoal": "envs.hidden_goal",
-    "MaskedKey": "envs.masked_key",
-    "MemoryPlan": "envs.memory_plan",
-    "TMaze": "envs.tmaze",
+    "ShiftWall": "engram_rl.envs.shift_wall",
+    "ScatterShift": "engram_rl.envs.scatter_shift",
+    "HiddenGoal": "engram_rl.envs.hidden_goal",
+    "RecurringGoal": "engram_rl.envs.hidden_goal",
+    "NewGoal": "engram_rl.envs.hidden_goal",
+    "DriftGoal": "engram_rl.envs.hidden_goal",
+    "MaskedKey": "engram_rl.envs.masked_key",
+    "MemoryPlan": "engram_rl.envs.memory_plan",
+    "TMaze": "engram_rl.envs.tmaze",
 }
 
 for _name, _module in SUITE.items():
@@ -52,10 +52,10 @@ _MINIGRID = {
 }
 
 for _name, _options in _MINIGRID.items():
-    register(f"engram/{_name}-v0", entry_point="envs.minigrid_targets:minigrid_shift", kwargs=_options)
-register("engram/CartPoleShift-v0", entry_point="envs.classic_control:cartpole_shift")
+    register(f"engram/{_name}-v0", entry_point="engram_rl.envs.minigrid_targets:minigrid_shift", kwargs=_options)
+register("engram/CartPoleShift-v0", entry_point="engram_rl.envs.classic_control:cartpole_shift")
 register(
     "engram/CornerGoal-v0",  # a benchmark's own, so not of the suite
-    entry_point="envs.corner_goal:CornerGoal",
-    vector_entry_point="envs.corner_goal:CornerGoalVector",
+    entry_point="engram_rl.envs.corner_goal:CornerGoal",
+    vector_entry_point="engram_rl.envs.corner_goal:CornerGoalVector",
 )

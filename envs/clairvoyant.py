@@ -6,14 +6,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from envs.core import Core
-from envs.grid import Geometry, GridCore
-from envs.masked_key import MaskedKeyCore
-from envs.memory_plan import COLLECT, MemoryPlanCore
-from envs.paths import distance_fields
-from envs.policy import Policy
-from envs.suite import SuiteVectorEnv
-from envs.tmaze import DOWN, RIGHT, UP, TMazeCore
+from engram_rl.envs.core import Core
+from engram_rl.envs.grid import Geometry, GridCore
+from engram_rl.envs.masked_key import MaskedKeyCore
+from engram_rl.envs.memory_plan import COLLECT, MemoryPlanCore
+from engram_rl.envs.paths import distance_fields
+from engram_rl.envs.policy import Policy
+from engram_rl.envs.suite import SuiteVectorEnv
+from engram_rl.envs.tmaze import DOWN, RIGHT, UP, TMazeCore
 
 
 class Clairvoyant(Policy):

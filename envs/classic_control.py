@@ -7,8 +7,8 @@ from typing import Any
 
 import gymnasium
 
-from envs.schedules import Periodic
-from envs.shifting import ShiftingTarget
+from engram_rl.envs.schedules import Periodic
+from engram_rl.envs.shifting import ShiftingTarget
 
 PHYSICS = ("force_mag", "gravity", "length")
 

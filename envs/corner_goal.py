@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs import draws
-from envs.core import LayoutSeed
-from envs.hidden_goal import OpenGridCore
-from envs.suite import SuiteEnv, SuiteVectorEnv
+from engram_rl.envs import draws
+from engram_rl.envs.core import LayoutSeed
+from engram_rl.envs.hidden_goal import OpenGridCore
+from engram_rl.envs.suite import SuiteEnv, SuiteVectorEnv
 
-_CORNER = 7  # stream of draws, apart from those of `envs.hidden_goal`
+_CORNER = 7  # stream of draws, apart from those of `engram_rl.envs.hidden_goal`
 
 
 class CornerGoalCore(OpenGridCore):

@@ -13,8 +13,8 @@ import numpy as np
 from gymnasium import Space
 from gymnasium.spaces import Box, Discrete
 
-from envs.core import Core, LayoutSeed, Observation
-from envs.rendering import draw_grid
+from engram_rl.envs.core import Core, LayoutSeed, Observation
+from engram_rl.envs.rendering import draw_grid
 
 MOST_CELLS = 2**28
 """Of all grids together; some gigabytes."""

@@ -8,11 +8,11 @@ import numpy as np
 from gymnasium import Space
 from gymnasium.spaces import Box, Dict, MultiDiscrete
 
-from envs import draws
-from envs.core import LayoutSeed, Observation, seeds_for
-from envs.grid import GridCore
-from envs.searching import COLUMNS, Search
-from envs.suite import SuiteEnv, SuiteVectorEnv
+from engram_rl.envs import draws
+from engram_rl.envs.core import LayoutSeed, Observation, seeds_for
+from engram_rl.envs.grid import GridCore
+from engram_rl.envs.searching import COLUMNS, Search
+from engram_rl.envs.suite import SuiteEnv, SuiteVectorEnv
 
 # Streams of draws: what is drawn for the same episode or phase must not coincide.
 _START, _GOAL, _LENGTH, _SITES, _WHETHER = range(5)
@@ -24,7 +24,7 @@ class OpenGridCore(GridCore):
     Args:
         num_envs: As for `GridCore`, like the options.
         show_unsearched: Whether the observation is a Dict of the `place`, as codes, and of `unsearched`, what
-            `envs.searching.Search.shown` tells.
+            `engram_rl.envs.searching.Search.shown` tells.
 
     Raises:
         ValueError: `show_unsearched` along with `show_goal` or `tell_shift`.

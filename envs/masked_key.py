@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete
 
-from envs import draws
-from envs.core import Core, LayoutSeed
-from envs.rendering import draw_items
-from envs.suite import SuiteEnv, SuiteVectorEnv
+from engram_rl.envs import draws
+from engram_rl.envs.core import Core, LayoutSeed
+from engram_rl.envs.rendering import draw_items
+from engram_rl.envs.suite import SuiteEnv, SuiteVectorEnv
 
 ACTIONS = 4
 COLOUR_SIZE = 8

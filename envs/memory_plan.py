@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
-from envs import draws
-from envs.core import Core, LayoutSeed
-from envs.grid import Geometry
-from envs.rendering import draw_symbols
-from envs.suite import SuiteEnv, SuiteVectorEnv
+from engram_rl.envs import draws
+from engram_rl.envs.core import Core, LayoutSeed
+from engram_rl.envs.grid import Geometry
+from engram_rl.envs.rendering import draw_symbols
+from engram_rl.envs.suite import SuiteEnv, SuiteVectorEnv
 
 COLLECT = 4
 

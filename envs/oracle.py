@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from envs.clairvoyant import MemorylessTurn, clairvoyant
-from envs.planners import FreespacePlanner, FreshPlanner, GoalHeuristic, ToldPlanner, VigilantPlanner
-from envs.policy import Policy
-from envs.searchers import Recall, RecallSites, RecallSpiral
-from envs.suite import SuiteVectorEnv
+from engram_rl.envs.clairvoyant import MemorylessTurn, clairvoyant
+from engram_rl.envs.planners import FreespacePlanner, FreshPlanner, GoalHeuristic, ToldPlanner, VigilantPlanner
+from engram_rl.envs.policy import Policy
+from engram_rl.envs.searchers import Recall, RecallSites, RecallSpiral
+from engram_rl.envs.suite import SuiteVectorEnv
 
 
 class RandomPolicy(Policy):

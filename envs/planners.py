@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.grid import GridCore
-from envs.paths import UNREACHABLE, distance_fields
-from envs.policy import Policy, Step
-from envs.suite import SuiteVectorEnv
+from engram_rl.envs.grid import GridCore
+from engram_rl.envs.paths import UNREACHABLE, distance_fields
+from engram_rl.envs.policy import Policy, Step
+from engram_rl.envs.suite import SuiteVectorEnv
 
 
 class GridPolicy(Policy):

@@ -6,11 +6,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from envs.suite import SuiteVectorEnv
+from engram_rl.envs.suite import SuiteVectorEnv
 
 
 class Step(Protocol):
-    """What a policy reads of a vector step, in SAME_STEP autoreset mode; `agents.agent.Transition` has it all."""
+    """What a policy reads of a vector step, in SAME_STEP mode; `engram_rl.agents.agent.Transition` has it all."""
 
     @property
     def observation(self) -> Any:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from envs import draws
-from envs.grid import GridCore
-from envs.paths import path_lengths
-from envs.suite import SuiteEnv, SuiteVectorEnv
+from engram_rl.envs import draws
+from engram_rl.envs.grid import GridCore
+from engram_rl.envs.paths import path_lengths
+from engram_rl.envs.suite import SuiteEnv, SuiteVectorEnv
 
 EPISODES = 100
 

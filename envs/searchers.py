@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.hidden_goal import OpenGridCore
-from envs.policy import Policy, Step
-from envs.suite import SuiteVectorEnv
+from engram_rl.envs.hidden_goal import OpenGridCore
+from engram_rl.envs.policy import Policy, Step
+from engram_rl.envs.suite import SuiteVectorEnv
 
 _NEVER = np.inf  # the score of a cell that is not worth a visit
 

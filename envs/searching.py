@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.grid import Geometry
+from engram_rl.envs.grid import Geometry
 
 REACH = 3.0
 """Cells at which a displacement that is shown reaches its bound."""

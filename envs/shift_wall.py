@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from envs import draws
-from envs.grid import Geometry, GridCore
-from envs.suite import SuiteEnv, SuiteVectorEnv
+from engram_rl.envs import draws
+from engram_rl.envs.grid import Geometry, GridCore
+from engram_rl.envs.suite import SuiteEnv, SuiteVectorEnv
 
 EPISODES = 100
 SHIFT_AT = 50

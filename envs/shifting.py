@@ -16,7 +16,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from envs.schedules import Moment, Schedule, Target
+from engram_rl.envs.schedules import Moment, Schedule, Target
 
 _MISSING = object()
 
@@ -105,7 +105,7 @@ class ShiftingTarget(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     Args:
         env: Any environment.
-        schedule: When the target shifts, and to what (`envs.schedules`).
+        schedule: When the target shifts, and to what (`engram_rl.envs.schedules`).
         mover: How it gets there: a `Mover`, or a function of the bare environment and the target.
         success_above: An episode counts as solved if its return is above this.
         layout_seed: What the schedule's chance is drawn from; None takes the seed of the reset.

@@ -11,7 +11,7 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from envs.core import Core, Observation
+from engram_rl.envs.core import Core, Observation
 
 _ONLY = np.array([0])
 
@@ -21,7 +21,7 @@ class SuiteEnv(gymnasium.Env[Any, Any]):
 
     `reset(seed=s)` starts a run anew at episode 0, and so does the first reset; any other reset begins the run's next
     episode. The run is drawn from `layout_seed` if one was given, else from `s`.
-    `info` holds `phase`, `shifted`, `oracle_steps` and `episode_index` (see `envs.core.Core`).
+    `info` holds `phase`, `shifted`, `oracle_steps` and `episode_index` (see `engram_rl.envs.core.Core`).
 
     Args:
         render_mode: "rgb_array", or None.

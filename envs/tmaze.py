@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
-from envs import draws
-from envs.core import Core, LayoutSeed
-from envs.rendering import draw_grid
-from envs.suite import SuiteEnv, SuiteVectorEnv
+from engram_rl.envs import draws
+from engram_rl.envs.core import Core, LayoutSeed
+from engram_rl.envs.rendering import draw_grid
+from engram_rl.envs.suite import SuiteEnv, SuiteVectorEnv
 
 LEFT, UP, RIGHT, DOWN = range(4)
 

@@ -3,8 +3,8 @@
 import gymnasium as gym
 import numpy as np
 
-from memory import DifferentiableNeuralDictionary, Modality
-from memory.gymnasium import MemoryWrapper
+from engram_rl.memory import DifferentiableNeuralDictionary, Modality
+from engram_rl.memory.gymnasium import MemoryWrapper
 
 
 def make() -> MemoryWrapper:

@@ -4,7 +4,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from memory import DifferentiableNeuralDictionary, RandomProjection, identify
+from engram_rl.memory import DifferentiableNeuralDictionary, RandomProjection, identify
 
 
 def train(episodes: int = 150, seed: int = 0, discount: float = 0.99) -> list[float]:

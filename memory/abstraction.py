@@ -19,11 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from memory.dictionary import DifferentiableNeuralDictionary
-from memory.errors import unknown
-from memory.identity import identify
-from memory.keys import KeySpace, Modality
-from memory.room import require_room
+from engram_rl.memory.dictionary import DifferentiableNeuralDictionary
+from engram_rl.memory.errors import unknown
+from engram_rl.memory.identity import identify
+from engram_rl.memory.keys import KeySpace, Modality
+from engram_rl.memory.room import require_room
 
 BLOCK = 2
 

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from memory.checks import offers
-from memory.errors import unknown
-from memory.index import ExactIndex, Index, Proposer
-from memory.ivf import IVFIndex
-from memory.kept import KeptIndex
-from memory.keys import Keys
-from memory.store import KeyStore
+from engram_rl.memory.checks import offers
+from engram_rl.memory.errors import unknown
+from engram_rl.memory.index import ExactIndex, Index, Proposer
+from engram_rl.memory.ivf import IVFIndex
+from engram_rl.memory.kept import KeptIndex
+from engram_rl.memory.keys import Keys
+from engram_rl.memory.store import KeyStore
 
 TRIALS = 8
 """Searches of each kind before the faster one is chosen."""

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from memory.checks import LARGEST_VALUE, limited, real
-from memory.identity import NOBODY
-from memory.keys import Keys
+from engram_rl.memory.checks import LARGEST_VALUE, limited, real
+from engram_rl.memory.identity import NOBODY
+from engram_rl.memory.keys import Keys
 
 
 @dataclass(frozen=True)

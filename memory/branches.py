@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from memory.planning import Walks
-from memory.states import ABSENT
-from memory.transitions import TransitionMemory
+from engram_rl.memory.planning import Walks
+from engram_rl.memory.states import ABSENT
+from engram_rl.memory.transitions import TransitionMemory
 
 
 class RandomBranches:

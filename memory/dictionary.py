@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from memory.auto import make_index
-from memory.batches import checked_batch, checked_identity, checked_slots
-from memory.checks import (
+from engram_rl.memory.auto import make_index
+from engram_rl.memory.batches import checked_batch, checked_identity, checked_slots
+from engram_rl.memory.checks import (
     LARGEST_KEY,
     LARGEST_VALUE,
     check_moved,
@@ -23,24 +23,24 @@ from memory.checks import (
     truth,
     whole,
 )
-from memory.files import load, save
-from memory.forgetting import Forgetting, make_forgetting
-from memory.identity import IdentityTable
-from memory.index import Index
-from memory.inspection import describe, to_arrays, to_pandas
-from memory.kernels import InverseDistance, Kernel, make_kernel
-from memory.keys import KeyInput, KeySpace, Modality, Present
-from memory.links import Links, Reached
-from memory.reading import Found, read
-from memory.references import References, combinations_of, under_each
-from memory.room import require_room
-from memory.saving import restore, state_of
-from memory.search import nearest
-from memory.slots import Slots
-from memory.store import KeyStore, entry_bytes
-from memory.storing import store
-from memory.usage import Usage
-from memory.writing import WriteRule, make_write_rule
+from engram_rl.memory.files import load, save
+from engram_rl.memory.forgetting import Forgetting, make_forgetting
+from engram_rl.memory.identity import IdentityTable
+from engram_rl.memory.index import Index
+from engram_rl.memory.inspection import describe, to_arrays, to_pandas
+from engram_rl.memory.kernels import InverseDistance, Kernel, make_kernel
+from engram_rl.memory.keys import KeyInput, KeySpace, Modality, Present
+from engram_rl.memory.links import Links, Reached
+from engram_rl.memory.reading import Found, read
+from engram_rl.memory.references import References, combinations_of, under_each
+from engram_rl.memory.room import require_room
+from engram_rl.memory.saving import restore, state_of
+from engram_rl.memory.search import nearest
+from engram_rl.memory.slots import Slots
+from engram_rl.memory.store import KeyStore, entry_bytes
+from engram_rl.memory.storing import store
+from engram_rl.memory.usage import Usage
+from engram_rl.memory.writing import WriteRule, make_write_rule
 
 if TYPE_CHECKING:
     import pandas as pd

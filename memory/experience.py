@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from memory.states import StateTable
-from memory.transition_table import Outcome
+from engram_rl.memory.states import StateTable
+from engram_rl.memory.transition_table import Outcome
 
 
 def checked_states(

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from memory.checks import whole
-from memory.forgetting import FORGETTING, Forgetting
-from memory.index import Index
-from memory.kernels import KERNELS, Kernel
-from memory.keys import KeySpace, Modality
-from memory.saving import state_of
-from memory.tensorfile import TensorFile, write_tensors
-from memory.writing import WRITE_RULES, WriteRule
+from engram_rl.memory.checks import whole
+from engram_rl.memory.forgetting import FORGETTING, Forgetting
+from engram_rl.memory.index import Index
+from engram_rl.memory.kernels import KERNELS, Kernel
+from engram_rl.memory.keys import KeySpace, Modality
+from engram_rl.memory.saving import state_of
+from engram_rl.memory.tensorfile import TensorFile, write_tensors
+from engram_rl.memory.writing import WRITE_RULES, WriteRule
 
 if TYPE_CHECKING:
-    from memory.dictionary import DifferentiableNeuralDictionary
+    from engram_rl.memory.dictionary import DifferentiableNeuralDictionary
 
 SCHEMA = 1
 """Version of the header and of what the tensors mean."""
@@ -65,7 +65,7 @@ def load(
     Raises:
         ValueError: It is no memory file, or a damaged one, or of a later version, or claims too much.
     """
-    from memory.dictionary import DifferentiableNeuralDictionary  # which offers this function as a method
+    from engram_rl.memory.dictionary import DifferentiableNeuralDictionary  # which offers this function as a method
 
     whole("most_bytes", most_bytes, most=2**62)
     if capacity is not None:

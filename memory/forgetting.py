@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from memory.checks import number, offers
-from memory.errors import unknown
-from memory.pool import WeakestPool
+from engram_rl.memory.checks import number, offers
+from engram_rl.memory.errors import unknown
+from engram_rl.memory.pool import WeakestPool
 
 TIE_BREAK = 2.0**-36
 """What one use is worth where scores are levels and times: too little to matter, enough to order equals by use."""

@@ -18,9 +18,9 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
-from memory.dictionary import DifferentiableNeuralDictionary
-from memory.errors import unknown
-from memory.recollection import ACTION, MakeKeys, Recollection, keys_of_parts
+from engram_rl.memory.dictionary import DifferentiableNeuralDictionary
+from engram_rl.memory.errors import unknown
+from engram_rl.memory.recollection import ACTION, MakeKeys, Recollection, keys_of_parts
 
 OBSERVATION, MEMORY = "observation", "memory"
 
@@ -30,8 +30,8 @@ class MemoryWrapper(gym.Wrapper):
 
     The observation becomes a Dict: its own parts, or `observation` if it had none, and `memory`, `[3 A]` of float32:
     values, squared distances of the nearest entries and whether there are any, for each of A actions if the memory has
-    a discrete modality `action`, else for the situation (A = 1). `memory.recollection.Recollection` says what is
-    written and why nothing leaks.
+    a discrete modality `action`, else for the situation (A = 1). `engram_rl.memory.recollection.Recollection` says
+    what is written and why nothing leaks.
 
     Several wrappers may share a memory. `learning = False` leaves the memory as it is: nothing is written or touched.
 

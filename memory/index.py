@@ -15,8 +15,8 @@ import faiss
 import torch
 from torch import Tensor
 
-from memory.keys import Keys
-from memory.store import KeyStore
+from engram_rl.memory.keys import Keys
+from engram_rl.memory.store import KeyStore
 
 BLAS_THRESHOLD = 700
 """From this many queries x columns on, one matrix product beats a pass per query."""

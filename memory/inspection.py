@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from memory.checks import whole
-from memory.identity import NOBODY
+from engram_rl.memory.checks import whole
+from engram_rl.memory.identity import NOBODY
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from memory.dictionary import DifferentiableNeuralDictionary
+    from engram_rl.memory.dictionary import DifferentiableNeuralDictionary
 
 QUANTILES = {"weakest": 0.0, "median": 0.5, "strongest": 1.0}
 

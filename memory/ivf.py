@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from memory.checks import number, whole
-from memory.index import SPARE, ExactIndex, Proposer, products_early
-from memory.keys import Keys
-from memory.store import KeyStore, rows_at
+from engram_rl.memory.checks import number, whole
+from engram_rl.memory.index import SPARE, ExactIndex, Proposer, products_early
+from engram_rl.memory.keys import Keys
+from engram_rl.memory.store import KeyStore, rows_at
 
 PIECE = 512
 """Rows that a job looks at in one go: a few milliseconds with 4000 lists."""

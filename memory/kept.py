@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from memory.index import BLAS_THRESHOLD, ExactIndex, faiss_search, search_on
-from memory.keys import Keys
-from memory.store import KeyStore
+from engram_rl.memory.index import BLAS_THRESHOLD, ExactIndex, faiss_search, search_on
+from engram_rl.memory.keys import Keys
+from engram_rl.memory.store import KeyStore
 
 ROUNDING = 1e-4
 """How much farther, relatively, than the farthest of an answer a new key must lie for the answer to stand."""

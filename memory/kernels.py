@@ -11,8 +11,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from memory.checks import number, offers
-from memory.errors import unknown
+from engram_rl.memory.checks import number, offers
+from engram_rl.memory.errors import unknown
 
 
 class Kernel(Protocol):

@@ -9,8 +9,8 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from memory.checks import LARGEST_KEY, limited, number, real, shown, whole
-from memory.errors import unknown
+from engram_rl.memory.checks import LARGEST_KEY, limited, number, real, shown, whole
+from engram_rl.memory.errors import unknown
 
 KeyInput: TypeAlias = Tensor | Mapping[str, Tensor]
 """Flat keys `[B, D]`, or one tensor per modality by name; a modality that is left out is not matched."""

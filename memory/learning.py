@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from memory.store import rows_at
+from engram_rl.memory.store import rows_at
 
 if TYPE_CHECKING:
-    from memory.dictionary import DifferentiableNeuralDictionary
-    from memory.reading import Found
+    from engram_rl.memory.dictionary import DifferentiableNeuralDictionary
+    from engram_rl.memory.reading import Found
 
 
 class RowSGD:

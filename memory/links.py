@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from memory.checks import INTEGERS, LARGEST_VALUE, limited, number, real, slots_of, whole
-from memory.room import require_room
+from engram_rl.memory.checks import INTEGERS, LARGEST_VALUE, limited, number, real, slots_of, whole
+from engram_rl.memory.room import require_room
 
 NOTHING = -1
 KINDS = 256

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from memory.batches import Batch
-from memory.keys import Keys
-from memory.search import nearest
+from engram_rl.memory.batches import Batch
+from engram_rl.memory.keys import Keys
+from engram_rl.memory.search import nearest
 
 if TYPE_CHECKING:
-    from memory.dictionary import DifferentiableNeuralDictionary
+    from engram_rl.memory.dictionary import DifferentiableNeuralDictionary
 
 AT_ONCE = 128
 """Rows that are compared with each other."""

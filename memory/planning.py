@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from memory.states import ABSENT
-from memory.transitions import TransitionMemory
+from engram_rl.memory.states import ABSENT
+from engram_rl.memory.transitions import TransitionMemory
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from memory.kernels import Kernel, weigh
-from memory.keys import Keys
-from memory.references import evidence
-from memory.search import Neighbours
-from memory.store import KeyStore, rows_at
+from engram_rl.memory.kernels import Kernel, weigh
+from engram_rl.memory.keys import Keys
+from engram_rl.memory.references import evidence
+from engram_rl.memory.search import Neighbours
+from engram_rl.memory.store import KeyStore, rows_at
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from memory.dictionary import DifferentiableNeuralDictionary
-from memory.identity import identify
+from engram_rl.memory.dictionary import DifferentiableNeuralDictionary
+from engram_rl.memory.identity import identify
 
 ACTION = "action"
 """The modality under which actions are remembered, if the memory has it."""

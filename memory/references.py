@@ -13,9 +13,9 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from memory.checks import shown
-from memory.errors import unknown
-from memory.keys import Keys, KeySpace
+from engram_rl.memory.checks import shown
+from engram_rl.memory.errors import unknown
+from engram_rl.memory.keys import Keys, KeySpace
 
 References: TypeAlias = Literal["all"] | Sequence[Sequence[str]]
 """Every non-empty combination of the modalities that are given, or a list of combinations by name."""

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from memory.identity import NOBODY, IdentityTable
-from memory.validation import check_state
+from engram_rl.memory.identity import NOBODY, IdentityTable
+from engram_rl.memory.validation import check_state
 
 if TYPE_CHECKING:
-    from memory.dictionary import DifferentiableNeuralDictionary
+    from engram_rl.memory.dictionary import DifferentiableNeuralDictionary
 
 
 def state_of(memory: DifferentiableNeuralDictionary, *, copy: bool = True) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from memory.index import Index, torch_topk
-from memory.keys import Keys
-from memory.slots import Slots
-from memory.store import KeyStore
+from engram_rl.memory.index import Index, torch_topk
+from engram_rl.memory.keys import Keys
+from engram_rl.memory.slots import Slots
+from engram_rl.memory.store import KeyStore
 
 TOLERANCE = 1e-3
 """How much nearer, relatively, an entry may be that rounding hides."""

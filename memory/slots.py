@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from memory.forgetting import Forgetting
+from engram_rl.memory.forgetting import Forgetting
 
 
 class Slots:

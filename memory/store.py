@@ -21,7 +21,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from memory.keys import Keys, KeySpace, unit
+from engram_rl.memory.keys import Keys, KeySpace, unit
 
 FAR = 1e15
 """What a row without an entry holds, so that the search ranks it last; its square is still finite in float32."""

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from memory.batches import Batch
-from memory.matching import matched
+from engram_rl.memory.batches import Batch
+from engram_rl.memory.matching import matched
 
 if TYPE_CHECKING:
-    from memory.dictionary import DifferentiableNeuralDictionary
+    from engram_rl.memory.dictionary import DifferentiableNeuralDictionary
 
 
 def store(memory: DifferentiableNeuralDictionary, batch: Batch) -> Tensor:

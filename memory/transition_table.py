@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from memory.states import ABSENT
+from engram_rl.memory.states import ABSENT
 
 FAINTEST = 0.5
 """A transition is known while its strength is at least this: a single experience lasts one half-life."""

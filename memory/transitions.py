@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from memory.experience import check_settings, checked_actions, checked_outcome, checked_states
-from memory.movements import MovementMemory, occurrence
-from memory.room import require_room
-from memory.states import ABSENT, StateTable, first_of_each
-from memory.transition_table import FAINTEST, Outcome, TransitionTable
+from engram_rl.memory.experience import check_settings, checked_actions, checked_outcome, checked_states
+from engram_rl.memory.movements import MovementMemory, occurrence
+from engram_rl.memory.room import require_room
+from engram_rl.memory.states import ABSENT, StateTable, first_of_each
+from engram_rl.memory.transition_table import FAINTEST, Outcome, TransitionTable
 
 _SHARE_EVICTED = 16
 

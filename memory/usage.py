@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from memory.reading import Found
+from engram_rl.memory.reading import Found
 
 RECENT = 0.01
 """Weight of one lookup in the running means."""

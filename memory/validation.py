@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from memory.checks import LARGEST_KEY, LARGEST_VALUE, limited, shown
-from memory.identity import NOBODY
-from memory.keys import KeySpace
+from engram_rl.memory.checks import LARGEST_KEY, LARGEST_VALUE, limited, shown
+from engram_rl.memory.identity import NOBODY
+from engram_rl.memory.keys import KeySpace
 
 if TYPE_CHECKING:
-    from memory.dictionary import DifferentiableNeuralDictionary
+    from engram_rl.memory.dictionary import DifferentiableNeuralDictionary
 
 
 def check_state(memory: DifferentiableNeuralDictionary, state: Any) -> None:

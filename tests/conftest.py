@@ -5,7 +5,7 @@ import sys
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from training.cli import run_command
+from engram_rl.training.cli import run_command
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from training.errors import UsageError
+from engram_rl.training.errors import UsageError
 
 FORMAT = "engram-checkpoint"
 VERSION = 1

@@ -19,10 +19,10 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from training.errors import UsageError, did_you_mean
-from training.run_folder import CONFIG, RunFolder, run_folder_name
-from training.schema import register
-from training.trust import refuse_foreign
+from engram_rl.training.errors import UsageError, did_you_mean
+from engram_rl.training.run_folder import CONFIG, RunFolder, run_folder_name
+from engram_rl.training.schema import register
+from engram_rl.training.trust import refuse_foreign
 
 ADDED_TO = ("log", "evaluation", "checkpoint")
 """Parts of a configuration to which versions add values."""

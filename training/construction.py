@@ -6,11 +6,11 @@ import gymnasium as gym
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from agents.agent import Agent
-from agents.keys import parts_named
-from training.environments import Resumable, make_environments
-from training.errors import UsageError
-from training.signatures import require_types
+from engram_rl.agents.agent import Agent
+from engram_rl.agents.keys import parts_named
+from engram_rl.training.environments import Resumable, make_environments
+from engram_rl.training.errors import UsageError
+from engram_rl.training.signatures import require_types
 
 
 def build_agent(config: DictConfig, environments: gym.vector.VectorEnv, seed: int) -> Agent:

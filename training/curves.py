@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training.logger import EPISODES, read_rows
-from training.statistics import performance_curve
+from engram_rl.training.logger import EPISODES, read_rows
+from engram_rl.training.statistics import performance_curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

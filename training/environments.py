@@ -16,13 +16,13 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.wrappers import FilterObservation
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
-import envs  # noqa: F401  (registers engram/*)
-from training.errors import UsageError, did_you_mean
+import engram_rl.envs  # noqa: F401  (registers engram/*)
+from engram_rl.training.errors import UsageError, did_you_mean
 
 REGISTERED_BY = {"MiniGrid-": "minigrid", "BabyAI-": "minigrid", "ALE/": "ale_py"}
 """Packages that register their environments only when they are imported."""
 
-SAME_STEP_VECTORS = {"CartPole-v1": "envs.cartpole:SameStepCartPole"}
+SAME_STEP_VECTORS = {"CartPole-v1": "engram_rl.envs.cartpole:SameStepCartPole"}
 """Vectorised implementations that take the place of Gymnasium's own, whose mode is NEXT_STEP."""
 
 MOST_ENVIRONMENTS = {"sync": 4096, "async": 512, "vector_entry_point": 2**20}
@@ -109,7 +109,7 @@ def quicken_view(environment: gym.Env) -> gym.Env:
     """MiniGrid's own view, computed faster; other environments as they are."""
     if "minigrid" not in sys.modules:
         return environment
-    from envs.minigrid_view import quicken
+    from engram_rl.envs.minigrid_view import quicken
 
     return quicken(environment)
 
@@ -169,8 +169,8 @@ class Resumable(VectorWrapper):
     """Environments that a resumed run can bring to where they were, without running code from a file.
 
     Those that have a state to save (`metadata["restorable"]`, with `get_state` and `set_state` as in
-    `envs.suite.SuiteVectorEnv`) are put there at once. Gymnasium asks for none, so of all others the seed and every
-    action are remembered and replayed: exact, schedules and random generators included, as they are deterministic
+    `engram_rl.envs.suite.SuiteVectorEnv`) are put there at once. Gymnasium asks for none, so of all others the seed and
+    every action are remembered and replayed: exact, schedules and random generators included, as they are deterministic
     given these, but it takes as long as the steps took.
     """
 

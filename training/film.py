@@ -15,10 +15,10 @@ from gymnasium.vector import VectorEnv
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
-from agents.agent import Agent
-from training.construction import build_environments
-from training.errors import UsageError
-from training.rollout import player_of, step
+from engram_rl.agents.agent import Agent
+from engram_rl.training.construction import build_environments
+from engram_rl.training.errors import UsageError
+from engram_rl.training.rollout import player_of, step
 
 FRAMES = 120
 """Most frames of a film; of longer episodes they are picked evenly."""

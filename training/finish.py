@@ -7,13 +7,13 @@ from pathlib import Path
 import gymnasium as gym
 from omegaconf import DictConfig
 
-from agents.agent import Agent
-from training.errors import UsageError
-from training.film import animation, contact_sheet, film
-from training.logger import RunLogger
-from training.projector import write_projector
-from training.seeding import EVALUATION_SEED
-from training.tensorboard import add_animation, add_hyperparameters, add_picture
+from engram_rl.agents.agent import Agent
+from engram_rl.training.errors import UsageError
+from engram_rl.training.film import animation, contact_sheet, film
+from engram_rl.training.logger import RunLogger
+from engram_rl.training.projector import write_projector
+from engram_rl.training.seeding import EVALUATION_SEED
+from engram_rl.training.tensorboard import add_animation, add_hyperparameters, add_picture
 
 FILM = "episode.gif"
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from training.errors import UsageError
+from engram_rl.training.errors import UsageError
 
 try:
     import fcntl

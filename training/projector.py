@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from agents.action_memories import ActionMemories
-from agents.agent import Agent
-from memory import DifferentiableNeuralDictionary, TransitionMemory
-from training.logger import METRICS, read_rows
-from training.run_folder import write_atomically
+from engram_rl.agents.action_memories import ActionMemories
+from engram_rl.agents.agent import Agent
+from engram_rl.memory import DifferentiableNeuralDictionary, TransitionMemory
+from engram_rl.training.logger import METRICS, read_rows
+from engram_rl.training.run_folder import write_atomically
 
 MOST = 5_000
 """Entries shown; of larger memories they are picked evenly."""

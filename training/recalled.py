@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
-from agents.agent import Agent, Observation
-from agents.recalled import Recalled
-from training.tensorboard import add_picture
+from engram_rl.agents.agent import Agent, Observation
+from engram_rl.agents.recalled import Recalled
+from engram_rl.training.tensorboard import add_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

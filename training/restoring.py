@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from agents.agent import Agent
-from training.environments import Resumable
-from training.errors import UsageError
+from engram_rl.agents.agent import Agent
+from engram_rl.training.environments import Resumable
+from engram_rl.training.errors import UsageError
 
 MISFITS = (AttributeError, IndexError, KeyError, MemoryError, OverflowError, RuntimeError, TypeError, ValueError)
 """What a state of another shape makes the parts of an agent raise."""

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from agents.agent import Agent, Observation, Transition
-from training.errors import UsageError
+from engram_rl.agents.agent import Agent, Observation, Transition
+from engram_rl.training.errors import UsageError
 
 
 def step(environments: VectorEnv, observation: Observation, action: np.ndarray) -> Transition:
@@ -92,7 +92,7 @@ def environment_metrics(info: dict[str, Any]) -> dict[str, float]:
 
 
 def finished(info: dict[str, Any]) -> Episodes:
-    """The episodes that ended in this vector step, from `training.environments.CountEpisodes`."""
+    """The episodes that ended in this vector step, from `engram_rl.training.environments.CountEpisodes`."""
     if "episode" not in info:
         return Episodes(np.empty(0), np.empty(0))
     done = info["_episode"]

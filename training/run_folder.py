@@ -20,9 +20,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from training.checkpoint import load_checkpoint, save_checkpoint, whole_names
-from training.errors import UsageError
-from training.lock import LOCK, lock
+from engram_rl.training.checkpoint import load_checkpoint, save_checkpoint, whole_names
+from engram_rl.training.errors import UsageError
+from engram_rl.training.lock import LOCK, lock
 
 CONFIG = "config.yaml"
 LARGEST_CONFIG = 1_000_000

@@ -11,7 +11,7 @@ from omegaconf import MISSING
 
 @dataclass
 class Environment:
-    """`conf/env/*.yaml`; see `training.environments.make_environments`."""
+    """`conf/env/*.yaml`; see `engram_rl.training.environments.make_environments`."""
 
     id: str = MISSING
     num_envs: int = MISSING

@@ -8,7 +8,7 @@ import faiss
 import numpy as np
 import torch
 
-from training.errors import UsageError
+from engram_rl.training.errors import UsageError
 
 EVALUATION_SEED = 1_000_000
 """Evaluation starts from seeds that no training run uses."""

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig
 
-from training.errors import UsageError
+from engram_rl.training.errors import UsageError
 
 KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
     bool: ((bool,), "true or false"),

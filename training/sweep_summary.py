@@ -1,9 +1,14 @@
-"""What a sweep came to: `python -m training.sweep_summary sweep=runs/<...>_sweep` (`sweep=latest` is the newest)."""
+"""What the runs of a sweep came to: settings best first, each over its seeds.
+
+engram sweep-summary                                 the newest sweep below runs/
+engram sweep-summary sweep=runs/<...>_sweep          another
+"""
 
 from __future__ import annotations
 
 import json
 import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,17 +17,17 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from training.errors import UsageError
-from training.run_folder import CONFIG, RunFolder, write_atomically
-from training.statistics import stratified_bootstrap
-from training.tensorboard import flat
+from engram_rl.training.errors import UsageError
+from engram_rl.training.run_folder import CONFIG, RunFolder, write_atomically
+from engram_rl.training.statistics import stratified_bootstrap
+from engram_rl.training.tensorboard import flat
 
 SUMMARY = "sweep.json"
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Print the settings of a sweep, best first, each over its seeds; keep them as JSON."""
-    folder = find(dict(argument.partition("=")[::2] for argument in arguments).get("sweep", "latest"))
+    folder = find(_asked(sys.argv[1:] if arguments is None else arguments))
     groups, unfinished = summarise(folder)
     _show(folder, groups)
     if unfinished:
@@ -30,6 +35,16 @@ def main(arguments: Sequence[str]) -> int:
     write_atomically(folder / SUMMARY, json.dumps({"settings": groups, "unfinished": unfinished}, indent=2) + "\n")
     print(f"Written to {folder / SUMMARY}")
     return 0
+
+
+def _asked(arguments: Sequence[str]) -> str:
+    """Which sweep the command line names."""
+    parser = ArgumentParser("engram sweep-summary", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("sweep", nargs="?", default="sweep=latest", metavar="sweep=FOLDER", help="latest by default")
+    key, equals, folder = parser.parse_args(arguments).sweep.partition("=")
+    if not equals or key != "sweep":
+        raise UsageError(f"{key} is no argument here; give the folder of a sweep as sweep=FOLDER.")
+    return folder
 
 
 def find(given: str) -> Path:
@@ -94,10 +109,3 @@ def _show(folder: Path, groups: list[dict[str, Any]]) -> None:
         values = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in group["setting"].values()]
         table.add_row(*values, str(len(group["scores"])), f"{group['score']:.4g}", f"{low:.4g} to {high:.4g}")
     Console(width=max(120, Console().width)).print(table)
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except UsageError as error:
-        sys.exit(f"Error: {error}")

@@ -8,8 +8,8 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from training.errors import UsageError
-from training.run_folder import CONFIG
+from engram_rl.training.errors import UsageError
+from engram_rl.training.run_folder import CONFIG
 
 
 def refuse_foreign(config: DictConfig, config_folders: list[Path], origin: Path) -> None:

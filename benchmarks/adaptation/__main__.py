@@ -12,7 +12,7 @@ from benchmarks.adaptation.report import acted, draw, grouped, table
 from benchmarks.adaptation.runs import ACTING, AdaptationRun, Trial, resolve
 from benchmarks.cli import env_options, parse, run_main
 from benchmarks.runs import carry_out, file_name, rows_of, status_of
-from training.errors import UsageError
+from engram_rl.training.errors import UsageError
 
 
 @dataclass

@@ -10,17 +10,17 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from omegaconf import OmegaConf
 
-from agents.ppo import PPO
-from agents.seeding import generator_for
 from benchmarks.adaptation.runs import ACTING, AdaptationRun
 from benchmarks.episodes import Episodes, play
 from benchmarks.runs import Row, counted_gradient_steps
-from envs.oracle import make_policy
-from training import shift_metrics
-from training.construction import build_agent, build_environments
-from training.errors import UsageError
-from training.rollout import step
-from training.seeding import seed_everything, use_threads
+from engram_rl.agents.ppo import PPO
+from engram_rl.agents.seeding import generator_for
+from engram_rl.envs.oracle import make_policy
+from engram_rl.training import shift_metrics
+from engram_rl.training.construction import build_agent, build_environments
+from engram_rl.training.errors import UsageError
+from engram_rl.training.rollout import step
+from engram_rl.training.seeding import seed_everything, use_threads
 
 SEEDS_APART = 1_000_000
 """Seeds of the environments of two rows are at least so far apart, and those of training and test half of that."""

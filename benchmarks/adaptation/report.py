@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.runs import Row
-from training.statistics import performance_curve, stratified_bootstrap
+from engram_rl.training.statistics import performance_curve, stratified_bootstrap
 
 COLUMNS = {
     "first episode": lambda row: row["cost"][0],

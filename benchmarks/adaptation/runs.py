@@ -11,12 +11,12 @@ from omegaconf import OmegaConf
 
 from benchmarks.configuration import agent_config, environment_config
 from benchmarks.runs import AgentRun, digest
-from training.construction import build_environments
-from training.errors import UsageError
+from engram_rl.training.construction import build_environments
+from engram_rl.training.errors import UsageError
 
 PROTOCOL = 1  # raise it when what is measured changes: older rows are then measured anew
 POLICIES = ("clairvoyant", "recall", "recall_sites", "random")
-"""Policies of `envs.oracle` that may take part; they mark the limits and are not trained."""
+"""Policies of `engram_rl.envs.oracle` that may take part; they mark the limits and are not trained."""
 ACTING = ("drawn", "greedy")
 """How actions are chosen in the test: from the policy's distribution, or its most probable."""
 

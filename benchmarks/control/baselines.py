@@ -8,7 +8,7 @@ from benchmarks.baselines import algorithm, flattened
 from benchmarks.control.record import Record
 from benchmarks.control.runs import ControlRun
 from benchmarks.shift.environment import build_environment
-from training.errors import UsageError
+from engram_rl.training.errors import UsageError
 
 
 def train_baseline(run: ControlRun) -> Record:

@@ -7,14 +7,14 @@ import time
 import numpy as np
 from omegaconf import OmegaConf
 
-from agents.agent import Agent
 from benchmarks.control.baselines import train_baseline
 from benchmarks.control.record import Record, phase_success, scores
 from benchmarks.control.runs import ControlRun
 from benchmarks.runs import Row, counted_gradient_steps
-from training.construction import build_agent, build_environments
-from training.rollout import evaluate, finished, step
-from training.seeding import EVALUATION_SEED, seed_everything, use_threads
+from engram_rl.agents.agent import Agent
+from engram_rl.training.construction import build_agent, build_environments
+from engram_rl.training.rollout import evaluate, finished, step
+from engram_rl.training.seeding import EVALUATION_SEED, seed_everything, use_threads
 
 
 def measure(run: ControlRun) -> Row:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.runs import Row
-from training.curves import WINDOW
-from training.statistics import performance_curve, stratified_bootstrap
+from engram_rl.training.curves import WINDOW
+from engram_rl.training.statistics import performance_curve, stratified_bootstrap
 
 CAPTION = (
     f"Score: mean return of the last {WINDOW} training episodes (exploring) at a step count; AUC: its mean over all "

@@ -13,7 +13,7 @@ import torch
 from hypothesis.strategies import DataObject
 from torch import Tensor
 
-import memory as m
+import engram_rl.memory as m
 from benchmarks.fuzz.outcome import CrashError, attempt
 
 Memory = m.DifferentiableNeuralDictionary

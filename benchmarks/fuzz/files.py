@@ -15,9 +15,9 @@ from hypothesis.strategies import DataObject
 
 from benchmarks.fuzz.calls import check_promises
 from benchmarks.fuzz.outcome import CrashError, attempt
-from memory import Decay, DifferentiableNeuralDictionary, Modality
-from training.checkpoint import load_checkpoint, save_checkpoint
-from training.errors import UsageError
+from engram_rl.memory import Decay, DifferentiableNeuralDictionary, Modality
+from engram_rl.training.checkpoint import load_checkpoint, save_checkpoint
+from engram_rl.training.errors import UsageError
 
 MOST_GROWTH = 512 * 2**20
 """Bytes by which the process may grow while it reads a file of a few thousand."""

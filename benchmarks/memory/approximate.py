@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.memory.measure import Figure, Options, encoder_of, trajectories
-from memory import DifferentiableNeuralDictionary, ExactIndex, IVFIndex
+from engram_rl.memory import DifferentiableNeuralDictionary, ExactIndex, IVFIndex
 
 D, K, QUERIES, REWRITTEN, MOVED = 64, 50, 32, 32, 1600
 

@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.memory.approximate import fill, recall
 from benchmarks.memory.measure import Figure, Options, ratio, set_threads, side_by_side, trajectories
-from memory import DifferentiableNeuralDictionary, ExactIndex, IVFIndex
+from engram_rl.memory import DifferentiableNeuralDictionary, ExactIndex, IVFIndex
 
 D, K = 32, 50
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from benchmarks.memory.measure import Figure, Options, milliseconds, ratio, side_by_side
-from memory import Decay, DifferentiableNeuralDictionary
+from engram_rl.memory import Decay, DifferentiableNeuralDictionary
 
 D, ROWS = 64, 32
 

@@ -19,7 +19,7 @@ from benchmarks.runs import Row
 from benchmarks.shift.figures import draw
 from benchmarks.shift.results import entrants
 from benchmarks.soak import draw as draw_soak
-from training.errors import UsageError, did_you_mean
+from engram_rl.training.errors import UsageError, did_you_mean
 
 Names = dict[str, str]
 """Of agents in a figure, by what they are called on the command line."""

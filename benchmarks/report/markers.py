@@ -28,8 +28,8 @@ from benchmarks.runs import Row
 from benchmarks.shift.report import is_published_setting
 from benchmarks.shift.report import table as shift_table
 from benchmarks.shift.results import entrants
-from training.errors import UsageError, did_you_mean
-from training.statistics import stratified_bootstrap
+from engram_rl.training.errors import UsageError, did_you_mean
+from engram_rl.training.statistics import stratified_bootstrap
 
 MARKER = re.compile(r"<!-- report: (?P<spec>.*?) -->(?P<shown>.*?)<!-- end -->", re.DOTALL)
 STATISTICS: dict[str, Callable[[np.ndarray], Any]] = {

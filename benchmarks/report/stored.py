@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 from benchmarks.runs import Row
-from training.errors import UsageError, did_you_mean
-from training.logger import read_rows
+from engram_rl.training.errors import UsageError, did_you_mean
+from engram_rl.training.logger import read_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "docs" / "results"

@@ -10,14 +10,14 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from omegaconf import OmegaConf
 
-from agents.agent import Agent, Transition
 from benchmarks.baselines import BaselineAgent, total_steps
 from benchmarks.shift.protocol import Contestant, EpisodeLog, PinnedEpisode
 from benchmarks.shift.specs import RunSpec
-from envs.oracle import make_policy
-from training.construction import build_agent
-from training.errors import UsageError
-from training.rollout import step
+from engram_rl.agents.agent import Agent, Transition
+from engram_rl.envs.oracle import make_policy
+from engram_rl.training.construction import build_agent
+from engram_rl.training.errors import UsageError
+from engram_rl.training.rollout import step
 
 
 def make_contestant(spec: RunSpec, log: EpisodeLog) -> Contestant:

@@ -8,7 +8,7 @@ import gymnasium as gym
 from omegaconf import OmegaConf
 
 from benchmarks.configuration import environment_config
-from training.construction import build_environments
+from engram_rl.training.construction import build_environments
 
 DEFAULT_EPISODES = 100
 EPISODES = {

@@ -16,8 +16,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from benchmarks.runs import Row
 from benchmarks.shift.results import Entrant
 from benchmarks.shift.specs import PAPER_BUDGET
-from training import shift_metrics
-from training.statistics import interquartile_mean, performance_curve
+from engram_rl.training import shift_metrics
+from engram_rl.training.statistics import interquartile_mean, performance_curve
 
 SMOOTHING = 7  # episodes averaged for a point of the cost curve, never across a shift
 MOST_LINES = 25  # of shifts

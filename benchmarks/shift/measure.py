@@ -10,7 +10,7 @@ from benchmarks.shift.environment import build_environment
 from benchmarks.shift.protocol import EpisodeLog, play
 from benchmarks.shift.rows import Cost, make_row, told
 from benchmarks.shift.specs import RunSpec
-from training.seeding import seed_everything, use_threads
+from engram_rl.training.seeding import seed_everything, use_threads
 
 
 def measure(spec: RunSpec) -> Row:

@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.runs import Row
 from benchmarks.shift.results import Entrant, areas, firsts, improvement
-from training.statistics import interquartile_mean, stratified_bootstrap
+from engram_rl.training.statistics import interquartile_mean, stratified_bootstrap
 
 HEADERS = (
     "agent",

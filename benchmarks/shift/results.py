@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.runs import Row
-from training import shift_metrics
-from training.statistics import Interval, probability_of_improvement, stratified_bootstrap
+from engram_rl.training import shift_metrics
+from engram_rl.training.statistics import Interval, probability_of_improvement, stratified_bootstrap
 
 AREA_WINDOW = 10  # episodes after each shift that enter the normalised area
 

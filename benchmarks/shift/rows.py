@@ -12,7 +12,7 @@ from benchmarks.runs import Row
 from benchmarks.shift.environment import SCORED_BY_RETURN, told_by
 from benchmarks.shift.protocol import Contestant, EpisodeRecord
 from benchmarks.shift.specs import RunSpec
-from training import shift_metrics
+from engram_rl.training import shift_metrics
 
 AFTER_SHIFT = 5  # episodes after the first shift whose excess is reported
 

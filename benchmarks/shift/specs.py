@@ -13,8 +13,8 @@ from benchmarks.configuration import agent_config, plain
 from benchmarks.runs import digest
 from benchmarks.shift.environment import Environment
 from benchmarks.shift.protocol import Budget
-from envs.oracle import POLICIES
-from training.errors import UsageError
+from engram_rl.envs.oracle import POLICIES
+from engram_rl.training.errors import UsageError
 
 PROTOCOL = 1  # raise it when what is measured changes: older rows are then measured anew
 PAPER_BUDGET = 2048  # practice steps an episode in arXiv 2301.13758

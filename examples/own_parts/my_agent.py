@@ -10,13 +10,13 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from agents.agent import Observation, Transition
-from agents.exploration import EpsilonGreedy
-from agents.networks import make_projection
-from agents.observations import hash_observations, require_discrete, to_tensors
-from agents.schedules import Schedule
-from agents.seeding import generator_for
-from memory import DifferentiableNeuralDictionary, KeySpace, Modality
+from engram_rl.agents.agent import Observation, Transition
+from engram_rl.agents.exploration import EpsilonGreedy
+from engram_rl.agents.networks import make_projection
+from engram_rl.agents.observations import hash_observations, require_discrete, to_tensors
+from engram_rl.agents.schedules import Schedule
+from engram_rl.agents.seeding import generator_for
+from engram_rl.memory import DifferentiableNeuralDictionary, KeySpace, Modality
 
 
 class OneStep:

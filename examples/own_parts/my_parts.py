@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from memory import ExactIndex, RandomProjection
-from memory.forgetting import Forgetting
-from memory.index import Proposer
-from memory.keys import Keys
-from memory.store import KeyStore
+from engram_rl.memory import ExactIndex, RandomProjection
+from engram_rl.memory.forgetting import Forgetting
+from engram_rl.memory.index import Proposer
+from engram_rl.memory.keys import Keys
+from engram_rl.memory.store import KeyStore
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from agents.agent import Transition
-from agents.observations import map_observation
-from agents.ppo import make_ppo
-from agents.schedules import Linear
+from engram_rl.agents.agent import Transition
+from engram_rl.agents.observations import map_observation
+from engram_rl.agents.ppo import make_ppo
+from engram_rl.agents.schedules import Linear
 
 VECTOR, TWO = spaces.Box(-1, 1, (3,), np.float32), spaces.Discrete(2)
 E, T = 3, 8

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from agents.agent import Transition
-from agents.controls import Control
-from agents.entries import key_space, value_size
-from agents.recall import Recall
-from agents.situations import Places
-from memory import DifferentiableNeuralDictionary, Trust
+from engram_rl.agents.agent import Transition
+from engram_rl.agents.controls import Control
+from engram_rl.agents.entries import key_space, value_size
+from engram_rl.agents.recall import Recall
+from engram_rl.agents.situations import Places
+from engram_rl.memory import DifferentiableNeuralDictionary, Trust
 
 SPACE = spaces.MultiDiscrete([9, 9])
 ACTIONS = spaces.Discrete(4)

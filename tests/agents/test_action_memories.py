@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from agents.action_memories import ActionMemories, Recalled, double_value
-from memory import Decay, DifferentiableNeuralDictionary, IVFIndex
+from engram_rl.agents.action_memories import ActionMemories, Recalled, double_value
+from engram_rl.memory import Decay, DifferentiableNeuralDictionary, IVFIndex
 
 NOTHING = Recalled({}, {})
 

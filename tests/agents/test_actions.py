@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from agents.actions import Actions
+from engram_rl.agents.actions import Actions
 
 
 @pytest.mark.parametrize(

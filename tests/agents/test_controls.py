@@ -2,7 +2,7 @@
 
 import torch
 
-from agents.controls import Control, Empty, Random, Shuffled
+from engram_rl.agents.controls import Control, Empty, Random, Shuffled
 from tests.agents.recall_worlds import found_at, recall, show, tell
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from agents.descent import Descent
+from engram_rl.agents.descent import Descent
 
 
 def network(seed=0):

@@ -6,8 +6,8 @@ import torch
 from gymnasium import spaces
 from torch import distributions as reference
 
-from agents.action_heads import make_action_head
-from agents.distributions import Categorical, DiagonalGaussian, MultiCategorical
+from engram_rl.agents.action_heads import make_action_head
+from engram_rl.agents.distributions import Categorical, DiagonalGaussian, MultiCategorical
 
 LOGITS = torch.tensor([[0.3, -1.2, 2.0], [5.0, 5.0, -40.0]])
 MEAN, LOG_STD = torch.tensor([[0.5, -2.0], [0.0, 30.0]]), torch.tensor([0.2, -1.5])

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from agents.exploration import EpsilonGreedy
-from agents.schedules import Linear
+from engram_rl.agents.exploration import EpsilonGreedy
+from engram_rl.agents.schedules import Linear
 
 
 def chooser(epsilon=0.0, bonus=0.0):

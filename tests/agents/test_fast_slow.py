@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-import envs  # noqa: F401
-from agents.agent import Transition
-from agents.fast import EpisodeTrace
-from agents.fast_slow import harm, make_fast_slow
-from agents.probing import PATIENCE
-from agents.views import Columns, PartialGrid
-from agents.visits import EpisodeVisits
+import engram_rl.envs  # noqa: F401
 from benchmarks import fast_slow_picture, fast_slow_speed
-from envs.dead_reckoning import DeadReckoning
-from memory import Planner, TransitionMemory
-from training.environments import make_environments
-from training.rollout import step
+from engram_rl.agents.agent import Transition
+from engram_rl.agents.fast import EpisodeTrace
+from engram_rl.agents.fast_slow import harm, make_fast_slow
+from engram_rl.agents.probing import PATIENCE
+from engram_rl.agents.views import Columns, PartialGrid
+from engram_rl.agents.visits import EpisodeVisits
+from engram_rl.envs.dead_reckoning import DeadReckoning
+from engram_rl.memory import Planner, TransitionMemory
+from engram_rl.training.environments import make_environments
+from engram_rl.training.rollout import step
 
 PUBLISHED = {"slow": "branches", "fast": True}
 SEARCH = {"slow": "search", "fast": False}

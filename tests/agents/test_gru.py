@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from agents.gru import ResettingGRU
+from engram_rl.agents.gru import ResettingGRU
 
 
 def slow_unroll(core, inputs, state, starts):

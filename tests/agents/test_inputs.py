@@ -6,10 +6,10 @@ import torch
 from gymnasium import spaces
 from gymnasium.spaces.utils import flatten
 
-from agents.agent import Transition
-from agents.extras import PreviousStep
-from agents.inputs import AsRows, AsTensors, RewardScale, has_picture
-from agents.observations import map_observation
+from engram_rl.agents.agent import Transition
+from engram_rl.agents.extras import PreviousStep
+from engram_rl.agents.inputs import AsRows, AsTensors, RewardScale, has_picture
+from engram_rl.agents.observations import map_observation
 
 CPU = torch.device("cpu")
 SPACES = {

@@ -8,14 +8,14 @@ from gymnasium import spaces
 from gymnasium.envs.registration import register
 from hydra import compose, initialize_config_dir
 
-from agents.keys import ModalityKeys, parts_named
-from agents.networks import make_encoder
 from benchmarks.configuration import CONF
-from training.cli import prepare
-from training.construction import build_agent
-from training.environments import make_environments
-from training.errors import UsageError
-from training.rollout import step
+from engram_rl.agents.keys import ModalityKeys, parts_named
+from engram_rl.agents.networks import make_encoder
+from engram_rl.training.cli import prepare
+from engram_rl.training.construction import build_agent
+from engram_rl.training.environments import make_environments
+from engram_rl.training.errors import UsageError
+from engram_rl.training.rollout import step
 
 SPACE = spaces.Dict(
     {

@@ -5,11 +5,11 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from agents.agent import Transition
-from agents.mfec import best_of_each, make_mfec
-from agents.returns import Returns
-from agents.schedules import Linear
-from memory import DifferentiableNeuralDictionary, identify
+from engram_rl.agents.agent import Transition
+from engram_rl.agents.mfec import best_of_each, make_mfec
+from engram_rl.agents.returns import Returns
+from engram_rl.agents.schedules import Linear
+from engram_rl.memory import DifferentiableNeuralDictionary, identify
 
 CELLS = 6
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from agents.action_memories import double_value
-from agents.agent import Transition
-from agents.nec import make_nec, q_loss
-from agents.schedules import Linear
-from memory import Blend, DifferentiableNeuralDictionary, RowSGD, identify
+from engram_rl.agents.action_memories import double_value
+from engram_rl.agents.agent import Transition
+from engram_rl.agents.nec import make_nec, q_loss
+from engram_rl.agents.schedules import Linear
+from engram_rl.memory import Blend, DifferentiableNeuralDictionary, RowSGD, identify
 
 VECTOR = spaces.Box(-1, 1, (3,), np.float32)
 TWO = spaces.Discrete(2)

@@ -5,8 +5,8 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from agents.networks import OneHot, make_encoder
-from agents.observations import hash_observations, map_observation, to_tensors
+from engram_rl.agents.networks import OneHot, make_encoder
+from engram_rl.agents.observations import hash_observations, map_observation, to_tensors
 
 IMAGE = spaces.Box(0, 255, (84, 84, 4), np.uint8)
 GRID = spaces.Box(0, 255, (7, 7, 3), np.uint8)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from agents.distributions import Categorical
-from agents.objectives import REPORTED, Objective, explained_variance, means, policy_loss, value_loss
-from agents.policies import Judgement
-from agents.schedules import Linear
+from engram_rl.agents.distributions import Categorical
+from engram_rl.agents.objectives import REPORTED, Objective, explained_variance, means, policy_loss, value_loss
+from engram_rl.agents.policies import Judgement
+from engram_rl.agents.schedules import Linear
 
 N, CLIP = 40, 0.2
 

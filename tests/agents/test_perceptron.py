@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from agents.perceptron import Perceptron
+from engram_rl.agents.perceptron import Perceptron
 
 SIZES = [3, 7, 5, 4]
 

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from agents.policies import feature_width, make_policy
+from engram_rl.agents.policies import feature_width, make_policy
 from tests.agents.ppo_worlds import TWO, VECTOR, E, T, World, make_agent, play
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from agents.agent import Transition
+from engram_rl.agents.agent import Transition
 from tests.agents.ppo_worlds import VECTOR, E, T, World, batch, make_agent, play
 
 SPACES = {

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from agents.promises import EPISODES, STEPS, errors_by_age, met_again
-from memory import DifferentiableNeuralDictionary
+from engram_rl.agents.promises import EPISODES, STEPS, errors_by_age, met_again
+from engram_rl.memory import DifferentiableNeuralDictionary
 
 
 @pytest.mark.parametrize("groups", [STEPS, EPISODES])

@@ -7,11 +7,11 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from agents.agent import Transition
-from agents.entries import key_space, value_size
-from agents.recall import Recall
-from agents.situations import Places, Projections
-from memory import DifferentiableNeuralDictionary, Trust
+from engram_rl.agents.agent import Transition
+from engram_rl.agents.entries import key_space, value_size
+from engram_rl.agents.recall import Recall
+from engram_rl.agents.situations import Places, Projections
+from engram_rl.memory import DifferentiableNeuralDictionary, Trust
 from tests.agents.recall_worlds import ACTIONS, REACH, SPACE, found_at, recall, show, tell
 
 

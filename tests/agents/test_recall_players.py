@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from agents.controls import Control, Empty, Random, Shuffled
-from agents.recall import Recall
+from engram_rl.agents.controls import Control, Empty, Random, Shuffled
+from engram_rl.agents.recall import Recall
 from tests.agents.recall_worlds import REACH, found_at, recall, show, tell
 
 

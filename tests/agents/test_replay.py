@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents.replay import Replay
+from engram_rl.agents.replay import Replay
 
 
 def rows(*values):

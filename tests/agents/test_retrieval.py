@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from agents.retrieval import Retrieval
+from engram_rl.agents.retrieval import Retrieval
 
 B, H, K, F = 5, 6, 4, 3
 

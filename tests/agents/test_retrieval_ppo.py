@@ -9,13 +9,13 @@ from gymnasium import spaces
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from agents.recall import Recall
-from agents.seeding import generator_for
 from benchmarks.configuration import agent_config, environment_config
+from engram_rl.agents.recall import Recall
+from engram_rl.agents.seeding import generator_for
+from engram_rl.training.construction import build_agent, build_environments
+from engram_rl.training.rollout import step
 from tests.agents import ppo_worlds
 from tests.agents.ppo_worlds import VECTOR
-from training.construction import build_agent, build_environments
-from training.rollout import step
 
 SMALL = "num_steps=32 minibatch_size=64 epochs=2"
 

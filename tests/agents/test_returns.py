@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.returns import MonteCarloReturns, NStepReturns
+from engram_rl.agents.returns import MonteCarloReturns, NStepReturns
 
 
 def slow_targets(rewards, values, final_value, steps, discount):

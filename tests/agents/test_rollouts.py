@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents.rollouts import Rollout, generalised_advantages, shuffled_rows, shuffled_sequences
+from engram_rl.agents.rollouts import Rollout, generalised_advantages, shuffled_rows, shuffled_sequences
 
 T, E = 12, 3
 DISCOUNT, TRACE = 0.9, 0.8

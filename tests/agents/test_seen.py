@@ -5,10 +5,10 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from agents import seen
-from agents.observations import batch_size, hash_observations, map_observation
-from agents.seen import Reading, Seen
-from agents.situations import Projections
+from engram_rl.agents import seen
+from engram_rl.agents.observations import batch_size, hash_observations, map_observation
+from engram_rl.agents.seen import Reading, Seen
+from engram_rl.agents.situations import Projections
 
 SPACE = spaces.Dict({"image": spaces.Box(0, 255, (3, 3, 3), np.uint8), "direction": spaces.Discrete(4)})
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from agents.self_imitation import imitation_loss
 from benchmarks.configuration import agent_config, environment_config
-from training.construction import build_agent, build_environments
-from training.rollout import step
+from engram_rl.agents.self_imitation import imitation_loss
+from engram_rl.training.construction import build_agent, build_environments
+from engram_rl.training.rollout import step
 
 
 def played(settings="", steps=70):

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-import envs  # noqa: F401
-from agents.views import Columns, PartialGrid, SymbolGrid
-from envs.dead_reckoning import DeadReckoning
-from training.environments import make_environments
+import engram_rl.envs  # noqa: F401
+from engram_rl.agents.views import Columns, PartialGrid, SymbolGrid
+from engram_rl.envs.dead_reckoning import DeadReckoning
+from engram_rl.training.environments import make_environments
 
 
 def test_the_symbol_grid_reads_place_heading_and_goal():

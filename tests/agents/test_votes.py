@@ -7,11 +7,11 @@ from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.action_heads import make_action_head
-from agents.networks import Numbers
-from agents.retrieval_ppo import make_retrieval_ppo
-from agents.votes import NEAR, Ballot, Vote
 from benchmarks.configuration import agent_config
+from engram_rl.agents.action_heads import make_action_head
+from engram_rl.agents.networks import Numbers
+from engram_rl.agents.retrieval_ppo import make_retrieval_ppo
+from engram_rl.agents.votes import NEAR, Ballot, Vote
 
 
 def ballot(returns=(0.0, 1.0)):

@@ -12,8 +12,8 @@ from benchmarks.adaptation.measure import report
 from benchmarks.adaptation.report import after_find_ratio
 from benchmarks.adaptation.runs import AdaptationRun, Trial, resolve
 from benchmarks.episodes import Episodes
-from training.construction import build_environments
-from training.errors import UsageError
+from engram_rl.training.construction import build_environments
+from engram_rl.training.errors import UsageError
 
 TINY = ["steps=2048", "runs=2", "shifts=1", "block=4", "workers=1", "progress=false"]
 
@@ -101,7 +101,7 @@ def test_what_recall_would_have_been_does_not_define_a_run_without_it():
         for agent in ("plain", "plain found=1", "retrieval")
     )
     assert plain.key == same.key
-    assert plain.settings["_target_"] == "agents.ppo.make_ppo"
+    assert plain.settings["_target_"] == "engram_rl.agents.ppo.make_ppo"
     for shared in ("num_steps", "minibatch_size", "hidden", "entropy_coefficient", "discount"):
         assert plain.settings[shared] == retrieval.settings[shared]
 

@@ -4,12 +4,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-import envs  # noqa: F401  (registers engram/*)
+import engram_rl.envs  # noqa: F401  (registers engram/*)
 from benchmarks import baselines
 from benchmarks.shift.measure import measure
 from benchmarks.shift.protocol import EpisodeLog
 from benchmarks.shift.specs import run_specs
-from training.errors import UsageError
+from engram_rl.training.errors import UsageError
 
 SMALL = {"id": "engram/ShiftWall-v0", "kwargs": {"n": 4}, "wrappers": []}
 

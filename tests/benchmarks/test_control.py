@@ -11,7 +11,7 @@ from benchmarks.control.record import MARKS, Record, phase_success, scores
 from benchmarks.control.report import steps_to_success, table
 from benchmarks.control.runs import resolve, resolve_agent
 from benchmarks.runs import append_row, read_rows
-from training.errors import UsageError
+from engram_rl.training.errors import UsageError
 
 TINY = "nec memory.k=5 learn_after=50 hidden=[8]"
 FIELDS = {"env", "agent", "seed", "auc", "score", "env_steps", "gradient_steps", "seconds", "entries"}
@@ -145,7 +145,7 @@ def test_our_ppo_takes_the_zoos_values_for_the_task():
     assert run.settings.items() >= chosen.items()
     assert run.environment["num_envs"] == 16 and not run.baseline
     (cartpole,) = resolve("cartpole", {}, ["zoo_ppo"], [0], 1000)
-    falling = {"_target_": "agents.schedules.Linear", "start": 0.001, "end": 0.0, "steps": 1000}
+    falling = {"_target_": "engram_rl.agents.schedules.Linear", "start": 0.001, "end": 0.0, "steps": 1000}
     assert cartpole.settings["learning_rate"] == falling
 
 

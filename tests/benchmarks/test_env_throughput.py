@@ -3,8 +3,8 @@
 import json
 import sys
 
-import envs
 from benchmarks import env_throughput
+from engram_rl import envs
 
 
 def test_every_environment_is_timed_together_and_alone(tmp_path, monkeypatch, capsys):

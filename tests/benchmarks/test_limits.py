@@ -6,10 +6,10 @@ import sys
 import numpy as np
 import pytest
 
-import envs
 from benchmarks import gallery, limits
 from benchmarks.episodes import Episodes
-from envs.oracle import POLICIES
+from engram_rl import envs
+from engram_rl.envs.oracle import POLICIES
 
 
 def run(module, monkeypatch, *arguments: str) -> int:

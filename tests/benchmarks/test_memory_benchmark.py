@@ -8,7 +8,7 @@ import torch
 from benchmarks.memory.__main__ import main
 from benchmarks.memory.approximate import recall
 from benchmarks.memory.measure import Figure, side_by_side, trajectories
-from memory import DifferentiableNeuralDictionary, IVFIndex
+from engram_rl.memory import DifferentiableNeuralDictionary, IVFIndex
 
 CLAIMED = {
     "exact_32x100k",

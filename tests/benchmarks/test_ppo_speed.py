@@ -7,7 +7,7 @@ import pytest
 from benchmarks.control.runs import resolve_agent
 from benchmarks.ppo_speed import QUICK, THEIRS, is_on_policy, take_turns, their_model, theirs
 from benchmarks.throughput import main
-from training.errors import UsageError
+from engram_rl.training.errors import UsageError
 
 SMALL = "ppo num_steps=16 minibatch_size=32 epochs=2"
 

@@ -10,8 +10,8 @@ from benchmarks.report.__main__ import main, outdated
 from benchmarks.report.figures import redraw
 from benchmarks.report.markers import filled
 from benchmarks.report.page import page
-from training.errors import UsageError
-from training.statistics import interquartile_mean
+from engram_rl.training.errors import UsageError
+from engram_rl.training.statistics import interquartile_mean
 
 README = (stored.ROOT / "README.md").read_text(encoding="utf-8")
 

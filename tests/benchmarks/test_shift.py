@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 
-import envs  # noqa: F401  (registers engram/*)
+import engram_rl.envs  # noqa: F401  (registers engram/*)
 from benchmarks.runs import append_row, carry_out, counted_gradient_steps, read_rows
 from benchmarks.shift.__main__ import main
 from benchmarks.shift.environment import default_episodes, resolve_environment
 from benchmarks.shift.measure import measure
 from benchmarks.shift.specs import run_specs
-from training.errors import UsageError
+from engram_rl.training.errors import UsageError
 
 SMALL = {"id": "engram/ShiftWall-v0", "kwargs": {"n": 4}, "wrappers": []}
 SCORES = ["episodes", "solved", "steps", "excess", "excess_after_shift", "recovery"]

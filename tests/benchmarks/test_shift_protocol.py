@@ -4,10 +4,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-import envs  # noqa: F401  (registers engram/*)
+import engram_rl.envs  # noqa: F401  (registers engram/*)
 from benchmarks.shift.protocol import EpisodeLog, PinnedEpisode, play
 from benchmarks.shift.specs import resolve_budget
-from training.errors import UsageError
+from engram_rl.training.errors import UsageError
 
 
 def small_log(episodes=3, seed=0, **kwargs):

@@ -8,8 +8,8 @@ from torch import nn
 
 from benchmarks.obvious_nec import ObviousNEC
 from benchmarks.throughput import main, stored
-from memory import DifferentiableNeuralDictionary
-from training.errors import UsageError
+from engram_rl.memory import DifferentiableNeuralDictionary
+from engram_rl.training.errors import UsageError
 
 
 def obvious(entries, actions=2, k=5):

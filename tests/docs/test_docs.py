@@ -9,7 +9,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 from benchmarks import errors, reference
-from training.cli import prepare
+from engram_rl.training.cli import prepare
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])

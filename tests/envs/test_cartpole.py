@@ -4,8 +4,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from training.environments import make_environments
-from training.rollout import step
+from engram_rl.training.environments import make_environments
+from engram_rl.training.rollout import step
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-import envs
-from training import schema
-from training.construction import build_environments
+from engram_rl import envs
+from engram_rl.training import schema
+from engram_rl.training.construction import build_environments
 
 CONF = Path(envs.__file__).parents[1] / "conf"
 OURS = [

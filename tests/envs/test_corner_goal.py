@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 from gymnasium.utils.env_checker import check_env
 
-import envs  # noqa: F401  (registers engram/*)
+import engram_rl.envs  # noqa: F401  (registers engram/*)
 
 CORNERS = {(0, 0), (0, 3), (3, 0), (3, 3)}
 

@@ -4,8 +4,8 @@ import gymnasium
 import numpy as np
 import pytest
 
-import envs  # noqa: F401
-from envs.dead_reckoning import DeadReckoning
+import engram_rl.envs  # noqa: F401
+from engram_rl.envs.dead_reckoning import DeadReckoning
 
 
 @pytest.mark.parametrize("name", ["engram/EmptyShift-v0", "engram/DoorKeyShift-v0", "MiniGrid-LavaGapS7-v0"])

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from envs import draws
+from engram_rl.envs import draws
 
 SEEDS = np.arange(4000, dtype=np.uint64)
 

@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-import envs  # noqa: F401 (registers the suite)
+import engram_rl.envs  # noqa: F401 (registers the suite)
 
 
 def goals(name: str, episodes: int, num_envs: int = 1, **options) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-import envs  # noqa: F401 (registers the suite)
+import engram_rl.envs  # noqa: F401 (registers the suite)
 
 COLLECT = 4
 

@@ -8,7 +8,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from minigrid.core.actions import Actions
 
-from envs.minigrid_targets import MiniGridTarget, find, reachable, shortest_solution
+from engram_rl.envs.minigrid_targets import MiniGridTarget, find, reachable, shortest_solution
 
 CASES = [
     ("MiniGrid-Empty-8x8-v0", "goal"),

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from minigrid.minigrid_env import MiniGridEnv
 
-from envs.minigrid_view import partial_view, quicken
-from training.environments import make_environments
+from engram_rl.envs.minigrid_view import partial_view, quicken
+from engram_rl.training.environments import make_environments
 
 IDS = {
     "a door, a key and walls": "MiniGrid-DoorKey-6x6-v0",

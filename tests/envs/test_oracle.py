@@ -4,11 +4,11 @@ import gymnasium
 import numpy as np
 import pytest
 
-import envs  # noqa: F401 (registers the suite)
+import engram_rl.envs  # noqa: F401 (registers the suite)
 from benchmarks.episodes import Episodes, play
-from envs.grid import Geometry
-from envs.oracle import POLICIES, make_policy
-from envs.searchers import spiral_rank
+from engram_rl.envs.grid import Geometry
+from engram_rl.envs.oracle import POLICIES, make_policy
+from engram_rl.envs.searchers import spiral_rank
 
 
 def limits(name: str, policy: str, num_envs: int, episodes: int, seed: int = 0, **options) -> Episodes:

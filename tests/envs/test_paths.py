@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs.grid import Geometry
-from envs.paths import UNREACHABLE, distance_fields, path_lengths
+from engram_rl.envs.grid import Geometry
+from engram_rl.envs.paths import UNREACHABLE, distance_fields, path_lengths
 
 
 def one_by_one(walls: np.ndarray, goal: int, width: int) -> list[int]:

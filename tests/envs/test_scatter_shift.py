@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import envs  # noqa: F401 (registers the suite)
-from envs.grid import Geometry
-from envs.paths import UNREACHABLE, distance_fields
-from envs.scatter_shift import largest_component
+import engram_rl.envs  # noqa: F401 (registers the suite)
+from engram_rl.envs.grid import Geometry
+from engram_rl.envs.paths import UNREACHABLE, distance_fields
+from engram_rl.envs.scatter_shift import largest_component
 
 
 def layouts(episodes: int, **options) -> list[np.ndarray]:

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from envs.schedules import Abrupt, Drifting, Moment, OnSuccess, Periodic, Random, Recurring, Schedule
+from engram_rl.envs.schedules import Abrupt, Drifting, Moment, OnSuccess, Periodic, Random, Recurring, Schedule
 
 
 def run(schedule: Schedule, episodes: int, solved=lambda episode: False, seed: int = 0) -> list[Moment]:

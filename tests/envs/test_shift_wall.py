@@ -4,10 +4,10 @@ import gymnasium
 import numpy as np
 import pytest
 
-import envs  # noqa: F401 (registers the suite)
-from envs.grid import Geometry
-from envs.paths import UNREACHABLE, distance_fields
-from envs.shift_wall import shortest_path, wall_layouts
+import engram_rl.envs  # noqa: F401 (registers the suite)
+from engram_rl.envs.grid import Geometry
+from engram_rl.envs.paths import UNREACHABLE, distance_fields
+from engram_rl.envs.shift_wall import shortest_path, wall_layouts
 
 LEFT, UP, RIGHT, DOWN = range(4)
 

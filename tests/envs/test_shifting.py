@@ -8,7 +8,16 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
-from envs import Abrupt, Attribute, ConstructorArgument, OnSuccess, Periodic, Recurring, ResetOption, ShiftingTarget
+from engram_rl.envs import (
+    Abrupt,
+    Attribute,
+    ConstructorArgument,
+    OnSuccess,
+    Periodic,
+    Recurring,
+    ResetOption,
+    ShiftingTarget,
+)
 
 
 class Guess(gymnasium.Env):

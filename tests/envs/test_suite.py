@@ -9,7 +9,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import envs
+from engram_rl import envs
 
 IDS = [f"engram/{name}-v0" for name in envs.SUITE]
 VARIANTS = [

@@ -6,7 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-import envs  # noqa: F401 (registers the suite)
+import engram_rl.envs  # noqa: F401 (registers the suite)
 
 LEFT, UP, RIGHT, DOWN = range(4)
 kinds = pytest.mark.parametrize("active", [False, True])

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-import train
-from memory import DifferentiableNeuralDictionary
-from training.run_folder import RunFolder
+from engram_rl.memory import DifferentiableNeuralDictionary
+from engram_rl.training import train
+from engram_rl.training.run_folder import RunFolder
 
 OWN = Path(train.__file__).parent / "examples" / "own_parts"
 TINY = ("progress=false", "log.every=80", "evaluation.every=0", "evaluation.episodes=2", "steps=200")

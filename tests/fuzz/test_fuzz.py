@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.fuzz.__main__ import try_many
 from benchmarks.fuzz.outcome import CrashError, attempt
-from memory import DifferentiableNeuralDictionary
+from engram_rl.memory import DifferentiableNeuralDictionary
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import torch
 
-from memory import DifferentiableNeuralDictionary
+from engram_rl.memory import DifferentiableNeuralDictionary
 
 D, V, K = 3, 2, 4
 

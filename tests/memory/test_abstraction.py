@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from memory import DifferentiableNeuralDictionary, Modality
-from memory.abstraction import RandomProjection, RecursivePooling, Reencoder, SlowCopy
+from engram_rl.memory import DifferentiableNeuralDictionary, Modality
+from engram_rl.memory.abstraction import RandomProjection, RecursivePooling, Reencoder, SlowCopy
 
 
 class TestRandomProjection:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from memory import RandomBranches, TransitionMemory
+from engram_rl.memory import RandomBranches, TransitionMemory
 from tests.memory.test_planning import Grid, everything, experience
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from memory import (
+from engram_rl.memory import (
     AutoIndex,
     Blend,
     Decay,

@@ -2,7 +2,7 @@
 
 import torch
 
-from memory import (
+from engram_rl.memory import (
     DifferentiableNeuralDictionary,
 )
 from tests.memory.filled import D, V, assert_same, filled

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from memory import DifferentiableNeuralDictionary, IVFIndex, RowRMSprop, RowSGD
+from engram_rl.memory import DifferentiableNeuralDictionary, IVFIndex, RowRMSprop, RowSGD
 
 D = 4
 

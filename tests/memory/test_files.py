@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from memory import Blend, Decay, DifferentiableNeuralDictionary, Gaussian, IVFIndex, Modality
-from memory.tensorfile import TensorFile, write_tensors
+from engram_rl.memory import Blend, Decay, DifferentiableNeuralDictionary, Gaussian, IVFIndex, Modality
+from engram_rl.memory.tensorfile import TensorFile, write_tensors
 
 SPACE = [Modality("view", 3, weight=2.0), Modality("cell", 2, kind="discrete"), Modality("scent", 2, kind="cosine")]
 load = DifferentiableNeuralDictionary.load
@@ -100,7 +100,7 @@ class TestRoundTrip:
         def full(_):
             raise OSError("no space left on device")
 
-        monkeypatch.setattr("memory.tensorfile.os.fsync", full)
+        monkeypatch.setattr("engram_rl.memory.tensorfile.os.fsync", full)
         with pytest.raises(OSError, match="no space"):
             memory.save(tmp_path / "m")
         assert (tmp_path / "m").read_bytes() == before and len(list(tmp_path.iterdir())) == 1

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from memory import Blend, Decay, DifferentiableNeuralDictionary, Priority, Trust
-from memory import pool as pools
-from memory.pool import WeakestPool
+from engram_rl.memory import Blend, Decay, DifferentiableNeuralDictionary, Priority, Trust
+from engram_rl.memory import pool as pools
+from engram_rl.memory.pool import WeakestPool
 
 
 def memory_with(forgetting, capacity=4, **options):

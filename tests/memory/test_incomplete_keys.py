@@ -6,8 +6,8 @@ import random
 import pytest
 import torch
 
-from memory import DifferentiableNeuralDictionary, KeySpace, Modality
-from memory.store import signature
+from engram_rl.memory import DifferentiableNeuralDictionary, KeySpace, Modality
+from engram_rl.memory.store import signature
 
 SPACE = KeySpace(
     [

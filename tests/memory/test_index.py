@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from memory import DifferentiableNeuralDictionary, Modality, index
-from memory import auto as autos
-from memory.auto import AutoIndex
-from memory.index import ExactIndex, torch_search
-from memory.ivf import ENOUGH, IVFIndex
-from memory.kept import KeptIndex
+from engram_rl.memory import DifferentiableNeuralDictionary, Modality, index
+from engram_rl.memory import auto as autos
+from engram_rl.memory.auto import AutoIndex
+from engram_rl.memory.index import ExactIndex, torch_search
+from engram_rl.memory.ivf import ENOUGH, IVFIndex
+from engram_rl.memory.kept import KeptIndex
 
 D, N = 8, 3000
 

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memory import DifferentiableNeuralDictionary
-from memory.links import Links
+from engram_rl.memory import DifferentiableNeuralDictionary
+from engram_rl.memory.links import Links
 
 N, L = 6, 3
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memory.planning import Planner
-from memory.transitions import TransitionMemory
+from engram_rl.memory.planning import Planner
+from engram_rl.memory.transitions import TransitionMemory
 
 MOVES = np.array([[-1, 0], [0, -1], [1, 0], [0, 1]])
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from memory import Blend, DifferentiableNeuralDictionary, Max
+from engram_rl.memory import Blend, DifferentiableNeuralDictionary, Max
 from tests.memory.slow_dictionary import SlowDictionary
 
 GRID = st.integers(-4, 4).map(lambda n: n / 2)  # a small grid, so that keys coincide and distances tie

@@ -6,7 +6,7 @@ from itertools import combinations
 import pytest
 import torch
 
-from memory import DifferentiableNeuralDictionary, Modality, RowSGD
+from engram_rl.memory import DifferentiableNeuralDictionary, Modality, RowSGD
 
 SPACE = [Modality("a", 3), Modality("b", 2, weight=2.0), Modality("c", 2)]
 ALL = [c for n in (1, 2, 3) for c in combinations("abc", n)]

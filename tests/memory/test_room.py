@@ -5,16 +5,24 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from agents.action_memories import make_memories
-from agents.gru import ResettingGRU
-from agents.networks import linear
-from agents.observations import require_rows, space_bytes
-from agents.perceptron import Perceptron
-from agents.replay import Replay
-from agents.returns import NStepReturns
-from agents.visits import EpisodeVisits
-from memory import Decay, DifferentiableNeuralDictionary, KeySpace, Modality, RandomProjection, TransitionMemory, Trust
-from memory import room as rooms
+from engram_rl.agents.action_memories import make_memories
+from engram_rl.agents.gru import ResettingGRU
+from engram_rl.agents.networks import linear
+from engram_rl.agents.observations import require_rows, space_bytes
+from engram_rl.agents.perceptron import Perceptron
+from engram_rl.agents.replay import Replay
+from engram_rl.agents.returns import NStepReturns
+from engram_rl.agents.visits import EpisodeVisits
+from engram_rl.memory import (
+    Decay,
+    DifferentiableNeuralDictionary,
+    KeySpace,
+    Modality,
+    RandomProjection,
+    TransitionMemory,
+    Trust,
+)
+from engram_rl.memory import room as rooms
 
 PARTS = KeySpace([Modality("view", 30), Modality("place", 2), Modality("goal", 1, kind="discrete")])
 CPU = torch.device("cpu")

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memory.states import StateTable
-from memory.transitions import TransitionMemory
+from engram_rl.memory.states import StateTable
+from engram_rl.memory.transitions import TransitionMemory
 
 A = 3
 
@@ -189,7 +189,7 @@ def test_the_distribution_of_an_actions_movements_counts_each():
     size=st.integers(1, 6),
 )
 def test_recall_is_the_most_frequent_of_the_last_movements(moves, size):
-    from memory.movements import MovementMemory
+    from engram_rl.memory.movements import MovementMemory
 
     movements = MovementMemory(1, 2, 2, size, context=[1], optimistic=False)
     actions, contexts, steps = (np.array(x) for x in zip(*moves, strict=True))

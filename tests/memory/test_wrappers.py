@@ -7,8 +7,8 @@ import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from memory import DifferentiableNeuralDictionary, Modality, RandomProjection
-from memory.gymnasium import MemoryVectorWrapper, MemoryWrapper
+from engram_rl.memory import DifferentiableNeuralDictionary, Modality, RandomProjection
+from engram_rl.memory.gymnasium import MemoryVectorWrapper, MemoryWrapper
 
 STATE, ACTION = Modality("state", 2), Modality("action", kind="discrete")
 

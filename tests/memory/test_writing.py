@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from memory import Append, Blend, DifferentiableNeuralDictionary, Last, Max, Modality, SurpriseGated
+from engram_rl.memory import Append, Blend, DifferentiableNeuralDictionary, Last, Max, Modality, SurpriseGated
 
 RULES = {
     Append(): lambda old, new: new,

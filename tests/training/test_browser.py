@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-import train
 from benchmarks.screenshots import PAGES, missing, shoot
-from training.cli import prepare
-from training.run_folder import RunFolder
+from engram_rl.training import train
+from engram_rl.training.cli import prepare
+from engram_rl.training.run_folder import RunFolder
 
-CONF = Path(train.__file__).parent / "conf"
+CONF = Path(train.__file__).parents[1] / "conf"
 
 
 @pytest.mark.skipif(bool(missing()), reason=f"needs Chromium, its driver and selenium: {missing()}")

@@ -9,10 +9,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-import evaluate
-import train
-from training.logger import read_rows
-from training.run_folder import RunFolder
+from engram_rl.training import evaluate, train
+from engram_rl.training.logger import read_rows
+from engram_rl.training.run_folder import RunFolder
 
 ROOT = Path(train.__file__).parent
 TINY = (
@@ -176,8 +175,8 @@ def test_a_foreign_run_folder_cannot_choose_what_is_built(command):
     config = folder / "config.yaml"
     stored = config.read_text()
     for ours, theirs, said in (
-        ("agents.nec.make_nec", "subprocess.Popen", "asks to build subprocess.Popen, which no YAML of"),
-        ("agents.nec.make_nec", "${env.id}", "holds an interpolation at agent._target_"),
+        ("engram_rl.agents.nec.make_nec", "subprocess.Popen", "asks to build subprocess.Popen, which no YAML of"),
+        ("engram_rl.agents.nec.make_nec", "${env.id}", "holds an interpolation at agent._target_"),
         ("id: CartPole-v1", "id: runs.theirs:Trap-v0", "asks to import the module of runs.theirs:Trap-v0"),
     ):
         config.write_text(stored.replace(ours, theirs))
@@ -189,7 +188,7 @@ def test_a_foreign_run_folder_cannot_choose_what_is_built(command):
 def test_a_run_folder_below_the_users_own_cannot_vouch_for_itself(command):
     folder = trained(command, "steps=40")
     config = folder / "config.yaml"
-    config.write_text(config.read_text().replace("agents.nec.make_nec", "subprocess.Popen"))
+    config.write_text(config.read_text().replace("engram_rl.agents.nec.make_nec", "subprocess.Popen"))
     status, printed = command(evaluate.main, f"run={folder}", "--config-dir", str(folder.parent.parent))
     assert status == 2
     assert "asks to build subprocess.Popen" in printed

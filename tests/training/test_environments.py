@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from training.checkpoint import load_checkpoint, save_checkpoint
-from training.environments import make_environments
-from training.errors import UsageError
-from training.rollout import evaluate, finished, require_finite, step
+from engram_rl.training.checkpoint import load_checkpoint, save_checkpoint
+from engram_rl.training.environments import make_environments
+from engram_rl.training.errors import UsageError
+from engram_rl.training.rollout import evaluate, finished, require_finite, step
 
 
 class Counter(gym.Env):

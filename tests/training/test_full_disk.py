@@ -10,11 +10,11 @@ from shutil import which
 import pytest
 from hydra import compose, initialize_config_dir
 
-import train
 from benchmarks.same_run import differences, same
-from training.checkpoint import load_checkpoint
-from training.cli import prepare
-from training.run_folder import RunFolder
+from engram_rl.training import train
+from engram_rl.training.checkpoint import load_checkpoint
+from engram_rl.training.cli import prepare
+from engram_rl.training.run_folder import RunFolder
 
 ROOT = Path(train.__file__).parent
 FIRST, SECOND = "step_000000000200", "step_000000000400"

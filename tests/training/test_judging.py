@@ -5,10 +5,10 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from agents.observations import batch_size
 from benchmarks.configuration import agent_config, environment_config
-from training.construction import build_agent, build_environments
-from training.rollout import evaluate, step
+from engram_rl.agents.observations import batch_size
+from engram_rl.training.construction import build_agent, build_environments
+from engram_rl.training.rollout import evaluate, step
 
 AGENTS = {
     "mfec": "hiddengoal",

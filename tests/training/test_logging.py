@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from training.cadence import Every
-from training.curves import draw_learning_curve, draw_learning_curves, running_mean, running_mean_at
-from training.interrupt import StopRequest
-from training.logger import EPISODES, METRICS, RunLogger, read_rows
-from training.rollout import Episodes, environment_metrics
+from engram_rl.training.cadence import Every
+from engram_rl.training.curves import draw_learning_curve, draw_learning_curves, running_mean, running_mean_at
+from engram_rl.training.interrupt import StopRequest
+from engram_rl.training.logger import EPISODES, METRICS, RunLogger, read_rows
+from engram_rl.training.rollout import Episodes, environment_metrics
 
 
 def episodes(*returns):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from agents.recalled import Recalled
-from training.recalled import described, draw_attention, draw_map, picture
+from engram_rl.agents.recalled import Recalled
+from engram_rl.training.recalled import described, draw_attention, draw_map, picture
 
 EXAMPLE = Recalled(
     place=np.array([1.0, 2.0]),

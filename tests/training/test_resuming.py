@@ -6,12 +6,12 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-import train
 from benchmarks.same_run import differences
-from training.cli import prepare
-from training.run_folder import RunFolder
+from engram_rl.training import train
+from engram_rl.training.cli import prepare
+from engram_rl.training.run_folder import RunFolder
 
-CONF = Path(train.__file__).parent / "conf"
+CONF = Path(train.__file__).parents[1] / "conf"
 TINY = ["progress=false", "log.every=100", "evaluation.every=150", "evaluation.episodes=2", "checkpoint.every=200"]
 TINY += ["log.film=false", "log.memory=false"]
 AGENTS = {

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training import shift_metrics as metrics
+from engram_rl.training import shift_metrics as metrics
 
 
 def test_excess_and_dynamic_regret_follow_an_optimum_that_moves():

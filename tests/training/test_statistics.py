@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
 
-from training.statistics import interquartile_mean, performance_curve, probability_of_improvement, stratified_bootstrap
+from engram_rl.training.statistics import (
+    interquartile_mean,
+    performance_curve,
+    probability_of_improvement,
+    stratified_bootstrap,
+)
 
 
 def slow_interquartile_mean(scores):

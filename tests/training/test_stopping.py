@@ -12,13 +12,12 @@ import pytest
 from omegaconf import OmegaConf
 from safetensors import SafetensorError
 
-import train
-from training import checkpoint
-from training.checkpoint import load_checkpoint, save_checkpoint
-from training.cli import explain
-from training.errors import UsageError
-from training.restoring import restore_agent
-from training.run_folder import CONFIG, RunFolder
+from engram_rl.training import checkpoint, train
+from engram_rl.training.checkpoint import load_checkpoint, save_checkpoint
+from engram_rl.training.cli import explain
+from engram_rl.training.errors import UsageError
+from engram_rl.training.restoring import restore_agent
+from engram_rl.training.run_folder import CONFIG, RunFolder
 
 ROOT = Path(train.__file__).parent
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-import train
-from training.errors import UsageError
-from training.run_folder import RunFolder
-from training.sweep_summary import SUMMARY, find, main, summarise
+from engram_rl.training import train
+from engram_rl.training.errors import UsageError
+from engram_rl.training.run_folder import RunFolder
+from engram_rl.training.sweep_summary import SUMMARY, find, main, summarise
 
 TINY = (
     "progress=false", "steps=40", "evaluation.every=0", "evaluation.episodes=1", "agent=mfec", "env=shiftwall",
@@ -76,7 +76,7 @@ def test_a_sweep_runs_with_its_launcher_or_says_what_to_install(command, kind, p
 
 
 def test_the_slurm_sweep_names_slurm_and_what_a_job_needs():
-    shipped = OmegaConf.load(Path(train.__file__).parent / "conf" / "sweep" / "slurm.yaml")
+    shipped = OmegaConf.load(Path(train.__file__).parents[1] / "conf" / "sweep" / "slurm.yaml")
     assert {"override /hydra/launcher": "submitit_slurm"} in list(shipped.defaults)
     assert {"timeout_min", "mem_gb", "cpus_per_task", "partition"} <= shipped.hydra.launcher.keys()
 

@@ -12,16 +12,16 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 
-import train
 from benchmarks.same_run import differences
-from training.cli import prepare
-from training.film import FRAMES, SIDE, animation, contact_sheet
-from training.logger import RunLogger, read_rows
-from training.projector import CONFIG, KEYS, METADATA, entries
-from training.run_folder import RunFolder
-from training.tensorboard import LAYOUT, flat
+from engram_rl.training import train
+from engram_rl.training.cli import prepare
+from engram_rl.training.film import FRAMES, SIDE, animation, contact_sheet
+from engram_rl.training.logger import RunLogger, read_rows
+from engram_rl.training.projector import CONFIG, KEYS, METADATA, entries
+from engram_rl.training.run_folder import RunFolder
+from engram_rl.training.tensorboard import LAYOUT, flat
 
-CONF = Path(train.__file__).parent / "conf"
+CONF = Path(train.__file__).parents[1] / "conf"
 TINY = ["progress=false", "evaluation.every=0", "evaluation.episodes=1", "agent.memory.capacity=200"]
 
 

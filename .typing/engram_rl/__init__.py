@@ -1,0 +1,1 @@
+../../engram_rl/__init__.py

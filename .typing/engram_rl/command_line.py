@@ -1,0 +1,1 @@
+../../engram_rl/command_line.py

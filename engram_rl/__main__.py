@@ -1,0 +1,5 @@
+"""`python -m engram_rl train ...` is `engram train ...`."""
+
+from engram_rl.command_line import main
+
+main()
