@@ -16,9 +16,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from engram_rl.training.errors import UsageError
+from engram_rl.training.legacy import state_today
 
 FORMAT = "engram-checkpoint"
-VERSION = 1
+VERSION = 2
+FIRST = 1
+"""The version whose states have parts that are called otherwise today."""
 TENSORS, STRUCTURE = "state.safetensors", "state.json"
 Plain = None | bool | int | float | str
 
@@ -87,9 +90,12 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
         raise UsageError(_damaged(path, "its content is not what was saved"))
     try:
         tensors = load_file(path)
-        return _unflatten(header["state"], tensors)
+        state = _unflatten(header["state"], tensors)
     except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise UsageError(_damaged(path, str(error))) from error
+    if header["version"] == FIRST and isinstance(state.get("agent"), dict):
+        state["agent"] = state_today(state["agent"])
+    return state
 
 
 def _read_header(folder: Path) -> dict[str, Any]:
@@ -102,8 +108,8 @@ def _read_header(folder: Path) -> dict[str, Any]:
         raise UsageError(_damaged(path, str(error))) from error
     if not isinstance(header, dict) or header.get("format") != FORMAT or not {"sha256", "state"} <= header.keys():
         raise UsageError(f"{path} was not written by this project (its format is not {FORMAT!r}).")
-    if header.get("version") != VERSION:
-        raise UsageError(f"{path} has version {header.get('version')}; this code reads version {VERSION}.")
+    if header.get("version") not in (FIRST, VERSION):
+        raise UsageError(f"{path} has version {header.get('version')}; this code reads versions up to {VERSION}.")
     return header
 
 

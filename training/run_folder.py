@@ -22,6 +22,7 @@ from yaml import YAMLError
 
 from engram_rl.training.checkpoint import load_checkpoint, save_checkpoint, whole_names
 from engram_rl.training.errors import UsageError
+from engram_rl.training.legacy import config_today
 from engram_rl.training.lock import LOCK, lock
 
 CONFIG = "config.yaml"
@@ -95,7 +96,7 @@ class RunFolder:
             raise UsageError(f"{path} is not readable YAML: {error}") from error
         if not isinstance(loaded, DictConfig):
             raise UsageError(f"{path} is not a run's configuration.")
-        return loaded
+        return OmegaConf.create(config_today(OmegaConf.to_container(loaded)))  # type: ignore[arg-type]
 
     def save_checkpoint(self, step: int, state: dict[str, Any], keep: int) -> None:
         """Write the checkpoint of `step` and drop all but the newest `keep`."""
