@@ -28,7 +28,7 @@ class LSTM(Core):
             else:
                 nn.init.zeros_(parameter)
         with torch.no_grad():  # torch adds two biases; its gates are i, f, g, o
-            self.unit.bias_ih_l0[hidden_size : 2 * hidden_size] = 1.0
+            self.unit.get_parameter("bias_ih_l0")[hidden_size : 2 * hidden_size] = 1.0
 
     def _initial(self, batch_size: int, like: Tensor) -> State:
         return {name: like.new_zeros(batch_size, self.output_size) for name in ("hidden", "cell")}
