@@ -13,7 +13,7 @@ from engram_rl.training.rollout import step
 
 
 class Player(Protocol):
-    """What it takes to play: an agent, or a policy of `engram_rl.envs.oracle`."""
+    """What it takes to play: an agent, or a policy of `engram_rl.envs.oracles`."""
 
     def act(self, observation: Observation, *, explore: bool = True) -> np.ndarray:
         """One action for each run. `[E]`."""

@@ -1,6 +1,6 @@
 """What the fast/slow agent remembers, plans and walks, before and after the wall shifts.
 
-`python -m benchmarks.fast_slow_picture out=docs/figures/fast_slow_shift.png`
+`python -m benchmarks.fast_slow_figure out=docs/figures/fast_slow_shift.png`
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 import engram_rl.envs  # noqa: F401 (registers the suite)
 from benchmarks.cli import parse
-from engram_rl.envs.oracle import make_policy
+from engram_rl.envs.oracles import make_policy
 from engram_rl.envs.suite import SuiteVectorEnv
 from engram_rl.training.rollout import step
 
@@ -29,12 +29,12 @@ SCENES: list[tuple[str, str, dict[str, Any]]] = [
     ("ShiftWall", "planner", {}),
     ("ScatterShift", "planner", {}),
     ("HiddenGoal", "recall", {}),
-    ("RecurringGoal", "recall_sites", {"period": 4, "jitter": 1}),
+    ("RecurringGoal", "known_sites", {"period": 4, "jitter": 1}),
     ("NewGoal", "recall", {"period": 4, "jitter": 1}),
-    ("DriftGoal", "recall_spiral", {"q": 0.5}),
+    ("DriftGoal", "last_site_spiral", {"q": 0.5}),
     ("MaskedKey", "random", {}),
     ("MemoryPlan", "random", {}),
-    ("TMaze", "clairvoyant", {"active": True}),
+    ("TMaze", "oracle", {"active": True}),
 ]
 
 

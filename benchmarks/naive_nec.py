@@ -13,7 +13,7 @@ from torch import Tensor, nn
 DELTA = 1e-3
 
 
-class ObviousNEC:
+class NaiveNEC:
     """Tensors of keys and values for each action, searched whole.
 
     Args:

@@ -15,7 +15,7 @@ from benchmarks import ppo_speed
 from benchmarks.cli import env_options, parse, run_main, write_lines
 from benchmarks.configuration import environment_config
 from benchmarks.control.runs import resolve_agent
-from benchmarks.obvious_nec import ObviousNEC
+from benchmarks.naive_nec import NaiveNEC
 from benchmarks.runs import Row
 from engram_rl.agents.agent import Agent
 from engram_rl.agents.networks import make_encoder
@@ -134,7 +134,7 @@ def time_obvious(bench: Throughput, entries: int) -> float:
     actions = int(environments.single_action_space.n)  # type: ignore[attr-defined]
     keys, values = zip(*[stored(entries, nec["key_size"], seed) for seed in range(actions)], strict=True)
     schedule = {key: nec[key] for key in LEARNING}
-    agent = ObviousNEC(encoder, list(keys), list(values), k=nec["memory"]["k"], seed=0, **schedule)
+    agent = NaiveNEC(encoder, list(keys), list(values), k=nec["memory"]["k"], seed=0, **schedule)
     observation, _ = environments.reset(seed=0)
 
     def advance() -> int:

@@ -1,4 +1,4 @@
-"""What a run folder, which may come from a stranger, may ask for: nothing that chooses the code that runs (law 8)."""
+"""What a run folder, which may come from a stranger, may ask for: nothing that chooses the code that runs."""
 
 from __future__ import annotations
 

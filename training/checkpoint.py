@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from engram_rl.training.errors import UsageError
-from engram_rl.training.legacy import state_today
+from engram_rl.training.legacy import checkpoint_today
 
 FORMAT = "engram-checkpoint"
 VERSION = 2
@@ -69,7 +69,7 @@ def _unwritable(folder: Path, error: Exception) -> str:
     rest = f"intact: {folders[-1]}" if (folders := whole_names(folder.parent)) else "none"
     return (
         f"The checkpoint {folder} could not be written: {error}. Earlier checkpoints are {rest}. Make room, or make "
-        f"the folder writable, and continue with: python train.py resume={folder.parent.parent}"
+        f"the folder writable, and continue with: engram train resume={folder.parent.parent}"
     )
 
 
@@ -93,9 +93,7 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
         state = _unflatten(header["state"], tensors)
     except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise UsageError(_damaged(path, str(error))) from error
-    if header["version"] == FIRST and isinstance(state.get("agent"), dict):
-        state["agent"] = state_today(state["agent"])
-    return state
+    return checkpoint_today(state) if header["version"] == FIRST and isinstance(state, dict) else state
 
 
 def _read_header(folder: Path) -> dict[str, Any]:

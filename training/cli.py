@@ -19,10 +19,10 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
+from engram_rl.training.allowed import refuse_foreign
 from engram_rl.training.errors import UsageError, did_you_mean
 from engram_rl.training.run_folder import CONFIG, RunFolder, run_folder_name
 from engram_rl.training.schema import register
-from engram_rl.training.trust import refuse_foreign
 
 ADDED_TO = ("log", "evaluation", "checkpoint")
 """Parts of a configuration to which versions add values."""
@@ -92,8 +92,8 @@ def explain(error: BaseException) -> str:
     if isinstance(error, InstantiationException) and len(chain) > 1:
         return f"{chain[-1]}\n(while building {str(error).splitlines()[-1]})"
     if isinstance(error, ConfigCompositionException) and len(chain) > 1:
-        told = [str(cause).splitlines()[0] for cause in chain if str(cause)]
-        return "\n".join(told[:2])
+        shown = [str(cause).splitlines()[0] for cause in chain if str(cause)]
+        return "\n".join(shown[:2])
     return str(error)
 
 

@@ -1,4 +1,4 @@
-"""The one place that turns configuration into objects (law 8)."""
+"""The one place that turns configuration into objects: nothing else calls `instantiate`."""
 
 from __future__ import annotations
 

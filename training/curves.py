@@ -18,16 +18,16 @@ POINTS = 200
 WINDOW = 20
 
 
-def draw_learning_curve(runs: Sequence[Path], picture: Path) -> Path:
-    """Draw return against environment steps to `picture` (PNG).
+def draw_learning_curve(runs: Sequence[Path], path: Path) -> Path:
+    """Draw return against environment steps to `path` (PNG).
 
     One run: each episode as a dot and the mean of the last 20. Several: the interquartile mean of that over runs,
     with its 95 % interval.
     """
-    return draw_learning_curves({f"mean of the last {WINDOW} episodes": runs}, picture)
+    return draw_learning_curves({f"mean of the last {WINDOW} episodes": runs}, path)
 
 
-def draw_learning_curves(groups: dict[str, Sequence[Path]], picture: Path, title: str = "") -> Path:
+def draw_learning_curves(groups: dict[str, Sequence[Path]], path: Path, title: str = "") -> Path:
     """Draw one curve for each group of runs, by label."""
     from matplotlib.figure import Figure
 
@@ -38,8 +38,8 @@ def draw_learning_curves(groups: dict[str, Sequence[Path]], picture: Path, title
     axes.set(xlabel="environment steps", ylabel="episode return", title=title)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
-    figure.savefig(picture)
-    return picture
+    figure.savefig(path)
+    return path
 
 
 def running_mean(returns: np.ndarray, window: int = WINDOW) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""An agent's memory for TensorBoard's embedding projector: its keys, coloured by value, strength, phase and age."""
+"""An agent's memory for TensorBoard's embedding projector: its keys, coloured by value, strength, task and age."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from engram_rl.agents.action_memories import ActionMemories
 from engram_rl.agents.agent import Agent
 from engram_rl.memory import DifferentiableNeuralDictionary, TransitionMemory
+from engram_rl.training.legacy import metrics_today
 from engram_rl.training.logger import METRICS, read_rows
 from engram_rl.training.run_folder import write_atomically
 
@@ -106,11 +107,11 @@ def _of_transitions(memory: TransitionMemory) -> Entries:
 
 
 def _times(written: np.ndarray | None, folder: Path, step: int) -> dict[str, np.ndarray]:
-    """How old each entry is, in environment steps, and in which phase of the environment it was last written."""
+    """How old each entry is, in environment steps, and at which task of the environment it was last written."""
     if written is None:
         return {}
-    rows = [row for row in read_rows(folder / METRICS) if "env/phase" in row]
+    rows = [row for row in map(metrics_today, read_rows(folder / METRICS)) if "env/task_index" in row]
     if not rows:
         return {"age": step - written}
     at = np.searchsorted([row["step"] for row in rows], written).clip(max=len(rows) - 1)
-    return {"age": step - written, "phase": np.array([row["env/phase"] for row in rows])[at]}
+    return {"age": step - written, "task_index": np.array([row["env/task_index"] for row in rows])[at]}

@@ -33,7 +33,7 @@ LARGEST_CONFIG = 1_000_000
 class RunFolder:
     """The files of one run; every one of them is replaced by a rename, so none is ever half written.
 
-    `checkpoints/` holds `step_<step>`, the newest few, and `best_step_<step>`, the one that was judged best.
+    `checkpoints/` holds `step_<step>`, the newest few, and `best_step_<step>`, the one that was evaluated best.
     """
 
     def __init__(self, path: Path, begun: bool = False):
@@ -49,7 +49,7 @@ class RunFolder:
         if not (path / CONFIG).is_file():
             state = "holds no run" if path.is_dir() else "does not exist"
             raise UsageError(
-                f"{path} {state}: there is no {CONFIG} in it. Give the folder that train.py printed, such as "
+                f"{path} {state}: there is no {CONFIG} in it. Give the folder that `engram train` printed, such as "
                 f"{_latest_or(Path('runs'), 'runs/2026-01-31_12-00-00_nec_cartpole_seed1')}."
             )
         return cls(path, begun=True)
@@ -113,7 +113,7 @@ class RunFolder:
                 shutil.rmtree(old)
 
     def load_checkpoint(self, which: str = "last") -> dict[str, Any]:
-        """Read the newest checkpoint (`last`) or the one that was judged best (`best`).
+        """Read the newest checkpoint (`last`) or the one that was evaluated best (`best`).
 
         Raises:
             UsageError: There is none, or it is damaged.
@@ -129,7 +129,7 @@ class RunFolder:
     def checkpoint_to_resume(self) -> dict[str, Any] | None:
         """Read the newest checkpoint that is whole, or None where there is none yet: the run then starts anew.
 
-        Damaged ones are set aside (`<name>.damaged`), and what was judged best after the one that is read goes: the
+        Damaged ones are set aside (`<name>.damaged`), and what was evaluated best after the one that is read goes: the
         run comes by there again.
 
         Raises:
@@ -220,7 +220,7 @@ def _version(name: str) -> str:
 def _latest(runs: Path) -> Path:
     found = sorted(runs.rglob(CONFIG), key=lambda path: path.stat().st_mtime)
     if not found:
-        raise UsageError(f"There is no run below {runs.resolve()}. Train one first: python train.py agent=nec.")
+        raise UsageError(f"There is no run below {runs.resolve()}. Train one first: engram train agent=nec.")
     return found[-1].parent
 
 

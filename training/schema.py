@@ -24,17 +24,17 @@ class Environment:
 
 @dataclass
 class Log:
-    """How often the curve gets a point and what is recalled is drawn, and what is shown at the end."""
+    """How often the curve gets a point and what is retrieved is drawn, and what is shown at the end."""
 
     every: int = MISSING
-    recalled: int = 0
-    film: bool = MISSING
+    retrieved: int = 0
+    video: bool = MISSING
     memory: bool = MISSING
 
 
 @dataclass
 class Evaluation:
-    """How often and how long the agent is judged."""
+    """How often and how long the agent is evaluated."""
 
     every: int = MISSING
     episodes: int = MISSING
@@ -66,7 +66,7 @@ class Training:
 
 
 @dataclass
-class Judging:
+class Evaluating:
     """`conf/evaluate.yaml`."""
 
     run: str = MISSING
@@ -82,4 +82,4 @@ def register() -> None:
     """Make the types known to Hydra's composition."""
     store = ConfigStore.instance()
     store.store(name="training_schema", node=Training)
-    store.store(name="judging_schema", node=Judging)
+    store.store(name="evaluating_schema", node=Evaluating)

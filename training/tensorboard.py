@@ -1,4 +1,4 @@
-"""What TensorBoard shows besides single curves: a layout, hyper-parameters, pictures and films."""
+"""What TensorBoard shows besides single curves: a layout, hyper-parameters, images and videos."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from omegaconf import DictConfig, OmegaConf
 from torch.utils.tensorboard import SummaryWriter
 
 LAYOUT = {
-    "Return beside phase and memory": {
+    "Return beside task index and memory": {
         "return": ["Multiline", ["rollout/ep_rew_mean", "eval/mean_reward"]],
-        "phase of the target": ["Multiline", ["env/phase"]],
+        "task index": ["Multiline", ["env/task_index"]],
         "success": ["Multiline", ["rollout/success_rate"]],
         "memory: entries": ["Multiline", ["memory/size", "memory/evictions"]],
     },
     "Memory health": {
         "how near lookups hit": ["Multiline", ["memory/hit_distance", "memory/staleness"]],
-        "top weight, match rate, recall": ["Multiline", ["memory/top_weight", "memory/match_rate", "memory/recall"]],
-        "age of what is recalled": ["Multiline", ["memory/age"]],
-        "strength of what is recalled": ["Multiline", ["memory/strength"]],
+        "top weight, match rate, recall of the index": [
+            "Multiline",
+            ["memory/top_weight", "memory/match_rate", "memory/recall"],
+        ],
+        "age of what is retrieved": ["Multiline", ["memory/age"]],
+        "strength of what is retrieved": ["Multiline", ["memory/strength"]],
         "value error by age": ["Multiline", ["memory/value_error_.*"]],
         "lookup ms": ["Multiline", ["memory/lookup_ms"]],
     },
@@ -46,7 +49,7 @@ def add_hyperparameters(writer: SummaryWriter, config: DictConfig, metrics: dict
         writer.add_scalar(name, value, step)
 
 
-def add_animation(writer: SummaryWriter, tag: str, gif: bytes, step: int) -> None:
+def add_video(writer: SummaryWriter, tag: str, gif: bytes, step: int) -> None:
     """Show an animated GIF in the tab Images."""
     from tensorboard.compat.proto.summary_pb2 import Summary
 
@@ -54,9 +57,9 @@ def add_animation(writer: SummaryWriter, tag: str, gif: bytes, step: int) -> Non
     writer._get_file_writer().add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), step)
 
 
-def add_picture(writer: SummaryWriter, tag: str, picture: np.ndarray, step: int) -> None:
-    """Show a picture, `[H, W, 3]` of uint8, in the tab Images."""
-    writer.add_image(tag, picture, step, dataformats="HWC")
+def add_image(writer: SummaryWriter, tag: str, image: np.ndarray, step: int) -> None:
+    """Show an image, `[H, W, 3]` of uint8, in the tab Images."""
+    writer.add_image(tag, image, step, dataformats="HWC")
 
 
 def flat(config: DictConfig) -> dict[str, bool | int | float | str]:

@@ -1,4 +1,4 @@
-"""Episodes as pictures: what an agent does, frame by frame, as an animated GIF.
+"""Videos of episodes: what an agent does, frame by frame, as an animated GIF.
 
 A GIF needs nothing but Pillow and plays in a browser, in TensorBoard and in a README; other formats need an encoder.
 """
@@ -18,17 +18,18 @@ from PIL import Image
 from engram_rl.agents.agent import Agent
 from engram_rl.training.construction import build_environments
 from engram_rl.training.errors import UsageError
-from engram_rl.training.rollout import player_of, step
+from engram_rl.training.evaluation import player_of
+from engram_rl.training.rollout import step
 
 FRAMES = 120
-"""Most frames of a film; of longer episodes they are picked evenly."""
+"""Most frames of a video; of longer episodes they are picked evenly."""
 SIDE = 240
 """Most pixels along a side."""
 LONGEST = 2_000
-"""Steps after which filming ends even if the episode does not."""
+"""Steps after which a video ends even if the episode does not."""
 
 
-def film(agent: Agent, config: DictConfig, seed: int) -> list[np.ndarray]:
+def record(agent: Agent, config: DictConfig, seed: int) -> list[np.ndarray]:
     """The frames of one episode, played without exploring. Each `[H, W, 3]` of uint8.
 
     Args:
@@ -57,7 +58,7 @@ def _refuse_what_cannot_be_drawn(config: DictConfig) -> None:
     modes = environments.metadata.get("render_modes") or []
     environments.close()
     if "rgb_array" not in modes:
-        raise UsageError(f"{config.id} renders to {modes}, but a film needs rgb_array among its render_modes.")
+        raise UsageError(f"{config.id} renders to {modes}, but a video needs rgb_array among its render_modes.")
 
 
 def _played(agent: Agent, environments: VectorEnv, seed: int) -> list[np.ndarray]:
@@ -74,7 +75,7 @@ def _played(agent: Agent, environments: VectorEnv, seed: int) -> list[np.ndarray
     return frames
 
 
-def animation(frames: Sequence[np.ndarray], seconds: float = 0.08) -> bytes:
+def gif(frames: Sequence[np.ndarray], seconds: float = 0.08) -> bytes:
     """The frames as an animated GIF, made small and few enough to be looked at."""
     chosen = np.unique(np.linspace(0, len(frames) - 1, FRAMES).round().astype(int))
     images = [_small(frames[i]) for i in chosen]
@@ -107,5 +108,5 @@ def _frame(environments: VectorEnv) -> np.ndarray:
     else:
         frame = (inner.render() or [None])[0]
     if not isinstance(frame, np.ndarray) or frame.ndim != 3:
-        raise UsageError(f"{environments} gives no picture to film: it must render to rgb_array.")
+        raise UsageError(f"{environments} gives no image to record: it must render to rgb_array.")
     return frame.astype(np.uint8, copy=False)

@@ -26,7 +26,7 @@ class AdaptationBench:
     agents: retrieval, and with its hyper-parameters empty, shuffled, random_neighbours (recall broken on purpose),
         plain (no recall), gru, gru_carried (state carried over episodes, shown the action and reward before);
         ppo and agents of conf/agent built on it; each perhaps with values of its own after the name. Or policies that
-        mark limits: clairvoyant, recall (tries the last site, then sweeps), recall_sites, random.
+        mark limits: oracle, recall (tries the last site, then sweeps), known_sites, random.
     seeds: a list, or how many; of the agent, the runs it is trained in and those it is tested in.
     steps: training steps, summed over the environments.
     trained_in: a name of conf/env to train in, as it is there, if that is not `env` with its values.
@@ -37,7 +37,7 @@ class AdaptationBench:
 
     env: str = "newgoal_searched"
     env_options: dict[str, Any] = field(default_factory=dict)
-    agents: list[str] = field(default_factory=lambda: ["retrieval", "recall", "clairvoyant"])
+    agents: list[str] = field(default_factory=lambda: ["retrieval", "recall", "oracle"])
     seeds: list[int] = field(default_factory=lambda: list(range(10)))
     steps: int = 200_000
     trained_in: str = ""

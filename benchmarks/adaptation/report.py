@@ -14,7 +14,7 @@ COLUMNS = {
     "first episode": lambda row: row["cost"][0],
     "found in it": lambda row: row["found_first"],
     "after the find": lambda row: row["after_find"],
-    "x clairvoyant": lambda row: after_find_ratio(row),
+    "x oracle": lambda row: after_find_ratio(row),
     "recovery": lambda row: row["recovery"],
     "recovered": lambda row: row["recovered"],
     "last 10": lambda row: float(np.mean(row["cost"][-10:])),

@@ -15,8 +15,8 @@ from engram_rl.training.construction import build_environments
 from engram_rl.training.errors import UsageError
 
 PROTOCOL = 1  # raise it when what is measured changes: older rows are then measured anew
-POLICIES = ("clairvoyant", "recall", "recall_sites", "random")
-"""Policies of `engram_rl.envs.oracle` that may take part; they mark the limits and are not trained."""
+POLICIES = ("oracle", "recall", "known_sites", "random")
+"""Policies of `engram_rl.envs.oracles` that may take part; they mark the limits and are not trained."""
 ACTING = ("drawn", "greedy")
 """How actions are chosen in the test: from the policy's distribution, or its most probable."""
 

@@ -14,7 +14,7 @@ from benchmarks.baselines import BaselineAgent, total_steps
 from benchmarks.shift.protocol import Contestant, EpisodeLog, PinnedEpisode
 from benchmarks.shift.specs import RunSpec
 from engram_rl.agents.agent import Agent, Transition
-from engram_rl.envs.oracle import make_policy
+from engram_rl.envs.oracles import make_policy
 from engram_rl.training.construction import build_agent
 from engram_rl.training.errors import UsageError
 from engram_rl.training.rollout import step
@@ -56,7 +56,7 @@ class AgentContestant:
     """Anything with the verbs of `agents.Agent`.
 
     Args:
-        agent: An agent of this project, or a policy of `envs/oracle.py`.
+        agent: An agent of this project, or a policy of `envs/oracles`.
     """
 
     def __init__(self, agent: Agent | Any):

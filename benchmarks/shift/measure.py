@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from benchmarks.runs import Row, counted_gradient_steps
-from benchmarks.shift.contestants import make_contestant
 from benchmarks.shift.environment import build_environment
+from benchmarks.shift.learners import make_contestant
 from benchmarks.shift.protocol import EpisodeLog, play
 from benchmarks.shift.rows import Cost, make_row, told
 from benchmarks.shift.specs import RunSpec

@@ -13,7 +13,7 @@ from benchmarks.configuration import agent_config, plain
 from benchmarks.runs import digest
 from benchmarks.shift.environment import Environment
 from benchmarks.shift.protocol import Budget
-from engram_rl.envs.oracle import POLICIES
+from engram_rl.envs.oracles import POLICIES
 from engram_rl.training.errors import UsageError
 
 PROTOCOL = 1  # raise it when what is measured changes: older rows are then measured anew
@@ -72,7 +72,7 @@ class RunSpec:
 def resolve_agent(given: str) -> tuple[Kind, dict[str, Any]]:
     """Where an agent's name is found, and its configuration.
 
-    A name is that of a policy of `envs/oracle.py`, else of Stable-Baselines3's agent, else of `conf/agent`. Values that
+    A name is that of a policy of `envs/oracles`, else of Stable-Baselines3's agent, else of `conf/agent`. Values that
     differ from its settings follow the name: `fast_slow depth=10`, `sb3_a2c learning_rate=1e-3`.
 
     Raises:

@@ -3,12 +3,12 @@
 A policy has the verbs of an agent and plays every run of a suite vector environment at once, so it can be evaluated
 wherever an agent can:
 
-    policy = make_policy("clairvoyant", env, seed=0)
+    policy = make_policy("oracle", env, seed=0)
     actions = policy.act(observation)            # [E, ...] -> [E]
     policy.observe(transition)                   # anything with the fields of `policy.Step`
     policy.learn()                               # trains nothing; {"memory/size": what it remembers}
 
-What each is told is in its docstring; `told` says it in a word.
+What each knows that an agent does not is in its docstring; `privileged` says it in a word.
 """
 
 from __future__ import annotations
@@ -19,10 +19,16 @@ from typing import Any
 
 import numpy as np
 
-from engram_rl.envs.clairvoyant import MemorylessTurn, clairvoyant
-from engram_rl.envs.planners import FreespacePlanner, FreshPlanner, GoalHeuristic, ToldPlanner, VigilantPlanner
-from engram_rl.envs.policy import Policy
-from engram_rl.envs.searchers import Recall, RecallSites, RecallSpiral
+from engram_rl.envs.oracles.oracle import MemorylessTurn, oracle
+from engram_rl.envs.oracles.planners import (
+    FreespacePlanner,
+    FreshPlanner,
+    GoalHeuristic,
+    InformedPlanner,
+    VigilantPlanner,
+)
+from engram_rl.envs.oracles.policy import Policy
+from engram_rl.envs.oracles.searchers import KnownSites, LastSite, LastSiteSpiral
 from engram_rl.envs.suite import SuiteVectorEnv
 
 
@@ -36,18 +42,18 @@ class RandomPolicy(Policy):
 
 POLICIES: dict[str, Callable[[SuiteVectorEnv, int], Policy]] = {
     "random": RandomPolicy,
-    "clairvoyant": clairvoyant,
+    "oracle": oracle,
     "planner": FreespacePlanner,
     "planner_fresh": FreshPlanner,
-    "planner_told": ToldPlanner,
+    "planner_informed": InformedPlanner,
     "planner_vigilant": VigilantPlanner,
     "heuristic": GoalHeuristic,
     "memoryless": MemorylessTurn,
-    "recall": Recall,
-    "recall_told": partial(Recall, told_shifts=True),
-    "recall_sites": RecallSites,
-    "recall_sites_told": partial(RecallSites, told_shifts=True),
-    "recall_spiral": RecallSpiral,
+    "last_site": LastSite,
+    "last_site_informed": partial(LastSite, knows_shifts=True),
+    "known_sites": KnownSites,
+    "known_sites_informed": partial(KnownSites, knows_shifts=True),
+    "last_site_spiral": LastSiteSpiral,
 }
 
 

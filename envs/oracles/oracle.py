@@ -1,4 +1,4 @@
-"""Policies that read the hidden state of an environment and solve it in the fewest steps: nobody can beat them."""
+"""Oracles: policies that read the hidden state and solve an environment in the fewest steps; nobody beats them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from engram_rl.envs.core import Core
 from engram_rl.envs.grid import Geometry, GridCore
 from engram_rl.envs.masked_key import MaskedKeyCore
 from engram_rl.envs.memory_plan import COLLECT, MemoryPlanCore
+from engram_rl.envs.oracles.policy import Policy
 from engram_rl.envs.paths import distance_fields
-from engram_rl.envs.policy import Policy
 from engram_rl.envs.suite import SuiteVectorEnv
 from engram_rl.envs.tmaze import DOWN, RIGHT, UP, TMazeCore
 
 
-class Clairvoyant(Policy):
+class Oracle(Policy):
     """A policy that knows everything, of one kind of environment."""
 
-    told = "everything"
+    privileged = "everything"
     plays: ClassVar[type[Core]]
 
     def __init__(self, env: SuiteVectorEnv, seed: int) -> None:
@@ -27,7 +27,7 @@ class Clairvoyant(Policy):
         self.core: Any = env.core
 
 
-class ClairvoyantWalker(Clairvoyant):
+class OracleWalker(Oracle):
     """Walks a shortest path to the goal."""
 
     plays = GridCore
@@ -45,7 +45,7 @@ class ClairvoyantWalker(Clairvoyant):
         return self.best(np.take_along_axis(self.steps_to_goal, reached, axis=1))
 
 
-class ClairvoyantErrands(Clairvoyant):
+class OracleErrands(Oracle):
     """Walks straight to the symbol wanted and collects it."""
 
     plays = MemoryPlanCore
@@ -57,7 +57,7 @@ class ClairvoyantErrands(Clairvoyant):
         return np.where(self.core.cell == self.core.goal, COLLECT, self.best(left))
 
 
-class ClairvoyantTurn(Clairvoyant):
+class OracleTurn(Oracle):
     """Goes to the junction and turns to the right side, without looking at the cue."""
 
     plays = TMazeCore
@@ -67,10 +67,10 @@ class ClairvoyantTurn(Clairvoyant):
         return np.where(self.core.place < self.core.junction, RIGHT, np.where(self.core.cue > 0, UP, DOWN))
 
 
-class MemorylessTurn(ClairvoyantTurn):
+class MemorylessTurn(OracleTurn):
     """Goes to the junction and turns at random: what is left of the T-maze's score without memory."""
 
-    told = "geometry"
+    privileged = "geometry"
 
     def __init__(self, env: SuiteVectorEnv, seed: int) -> None:
         super().__init__(env, seed)
@@ -83,7 +83,7 @@ class MemorylessTurn(ClairvoyantTurn):
         return np.where(self.core.place < self.core.junction, RIGHT, turn)
 
 
-class ClairvoyantAnswer(Clairvoyant):
+class OracleAnswer(Oracle):
     """Knows every answer."""
 
     plays = MaskedKeyCore
@@ -93,13 +93,13 @@ class ClairvoyantAnswer(Clairvoyant):
         return np.take_along_axis(self.core.answers, self.core.thing()[:, None], axis=1)[:, 0]
 
 
-def clairvoyant(env: SuiteVectorEnv, seed: int) -> Clairvoyant:
-    """The clairvoyant policy for this environment.
+def oracle(env: SuiteVectorEnv, seed: int) -> Oracle:
+    """The oracle policy for this environment.
 
     Raises:
         TypeError: There is none, as it is not one of the suite.
     """
-    for kind in (ClairvoyantWalker, ClairvoyantErrands, ClairvoyantTurn, ClairvoyantAnswer):
+    for kind in (OracleWalker, OracleErrands, OracleTurn, OracleAnswer):
         if isinstance(env.core, kind.plays):
             return kind(env, seed)
-    raise TypeError(f"No clairvoyant policy plays {type(env.core).__name__}: it is none of the suite.")
+    raise TypeError(f"No oracle plays {type(env.core).__name__}: it is none of the suite.")

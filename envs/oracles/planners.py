@@ -1,12 +1,12 @@
-"""Policies that are shown the goal and told the geometry: the freespace planner, and a heuristic that plans nothing."""
+"""Policies that are shown the goal and know the geometry: the freespace planner, and a heuristic that plans nothing."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from engram_rl.envs.grid import GridCore
+from engram_rl.envs.oracles.policy import Policy, Step
 from engram_rl.envs.paths import UNREACHABLE, distance_fields
-from engram_rl.envs.policy import Policy, Step
 from engram_rl.envs.suite import SuiteVectorEnv
 
 
@@ -17,7 +17,7 @@ class GridPolicy(Policy):
         fresh: Which runs are about to take the first step of an episode. `[E]` of bool
     """
 
-    told = "geometry, goal"
+    privileged = "geometry, goal"
 
     def __init__(self, env: SuiteVectorEnv, seed: int) -> None:
         super().__init__(env, seed)
@@ -111,10 +111,10 @@ class FreshPlanner(FreespacePlanner):
         self.forget(fresh)
 
 
-class ToldPlanner(FreespacePlanner):
-    """The freespace planner, told of each shift: it drops its map exactly then."""
+class InformedPlanner(FreespacePlanner):
+    """The freespace planner that knows of each shift: it drops its map exactly then."""
 
-    told = "geometry, goal, shifts"
+    privileged = "geometry, goal, shifts"
 
     def __init__(self, env: SuiteVectorEnv, seed: int) -> None:
         super().__init__(env, seed)

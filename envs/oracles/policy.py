@@ -41,7 +41,7 @@ class Policy:
         seed: Of its choices, among which are those between equally good actions.
     """
 
-    told = "nothing"
+    privileged = "nothing"
 
     def __init__(self, env: SuiteVectorEnv, seed: int) -> None:
         self.num_envs = env.num_envs

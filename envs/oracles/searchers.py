@@ -1,17 +1,17 @@
-"""Policies for open grids whose goal is not shown: recall where it was, go there, and search if it is gone."""
+"""Policies for open grids whose goal is not shown: go to where it was last, and search if it is gone."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from engram_rl.envs.hidden_goal import OpenGridCore
-from engram_rl.envs.policy import Policy, Step
+from engram_rl.envs.oracles.policy import Policy, Step
 from engram_rl.envs.suite import SuiteVectorEnv
 
 _NEVER = np.inf  # the score of a cell that is not worth a visit
 
 
-class Recall(Policy):
+class LastSite(Policy):
     """Goes to where the goal was last; if it is not there, sweeps the grid, nearest unseen cell first.
 
     Cells are ruled out as they are walked on, until the goal is found; then the world may have shifted again.
@@ -19,7 +19,7 @@ class Recall(Policy):
     Args:
         env: The vector environment that it will play.
         seed: Of its choices between equally good cells and ways.
-        told_shifts: Whether it is told of shifts, and then does not try the last site.
+        knows_shifts: Whether it knows of shifts, and then does not try the last site.
 
     Attributes:
         ruled_out: Cells where the goal is not. `[E, C]` of bool
@@ -27,14 +27,14 @@ class Recall(Policy):
         known_site: Cells where the goal ever was. `[E, C]` of bool
     """
 
-    told = "geometry"
+    privileged = "geometry"
 
-    def __init__(self, env: SuiteVectorEnv, seed: int, told_shifts: bool = False) -> None:
+    def __init__(self, env: SuiteVectorEnv, seed: int, knows_shifts: bool = False) -> None:
         super().__init__(env, seed)
         if not isinstance(env.core, OpenGridCore):
             raise TypeError(f"This policy searches open grids; {type(env.core).__name__} is none.")
-        self.told = "geometry, shifts" if told_shifts else "geometry"
-        self.told_shifts = told_shifts
+        self.privileged = "geometry, shifts" if knows_shifts else "geometry"
+        self.knows_shifts = knows_shifts
         self.core = env.core
         self.geometry = env.core.geometry
         self.rows = np.arange(env.num_envs)
@@ -92,9 +92,9 @@ class Recall(Policy):
         return self.geometry.manhattan(cell[:, None], np.arange(len(self.geometry.border)))
 
     def _rule_out(self, cell: np.ndarray) -> None:
-        """The goal is not where the agent is, nor, when a shift was told, where it was."""
+        """The goal is not where the agent is, nor, when it knows of a shift, where it was."""
         self.ruled_out[self.rows, cell] = True
-        if self.told_shifts:
+        if self.knows_shifts:
             moved = np.flatnonzero(self.core.shifted & (self.core.elapsed == 0) & (self.last_site >= 0))
             self.ruled_out[moved, self.last_site[moved]] = True
         exhausted = self.ruled_out.all(axis=1)
@@ -109,7 +109,7 @@ class Recall(Policy):
         return self.best(nearer + 0.5 * seen)
 
 
-class RecallSites(Recall):
+class KnownSites(LastSite):
     """Goes to where the goal was last, then to the other known sites, nearest first, then sweeps."""
 
     def score(self, rows: np.ndarray, cell: np.ndarray) -> np.ndarray:
@@ -118,7 +118,7 @@ class RecallSites(Recall):
         return score + np.where(self.known_site[rows], 0.0, 1e6)
 
 
-class RecallSpiral(Recall):
+class LastSiteSpiral(LastSite):
     """Goes to where the goal was last, then spirals around it."""
 
     def score(self, rows: np.ndarray, cell: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ class Moment:
     Attributes:
         target: The current target.
         episode: From 0.
-        phase: Shifts so far.
+        task_index: Shifts so far.
         since: Episodes since the last shift, 0 in the first one.
         successes: Episodes solved since the last shift.
         stay: For how long the target stays, drawn when it came.
@@ -32,7 +32,7 @@ class Moment:
 
     target: Target
     episode: int = 0
-    phase: int = 0
+    task_index: int = 0
     since: int = 0
     successes: int = 0
     stay: int = 0
@@ -40,7 +40,7 @@ class Moment:
     def shifted_to(self, target: Target, stay: int | None = None) -> Moment:
         """The same episode with another target."""
         stay = self.stay if stay is None else stay
-        return replace(self, target=target, phase=self.phase + 1, since=0, successes=0, stay=stay)
+        return replace(self, target=target, task_index=self.task_index + 1, since=0, successes=0, stay=stay)
 
 
 class Schedule(ABC):
@@ -96,7 +96,7 @@ class _Listed(Schedule):
         return self.targets[0]
 
     def _move(self, moment: Moment, random: np.random.Generator) -> Target:
-        return self.targets[(moment.phase + 1) % len(self.targets)]
+        return self.targets[(moment.task_index + 1) % len(self.targets)]
 
 
 @dataclass(frozen=True)

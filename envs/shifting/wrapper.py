@@ -16,7 +16,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from engram_rl.envs.schedules import Moment, Schedule, Target
+from engram_rl.envs.shifting.schedules import Moment, Schedule, Target
 
 _MISSING = object()
 
@@ -100,12 +100,12 @@ class ShiftingTarget(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Makes the target of an environment shift between episodes, unannounced.
 
     `reset(seed=...)` starts a run anew at episode 0, as does the first reset; any other reset begins the run's next
-    episode. `info` gains `phase` (shifts so far), `shifted` (whether this is the first episode since one),
+    episode. `info` gains `task_index` (shifts so far), `shifted` (whether this is the first episode since one),
     `episode_index`, `target`, and `oracle_steps` if an oracle is given; the observation is the environment's own.
 
     Args:
         env: Any environment.
-        schedule: When the target shifts, and to what (`engram_rl.envs.schedules`).
+        schedule: When the target shifts, and to what (`engram_rl.envs.shifting.schedules`).
         mover: How it gets there: a `Mover`, or a function of the bare environment and the target.
         success_above: An episode counts as solved if its return is above this.
         layout_seed: What the schedule's chance is drawn from; None takes the seed of the reset.
@@ -176,8 +176,8 @@ class ShiftingTarget(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def _info(self, moment: Moment) -> dict[str, Any]:
         info = {
-            "phase": moment.phase,
-            "shifted": moment.phase > 0 and moment.since == 0,
+            "task_index": moment.task_index,
+            "shifted": moment.task_index > 0 and moment.since == 0,
             "episode_index": moment.episode,
             "target": moment.target,
         }

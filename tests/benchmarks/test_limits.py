@@ -9,7 +9,7 @@ import pytest
 from benchmarks import gallery, limits
 from benchmarks.episodes import Episodes
 from engram_rl import envs
-from engram_rl.envs.oracle import POLICIES
+from engram_rl.envs.oracles import POLICIES
 
 
 def run(module, monkeypatch, *arguments: str) -> int:
@@ -22,7 +22,7 @@ def test_one_environment_can_be_asked_for(tmp_path, monkeypatch, capsys):
     assert run(limits, monkeypatch, "only=MaskedKey", "runs=3", f"out={out}") == 0
     rows = [json.loads(each) for each in out.read_text().splitlines()]
     assert [(row["policy"], row["measure"]) for row in rows] == [
-        ("clairvoyant", "mean_return"),
+        ("oracle", "mean_return"),
         ("random", "mean_return"),
     ]
     assert (rows[0]["measured"], rows[0]["known"], rows[0]["agrees"]) == (16.0, 16.0, True)

@@ -27,20 +27,20 @@ def specs(agents, seeds=(0,), env="small", environment=SMALL, layouts=(None,), b
 
 def test_every_agent_plays_the_same_layouts():
     for layout in (None, 7):
-        rows = [measure(spec) for spec in specs(["clairvoyant", "random"], layouts=[layout], episodes=55)]
+        rows = [measure(spec) for spec in specs(["oracle", "random"], layouts=[layout], episodes=55)]
         assert rows[0]["optimum"] == rows[1]["optimum"] and rows[0]["phase"] == rows[1]["phase"]
         assert rows[0]["excess"] == 0 < rows[1]["excess"]
 
 
 def test_layout_seeds_draw_other_layouts():
-    rows = [measure(spec) for spec in specs(["clairvoyant"], layouts=[None, 1, 2], episodes=20)]
+    rows = [measure(spec) for spec in specs(["oracle"], layouts=[None, 1, 2], episodes=20)]
     assert len({tuple(row["optimum"]) for row in rows}) == 3
 
 
 def test_the_key_of_a_run_holds_everything_that_defines_it_and_not_its_name():
     base = specs(["random"])[0]
     others = [
-        specs(["clairvoyant"])[0],
+        specs(["oracle"])[0],
         specs(["random"], seeds=[1])[0],
         specs(["random"], layouts=[1])[0],
         specs(["random"], episodes=7)[0],
@@ -55,8 +55,8 @@ def test_policies_have_their_own_budget_since_practice_teaches_them_nothing():
 
 
 def test_runs_go_seed_by_seed_so_that_a_stopped_bench_can_be_compared():
-    order = [(spec.seed, spec.agent) for spec in specs(["clairvoyant", "random"], seeds=[0, 1])]
-    assert order == [(0, "clairvoyant"), (0, "random"), (1, "clairvoyant"), (1, "random")]
+    order = [(spec.seed, spec.agent) for spec in specs(["oracle", "random"], seeds=[0, 1])]
+    assert order == [(0, "oracle"), (0, "random"), (1, "oracle"), (1, "random")]
 
 
 def test_an_unknown_agent_is_refused_with_the_nearest_name():
@@ -146,7 +146,7 @@ def test_a_row_has_every_field_and_is_plain_json():
         ("random", {}, "goal"),
         ("random", {"show_goal": False}, "nothing"),
         ("random", {"tell_shift": True}, "goal, shift"),
-        ("clairvoyant", {"show_goal": False}, "everything"),
+        ("oracle", {"show_goal": False}, "everything"),
     ],
 )
 def test_a_row_says_what_the_agent_was_told(agent, options, told):
@@ -222,7 +222,7 @@ def test_a_run_that_fails_is_reported_and_stops_no_other(tmp_path):
 
 
 def test_two_processes_give_the_rows_of_one(tmp_path):
-    todo = specs(["random", "clairvoyant"], seeds=[0, 1])
+    todo = specs(["random", "oracle"], seeds=[0, 1])
     for name, workers in (("one", 1), ("two", 2)):
         assert carry_out(todo, measure, tmp_path / name, workers=workers, progress=False) == {}
     timeless = [{row["key"]: {**row, "seconds": 0} for row in read_rows(tmp_path / name)} for name in ("one", "two")]
@@ -237,7 +237,7 @@ def run(tmp_path, *arguments):
 
 
 def test_the_command_writes_rows_a_table_and_figures(tmp_path, capsys):
-    assert run(tmp_path, "agents=[clairvoyant,random]", "seeds=2", "workers=1") == 0
+    assert run(tmp_path, "agents=[oracle,random]", "seeds=2", "workers=1") == 0
     printed = capsys.readouterr().out
     assert len(read_rows(tmp_path / "rows.jsonl")) == 4
     for column in ("env steps", "gradient steps", "seconds", "entries", "told", "excess"):
@@ -247,7 +247,7 @@ def test_the_command_writes_rows_a_table_and_figures(tmp_path, capsys):
 
 
 def test_table_and_figures_come_back_from_the_file_alone(tmp_path, capsys):
-    run(tmp_path, "agents=[clairvoyant,random]", "seeds=2", "workers=1")
+    run(tmp_path, "agents=[oracle,random]", "seeds=2", "workers=1")
     first = capsys.readouterr().out
     rows = (tmp_path / "rows.jsonl").read_bytes()
     run(tmp_path, "agents=[]", "seeds=2", "workers=1")

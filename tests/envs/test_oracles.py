@@ -7,8 +7,8 @@ import pytest
 import engram_rl.envs  # noqa: F401 (registers the suite)
 from benchmarks.episodes import Episodes, play
 from engram_rl.envs.grid import Geometry
-from engram_rl.envs.oracle import POLICIES, make_policy
-from engram_rl.envs.searchers import spiral_rank
+from engram_rl.envs.oracles import POLICIES, make_policy
+from engram_rl.envs.oracles.searchers import spiral_rank
 
 
 def limits(name: str, policy: str, num_envs: int, episodes: int, seed: int = 0, **options) -> Episodes:
@@ -29,28 +29,28 @@ def limits(name: str, policy: str, num_envs: int, episodes: int, seed: int = 0, 
     ],
     ids=str,
 )
-def test_the_clairvoyant_takes_exactly_the_shortest_path(name, options):
-    played = limits(name, "clairvoyant", 3, 60, **options)
+def test_the_oracle_takes_exactly_the_shortest_path(name, options):
+    played = limits(name, "oracle", 3, 60, **options)
     assert np.array_equal(played.steps, played.oracle_steps)
     assert played.terminated.all()
 
 
 @pytest.mark.parametrize(("name", "perfect"), [("TMaze", 1), ("MaskedKey", 16)])
-def test_the_clairvoyant_misses_no_reward(name, perfect):
-    assert (limits(name, "clairvoyant", 3, 30).returns == perfect).all()
+def test_the_oracle_misses_no_reward(name, perfect):
+    assert (limits(name, "oracle", 3, 30).returns == perfect).all()
 
 
 def test_half_of_the_turns_are_right_without_memory():
     assert limits("TMaze", "memoryless", 50, 20, length=3).returns.mean() == pytest.approx(0.5, abs=0.05)
 
 
-def test_the_clairvoyant_does_an_errand_in_2_67_steps_and_collects():
-    returns = limits("MemoryPlan", "clairvoyant", 50, 20).returns
+def test_the_oracle_does_an_errand_in_2_67_steps_and_collects():
+    returns = limits("MemoryPlan", "oracle", 50, 20).returns
     assert 100 / returns.mean() == pytest.approx(2.667 + 1, abs=0.05)
 
 
-def test_the_clairvoyant_needs_755_steps_for_the_published_run():
-    assert limits("ShiftWall", "clairvoyant", 1, 100).steps.sum() == 755
+def test_the_oracle_needs_755_steps_for_the_published_run():
+    assert limits("ShiftWall", "oracle", 1, 100).steps.sum() == 755
 
 
 def test_the_published_limits_of_shift_wall_come_out():
@@ -63,13 +63,13 @@ def test_the_published_limits_of_shift_wall_come_out():
             assert excess[:, 50:55].sum(axis=1).mean() == pytest.approx(after_shift, abs=2)
 
 
-def test_planners_that_are_told_or_vigilant_do_better_and_forgetful_ones_worse():
+def test_planners_that_know_of_shifts_or_are_vigilant_do_better_and_forgetful_ones_worse():
     excess = {
         policy: limits("ShiftWall", policy, 20, 100, layout_seed=list(range(20))).excess.sum(axis=1).mean()
         for policy in POLICIES
         if policy.startswith("planner")
     }
-    assert excess["planner_told"] <= excess["planner"] < excess["planner_fresh"] / 2
+    assert excess["planner_informed"] <= excess["planner"] < excess["planner_fresh"] / 2
     assert excess["planner_vigilant"] < excess["planner"]
 
 
@@ -103,14 +103,14 @@ def test_a_planner_bumps_into_no_wall_twice_in_an_episode():
 
 def test_policies_say_how_much_they_remember():
     entries = {}
-    for name, policy in (("ShiftWall", "planner"), ("HiddenGoal", "recall"), ("ShiftWall", "heuristic")):
+    for name, policy in (("ShiftWall", "planner"), ("HiddenGoal", "last_site"), ("ShiftWall", "heuristic")):
         environments = gymnasium.make_vec(f"engram/{name}-v0", 2)
         player = make_policy(policy, environments, seed=0)
         before = player.entries
         play(environments, player, 20)
         entries[policy] = (before, player.entries)
         assert player.learn() == {"memory/size": player.entries}
-    assert entries["recall"] == (0, 2)
+    assert entries["last_site"] == (0, 2)
     assert entries["heuristic"] == (0, 0)
     assert 0 == entries["planner"][0] < entries["planner"][1] <= 2 * 9
 
@@ -128,25 +128,25 @@ def test_the_heuristic_prefers_nearer_moves_until_they_wear_out():
     assert policy.act(observation).tolist() == [1]
 
 
-def test_hidden_goals_take_half_the_grid_to_find_and_one_shot_recall_finds_them_again():
-    played = limits("HiddenGoal", "recall_told", 100, 61)
+def test_hidden_goals_take_half_the_grid_to_find_and_who_remembers_them_finds_them_again():
+    played = limits("HiddenGoal", "last_site_informed", 100, 61)
     assert played.steps[played.shifted].mean() == pytest.approx(50, abs=4)
     assert played.steps[:, 1:][~played.shifted[:, 1:]].mean() == pytest.approx(6.67, abs=0.3)
 
 
 @pytest.mark.parametrize("name", ["HiddenGoal", "RecurringGoal", "NewGoal", "DriftGoal"])
-def test_recalled_sites_are_walked_to_on_a_shortest_path(name):
+def test_known_sites_are_walked_to_on_a_shortest_path(name):
     options = {"q": 0.2} if name == "DriftGoal" else {}
-    played = limits(name, "recall", 20, 40, **options)
+    played = limits(name, "last_site", 20, 40, **options)
     stayed = ~played.shifted & played.terminated
     stayed[:, 1:] &= played.terminated[:, :-1]
     stayed[:, 0] = False
     assert np.array_equal(played.steps[stayed], played.oracle_steps[stayed])
 
 
-@pytest.mark.parametrize(("sites", "told", "untold"), [(4, 10.2, 15), (8, 14.2, 20)])
-def test_a_tour_of_the_known_sites_finds_a_returning_goal(sites, told, untold):
-    for policy, expected in (("recall_sites_told", told), ("recall_sites", untold)):
+@pytest.mark.parametrize(("sites", "informed", "uninformed"), [(4, 10.2, 15), (8, 14.2, 20)])
+def test_a_tour_of_the_known_sites_finds_a_returning_goal(sites, informed, uninformed):
+    for policy, expected in (("known_sites_informed", informed), ("known_sites", uninformed)):
         played = limits("RecurringGoal", policy, 30, 200, sites=sites, period=5, jitter=1)
         late = played.shifted & (np.arange(200) > 120)
         assert played.steps[late].mean() == pytest.approx(expected, abs=1.5)
@@ -154,7 +154,7 @@ def test_a_tour_of_the_known_sites_finds_a_returning_goal(sites, told, untold):
 
 def test_a_drifting_goal_is_found_near_where_it_was():
     for q, known in ((0.25, 8.1), (1.0, 13.2)):
-        mean = limits("DriftGoal", "recall_spiral", 40, 100, q=q).steps[:, 1:].mean()
+        mean = limits("DriftGoal", "last_site_spiral", 40, 100, q=q).steps[:, 1:].mean()
         assert 6.6 < mean < known
 
 
@@ -174,7 +174,7 @@ def test_the_spiral_is_the_one_that_is_walked():
     [
         ("planner", "HiddenGoal", {}),
         ("heuristic", "ShiftWall", {"show_goal": False}),
-        ("recall", "ShiftWall", {}),
+        ("last_site", "ShiftWall", {}),
         ("memoryless", "MemoryPlan", {}),
     ],
 )
@@ -184,5 +184,5 @@ def test_a_policy_refuses_what_it_cannot_play(policy, name, options):
 
 
 def test_an_unknown_policy_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"'genius'; there are .*clairvoyant"):
+    with pytest.raises(ValueError, match=r"'genius'; there are .*oracle"):
         make_policy("genius", gymnasium.make_vec("engram/ShiftWall-v0", 1), seed=0)

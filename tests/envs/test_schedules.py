@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from engram_rl.envs.schedules import Abrupt, Drifting, Moment, OnSuccess, Periodic, Random, Recurring, Schedule
+from engram_rl.envs.shifting.schedules import Abrupt, Drifting, Moment, OnSuccess, Periodic, Random, Recurring, Schedule
 
 
 def run(schedule: Schedule, episodes: int, solved=lambda episode: False, seed: int = 0) -> list[Moment]:
@@ -17,7 +17,7 @@ def run(schedule: Schedule, episodes: int, solved=lambda episode: False, seed: i
 
 
 def shifts(moments: list[Moment]) -> list[int]:
-    return [moment.episode for moment in moments if moment.phase and moment.since == 0]
+    return [moment.episode for moment in moments if moment.task_index and moment.since == 0]
 
 
 def test_abrupt_shifts_before_the_named_episodes():
@@ -29,7 +29,7 @@ def test_abrupt_shifts_before_the_named_episodes():
 def test_periodic_goes_round_its_list():
     moments = run(Periodic(["a", "b"], period=2), 8)
     assert "".join(moment.target for moment in moments) == "aabbaabb"
-    assert [moment.phase for moment in moments] == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert [moment.task_index for moment in moments] == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
 def test_recurring_returns_to_other_targets_after_jittered_stays():

@@ -100,7 +100,7 @@ def test_through_a_function():
 def test_info_tells_what_the_agent_does_not_see():
     environment = ShiftingTarget(Guess(), Periodic([3, 7], period=2), ResetOption("number"), oracle=lambda env: 1)
     infos = [environment.reset()[1] for _ in range(4)]
-    assert [info["phase"] for info in infos] == [0, 0, 1, 1]
+    assert [info["task_index"] for info in infos] == [0, 0, 1, 1]
     assert [info["shifted"] for info in infos] == [False, False, True, False]
     assert [info["episode_index"] for info in infos] == [0, 1, 2, 3]
     assert [info["target"] for info in infos] == [3, 3, 7, 7]
@@ -127,7 +127,7 @@ def test_the_target_can_be_read_and_moved_by_hand():
     environment.move_target(5)
     assert environment.target == 3
     _, info = environment.reset()
-    assert (environment.target, info["phase"], info["shifted"]) == (5, 1, True)
+    assert (environment.target, info["task_index"], info["shifted"]) == (5, 1, True)
     assert guesses(environment, [5, 3, 3]) == [1, 1, 1]
 
 
@@ -226,8 +226,8 @@ def test_it_is_vectorised_like_any_other_environment():
         period=2,
     )
     vector.reset(seed=0)
-    phases = set()
+    seen = set()
     for _ in range(200):
         *_, info = vector.step(np.ones(2, dtype=int))
-        phases |= set(info["phase"].tolist())
-    assert {0, 1, 2} <= phases
+        seen |= set(info["task_index"].tolist())
+    assert {0, 1, 2} <= seen

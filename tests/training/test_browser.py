@@ -15,7 +15,7 @@ CONF = Path(train.__file__).parents[1] / "conf"
 
 @pytest.mark.skipif(bool(missing()), reason=f"needs Chromium, its driver and selenium: {missing()}")
 @pytest.mark.filterwarnings("ignore")
-def test_layout_curves_and_pictures_are_shown(tmp_path):
+def test_layout_curves_and_images_are_shown(tmp_path):
     prepare()
     given = ["agent=mfec", "env=hiddengoal", "steps=400", "log.every=100", "progress=false", "evaluation.episodes=1"]
     with initialize_config_dir(str(CONF), version_base="1.3"):

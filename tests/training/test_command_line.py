@@ -17,7 +17,7 @@ ROOT = Path(train.__file__).parent
 TINY = (
     "progress=false", "steps=600", "log.every=200", "evaluation.every=300", "evaluation.episodes=2",
     "checkpoint.every=200", "agent.learn_after=100", "agent.memory.capacity=400", "agent.memory.k=5",
-    "log.film=false",
+    "log.video=false",
 )  # fmt: skip
 
 
@@ -57,7 +57,7 @@ def test_evaluation_puts_random_untrained_and_trained_side_by_side(command):
 
 
 @pytest.mark.parametrize("memory", ["carry", "fresh"])
-def test_evaluation_may_go_on_remembering_and_films_an_episode(command, memory, tmp_path):
+def test_evaluation_may_go_on_remembering_and_records_an_episode(command, memory, tmp_path):
     folder = trained(command, "env=hiddengoal")
     status, printed = command(
         evaluate.main, "episodes=4", f"memory={memory}", "video=true", "checkpoint=best", "out=seen"
@@ -151,7 +151,7 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(command):
 
 
 @pytest.mark.parametrize("keep", [0, 100])
-def test_a_truncated_checkpoint_is_not_judged_but_the_run_goes_on_from_the_one_before(command, keep):
+def test_a_truncated_checkpoint_is_not_evaluated_but_the_run_goes_on_from_the_one_before(command, keep):
     folder = trained(command)
     newest = max((folder / "checkpoints").iterdir())
     path = newest / "state.safetensors"

@@ -1,4 +1,4 @@
-"""Judging agents: what goes on remembering, what rests, and that nothing is stitched together."""
+"""Evaluating agents: what goes on remembering, what rests, and that nothing is stitched together."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,8 @@ from omegaconf import OmegaConf
 from benchmarks.configuration import agent_config, environment_config
 from engram_rl.agents.observations import batch_size
 from engram_rl.training.construction import build_agent, build_environments
-from engram_rl.training.rollout import evaluate, step
+from engram_rl.training.evaluation import evaluate
+from engram_rl.training.rollout import step
 
 AGENTS = {
     "mfec": "hiddengoal",

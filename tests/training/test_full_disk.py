@@ -20,7 +20,7 @@ ROOT = Path(train.__file__).parent
 FIRST, SECOND = "step_000000000200", "step_000000000400"
 TINY = (
     "agent=mfec", "agent.memory.capacity=1000", "steps=400", "checkpoint.every=200", "checkpoint.best=false",
-    "log.every=100", "log.film=false", "log.memory=false", "progress=false", "evaluation.every=0",
+    "log.every=100", "log.video=false", "log.memory=false", "progress=false", "evaluation.every=0",
     "evaluation.episodes=1",
 )  # fmt: skip
 NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]

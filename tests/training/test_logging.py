@@ -115,6 +115,6 @@ def test_the_first_signal_asks_to_stop_and_the_handler_is_put_back():
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_the_phase_is_logged_where_there_is_one():
-    assert environment_metrics({"phase": np.array([0, 1])}) == {"env/phase": 0.5}
+def test_the_task_index_is_logged_where_there_is_one():
+    assert environment_metrics({"task_index": np.array([0, 1])}) == {"env/task_index": 0.5}
     assert environment_metrics({}) == {}

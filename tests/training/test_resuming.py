@@ -13,7 +13,7 @@ from engram_rl.training.run_folder import RunFolder
 
 CONF = Path(train.__file__).parents[1] / "conf"
 TINY = ["progress=false", "log.every=100", "evaluation.every=150", "evaluation.episodes=2", "checkpoint.every=200"]
-TINY += ["log.film=false", "log.memory=false"]
+TINY += ["log.video=false", "log.memory=false"]
 AGENTS = {
     "nec": [
         "agent.learn_after=50", "agent.memory.capacity=150", "agent.memory.k=5", "agent.horizon=7",

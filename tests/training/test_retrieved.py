@@ -1,4 +1,4 @@
-"""The picture of what is recalled shows every entry where it is, as bold as it is attended to."""
+"""The image of what is retrieved shows every entry where it is, as bold as it is attended to."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from engram_rl.agents.recalled import Recalled
-from engram_rl.training.recalled import described, draw_attention, draw_map, picture
+from engram_rl.training.retrieved import described, draw_attention, draw_map, image
 
 EXAMPLE = Recalled(
     place=np.array([1.0, 2.0]),
@@ -54,11 +54,11 @@ def test_the_bars_are_the_attention_and_say_what_they_stand_for():
     assert labels[2].startswith("3: action (0.5, 2),")
 
 
-def test_the_picture_has_a_map_only_where_places_are_known_and_needs_no_entry():
+def test_the_image_has_a_map_only_where_places_are_known_and_needs_no_entry():
     shapes = []
     for recalled in (EXAMPLE, replace(EXAMPLE, place=np.zeros(0), where=np.zeros((3, 0))), NOTHING):
-        drawn = picture(recalled)
+        drawn = image(recalled)
         assert drawn.dtype == np.uint8 and drawn.ndim == 3 and 0 < drawn.mean() < 255
         shapes.append(drawn.shape)
     assert shapes[0][1] > shapes[1][1]
-    assert not np.array_equal(picture(EXAMPLE), picture(replace(EXAMPLE, attention=EXAMPLE.attention[::-1])))
+    assert not np.array_equal(image(EXAMPLE), image(replace(EXAMPLE, attention=EXAMPLE.attention[::-1])))

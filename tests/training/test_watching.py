@@ -1,4 +1,4 @@
-"""What a run shows: curves however short, a layout, hyper-parameters, a film, and the memory as a cloud."""
+"""What a run shows: curves however short, a layout, hyper-parameters, a video, and the memory as a cloud."""
 
 import io
 import json
@@ -15,11 +15,11 @@ from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from benchmarks.same_run import differences
 from engram_rl.training import train
 from engram_rl.training.cli import prepare
-from engram_rl.training.film import FRAMES, SIDE, animation, contact_sheet
 from engram_rl.training.logger import RunLogger, read_rows
 from engram_rl.training.projector import CONFIG, KEYS, METADATA, entries
 from engram_rl.training.run_folder import RunFolder
 from engram_rl.training.tensorboard import LAYOUT, flat
+from engram_rl.training.video import FRAMES, SIDE, contact_sheet, gif
 
 CONF = Path(train.__file__).parents[1] / "conf"
 TINY = ["progress=false", "evaluation.every=0", "evaluation.episodes=1", "agent.memory.capacity=200"]
@@ -47,13 +47,13 @@ def events(done):
 
 def test_a_run_shorter_than_an_interval_leaves_points(done, events):
     assert events.Scalars("memory/size")[-1].step == 400
-    assert events.Scalars("env/phase")
+    assert events.Scalars("env/task_index")
     (row,) = read_rows(done / "metrics.jsonl")
     assert row["time/rss_mb"] > 50
 
 
 def test_the_interval_that_the_end_cut_short_is_whole_in_a_continued_run(tmp_path):
-    quiet = ("agent=mfec", "env=shiftwall", "log.film=false", "log.memory=false", "log.every=300")
+    quiet = ("agent=mfec", "env=shiftwall", "log.video=false", "log.memory=false", "log.every=300")
     run(tmp_path / "whole", *quiet, "steps=480")
     run(tmp_path / "parts", *quiet, "steps=240")
     run(tmp_path / "parts", *quiet, "steps=480", resume=True)
@@ -62,19 +62,19 @@ def test_the_interval_that_the_end_cut_short_is_whole_in_a_continued_run(tmp_pat
     assert [row["step"] for row in read_rows(tmp_path / "parts" / "metrics.jsonl")] == [304, 480]
 
 
-def test_return_stands_beside_phase_and_memory_in_the_layout(events):
+def test_return_stands_beside_task_index_and_memory_in_the_layout(events):
     (stored,) = events.Tensors("custom_scalars__config__")
     layout = Layout.FromString(stored.tensor_proto.string_val[0])
     assert [category.title for category in layout.category] == list(LAYOUT)
     first = {chart.title: list(chart.multiline.tag) for chart in layout.category[0].chart}
     assert "rollout/ep_rew_mean" in first["return"]
-    assert "env/phase" in first["phase of the target"]
+    assert "env/task_index" in first["task index"]
 
 
 def test_the_curves_of_the_layout_exist(events):
     shown = {tag for charts in LAYOUT.values() for _, tags in charts.values() for tag in tags}
     logged = set(events.Tags()["scalars"])
-    assert {"rollout/ep_rew_mean", "env/phase", "memory/size", "memory/strength", "time/fps"} <= shown & logged
+    assert {"rollout/ep_rew_mean", "env/task_index", "memory/size", "memory/strength", "time/fps"} <= shown & logged
     memory = {tag for tag in logged if tag.startswith("memory/")}
     assert all(any(re.fullmatch(pattern, tag) for pattern in shown) for tag in memory)
 
@@ -88,10 +88,10 @@ def test_hyperparameters_stand_beside_the_final_metric(done, events):
     assert described["env.id"] == "engram/HiddenGoal-v0"
 
 
-def test_an_episode_is_filmed_for_the_folder_and_for_tensorboard(done, events):
-    with Image.open(done / "episode.gif") as film:
-        assert film.n_frames > 1
-    (shown,) = events.Images("episode/film")
+def test_an_episode_is_recorded_for_the_folder_and_for_tensorboard(done, events):
+    with Image.open(done / "episode.gif") as video:
+        assert video.n_frames > 1
+    (shown,) = events.Images("episode/video")
     assert shown.encoded_image_string.startswith(b"GIF8")
     assert events.Images("episode/frames")
 
@@ -99,7 +99,7 @@ def test_an_episode_is_filmed_for_the_folder_and_for_tensorboard(done, events):
 def test_the_memory_is_laid_out_for_the_projector(done):
     keys = (done / KEYS).read_text().splitlines()
     header, *rows = (done / METADATA).read_text().splitlines()
-    assert header.split("\t") == ["value", "strength", "hits", "action", "age", "phase"]
+    assert header.split("\t") == ["value", "strength", "hits", "action", "age", "task_index"]
     assert len(keys) == len(rows) > 10
     assert {len(key.split("\t")) for key in keys} == {64}
     ages = [float(row.split("\t")[4]) for row in rows]
@@ -108,9 +108,9 @@ def test_the_memory_is_laid_out_for_the_projector(done):
 
 
 def test_a_transition_memory_shows_its_states(tmp_path):
-    folder = run(tmp_path, "agent=fast_slow", "env=shiftwall", "steps=200", "log.film=false")
+    folder = run(tmp_path, "agent=fast_slow", "env=shiftwall", "steps=200", "log.video=false")
     header, *rows = (folder / METADATA).read_text().splitlines()
-    assert header.split("\t") == ["value", "strength", "actions_known", "owner", "age", "phase"]
+    assert header.split("\t") == ["value", "strength", "actions_known", "owner", "age", "task_index"]
     assert len((folder / KEYS).read_text().splitlines()[0].split("\t")) == 2
     assert len(rows) > 10
 
@@ -123,11 +123,11 @@ def test_an_agent_without_a_memory_has_nothing_to_lay_out():
     assert entries(Agent()) is None
 
 
-def test_a_film_is_small_and_few_frames_and_keeps_first_and_last():
+def test_a_video_is_small_and_few_frames_and_keeps_first_and_last():
     frames = [np.full((600, 400, 3), value % 256, np.uint8) for value in range(1000)]
-    with Image.open(io.BytesIO(animation(frames))) as film:
-        assert film.n_frames <= FRAMES
-        assert max(film.size) <= SIDE
+    with Image.open(io.BytesIO(gif(frames))) as video:
+        assert video.n_frames <= FRAMES
+        assert max(video.size) <= SIDE
     sheet = contact_sheet(frames, count=3)
     assert sheet.shape[0] == SIDE
     assert sheet[0, -1, 0] == frames[-1][0, 0, 0]
@@ -143,9 +143,9 @@ def test_a_closing_row_is_written_only_where_steps_are_missing(tmp_path):
 
 
 def test_what_is_recalled_is_drawn_every_so_often_by_agents_that_tell(tmp_path):
-    quiet = ("env=newgoal_searched", "steps=256", "log.film=false", "log.memory=false", "log.recalled=128")
+    quiet = ("env=newgoal_searched", "steps=256", "log.video=false", "log.memory=false", "log.retrieved=128")
     for agent, pictures in (("retrieval_ppo", [128, 256]), ("mfec", [])):
         folder = run(tmp_path / agent, f"agent={agent}", *quiet)
         shown = EventAccumulator(str(folder), size_guidance={"images": 0}).Reload()
-        events = shown.Images("memory/recalled") if "memory/recalled" in shown.Tags()["images"] else []
+        events = shown.Images("memory/retrieved") if "memory/retrieved" in shown.Tags()["images"] else []
         assert [event.step for event in events] == pictures
