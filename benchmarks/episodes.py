@@ -48,7 +48,7 @@ class Episodes:
         return self.terminated & (self.steps < self.step_limit)
 
     @property
-    def excess(self) -> np.ndarray:
+    def regret(self) -> np.ndarray:
         """Steps above the fewest possible. `[E, K]`."""
         return self.steps - self.oracle_steps
 

@@ -29,12 +29,12 @@ REMEMBERED, PLANNED, WALKED, GOAL, START = "#9aa3b5", "#2563cd", "#f59e42", "#26
 
 
 @dataclass
-class Picture:
+class Options:
     """Draw episodes of ShiftWall as the agent sees them.
 
     episodes: which to draw; the wall shifts before episode 50.
     seed: of the agent.
-    out: the picture.
+    out: the image.
     """
 
     episodes: list[int] = field(default_factory=lambda: [0, 49, 51, 52, 99])
@@ -59,13 +59,13 @@ class Scene:
 
 def main(arguments: list[str]) -> int:
     """Play a run and draw the episodes asked for."""
-    picture = parse(Picture, arguments)
+    options = parse(Options, arguments)
     use_threads(1)
-    scenes = play(picture.episodes, picture.seed)
+    scenes = play(options.episodes, options.seed)
     figure = draw(scenes)
-    Path(picture.out).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(picture.out, dpi=110)
-    print(f"figure: {picture.out}")
+    Path(options.out).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(options.out, dpi=110)
+    print(f"figure: {options.out}")
     return 0
 
 

@@ -109,7 +109,7 @@ def overrides_of(agent: str, bench: KillBench) -> list[str]:
     named = [word for word in first.split() if word.startswith("env=")]
     chosen = [f"agent={agent}", *named, f"steps={bench.steps}", f"checkpoint.every={bench.every}"]
     cadence = ["log.every=16", "evaluation.every=400", "evaluation.episodes=1", "progress=false", "checkpoint.keep=2"]
-    cadence += ["log.film=false", "log.memory=false"]
+    cadence += ["log.video=false", "log.memory=false"]
     prepare()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         composed = compose("train", chosen)

@@ -15,7 +15,7 @@ from engram_rl.training.construction import build_environments
 from engram_rl.training.errors import UsageError
 
 PROTOCOL = 1  # raise it when what is measured changes: older rows are then measured anew
-POLICIES = ("oracle", "recall", "known_sites", "random")
+POLICIES = ("oracle", "last_site", "known_sites", "random")
 """Policies of `engram_rl.envs.oracles` that may take part; they mark the limits and are not trained."""
 ACTING = ("drawn", "greedy")
 """How actions are chosen in the test: from the policy's distribution, or its most probable."""
@@ -24,7 +24,7 @@ RATE = "learning_rate.end=3e-4 learning_rate.steps=200000"
 RECALL = f"retrieval_ppo memory.forgetting.doubt=1.0 hide=0.05 {RATE}"
 PLAIN = f"retrieval_ppo control=novelty {RATE}"
 GRU = f"{PLAIN} recurrent=64 hidden=[64]"
-CONTESTANTS = {
+AGENTS = {
     "retrieval": RECALL,
     "empty": f"{RECALL} control=empty",
     "shuffled": f"{RECALL} control=shuffled",
@@ -34,7 +34,7 @@ CONTESTANTS = {
     "gru": GRU,
     "gru_carried": f"{GRU} carry_state=true show_previous=true",
 }
-"""Who is compared, all with the hyper-parameters of `retrieval_ppo` and a falling learning rate: PPO with recall
+"""Agents that are compared, all with the hyper-parameters of `retrieval_ppo` and a falling learning rate: PPO with recall
 that never forgives a place that failed it; with recall that shows nothing, other outcomes, or any entries; without
 recall; learning from past successes instead of recalling them; and with a recurrent state that begins anew in each
 episode or is carried on."""
@@ -129,7 +129,7 @@ def _spaces(environment: dict[str, Any]) -> tuple[Space, Space]:
 def _settings(given: str) -> dict[str, Any]:
     """Of `plain`, or with values of its own `gru_carried hidden=[32]`."""
     name, *overrides = given.split()
-    settings = agent_config(" ".join([CONTESTANTS.get(name, name), *overrides]), others=(*POLICIES, *CONTESTANTS))
+    settings = agent_config(" ".join([AGENTS.get(name, name), *overrides]), others=(*POLICIES, *AGENTS))
     return without_recall(settings) if settings.get("control") == "novelty" else settings
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from benchmarks.control.baselines import train_baseline
-from benchmarks.control.record import Record, phase_success, scores
+from benchmarks.control.record import Record, scores, task_success
 from benchmarks.control.runs import ControlRun
 from benchmarks.runs import Row, counted_gradient_steps
 from engram_rl.agents.agent import Agent
@@ -31,7 +31,7 @@ def measure(run: ControlRun) -> Row:
         "agent": run.agent,
         "seed": run.seed,
         **scores(record, run.steps, run.environment["success_above"]),
-        "phases": phase_success(record, run.period, run.environment["success_above"]) if run.period else None,
+        "by_task": task_success(record, run.period, run.environment["success_above"]) if run.period else None,
         "env_steps": record.env_steps,
         "gradient_steps": gradient_steps[0],
         "seconds": round(seconds, 1),

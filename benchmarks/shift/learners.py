@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from omegaconf import OmegaConf
 
 from benchmarks.baselines import BaselineAgent, total_steps
-from benchmarks.shift.protocol import Contestant, EpisodeLog, PinnedEpisode
+from benchmarks.shift.protocol import EpisodeLog, Learner, PinnedEpisode
 from benchmarks.shift.specs import RunSpec
 from engram_rl.agents.agent import Agent, Transition
 from engram_rl.envs.oracles import make_policy
@@ -20,7 +20,7 @@ from engram_rl.training.errors import UsageError
 from engram_rl.training.rollout import step
 
 
-def make_contestant(spec: RunSpec, log: EpisodeLog) -> Contestant:
+def make_learner(spec: RunSpec, log: EpisodeLog) -> Learner:
     """Build who takes part in a run.
 
     Raises:
@@ -30,9 +30,9 @@ def make_contestant(spec: RunSpec, log: EpisodeLog) -> Contestant:
         return BaselineAgent(spec.name, log, total_steps(log, spec.budget), spec.seed, spec.settings)
     environments = OneRun(log)
     if spec.kind == "agent":
-        return AgentContestant(build_agent(OmegaConf.create(spec.settings), environments, spec.seed))
+        return AgentLearner(build_agent(OmegaConf.create(spec.settings), environments, spec.seed))
     try:
-        return AgentContestant(make_policy(spec.name, environments, spec.seed))  # type: ignore[arg-type]
+        return AgentLearner(make_policy(spec.name, environments, spec.seed))  # type: ignore[arg-type]
     except TypeError as error:
         raise UsageError(f"The policy {spec.name} cannot play {spec.env}: {error}") from error
 
@@ -52,7 +52,7 @@ class OneRun(SyncVectorEnv):
         return SimpleNamespace(action_space=env.action_space)
 
 
-class AgentContestant:
+class AgentLearner:
     """Anything with the verbs of `agents.Agent`.
 
     Args:
@@ -61,7 +61,7 @@ class AgentContestant:
 
     def __init__(self, agent: Agent | Any):
         self._agent = agent
-        self.told = getattr(agent, "told", "")
+        self.privileged = getattr(agent, "privileged", "")
         self.entries = 0  # as `learn` last reported it
 
     @property

@@ -49,7 +49,7 @@ def test_what_was_never_found_has_no_cost_after_the_find():
 
 def test_it_trains_freezes_and_plays_and_what_is_there_is_not_done_again(tmp_path, capsys):
     out = tmp_path / "rows.jsonl"
-    command = [*TINY, "agents=[retrieval,gru_carried,recall,oracle]", "seeds=[0]", f"out={out}"]
+    command = [*TINY, "agents=[retrieval,gru_carried,last_site,oracle]", "seeds=[0]", f"out={out}"]
     assert main(command) == 0
     rows = {row["agent"]: row for row in map(json.loads, out.read_text().splitlines())}
     assert main([*command, "acting=greedy"]) == 0
@@ -57,7 +57,7 @@ def test_it_trains_freezes_and_plays_and_what_is_there_is_not_done_again(tmp_pat
     assert (tmp_path / "adaptation_newgoal_searched_greedy.png").exists()
     assert rows["retrieval"]["gradient_steps"] == 16
     assert rows["oracle"]["drawn"]["cost"] == rows["oracle"]["drawn"]["optimum"]
-    assert rows["recall"]["drawn"]["optimum"] == rows["oracle"]["drawn"]["optimum"]
+    assert rows["last_site"]["drawn"]["optimum"] == rows["oracle"]["drawn"]["optimum"]
     assert "| gru_carried | 1 |" in capsys.readouterr().out
 
 

@@ -1,4 +1,4 @@
-"""`make demo` compares, draws and says where the pictures are."""
+"""`make demo` compares, draws and says where the images are."""
 
 import re
 import shlex

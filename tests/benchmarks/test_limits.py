@@ -1,4 +1,4 @@
-"""The limits come as a table and as JSON lines; the gallery as a picture."""
+"""The limits come as a table and as JSON lines; the gallery as an image."""
 
 import json
 import sys
@@ -44,10 +44,10 @@ def test_every_known_figure_of_the_suite_is_in_the_table():
     }
     assert {
         ("ShiftWall", "steps", 755),
-        ("ShiftWall", "excess", 59),
-        ("ShiftWall", "excess", 326),
-        ("ShiftWall", "excess", 7485),
-        ("ShiftWall", "excess", 1430),
+        ("ShiftWall", "regret", 59),
+        ("ShiftWall", "regret", 326),
+        ("ShiftWall", "regret", 7485),
+        ("ShiftWall", "regret", 1430),
         ("ShiftWall", "solved", 92.8),
         ("HiddenGoal", "block", 180),
         ("RecurringGoal", "first_after_shift", 10.2),
@@ -71,8 +71,8 @@ def test_measures_are_read_off_the_episodes_they_name():
     played = Episodes(steps, np.ones_like(steps), np.ones_like(shifted), shifted, np.ones((2, 200)), step_limit=100)
     measured = {name: each(played).tolist() for name, each in limits.MEASURES.items()}
     assert measured["steps"] == [20100, 20100]
-    assert measured["excess"] == [19900, 19900]
-    assert measured["excess_after_shift"] == [sum(range(50, 55))] * 2
+    assert measured["regret"] == [19900, 19900]
+    assert measured["regret_after_shift"] == [sum(range(50, 55))] * 2
     assert measured["solved"] == [49.5, 49.5]
     assert measured["first_after_shift"] == [151, 151]
     assert measured["other_episodes"] == [pytest.approx((sum(range(101, 201)) - 151) / 99)] * 2

@@ -18,13 +18,16 @@ def test_every_agent_of_ours_passes_as_it_is(agent):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("nec discount=abc", "agent.discount is 'abc', but agents.nec.make_nec takes a number"),
+        ("nec discount=abc", "agent.discount is 'abc', but engram_rl.agents.nec.make_nec takes a number"),
         ("nec key_size=1.5", "agent.key_size is 1.5.* a whole number"),
         ("nec key_size=null", "agent.key_size is None"),
         ("nec key_size=true", "agent.key_size is True"),
         ("nec hidden=-1", "agent.hidden is -1.* a list, each of it a whole number"),
         ("nec hidden=[a]", r"agent.hidden is \['a'\]"),
-        ("nec exploration.start=abc", "agent.exploration.start is 'abc', but agents.schedules.Linear takes a number"),
+        (
+            "nec exploration.start=abc",
+            "agent.exploration.start is 'abc', but engram_rl.agents.schedules.Linear takes a number",
+        ),
         ("nec memory.capacity=null", "agent.memory.capacity is None"),
         ("nec memory._partial_=-1", "agent.memory._partial_ is -1.* true or false"),
         ("nec memory._target_=''", "agent.memory._target_ is"),

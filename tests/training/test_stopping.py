@@ -108,7 +108,7 @@ def test_a_folder_that_may_not_be_written_to_is_named(tmp_path):
 
 
 def test_two_runs_cannot_share_a_folder_and_a_dead_one_holds_none(run):
-    holding = "from pathlib import Path; from training.run_folder import RunFolder; import os, sys\n"
+    holding = "from pathlib import Path; from engram_rl.training.run_folder import RunFolder; import os, sys\n"
     holding += f"with RunFolder(Path({str(run.path)!r})).lock(): print('held', flush=True); sys.stdin.read()"
     other = subprocess.Popen(
         [sys.executable, "-c", holding], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
