@@ -1,4 +1,4 @@
-"""Steps a second of agents, training included: episodic ones beside a naive loop, PPO beside another library's."""
+"""Steps a second of agents, training included: episodic ones beside a naive reference, PPO beside another library's."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class Throughput:
     python -m benchmarks.throughput agents=[ppo] env=cartpole env.num_envs=8
 
     agents: names of conf/agent, each with values of its own after it, as in benchmarks.control. Beside episodic ones
-        the naive loop: one environment, one exact matrix product and top-k an action and step, nec's learning
+        the naive reference: one environment, one exact matrix product and top-k an action and step, nec's learning
         schedule. Beside on-policy ones, turn by turn, Stable-Baselines3's PPO with the values of the first.
-    env: a name of conf/env or a registered id; env.num_envs=<n> environments. The naive loop needs vectors.
+    env: a name of conf/env or a registered id; env.num_envs=<n> environments. The naive reference needs vectors.
     entries: of each action, of episodic agents.
     seconds: that each is timed for, after a warm-up.
     """
@@ -74,7 +74,7 @@ def on_policy_rows(bench: Throughput) -> list[Row]:
 
 
 def episodic_rows(bench: Throughput) -> list[Row]:
-    """Time episodic agents and the naive loop at every size."""
+    """Time episodic agents and the naive reference at every size."""
     for agent in [*bench.agents, "nec"]:
         least = resolve_agent(agent, bench.env)["memory"]["k"]
         if min(bench.entries) < least:
@@ -124,7 +124,7 @@ def vector_step(agent: Agent, environments: Any, observation: Any) -> Any:
 
 
 def time_naive(bench: Throughput, entries: int) -> float:
-    """Steps a second of the naive loop, with the settings of conf/agent/nec.yaml."""
+    """Steps a second of the naive reference, with the settings of conf/agent/nec.yaml."""
     seed_everything(0)
     environments = build_environments(
         OmegaConf.create(environment_config(bench.env, bench.env_options | {"num_envs": 1}))

@@ -27,6 +27,9 @@ KEYS: dict[str, str] = {
 }
 """Places of values in a configuration, or of whole branches, by where they are today."""
 
+CHOICES: dict[str, dict[str, str]] = {}
+"""Names of YAMLs, by what they are called today, for each group."""
+
 STATES: dict[str, str] = {}
 """Places in the state of an agent of ours, by where they are today; `*` is any name, the same on both sides."""
 
@@ -61,6 +64,13 @@ def config_today(config: Mapping[str, Any]) -> dict[str, Any]:
     for place, value in _leaves(config, ()):
         _put(moved, place if place[0] == "agent" and not ours else _moved(place, KEYS), value)
     return {name: _renamed(part) for name, part in moved.items()}
+
+
+def override_today(override: str) -> str:
+    """An override of a command line, `agent.horizon=10` for instance, with today's place and choice."""
+    place, equals, value = override.partition("=")
+    value = CHOICES.get(place, {}).get(value, value)
+    return ".".join(_moved(tuple(place.split(".")), KEYS)) + equals + value
 
 
 def checkpoint_today(checkpoint: Mapping[str, Any]) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def grouped(rows: Sequence[Row]) -> Groups:
     """Rows by agent and by what it was trained in, in the order of their first rows."""
     groups: Groups = {}
     for row in rows:
-        groups.setdefault(_learner(row), []).append(row)
+        groups.setdefault(_label(row), []).append(row)
     return groups
 
 
@@ -82,7 +82,7 @@ def draw(groups: Groups, path: Path, title: str) -> Path:
     return path
 
 
-def _learner(row: Row) -> str:
+def _label(row: Row) -> str:
     elsewhere = row.get("trained_in")
     return f"{row['agent']}, trained in {elsewhere['id'].removeprefix('engram/')}" if elsewhere else row["agent"]
 

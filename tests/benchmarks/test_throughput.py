@@ -1,4 +1,4 @@
-"""The throughput benchmark times full memories, beside a naive loop that computes the same values."""
+"""The throughput benchmark times full memories, beside a naive reference that computes the same values."""
 
 import json
 
@@ -29,7 +29,7 @@ def test_every_agent_has_a_row_at_every_size(tmp_path):
     assert all(row["steps_per_second"] > 0 for row in rows)
 
 
-def test_the_naive_loop_reads_the_values_that_the_dictionary_reads():
+def test_the_naive_reference_reads_the_values_that_the_dictionary_reads():
     loop = naive(300)
     memory = DifferentiableNeuralDictionary(3, 1, 300, 5)
     memory.write(loop.keys[0], loop.values[0].unsqueeze(1))
@@ -38,7 +38,7 @@ def test_the_naive_loop_reads_the_values_that_the_dictionary_reads():
         torch.testing.assert_close(loop._value(query, 0)[0], memory.lookup(query).value[:, 0], rtol=1e-3, atol=1e-4)
 
 
-def test_the_naive_loop_learns_what_it_replays():
+def test_the_naive_reference_learns_what_it_replays():
     loop = naive(50)
     for reward in range(3):
         loop.observe(torch.randn(3).numpy(), 0, float(reward), done=True)
