@@ -143,14 +143,14 @@ COMMANDS = [
     "resume=nowhere",
     "'env.modalities={view: camera}'",
 ]
-"""Arguments of train.py."""
+"""Arguments of `engram train`."""
 
 
 def table() -> str:
     """The page."""
     rows = ["| memory: what was tried | what it gets |", "|---|---|"]
     rows += [f"| {name} | {_said(call)} |" for name, call in MEMORY.items()]
-    rows += ["", "| `python train.py ...` | what it gets |", "|---|---|"]
+    rows += ["", "| `engram train ...` | what it gets |", "|---|---|"]
     rows += [f"| `{arguments}` | {_refused(arguments)} |" for arguments in COMMANDS]
     return "\n".join([OPENING, *rows, ""])
 

@@ -28,9 +28,9 @@ LEGEND = (
 SCENES: list[tuple[str, str, dict[str, Any]]] = [
     ("ShiftWall", "planner", {}),
     ("ScatterShift", "planner", {}),
-    ("HiddenGoal", "recall", {}),
+    ("HiddenGoal", "last_site", {}),
     ("RecurringGoal", "known_sites", {"period": 4, "jitter": 1}),
-    ("NewGoal", "recall", {"period": 4, "jitter": 1}),
+    ("NewGoal", "last_site", {"period": 4, "jitter": 1}),
     ("DriftGoal", "last_site_spiral", {"q": 0.5}),
     ("MaskedKey", "random", {}),
     ("MemoryPlan", "random", {}),

@@ -201,7 +201,7 @@ def _finish(process: Any) -> None:
 
 
 def _run(overrides: list[str], path: str) -> None:
-    """Begin the run of this folder or go on with it, as train.py does."""
+    """Begin the run of this folder or go on with it, as `engram train` does."""
     tqdm.set_lock(threading.RLock())  # by default a lock between processes, which a killed one would leak
     begun = (Path(path) / CONFIG).exists()
     folder = RunFolder.open(Path(path)) if begun else RunFolder(Path(path))

@@ -25,7 +25,7 @@ WINDOWS = 20
 
 @dataclass
 class SoakBench:
-    """Train for long, through train.py's own loop: resident memory flat once the memory is full, speed within 10 %.
+    """Train for long by the loop of `engram train`: resident memory flat once the memory is full, speed within 10 %.
 
     python -m benchmarks.soak steps=1000000 out=results/soak.jsonl figure=soak.png
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, field, is_dataclass
+from typing import Any, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
@@ -76,6 +77,19 @@ class Evaluating:
     seed: int = MISSING
     video: bool = MISSING
     out: str | None = None
+
+
+def _whole(kind: type, place: str = "") -> Iterator[str]:
+    """The places of a configuration that take whole numbers."""
+    for name, hint in get_type_hints(kind).items():
+        if hint is int:
+            yield f"{place}{name}"
+        elif is_dataclass(hint):
+            yield from _whole(hint, f"{place}{name}.")  # type: ignore[arg-type]
+
+
+WHOLE = frozenset([*_whole(Training), *_whole(Evaluating)])
+"""Places that take whole numbers."""
 
 
 def register() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from hydra.utils import get_object
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, ListConfig, open_dict
 
 from engram_rl.training.errors import UsageError
 
@@ -50,6 +50,29 @@ def require_types(config: DictConfig, place: str) -> None:
             raise UsageError(f"{place}.{key} is {value!r}, but {target or 'Hydra'} takes {wanted} there.")
         if isinstance(value, DictConfig):
             require_types(value, f"{place}.{key}")
+
+
+def in_whole_numbers(config: DictConfig) -> DictConfig:
+    """The same with 1e5 as 100000 wherever a parameter takes whole numbers, in all nodes with a `_target_`."""
+    target: Any = config.get("_target_")
+    hints = _hints(target) if isinstance(target, str) and target else {}
+    changed = config.copy()
+    with open_dict(changed):
+        for name, value in config.items():
+            if isinstance(value, DictConfig):
+                changed[name] = in_whole_numbers(value)
+            elif str(name) in hints:
+                changed[name] = _whole(hints[str(name)], value)
+    return changed
+
+
+def _whole(hint: Any, value: Any) -> Any:
+    if isinstance(value, ListConfig) and typing.get_origin(hint) is Sequence:
+        return [_whole(typing.get_args(hint)[0], one) for one in value]
+    kinds = {hint, *typing.get_args(hint)}
+    if isinstance(value, float) and value.is_integer() and int in kinds and float not in kinds:
+        return int(value)
+    return value
 
 
 def _hints(target: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What the runs of a sweep came to: settings best first, each over its seeds.
 
-engram sweep-summary                                 the newest sweep below runs/
-engram sweep-summary sweep=runs/<...>_sweep          another
+engram sweep-summary                          the newest sweep below runs/
+engram sweep-summary sweep=runs/<...>_sweep   another
 """
 
 from __future__ import annotations

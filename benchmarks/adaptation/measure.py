@@ -51,7 +51,7 @@ def measure(run: AdaptationRun) -> Row:
 
 
 def train(run: AdaptationRun) -> PPO:
-    """Act, step, observe, learn, as `train.py` does, without its files.
+    """Act, step, observe, learn, as `engram train` does, without its files.
 
     Raises:
         UsageError: The agent cannot be frozen while its memory lives on.

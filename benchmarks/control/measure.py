@@ -46,7 +46,7 @@ def measure(run: ControlRun) -> Row:
 
 
 def train_agent(run: ControlRun) -> Record:
-    """Act, step, observe, learn, as `train.py` does, without its files."""
+    """Act, step, observe, learn, as `engram train` does, without its files."""
     environments = build_environments(OmegaConf.create(run.environment))
     agent = build_agent(OmegaConf.create(run.settings), environments, run.seed)
     observation, _ = environments.reset(seed=run.seed)
