@@ -18,7 +18,7 @@ from benchmarks.configuration import CONF
 from benchmarks.fuzz.config import composed
 from engram_rl.training import train
 from engram_rl.training.cli import SHOWN_PLAINLY, explain
-from engram_rl.training.run_folder import RunFolder
+from engram_rl.training.runs.folder import RunFolder
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "errors.md"
 OPENING = """# Bad inputs, and what each gets

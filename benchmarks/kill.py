@@ -26,10 +26,10 @@ from benchmarks.cli import parse, write_lines
 from benchmarks.configuration import CONF
 from benchmarks.same_run import differences
 from engram_rl.training import train
-from engram_rl.training.checkpoint import whole_names
 from engram_rl.training.cli import prepare
-from engram_rl.training.logger import METRICS, read_rows
-from engram_rl.training.run_folder import CONFIG, RunFolder
+from engram_rl.training.logging.logger import METRICS, read_rows
+from engram_rl.training.runs.checkpoint import whole_names
+from engram_rl.training.runs.folder import CONFIG, RunFolder
 
 SMALL = {
     "agent.memory.capacity": 300,

@@ -16,8 +16,8 @@ from benchmarks.cli import parse, write_lines
 from benchmarks.configuration import CONF
 from engram_rl.training import train
 from engram_rl.training.cli import prepare
-from engram_rl.training.logger import METRICS, read_rows
-from engram_rl.training.run_folder import RunFolder
+from engram_rl.training.logging.logger import METRICS, read_rows
+from engram_rl.training.runs.folder import RunFolder
 
 WINDOWS = 20
 """Parts of the run over which speed and memory are taken."""

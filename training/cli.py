@@ -19,13 +19,13 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from engram_rl.training.allowed import refuse_foreign
+from engram_rl.training.configuration.allowed import refuse_foreign
+from engram_rl.training.configuration.schema import WHOLE, register
+from engram_rl.training.configuration.suggestions import suggestion
+from engram_rl.training.configuration.teaching import explained
 from engram_rl.training.errors import UsageError, did_you_mean
 from engram_rl.training.legacy import override_today
-from engram_rl.training.run_folder import CONFIG, RunFolder, run_folder_name
-from engram_rl.training.schema import WHOLE, register
-from engram_rl.training.suggestions import suggestion
-from engram_rl.training.teaching import explained
+from engram_rl.training.runs.folder import CONFIG, RunFolder, run_folder_name
 
 ADDED_TO = ("log", "evaluation", "checkpoint")
 """Parts of a configuration to which versions add values."""

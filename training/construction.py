@@ -8,9 +8,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from engram_rl.agents.agent import Agent
 from engram_rl.agents.keys import parts_named
+from engram_rl.training.configuration.signatures import in_whole_numbers, require_types
 from engram_rl.training.environments import Resumable, make_environments
 from engram_rl.training.errors import UsageError
-from engram_rl.training.signatures import in_whole_numbers, require_types
 
 
 def build_agent(config: DictConfig, environments: gym.vector.VectorEnv, seed: int) -> Agent:

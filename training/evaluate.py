@@ -20,12 +20,12 @@ from engram_rl.training.cli import require_positive, stored_config
 from engram_rl.training.construction import build_agent, build_environments
 from engram_rl.training.errors import UsageError, did_you_mean
 from engram_rl.training.evaluation import evaluate
-from engram_rl.training.restoring import restore_agent
+from engram_rl.training.logging.video import gif, record
 from engram_rl.training.rollout import Episodes
-from engram_rl.training.run_folder import RunFolder, write_atomically
+from engram_rl.training.runs.folder import RunFolder, write_atomically
+from engram_rl.training.runs.restoring import restore_agent
 from engram_rl.training.seeding import EVALUATION_SEED, seed_everything, use_threads
 from engram_rl.training.statistics import Interval, stratified_bootstrap
-from engram_rl.training.video import gif, record
 
 MEMORY = ("frozen", "carry", "fresh")
 REMEMBERED = (

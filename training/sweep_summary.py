@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.table import Table
 
 from engram_rl.training.errors import UsageError
-from engram_rl.training.run_folder import CONFIG, RunFolder, write_atomically
+from engram_rl.training.logging.tensorboard import flat
+from engram_rl.training.runs.folder import CONFIG, RunFolder, write_atomically
 from engram_rl.training.statistics import stratified_bootstrap
-from engram_rl.training.tensorboard import flat
 
 SUMMARY = "sweep.json"
 

@@ -14,15 +14,15 @@ from tqdm import tqdm
 from engram_rl.training.cadence import Every
 from engram_rl.training.cli import require_positive, stored_config
 from engram_rl.training.construction import build_agent, build_environments
-from engram_rl.training.curves import draw_learning_curve
 from engram_rl.training.evaluation import evaluate
-from engram_rl.training.finish import show
 from engram_rl.training.interrupt import StopRequest
-from engram_rl.training.logger import RunLogger
-from engram_rl.training.restoring import restore_agent, restore_environments
-from engram_rl.training.retrieved import show_retrieved
+from engram_rl.training.logging.closing import show
+from engram_rl.training.logging.curves import draw_learning_curve
+from engram_rl.training.logging.logger import RunLogger
+from engram_rl.training.logging.retrieved import show_retrieved
 from engram_rl.training.rollout import environment_metrics, finished, step
-from engram_rl.training.run_folder import RunFolder, versions
+from engram_rl.training.runs.folder import RunFolder, versions
+from engram_rl.training.runs.restoring import restore_agent, restore_environments
 from engram_rl.training.seeding import EVALUATION_SEED, seed_everything, use_threads
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from engram_rl.training.curves import running_mean_at
+from engram_rl.training.logging.curves import running_mean_at
 
 MARKS = 40  # step counts at which a row states the score
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.runs import Row
-from engram_rl.training.curves import WINDOW
+from engram_rl.training.logging.curves import WINDOW
 from engram_rl.training.statistics import performance_curve, stratified_bootstrap
 
 CAPTION = (

@@ -13,7 +13,7 @@ import yaml
 from benchmarks.runs import Row
 from benchmarks.translation import agent_today, command_today, row_today
 from engram_rl.training.errors import UsageError, did_you_mean
-from engram_rl.training.logger import read_rows
+from engram_rl.training.logging.logger import read_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "docs" / "results"

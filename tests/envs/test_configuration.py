@@ -7,7 +7,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from engram_rl import envs
-from engram_rl.training import schema
+from engram_rl.training.configuration import schema
 from engram_rl.training.construction import build_environments
 
 CONF = Path(envs.__file__).parents[1] / "conf"

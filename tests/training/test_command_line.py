@@ -12,8 +12,8 @@ import pytest
 
 from engram_rl.training import evaluate, train
 from engram_rl.training.cli import in_whole_numbers
-from engram_rl.training.logger import read_rows
-from engram_rl.training.run_folder import RunFolder
+from engram_rl.training.logging.logger import read_rows
+from engram_rl.training.runs.folder import RunFolder
 
 ROOT = Path(train.__file__).parents[1]
 TINY = (

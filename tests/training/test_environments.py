@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from engram_rl.training.checkpoint import load_checkpoint, save_checkpoint
 from engram_rl.training.environments import make_environments
 from engram_rl.training.errors import UsageError
 from engram_rl.training.evaluation import evaluate
 from engram_rl.training.rollout import finished, require_finite, step
+from engram_rl.training.runs.checkpoint import load_checkpoint, save_checkpoint
 
 
 class Counter(gym.Env):

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from engram_rl.training import train
 from engram_rl.training.errors import UsageError
-from engram_rl.training.run_folder import RunFolder
+from engram_rl.training.runs.folder import RunFolder
 from engram_rl.training.sweep_summary import SUMMARY, find, main, summarise
 
 TINY = (

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from engram_rl.training.errors import UsageError
-from engram_rl.training.run_folder import CONFIG
+from engram_rl.training.runs.folder import CONFIG
 
 
 def refuse_foreign(config: DictConfig, config_folders: list[Path], origin: Path) -> None:

@@ -93,7 +93,9 @@ def suggestion(key: str, parent: DictConfig) -> str:
     if today != written:
         return f"{unknown} {written} is {today} now."
     valid = [str(name) for name in parent if name != "hydra"]
-    meant = _meant(key.lower().replace("-", "_"), parent._get_root())
+    root = parent._get_root()
+    assert isinstance(root, DictConfig)
+    meant = _meant(key.lower().replace("-", "_"), root)
     hint = f"Did you mean {' or '.join(meant)}?" if meant else did_you_mean(key, valid)
     return f"{unknown} {hint}"
 
@@ -108,11 +110,12 @@ def _meant(key: str, root: DictConfig) -> list[str]:
 
 def _places(node: DictConfig, place: str) -> Iterator[str]:
     """Everything that has a value, with dots."""
-    for name in node:
-        if str(name) in ("hydra", "_target_", "_partial_"):
+    for key in node:
+        name = str(key)
+        if name in ("hydra", "_target_", "_partial_"):
             continue
-        here = f"{place}.{name}" if place else str(name)
+        here = f"{place}.{name}" if place else name
         yield here
-        child = node._get_node(name)
+        child = node._get_node(key)
         if isinstance(child, DictConfig) and not child._is_none() and not child._is_interpolation():
             yield from _places(child, here)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-CONF = Path(__file__).resolve().parent.parent / "conf"
+CONF = Path(__file__).resolve().parents[2] / "conf"
 KEY = re.compile(r"(?P<indent> *)(?P<name>\w+):(?P<rest>.*)")
 
 

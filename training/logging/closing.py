@@ -9,11 +9,11 @@ from omegaconf import DictConfig
 
 from engram_rl.agents.agent import Agent
 from engram_rl.training.errors import UsageError
-from engram_rl.training.logger import RunLogger
-from engram_rl.training.projector import write_projector
+from engram_rl.training.logging.logger import RunLogger
+from engram_rl.training.logging.projector import write_projector
+from engram_rl.training.logging.tensorboard import add_hyperparameters, add_image, add_video
+from engram_rl.training.logging.video import contact_sheet, gif, record
 from engram_rl.training.seeding import EVALUATION_SEED
-from engram_rl.training.tensorboard import add_hyperparameters, add_image, add_video
-from engram_rl.training.video import contact_sheet, gif, record
 
 VIDEO = "episode.gif"
 

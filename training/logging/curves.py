@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engram_rl.training.logger import EPISODES, read_rows
+from engram_rl.training.logging.logger import EPISODES, read_rows
 from engram_rl.training.statistics import performance_curve
 
 if TYPE_CHECKING:

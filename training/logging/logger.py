@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from engram_rl.training.rollout import Episodes
-from engram_rl.training.run_folder import write_atomically
+from engram_rl.training.runs.folder import write_atomically
 
 METRICS, EPISODES = "metrics.jsonl", "episodes.jsonl"
 
@@ -36,7 +36,7 @@ class RunLogger:
     ):
         from torch.utils.tensorboard import SummaryWriter
 
-        from engram_rl.training.tensorboard import add_layout
+        from engram_rl.training.logging.tensorboard import add_layout
 
         self._folder = folder
         self._success_above = success_above

@@ -12,8 +12,8 @@ from engram_rl.agents.action_memories import ActionMemories
 from engram_rl.agents.agent import Agent
 from engram_rl.memory import DifferentiableNeuralDictionary, TransitionMemory
 from engram_rl.training.legacy import metrics_today
-from engram_rl.training.logger import METRICS, read_rows
-from engram_rl.training.run_folder import write_atomically
+from engram_rl.training.logging.logger import METRICS, read_rows
+from engram_rl.training.runs.folder import write_atomically
 
 MOST = 5_000
 """Entries shown; of larger memories they are picked evenly."""

@@ -9,7 +9,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from engram_rl.agents.agent import Agent, Observation
 from engram_rl.agents.recalled import Recalled
-from engram_rl.training.tensorboard import add_image
+from engram_rl.training.logging.tensorboard import add_image
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

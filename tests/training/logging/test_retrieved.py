@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from engram_rl.agents.recalled import Recalled
-from engram_rl.training.retrieved import described, draw_attention, draw_map, image
+from engram_rl.training.logging.retrieved import described, draw_attention, draw_map, image
 
 EXAMPLE = Recalled(
     place=np.array([1.0, 2.0]),

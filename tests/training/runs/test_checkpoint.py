@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from engram_rl.training.checkpoint import STRUCTURE, TENSORS, load_checkpoint, save_checkpoint
+from engram_rl.training.runs.checkpoint import STRUCTURE, TENSORS, load_checkpoint, save_checkpoint
 from engram_rl.training.errors import UsageError
 
 STATE = {

@@ -12,14 +12,15 @@ import pytest
 from omegaconf import OmegaConf
 from safetensors import SafetensorError
 
-from engram_rl.training import checkpoint, train
-from engram_rl.training.checkpoint import load_checkpoint, save_checkpoint
+from engram_rl.training import train
+from engram_rl.training.runs import checkpoint
+from engram_rl.training.runs.checkpoint import load_checkpoint, save_checkpoint
 from engram_rl.training.cli import explain
 from engram_rl.training.errors import UsageError
-from engram_rl.training.restoring import restore_agent
-from engram_rl.training.run_folder import CONFIG, RunFolder
+from engram_rl.training.runs.restoring import restore_agent
+from engram_rl.training.runs.folder import CONFIG, RunFolder
 
-ROOT = Path(train.__file__).parent
+ROOT = Path(train.__file__).parents[1]
 
 
 @pytest.fixture
@@ -108,7 +109,7 @@ def test_a_folder_that_may_not_be_written_to_is_named(tmp_path):
 
 
 def test_two_runs_cannot_share_a_folder_and_a_dead_one_holds_none(run):
-    holding = "from pathlib import Path; from engram_rl.training.run_folder import RunFolder; import os, sys\n"
+    holding = "from pathlib import Path; from engram_rl.training.runs.folder import RunFolder; import os, sys\n"
     holding += f"with RunFolder(Path({str(run.path)!r})).lock(): print('held', flush=True); sys.stdin.read()"
     other = subprocess.Popen(
         [sys.executable, "-c", holding], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -4,8 +4,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from benchmarks.configuration import CONF, agent_config
+from engram_rl.training.configuration.signatures import require_types
 from engram_rl.training.errors import UsageError
-from engram_rl.training.signatures import require_types
 
 AGENTS = sorted(path.stem for path in (CONF / "agent").glob("*.yaml"))
 

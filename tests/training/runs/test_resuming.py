@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from benchmarks.same_run import differences
 from engram_rl.training import train
 from engram_rl.training.cli import prepare
-from engram_rl.training.run_folder import RunFolder
+from engram_rl.training.runs.folder import RunFolder
 
 CONF = Path(train.__file__).parents[1] / "conf"
 TINY = ["progress=false", "log.every=100", "evaluation.every=150", "evaluation.episodes=2", "checkpoint.every=200"]

@@ -15,11 +15,11 @@ from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from benchmarks.same_run import differences
 from engram_rl.training import train
 from engram_rl.training.cli import prepare
-from engram_rl.training.logger import RunLogger, read_rows
-from engram_rl.training.projector import CONFIG, KEYS, METADATA, entries
-from engram_rl.training.run_folder import RunFolder
-from engram_rl.training.tensorboard import LAYOUT, flat
-from engram_rl.training.video import FRAMES, SIDE, contact_sheet, gif
+from engram_rl.training.logging.logger import RunLogger, read_rows
+from engram_rl.training.logging.projector import CONFIG, KEYS, METADATA, entries
+from engram_rl.training.logging.tensorboard import LAYOUT, flat
+from engram_rl.training.logging.video import FRAMES, SIDE, contact_sheet, gif
+from engram_rl.training.runs.folder import RunFolder
 
 CONF = Path(train.__file__).parents[1] / "conf"
 TINY = ["progress=false", "evaluation.every=0", "evaluation.episodes=1", "agent.memory.capacity=200"]

@@ -9,9 +9,9 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from engram_rl.training.cadence import Every
-from engram_rl.training.curves import draw_learning_curve, draw_learning_curves, running_mean, running_mean_at
 from engram_rl.training.interrupt import StopRequest
-from engram_rl.training.logger import EPISODES, METRICS, RunLogger, read_rows
+from engram_rl.training.logging.curves import draw_learning_curve, draw_learning_curves, running_mean, running_mean_at
+from engram_rl.training.logging.logger import EPISODES, METRICS, RunLogger, read_rows
 from engram_rl.training.rollout import Episodes, environment_metrics
 
 

@@ -12,11 +12,11 @@ from hydra import compose, initialize_config_dir
 
 from benchmarks.same_run import differences, same
 from engram_rl.training import train
-from engram_rl.training.checkpoint import load_checkpoint
+from engram_rl.training.runs.checkpoint import load_checkpoint
 from engram_rl.training.cli import prepare
-from engram_rl.training.run_folder import RunFolder
+from engram_rl.training.runs.folder import RunFolder
 
-ROOT = Path(train.__file__).parent
+ROOT = Path(train.__file__).parents[1]
 FIRST, SECOND = "step_000000000200", "step_000000000400"
 TINY = (
     "agent=mfec", "agent.memory.capacity=1000", "steps=400", "checkpoint.every=200", "checkpoint.best=false",

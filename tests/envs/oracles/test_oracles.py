@@ -57,20 +57,20 @@ def test_the_published_limits_of_shift_wall_come_out():
     """The planner's 59, 37 of them just after the shift; 326 with a fresh map; the heuristic's 1430; random's 7485."""
     known = {"planner": (59, 37), "planner_fresh": (326, 47), "heuristic": (1430, None), "random": (7485, None)}
     for policy, (total, after_shift) in known.items():
-        excess = limits("ShiftWall", policy, 64, 100).excess
-        assert excess.sum(axis=1).mean() == pytest.approx(total, rel=0.05)
+        regret = limits("ShiftWall", policy, 64, 100).regret
+        assert regret.sum(axis=1).mean() == pytest.approx(total, rel=0.05)
         if after_shift:
-            assert excess[:, 50:55].sum(axis=1).mean() == pytest.approx(after_shift, abs=2)
+            assert regret[:, 50:55].sum(axis=1).mean() == pytest.approx(after_shift, abs=2)
 
 
 def test_planners_that_know_of_shifts_or_are_vigilant_do_better_and_forgetful_ones_worse():
-    excess = {
-        policy: limits("ShiftWall", policy, 20, 100, layout_seed=list(range(20))).excess.sum(axis=1).mean()
+    regret = {
+        policy: limits("ShiftWall", policy, 20, 100, layout_seed=list(range(20))).regret.sum(axis=1).mean()
         for policy in POLICIES
         if policy.startswith("planner")
     }
-    assert excess["planner_informed"] <= excess["planner"] < excess["planner_fresh"] / 2
-    assert excess["planner_vigilant"] < excess["planner"]
+    assert regret["planner_informed"] <= regret["planner"] < regret["planner_fresh"] / 2
+    assert regret["planner_vigilant"] < regret["planner"]
 
 
 def test_with_a_shift_every_episode_a_stale_map_costs_32_to_45_percent():
