@@ -29,7 +29,7 @@ def test_tiny_run_writes_records_a_table_and_a_picture(tmp_path, capsys):
     assert "contradiction" in capsys.readouterr().out
 
 
-def test_every_contestant_sees_the_same_world():
+def test_every_variant_sees_the_same_world():
     for world in WORLDS:
         first, second = (next(live_through(world, 1, seed=3)) for _ in range(2))
         assert torch.equal(first.values, second.values)

@@ -107,8 +107,8 @@ def test_the_wall_shifts_at_episode_50_and_the_run_starts_over_after_100():
 
 def test_the_shift_is_hidden_unless_asked_for():
     environment = shift_wall(tell_shift=True)
-    told = [environment.reset()[0][4] for _ in range(52)]
-    assert told == [0] * 50 + [1, 0]
+    announced = [environment.reset()[0][4] for _ in range(52)]
+    assert announced == [0] * 50 + [1, 0]
     assert shift_wall().observation_space.shape == (4,)
     assert shift_wall(show_goal=False).observation_space.shape == (2,)
 

@@ -21,7 +21,7 @@ from engram_rl.envs import (
 
 
 class Guess(gymnasium.Env):
-    """One step: guess the number that the reset was told."""
+    """One step: guess the number that the reset was given."""
 
     observation_space = gymnasium.spaces.Discrete(1)
     action_space = gymnasium.spaces.Discrete(10)
