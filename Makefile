@@ -9,7 +9,7 @@ FAISS := $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 
 demo: $(VENV)/.installed-$(FAISS)
 	$(BIN)/python -m benchmarks.shift env=shiftwall agents=[fast_slow,ppo,random] seeds=3 out=runs/demo/rows.jsonl
-	$(BIN)/python -m benchmarks.fast_slow_picture out=runs/demo/what_it_remembers.png
+	$(BIN)/python -m benchmarks.fast_slow_figure out=runs/demo/what_it_remembers.png
 
 test: $(VENV)/.installed-dev-$(FAISS)
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Judge a run: `python evaluate.py run=latest` is `engram evaluate ...`; what it does is `training/evaluate.py`."""
+"""Evaluate a run: `python evaluate.py run=latest` is `engram evaluate ...`; what it does is `training/evaluate.py`."""
 
 import sys
 from pathlib import Path

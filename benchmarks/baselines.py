@@ -1,4 +1,4 @@
-"""Stable-Baselines3's agents as contestants: the third-party references of the benchmarks.
+"""Stable-Baselines3's agents as baselines: the third-party references of the benchmarks.
 
 They need the extra `compare`. Settings are the library's defaults, except what the published code of arXiv 2301.13758
 set for its comparison: a network of two layers of 128 with ReLU, a learning rate of 1e-4 for A2C, and a step limit that
@@ -71,7 +71,7 @@ class BaselineAgent:
         settings: From `settings`: the widths of the network as `net_arch`, and keyword arguments of the algorithm.
     """
 
-    told = ""
+    privileged = ""
     entries = 0
 
     def __init__(self, name: str, log: EpisodeLog, total_steps: int, seed: int, settings: dict[str, Any]):

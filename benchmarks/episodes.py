@@ -13,7 +13,7 @@ from engram_rl.training.rollout import step
 
 
 class Player(Protocol):
-    """What it takes to play: an agent, or a policy of `engram_rl.envs.oracle`."""
+    """What it takes to play: an agent, or a policy of `engram_rl.envs.oracles`."""
 
     def act(self, observation: Observation, *, explore: bool = True) -> np.ndarray:
         """One action for each run. `[E]`."""
@@ -48,7 +48,7 @@ class Episodes:
         return self.terminated & (self.steps < self.step_limit)
 
     @property
-    def excess(self) -> np.ndarray:
+    def regret(self) -> np.ndarray:
         """Steps above the fewest possible. `[E, K]`."""
         return self.steps - self.oracle_steps
 

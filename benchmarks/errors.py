@@ -18,7 +18,7 @@ from benchmarks.configuration import CONF
 from benchmarks.fuzz.config import composed
 from engram_rl.training import train
 from engram_rl.training.cli import SHOWN_PLAINLY, explain
-from engram_rl.training.run_folder import RunFolder
+from engram_rl.training.runs.folder import RunFolder
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "errors.md"
 OPENING = """# Bad inputs, and what each gets
@@ -143,14 +143,14 @@ COMMANDS = [
     "resume=nowhere",
     "'env.modalities={view: camera}'",
 ]
-"""Arguments of train.py."""
+"""Arguments of `engram train`."""
 
 
 def table() -> str:
     """The page."""
     rows = ["| memory: what was tried | what it gets |", "|---|---|"]
     rows += [f"| {name} | {_said(call)} |" for name, call in MEMORY.items()]
-    rows += ["", "| `python train.py ...` | what it gets |", "|---|---|"]
+    rows += ["", "| `engram train ...` | what it gets |", "|---|---|"]
     rows += [f"| `{arguments}` | {_refused(arguments)} |" for arguments in COMMANDS]
     return "\n".join([OPENING, *rows, ""])
 

@@ -148,7 +148,7 @@ def main(arguments: list[str]) -> int:
 
 
 class _Play:
-    """ShiftWall as one contestant plays it: E runs side by side, and what they have cost so far."""
+    """ShiftWall as one agent plays it: E runs side by side, and what they have cost so far."""
 
     def __init__(self, bench: SpeedBench, envs: int, plain: bool = False) -> None:
         self._environments = make_environments("engram/ShiftWall-v0", envs, vectorization="vector_entry_point")

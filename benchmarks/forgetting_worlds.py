@@ -26,7 +26,7 @@ class World:
         name: In the records.
         question: What it asks of a memory.
         places: Places whose values count.
-        visits: Of each place in a phase.
+        visits: Of each place in a task.
         passing: Observations in between, for each that counts, which are made once and are worth nothing.
         noise: Standard deviation of a visit's value.
         recalled: Places that are asked about, without a visit, at each step.
@@ -51,7 +51,7 @@ class World:
 
     @property
     def writes(self) -> int:
-        """Observations in a phase."""
+        """Observations in a task."""
         return self.places * self.visits * (1 + self.passing)
 
 
@@ -80,7 +80,7 @@ class Experience:
 
 
 @dataclass(frozen=True)
-class Phase:
+class Task:
     """The time between two shifts.
 
     Attributes:
@@ -94,13 +94,13 @@ class Phase:
     experiences: Iterator[Experience]
 
 
-def live_through(world: World, phases: int, seed: int) -> Iterator[Phase]:
-    """The phases of one run; the same for every contestant with the same seed."""
+def live_through(world: World, tasks: int, seed: int) -> Iterator[Task]:
+    """The tasks of one run; the same for every variant with the same seed."""
     generator = torch.Generator().manual_seed(seed)
     keys = torch.randn(world.places, KEY_SIZE, generator=generator)
-    for _ in range(phases):
+    for _ in range(tasks):
         values = draw_values(world.places, generator)
-        yield Phase(keys, values, _experiences(world, keys, values, generator))
+        yield Task(keys, values, _experiences(world, keys, values, generator))
 
 
 def draw_values(places: int, generator: torch.Generator) -> Tensor:
@@ -126,7 +126,7 @@ def _experiences(world: World, keys: Tensor, values: Tensor, generator: torch.Ge
 
 
 @dataclass
-class Contestant:
+class Variant:
     """A memory and what it does with an experience.
 
     Args:
@@ -152,10 +152,10 @@ class Contestant:
         self.memory.write(experience.keys, experience.values, priority=priority, identity=experience.identity)
 
     @torch.no_grad()
-    def error(self, phase: Phase) -> float:
+    def error(self, task: Task) -> float:
         """Mean absolute error of the values that the memory gives for the places; reading leaves it as it is."""
-        found = self.memory.lookup(phase.keys, touch=False)
-        return float((found.value - phase.values).abs().mean())
+        found = self.memory.lookup(task.keys, touch=False)
+        return float((found.value - task.values).abs().mean())
 
     def _contradict(self, experience: Experience) -> None:
         """Remove what the memory holds about the places that is not so any more."""
@@ -165,19 +165,17 @@ class Contestant:
         self.memory.contradict(found.slots[found.valid & (found.distances < SAME_PLACE**2) & off])
 
 
-def contestants(phases: int) -> dict[str, Callable[[World], Contestant]]:
-    """Ways to forget, by name: each makes a contestant for a world."""
+def variants(tasks: int) -> dict[str, Callable[[World], Variant]]:
+    """Ways to forget, by name: each makes a variant for a world."""
     return {
-        "none": lambda world: Contestant(_memory(world, capacity=phases * world.writes)),
-        "fifo": lambda world: Contestant(_memory(world, forgetting="fifo")),
-        "lru": lambda world: Contestant(_memory(world, forgetting="lru")),
-        "decay": lambda world: Contestant(_memory(world, forgetting=_decay(world)), by_priority=True),
-        "priority": lambda world: Contestant(_memory(world, forgetting="priority"), by_priority=True),
-        "surprise-gated": lambda world: Contestant(_memory(world, write_rule="surprise_gated")),
-        "contradiction": lambda world: Contestant(_memory(world), contradicts=True),
-        "together": lambda world: Contestant(
-            _memory(world, forgetting=_decay(world)), contradicts=True, by_priority=True
-        ),
+        "none": lambda world: Variant(_memory(world, capacity=tasks * world.writes)),
+        "fifo": lambda world: Variant(_memory(world, forgetting="fifo")),
+        "lru": lambda world: Variant(_memory(world, forgetting="lru")),
+        "decay": lambda world: Variant(_memory(world, forgetting=_decay(world)), by_priority=True),
+        "priority": lambda world: Variant(_memory(world, forgetting="priority"), by_priority=True),
+        "surprise-gated": lambda world: Variant(_memory(world, write_rule="surprise_gated")),
+        "contradiction": lambda world: Variant(_memory(world), contradicts=True),
+        "together": lambda world: Variant(_memory(world, forgetting=_decay(world)), contradicts=True, by_priority=True),
     }
 
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.gallery out=FILE`: a picture of every environment, before and after its target shifts."""
+"""`python -m benchmarks.gallery out=FILE`: an image of every environment, before and after its target shifts."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 
 import engram_rl.envs  # noqa: F401 (registers the suite)
 from benchmarks.cli import parse
-from engram_rl.envs.oracle import make_policy
+from engram_rl.envs.oracles import make_policy
 from engram_rl.envs.suite import SuiteVectorEnv
 from engram_rl.training.rollout import step
 
-COLUMNS = 3  # scenes side by side, two pictures each
+COLUMNS = 3  # scenes side by side, two images each
 MINIGRID = ("EmptyShift", "FourRoomsShift", "DoorKeyShift")
 LEGEND = (
     "Blue: the agent. Green: the goal, shown to the agent or not. Ring: the start. Orange: the trail, deep if fresh.\n"
@@ -28,13 +28,13 @@ LEGEND = (
 SCENES: list[tuple[str, str, dict[str, Any]]] = [
     ("ShiftWall", "planner", {}),
     ("ScatterShift", "planner", {}),
-    ("HiddenGoal", "recall", {}),
-    ("RecurringGoal", "recall_sites", {"period": 4, "jitter": 1}),
-    ("NewGoal", "recall", {"period": 4, "jitter": 1}),
-    ("DriftGoal", "recall_spiral", {"q": 0.5}),
+    ("HiddenGoal", "last_site", {}),
+    ("RecurringGoal", "known_sites", {"period": 4, "jitter": 1}),
+    ("NewGoal", "last_site", {"period": 4, "jitter": 1}),
+    ("DriftGoal", "last_site_spiral", {"q": 0.5}),
     ("MaskedKey", "random", {}),
     ("MemoryPlan", "random", {}),
-    ("TMaze", "clairvoyant", {"active": True}),
+    ("TMaze", "oracle", {"active": True}),
 ]
 
 
@@ -42,7 +42,7 @@ SCENES: list[tuple[str, str, dict[str, Any]]] = [
 class GalleryBench:
     """Draw every environment of the suite, just before and just after a shift.
 
-    out: the picture.
+    out: the image.
     """
 
     out: str = "docs/figures/environments.png"
@@ -62,7 +62,7 @@ def minigrid_scenes() -> Iterator[tuple[str, np.ndarray]]:
 
 
 def suite_scenes() -> Iterator[tuple[str, np.ndarray]]:
-    """A title and a picture, two for each environment: just before a shift, and in the episode it comes with."""
+    """A title and an image, two for each environment: just before a shift, and in the episode it comes with."""
     for name, policy, options in SCENES:
         environments = cast(SuiteVectorEnv, gymnasium.make_vec(f"engram/{name}-v0", 1, layout_seed=3, **options))
         player = make_policy(policy, environments, seed=0)
@@ -81,27 +81,27 @@ def suite_scenes() -> Iterator[tuple[str, np.ndarray]]:
 def _midway(
     environments: SuiteVectorEnv, observation: Any, act: Callable[..., np.ndarray], observe: Callable[[Any], None]
 ) -> np.ndarray:
-    """The picture some steps into the current episode, or one step before its end."""
-    core, picture = environments.core, environments.core.render(0)
+    """The image some steps into the current episode, or one step before its end."""
+    core, image = environments.core, environments.core.render(0)
     episode = core.episode_index[0]
     while core.episode_index[0] == episode and core.elapsed[0] < 30:
-        picture = core.render(0)
+        image = core.render(0)
         transition = step(environments, observation, act(observation))
         observe(transition)
         observation = transition.reset_observation
-    return picture
+    return image
 
 
-def contact_sheet(pictures: list[tuple[str, np.ndarray]]) -> Figure:
-    """All pictures with their titles."""
+def contact_sheet(images: list[tuple[str, np.ndarray]]) -> Figure:
+    """All images with their titles."""
     columns = 2 * COLUMNS
-    rows = -(-len(pictures) // columns)
+    rows = -(-len(images) // columns)
     figure = Figure(figsize=(2.3 * columns, 2.6 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:
         axis.set_axis_off()
-    for axis, (title, picture) in zip(axes, pictures, strict=False):
-        axis.imshow(picture, interpolation="nearest")
+    for axis, (title, image) in zip(axes, images, strict=False):
+        axis.imshow(image, interpolation="nearest")
         axis.set_title(title, fontsize=9)
     figure.supxlabel(LEGEND, fontsize=9)
     return figure

@@ -105,7 +105,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def measure(options: Options, seed: int) -> dict[str, float]:
-    """Every score of one run, by `condition/which/contestant`."""
+    """Every score of one run, by `condition/which/variant`."""
     generator = torch.Generator().manual_seed(seed)
     scores = {}
     for which, lacking in (("complete", 0.0), ("lacking", 1 / 3)):
@@ -137,7 +137,7 @@ def associations(options: Options, lacking: float, generator: torch.Generator) -
 
 
 def answers(data: Associations) -> dict[str, Callable[[tuple[str, ...]], Tensor]]:
-    """How each contestant answers the queries, given only a subset of the parts.  `[N, LABELS]`."""
+    """How each variant answers the queries, given only a subset of the parts.  `[N, LABELS]`."""
     incomplete = _stored(data.keys, data.values, present=data.present)
     lenient = _stored(data.keys, data.values, present=data.present, penalties=_typical(0.5))
     filled = _stored({part: key * data.present[part].unsqueeze(1) for part, key in data.keys.items()}, data.values)
@@ -209,20 +209,20 @@ def _record(name: str, scores: list[float], options: Options) -> dict[str, Any]:
 
 
 def table_of(records: list[dict[str, Any]], title: str, first: str, rows: tuple[str, ...]) -> Table:
-    """Conditions that begin with `first` downwards, contestants across."""
+    """Conditions that begin with `first` downwards, variants across."""
     cells: dict[tuple[str, str], dict[str, str]] = {}
     for record in records:
-        condition, which, contestant = record["name"].split("/")
+        condition, which, variant = record["name"].split("/")
         if condition.startswith(first) and which in rows:
             interval = Interval(record["value"], record["low"], record["high"])
-            cells.setdefault((condition, which), {})[contestant] = f"{interval:.3f}"
-    contestants = list(next(iter(cells.values())))
+            cells.setdefault((condition, which), {})[variant] = f"{interval:.3f}"
+    variants = list(next(iter(cells.values())))
     table = Table(title=title)
-    for column in (first, "entries" if first == "withheld" else "", *contestants):
+    for column in (first, "entries" if first == "withheld" else "", *variants):
         table.add_column(column, no_wrap=True)
     for (condition, which), row in cells.items():
         labels = (condition.removeprefix("withheld_"), which) if first == "withheld" else (which, "")
-        table.add_row(*labels, *(row[name] for name in contestants))
+        table.add_row(*labels, *(row[name] for name in variants))
     return table
 
 

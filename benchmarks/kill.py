@@ -26,10 +26,10 @@ from benchmarks.cli import parse, write_lines
 from benchmarks.configuration import CONF
 from benchmarks.same_run import differences
 from engram_rl.training import train
-from engram_rl.training.checkpoint import whole_names
 from engram_rl.training.cli import prepare
-from engram_rl.training.logger import METRICS, read_rows
-from engram_rl.training.run_folder import CONFIG, RunFolder
+from engram_rl.training.logging.logger import METRICS, read_rows
+from engram_rl.training.runs.checkpoint import whole_names
+from engram_rl.training.runs.folder import CONFIG, RunFolder
 
 SMALL = {
     "agent.memory.capacity": 300,
@@ -109,7 +109,7 @@ def overrides_of(agent: str, bench: KillBench) -> list[str]:
     named = [word for word in first.split() if word.startswith("env=")]
     chosen = [f"agent={agent}", *named, f"steps={bench.steps}", f"checkpoint.every={bench.every}"]
     cadence = ["log.every=16", "evaluation.every=400", "evaluation.episodes=1", "progress=false", "checkpoint.keep=2"]
-    cadence += ["log.film=false", "log.memory=false"]
+    cadence += ["log.video=false", "log.memory=false"]
     prepare()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         composed = compose("train", chosen)
@@ -201,7 +201,7 @@ def _finish(process: Any) -> None:
 
 
 def _run(overrides: list[str], path: str) -> None:
-    """Begin the run of this folder or go on with it, as train.py does."""
+    """Begin the run of this folder or go on with it, as `engram train` does."""
     tqdm.set_lock(threading.RLock())  # by default a lock between processes, which a killed one would leak
     begun = (Path(path) / CONFIG).exists()
     folder = RunFolder.open(Path(path)) if begun else RunFolder(Path(path))

@@ -18,7 +18,7 @@ import numpy as np
 import engram_rl.envs  # noqa: F401 (registers the suite)
 from benchmarks.cli import parse, write_lines
 from benchmarks.episodes import Episodes, play
-from engram_rl.envs.oracle import make_policy
+from engram_rl.envs.oracles import make_policy
 from engram_rl.envs.suite import SuiteVectorEnv
 
 Measure = Callable[[Episodes], np.ndarray]  # -> one number for each run, `[E]`; NaN where a run has none
@@ -47,7 +47,7 @@ class Figure:
 
     Attributes:
         environment: A name of the suite.
-        policy: A name of `engram_rl.envs.oracle.POLICIES`.
+        policy: A name of `engram_rl.envs.oracles.POLICIES`.
         measure: A name of `MEASURES`.
         known: What is known of it, a number or a range; None if nothing.
         reason: Why the measured figure differs, if it does.
@@ -74,67 +74,69 @@ def figures() -> Iterator[Figure]:
 
 def _shift_wall() -> Iterator[Figure]:
     known = {
-        ("clairvoyant", "steps"): 755,
-        ("planner", "excess"): 59,
-        ("planner", "excess_after_shift"): 37,
-        ("planner_fresh", "excess"): 326,
-        ("planner_fresh", "excess_after_shift"): 47,
-        ("heuristic", "excess"): 1430,
+        ("oracle", "steps"): 755,
+        ("planner", "regret"): 59,
+        ("planner", "regret_after_shift"): 37,
+        ("planner_fresh", "regret"): 326,
+        ("planner_fresh", "regret_after_shift"): 47,
+        ("heuristic", "regret"): 1430,
         ("heuristic", "solved"): 92.8,
-        ("random", "excess"): 7485,
+        ("random", "regret"): 7485,
         ("random", "solved"): 30.4,
     }
     for n in (10, 20, 40):
-        for policy in ("clairvoyant", "planner", "planner_told", "planner_vigilant", "planner_fresh", *_BLIND):
-            for measure in ("steps", "solved") if policy == "clairvoyant" else _PLANNER_MEASURES:
+        for policy in ("oracle", "planner", "planner_informed", "planner_vigilant", "planner_fresh", *_BLIND):
+            for measure in ("steps", "solved") if policy == "oracle" else _PLANNER_MEASURES:
                 figure = known.get((policy, measure)) if n == 10 else None
                 yield Figure("ShiftWall", policy, measure, figure, options={"n": n})
 
 
 def _scatter_shift() -> Iterator[Figure]:
     known = {
-        ("planner_told", "mid"): (871, _LAYOUTS),
-        ("planner_told", "each"): (1264, _LAYOUTS),
+        ("planner_informed", "mid"): (871, _LAYOUTS),
+        ("planner_informed", "each"): (1264, _LAYOUTS),
     }
     for schedule in ("mid", "each"):
-        for policy in ("clairvoyant", "planner", "planner_told", "planner_vigilant", "planner_fresh", *_BLIND):
+        for policy in ("oracle", "planner", "planner_informed", "planner_vigilant", "planner_fresh", *_BLIND):
             figure, reason = known.get((policy, schedule), (None, ""))
             yield Figure("ScatterShift", policy, "steps", figure, reason, {"schedule": schedule, "density": 0.3})
 
 
 def _hidden_goals() -> Iterator[Figure]:
     hidden: dict[str, Any] = {"environment": "HiddenGoal", "episodes": 200}
-    yield Figure(policy="recall_told", measure="block", known=180, reason=_TABLED_BLOCK, **hidden)
-    yield Figure(policy="recall", measure="block", **hidden)
-    yield Figure(policy="recall_told", measure="first_after_shift", known=50, **hidden)
-    yield Figure(policy="recall_told", measure="other_episodes", known=6.67, **hidden)
+    yield Figure(policy="last_site_informed", measure="block", known=180, reason=_TABLED_BLOCK, **hidden)
+    yield Figure(policy="last_site", measure="block", **hidden)
+    yield Figure(policy="last_site_informed", measure="first_after_shift", known=50, **hidden)
+    yield Figure(policy="last_site_informed", measure="other_episodes", known=6.67, **hidden)
     yield Figure(policy="random", measure="solved", known=35, **hidden)
-    for sites, told, untold in ((4, 10.2, 20.0), (8, 14.2, None)):
+    for sites, informed, uninformed in ((4, 10.2, 20.0), (8, 14.2, None)):
         returning: dict[str, Any] = {"environment": "RecurringGoal", "episodes": 1000, "options": {"sites": sites}}
-        yield Figure(policy="recall_sites_told", measure="first_after_shift", known=told, reason=_SITES, **returning)
-        yield Figure(policy="recall_sites", measure="first_after_shift", known=untold, reason=_TOUR, **returning)
+        yield Figure(
+            policy="known_sites_informed", measure="first_after_shift", known=informed, reason=_SITES, **returning
+        )
+        yield Figure(policy="known_sites", measure="first_after_shift", known=uninformed, reason=_TOUR, **returning)
     new: dict[str, Any] = {"environment": "NewGoal", "episodes": 200}
-    yield Figure(policy="recall", measure="first_after_shift", **new)
-    yield Figure(policy="recall", measure="other_episodes", known=(6.8, 7.2), reason=_NEW, **new)
+    yield Figure(policy="last_site", measure="first_after_shift", **new)
+    yield Figure(policy="last_site", measure="other_episodes", known=(6.8, 7.2), reason=_NEW, **new)
     for q, tabled in ((0.25, 8.1), (1.0, 13.2)):
         drifting: dict[str, Any] = {"environment": "DriftGoal", "episodes": 200, "options": {"q": q}}
-        yield Figure(policy="recall_spiral", measure="mean_steps", known=tabled, reason=_DRIFT, **drifting)
+        yield Figure(policy="last_site_spiral", measure="mean_steps", known=tabled, reason=_DRIFT, **drifting)
         longer = {**drifting, "options": {"q": q, "stride": 3}}
-        yield Figure(policy="recall_spiral", measure="mean_steps", **longer)
+        yield Figure(policy="last_site_spiral", measure="mean_steps", **longer)
 
 
 def _others() -> Iterator[Figure]:
-    yield Figure("MemoryPlan", "clairvoyant", "steps_per_reward", 3.67)
+    yield Figure("MemoryPlan", "oracle", "steps_per_reward", 3.67)
     yield Figure("MemoryPlan", "random", "steps_per_reward")
     for options in ({"length": 10}, {"length": 100}, {"length": 10, "active": True}):
-        yield Figure("TMaze", "clairvoyant", "mean_return", 1.0, options=options)
+        yield Figure("TMaze", "oracle", "mean_return", 1.0, options=options)
         yield Figure("TMaze", "memoryless", "mean_return", 0.5, options=options)
-    yield Figure("MaskedKey", "clairvoyant", "mean_return", 16.0)
+    yield Figure("MaskedKey", "oracle", "mean_return", 16.0)
     yield Figure("MaskedKey", "random", "mean_return", 4.0)
 
 
 _BLIND = ("heuristic", "random")
-_PLANNER_MEASURES = ("excess", "excess_after_shift", "solved")
+_PLANNER_MEASURES = ("regret", "regret_after_shift", "solved")
 _LAYOUTS = "The tabled figure is of other layouts; single runs of 100 episodes spread by some 100 steps (1 sigma)."
 _TABLED_BLOCK = "The tabled figure is 50 + 19 x 6.67 = 177, rounded up."
 _SITES = "The sites are other ones; how far they lie apart differs from run to run."
@@ -144,8 +146,8 @@ _DRIFT = "The goal takes one step at a time here; the tabled one seems to go fur
 
 MEASURES: dict[str, Measure] = {
     "steps": lambda played: played.steps.sum(axis=1),
-    "excess": lambda played: played.excess.sum(axis=1),
-    "excess_after_shift": lambda played: played.excess[:, 50:55].sum(axis=1),
+    "regret": lambda played: played.regret.sum(axis=1),
+    "regret_after_shift": lambda played: played.regret[:, 50:55].sum(axis=1),
     "solved": lambda played: 100 * played.solved.mean(axis=1),  # %
     "block": lambda played: played.steps[:, 20:].reshape(len(played.steps), -1, 20).sum(axis=2).mean(axis=1),
     "first_after_shift": lambda played: _mean_where(played.steps, played.shifted & _second_half(played)),
@@ -165,10 +167,10 @@ def measure(figures_of_one: list[Figure], runs: int) -> list[dict[str, Any]]:
     environments = cast(SuiteVectorEnv, gymnasium.make_vec(f"engram/{one.environment}-v0", runs, **options))
     policy = make_policy(one.policy, environments, seed=0)
     played = play(environments, policy, one.episodes)
-    return [_row(figure, policy.told, MEASURES[figure.measure](played)) for figure in figures_of_one]
+    return [_row(figure, policy.privileged, MEASURES[figure.measure](played)) for figure in figures_of_one]
 
 
-def _row(figure: Figure, told: str, values: np.ndarray) -> dict[str, Any]:
+def _row(figure: Figure, privileged: str, values: np.ndarray) -> dict[str, Any]:
     values = values[~np.isnan(values)]
     mean, margin = float(values.mean()), 1.96 * float(values.std(ddof=1)) / len(values) ** 0.5
     agrees = figure.known is None or _agrees(figure.known, mean, margin)
@@ -176,7 +178,7 @@ def _row(figure: Figure, told: str, values: np.ndarray) -> dict[str, Any]:
         "env": f"engram/{figure.environment}-v0",
         "options": figure.options,
         "policy": figure.policy,
-        "told": told,
+        "privileged": privileged,
         "measure": figure.measure,
         "known": figure.known,
         "measured": round(mean, 2),

@@ -6,7 +6,7 @@ import shlex
 import sys
 from typing import Any
 
-WHERE = ("out=", "figures=", "picture=", "workers=", "progress=")
+WHERE = ("out=", "figures=", "figure=", "workers=", "progress=")
 """Options that say where a result goes and how it is carried out, not what is measured."""
 
 

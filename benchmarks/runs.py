@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -12,7 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -21,6 +20,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from tqdm import tqdm
 
 from benchmarks.provenance import with_command
+from benchmarks.translation import row_today
 from engram_rl.training.errors import UsageError
 
 Row = dict[str, Any]
@@ -60,17 +60,8 @@ class AgentRun:
         """A digest of all that defines the run."""
         raise NotImplementedError
 
-    def defining(self) -> dict[str, Any]:
-        """What the row depends on; what things are called on the command line is not part of it."""
-        return {name: value for name, value in asdict(self).items() if name not in ("env", "agent")}
-
     def __str__(self) -> str:
         return f"{self.agent} seed {self.seed} ({self.env}, {self.steps} steps)"
-
-
-def digest(content: dict[str, Any]) -> str:
-    """A key of 16 letters, of names and values in any order."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 RunType = TypeVar("RunType", bound=Run)
@@ -151,7 +142,7 @@ def append_row(path: Path, row: Row) -> None:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a file, none where there is no file; a line that a crash cut short is left out.
+    """The rows of a file in today's words, none where there is no file; a line that a crash cut short is left out.
 
     Raises:
         UsageError: The file holds something else.
@@ -159,7 +150,7 @@ def read_rows(path: Path) -> list[Row]:
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").splitlines()
-    rows = [row for row in map(_parsed, lines) if row is not None]
+    rows = [row_today(row) for row in map(_parsed, lines) if row is not None]
     if lines and not rows:
         raise UsageError(f"{path} is no file of runs: none of its {len(lines)} lines is a row. Give another out=FILE.")
     return rows

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from engram_rl.training.checkpoint import load_checkpoint
-from engram_rl.training.logger import EPISODES, METRICS, read_rows
+from engram_rl.training.logging.logger import EPISODES, METRICS, read_rows
+from engram_rl.training.runs.checkpoint import load_checkpoint
 
 
 def differences(one: Path, other: Path) -> list[str]:

@@ -21,8 +21,8 @@ from benchmarks.cli import parse
 
 PAGES = {
     "timeseries": ("rollout/ep_rew_mean",),
-    "custom_scalars": ("Return beside phase and memory", "phase of the target", "Memory health"),
-    "images": ("episode/film", "episode/frames"),
+    "custom_scalars": ("Return beside task index and memory", "task index", "Memory health"),
+    "images": ("episode/video", "episode/frames"),
     "hparams": ("agent.memory.capacity", "hparam/score"),
     "projector": ("Points:", "memory"),
 }
@@ -63,7 +63,7 @@ return true;
 
 @dataclass
 class Screenshots:
-    """Open TensorBoard on a run and keep a picture of each page.
+    """Open TensorBoard on a run and keep an image of each page.
 
     python -m benchmarks.screenshots run=runs/<folder> out=docs/figures
 
@@ -80,7 +80,7 @@ class Screenshots:
 
 
 def main(arguments: list[str]) -> int:
-    """Take the pictures; the exit status is 1 if a page lacks what it must show."""
+    """Take the images; the exit status is 1 if a page lacks what it must show."""
     options = parse(Screenshots, arguments)
     lacking = shoot(Path(options.run), Path(options.out), options.pages, options.colour, options.wait)
     for page, words in lacking.items():
@@ -101,7 +101,7 @@ def missing() -> str:
 
 
 def shoot(run: Path, out: Path, pages: list[str], colour: str, wait: float) -> dict[str, list[str]]:
-    """Take a picture of each page; returns the words that a page should show and does not."""
+    """Take an image of each page; returns the words that a page should show and does not."""
     out.mkdir(parents=True, exist_ok=True)
     lacking: dict[str, list[str]] = {}
     with _tensorboard(run) as address, _browser() as browser:

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.soak out=FILE picture=FILE`: memory and speed over a long run."""
+"""`python -m benchmarks.soak out=FILE figure=FILE`: memory and speed over a long run."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from benchmarks.cli import parse, write_lines
 from benchmarks.configuration import CONF
 from engram_rl.training import train
 from engram_rl.training.cli import prepare
-from engram_rl.training.logger import METRICS, read_rows
-from engram_rl.training.run_folder import RunFolder
+from engram_rl.training.logging.logger import METRICS, read_rows
+from engram_rl.training.runs.folder import RunFolder
 
 WINDOWS = 20
 """Parts of the run over which speed and memory are taken."""
@@ -25,9 +25,9 @@ WINDOWS = 20
 
 @dataclass
 class SoakBench:
-    """Train for long, through train.py's own loop: resident memory flat once the memory is full, speed within 10 %.
+    """Train for long by the loop of `engram train`: resident memory flat once the memory is full, speed within 10 %.
 
-    python -m benchmarks.soak steps=1000000 out=results/soak.jsonl picture=soak.png
+    python -m benchmarks.soak steps=1000000 out=results/soak.jsonl figure=soak.png
 
     agent, env: names of conf/agent and conf/env; num_envs environments side by side.
     capacity: entries an action; small, so that most of the run is spent replacing them.
@@ -40,7 +40,7 @@ class SoakBench:
     steps: int = 1_000_000
     seed: int = 1
     out: str = "results/soak.jsonl"
-    picture: str = ""
+    figure: str = ""
 
 
 def main(arguments: list[str]) -> int:
@@ -55,8 +55,8 @@ def main(arguments: list[str]) -> int:
         f"{whole['rss_growth_mb']:+.1f} MB of {whole['rss_mb']:.0f}, speed {whole['speed_change']:+.1%} "
         f"(last quarter against first), slowest part {whole['slowest']:.1%} of the median"
     )
-    if bench.picture:
-        draw(parts, bench.picture)
+    if bench.figure:
+        draw(parts, bench.figure)
     return 0
 
 
@@ -66,7 +66,7 @@ def run(bench: SoakBench) -> list[dict[str, Any]]:
     overrides = [f"agent={bench.agent}", f"env={bench.env}", f"env.num_envs={bench.num_envs}", f"seed={bench.seed}"]
     overrides += [f"steps={bench.steps}", f"agent.memory.capacity={bench.capacity}", "progress=false"]
     overrides += [f"log.every={max(bench.steps // 200, bench.num_envs)}", f"checkpoint.every={bench.steps // 4}"]
-    overrides += ["evaluation.every=0", "evaluation.episodes=1", "log.film=false", "log.memory=false"]
+    overrides += ["evaluation.every=0", "evaluation.episodes=1", "log.video=false", "log.memory=false"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", overrides)
     with tempfile.TemporaryDirectory() as scratch:
@@ -100,7 +100,7 @@ def summarise(rows: list[dict[str, Any]], bench: SoakBench) -> list[dict[str, An
     return [{"what": "part", **part} for part in parts] + [whole]
 
 
-def draw(parts: list[dict[str, Any]], picture: str) -> None:
+def draw(parts: list[dict[str, Any]], path: str) -> None:
     """Resident memory and speed along the run."""
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     whole, at = parts[-1], [part["to"] for part in parts[:-1]]
@@ -115,8 +115,8 @@ def draw(parts: list[dict[str, Any]], picture: str) -> None:
         axes.set(xlabel="environment steps", ylabel=label, ylim=(0, 1.15 * max(part[name] for part in parts[:-1])))
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
-    Path(picture).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(picture, dpi=120)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
 
 
 def _part(rows: Any) -> dict[str, Any]:

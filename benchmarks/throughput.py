@@ -1,4 +1,4 @@
-"""Steps a second of agents, training included: episodic ones beside an obvious loop, PPO beside another library's."""
+"""Steps a second of agents, training included: episodic ones beside a naive reference, PPO beside another library's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks import ppo_speed
 from benchmarks.cli import env_options, parse, run_main, write_lines
 from benchmarks.configuration import environment_config
 from benchmarks.control.runs import resolve_agent
-from benchmarks.obvious_nec import ObviousNEC
+from benchmarks.naive_nec import NaiveNEC
 from benchmarks.runs import Row
 from engram_rl.agents.agent import Agent
 from engram_rl.agents.networks import make_encoder
@@ -25,7 +25,7 @@ from engram_rl.training.errors import UsageError
 from engram_rl.training.rollout import step
 from engram_rl.training.seeding import seed_everything, use_threads
 
-OBVIOUS = "obvious"
+NAIVE = "naive"
 LEARNING = ("batch_size", "learn_every", "horizon")
 
 
@@ -37,9 +37,9 @@ class Throughput:
     python -m benchmarks.throughput agents=[ppo] env=cartpole env.num_envs=8
 
     agents: names of conf/agent, each with values of its own after it, as in benchmarks.control. Beside episodic ones
-        the obvious loop: one environment, one exact matrix product and top-k an action and step, nec's learning
+        the naive reference: one environment, one exact matrix product and top-k an action and step, nec's learning
         schedule. Beside on-policy ones, turn by turn, Stable-Baselines3's PPO with the values of the first.
-    env: a name of conf/env or a registered id; env.num_envs=<n> environments. The obvious loop needs vectors.
+    env: a name of conf/env or a registered id; env.num_envs=<n> environments. The naive reference needs vectors.
     entries: of each action, of episodic agents.
     seconds: that each is timed for, after a warm-up.
     """
@@ -74,7 +74,7 @@ def on_policy_rows(bench: Throughput) -> list[Row]:
 
 
 def episodic_rows(bench: Throughput) -> list[Row]:
-    """Time episodic agents and the obvious loop at every size."""
+    """Time episodic agents and the naive reference at every size."""
     for agent in [*bench.agents, "nec"]:
         least = resolve_agent(agent, bench.env)["memory"]["k"]
         if min(bench.entries) < least:
@@ -83,11 +83,11 @@ def episodic_rows(bench: Throughput) -> list[Row]:
             )
     rows = []
     for entries in bench.entries:
-        loop = time_obvious(bench, entries)
-        found = {OBVIOUS: (loop, None)} | {agent: time_agent(bench, agent, entries) for agent in bench.agents}
+        loop = time_naive(bench, entries)
+        found = {NAIVE: (loop, None)} | {agent: time_agent(bench, agent, entries) for agent in bench.agents}
         for agent, (rate, recall) in found.items():
             row = {"agent": agent, "entries": entries, "steps_per_second": round(rate, 2), "recall": recall}
-            row |= {"times_obvious": round(rate / loop, 2), "env": bench.env, "env_options": bench.env_options}
+            row |= {"times_naive": round(rate / loop, 2), "env": bench.env, "env_options": bench.env_options}
             rows.append(row | {"threads": bench.threads})
             print(f"{entries:>8,} entries an action  {agent:<40} {rate:9.1f} steps/s  {rate / loop:6.2f} x")
     return rows
@@ -123,8 +123,8 @@ def vector_step(agent: Agent, environments: Any, observation: Any) -> Any:
     return transition.reset_observation
 
 
-def time_obvious(bench: Throughput, entries: int) -> float:
-    """Steps a second of the obvious loop, with the settings of conf/agent/nec.yaml."""
+def time_naive(bench: Throughput, entries: int) -> float:
+    """Steps a second of the naive reference, with the settings of conf/agent/nec.yaml."""
     seed_everything(0)
     environments = build_environments(
         OmegaConf.create(environment_config(bench.env, bench.env_options | {"num_envs": 1}))
@@ -134,7 +134,7 @@ def time_obvious(bench: Throughput, entries: int) -> float:
     actions = int(environments.single_action_space.n)  # type: ignore[attr-defined]
     keys, values = zip(*[stored(entries, nec["key_size"], seed) for seed in range(actions)], strict=True)
     schedule = {key: nec[key] for key in LEARNING}
-    agent = ObviousNEC(encoder, list(keys), list(values), k=nec["memory"]["k"], seed=0, **schedule)
+    agent = NaiveNEC(encoder, list(keys), list(values), k=nec["memory"]["k"], seed=0, **schedule)
     observation, _ = environments.reset(seed=0)
 
     def advance() -> int:

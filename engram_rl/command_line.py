@@ -17,7 +17,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "train": Command("engram_rl.training.train", "train an agent: engram train agent=nec env=cartpole seed=1"),
-    "evaluate": Command("engram_rl.training.evaluate", "judge a trained agent: engram evaluate run=latest episodes=20"),
+    "evaluate": Command("engram_rl.training.evaluate", "evaluate an agent: engram evaluate run=latest episodes=20"),
     "sweep-summary": Command("engram_rl.training.sweep_summary", "what the runs of a sweep came to, best first"),
 }
 

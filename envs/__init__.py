@@ -6,8 +6,8 @@ third-party environments whose targets shift.
 
 from gymnasium import register
 
-from engram_rl.envs.schedules import Abrupt, Drifting, OnSuccess, Periodic, Random, Recurring, Schedule
 from engram_rl.envs.shifting import Attribute, Call, ConstructorArgument, Mover, ResetOption, ShiftingTarget
+from engram_rl.envs.shifting.schedules import Abrupt, Drifting, OnSuccess, Periodic, Random, Recurring, Schedule
 
 __all__ = [
     "SUITE",

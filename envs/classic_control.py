@@ -7,8 +7,8 @@ from typing import Any
 
 import gymnasium
 
-from engram_rl.envs.schedules import Periodic
-from engram_rl.envs.shifting import ShiftingTarget
+from engram_rl.envs.shifting.schedules import Periodic
+from engram_rl.envs.shifting.wrapper import ShiftingTarget
 
 PHYSICS = ("force_mag", "gravity", "length")
 

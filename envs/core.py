@@ -31,7 +31,7 @@ class Core(ABC):
 
     Attributes:
         episode_index: The current episode of each run, from 0. `[E]`
-        phase: How often the target has shifted so far in the run. `[E]`
+        task_index: How often the target has shifted so far in the run. `[E]`
         shifted: Whether this episode is the first since a shift. `[E]` of bool
         oracle_steps: The fewest steps that solve the current episode, for someone who knows it all. `[E]`
         elapsed: Steps taken in the current episode. `[E]`
@@ -49,7 +49,7 @@ class Core(ABC):
         self.layout_seed = seeds_for("layout_seed", layout_seed, num_envs)
         self.run_seed = np.zeros(num_envs, dtype=np.uint64)
         self.episode_index = np.zeros(num_envs, dtype=np.int64)
-        self.phase = np.zeros(num_envs, dtype=np.int64)
+        self.task_index = np.zeros(num_envs, dtype=np.int64)
         self.shifted = np.zeros(num_envs, dtype=np.bool_)
         self.oracle_steps = np.zeros(num_envs, dtype=np.int64)
         self.elapsed = np.zeros(num_envs, dtype=np.int64)
@@ -62,7 +62,7 @@ class Core(ABC):
             seeds: Their seeds, used unless a layout seed was given. `[R]`
         """
         self.run_seed[rows] = seeds if self.layout_seed is None else self.layout_seed[rows]
-        self.episode_index[rows] = self.phase[rows] = self.elapsed[rows] = 0
+        self.episode_index[rows] = self.task_index[rows] = self.elapsed[rows] = 0
         self.shifted[rows] = False
         self._start_run(rows)
         self._start_episode(rows)
@@ -84,7 +84,7 @@ class Core(ABC):
             actions: `[E]`
 
         Returns:
-            Reward `[E]` of float64, whether the task ended `[E]` and whether the step limit cut it `[E]`.
+            Reward `[E]` of float64, whether the task ended `[E]` and whether the step limit truncated it `[E]`.
 
         Raises:
             ValueError: An action is outside the action space; nothing has moved.
@@ -98,7 +98,7 @@ class Core(ABC):
     def info(self) -> dict[str, np.ndarray]:
         """What an agent is not shown: each `[E]`."""
         return {
-            "phase": self.phase.copy(),
+            "task_index": self.task_index.copy(),
             "shifted": self.shifted.copy(),
             "oracle_steps": self.oracle_steps.copy(),
             "episode_index": self.episode_index.copy(),
@@ -135,7 +135,7 @@ class Core(ABC):
 
     @abstractmethod
     def render(self, row: int) -> np.ndarray:
-        """A picture of one run. `[H, W, 3]` of uint8."""
+        """An image of one run. `[H, W, 3]` of uint8."""
 
     @abstractmethod
     def _start_run(self, rows: np.ndarray) -> None:
@@ -143,16 +143,16 @@ class Core(ABC):
 
     @abstractmethod
     def _start_episode(self, rows: np.ndarray) -> None:
-        """Set up the episode `episode_index`, with its phase, shifted and oracle_steps. `rows [R]`."""
+        """Set up the episode `episode_index`, with its task, shifted and oracle_steps. `rows [R]`."""
 
     @abstractmethod
     def _act(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Apply valid actions `[E]`; returns reward `[E]` and terminated `[E]`."""
 
-    def _enter_phase(self, rows: np.ndarray, phase: np.ndarray) -> None:
-        """Say that these runs are now in this phase; a change of phase is a shift. `[R]`, `[R]`."""
-        self.shifted[rows] = phase != self.phase[rows]
-        self.phase[rows] = phase
+    def _enter_task(self, rows: np.ndarray, task_index: np.ndarray) -> None:
+        """Say that these runs are now at this task; a change of task is a shift. `[R]`, `[R]`."""
+        self.shifted[rows] = task_index != self.task_index[rows]
+        self.task_index[rows] = task_index
 
     def _refuse_bad(self, actions: np.ndarray) -> None:
         if actions.shape != (self.num_envs,) or actions.dtype.kind not in "iu":

@@ -52,10 +52,10 @@ class CornerGoalCore(OpenGridCore):
         return super()._act(actions)
 
     def _due(self, rows: np.ndarray) -> np.ndarray:
-        return self._steps[rows] >= (self.phase[rows] + 1) * self._period
+        return self._steps[rows] >= (self.task_index[rows] + 1) * self._period
 
     def _move_goal(self, rows: np.ndarray) -> None:
-        onward = 1 + draws.integers(self.run_seed[rows], self.phase[rows], _CORNER, 3)
+        onward = 1 + draws.integers(self.run_seed[rows], self.task_index[rows], _CORNER, 3)
         self._corner[rows] = (self._corner[rows] + onward) % 4
         self.goal[rows] = self._corners[self._corner[rows]]
 

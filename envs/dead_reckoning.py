@@ -17,7 +17,7 @@ DOOR, OPEN = OBJECT_TO_IDX["door"], 0
 class DeadReckoning(gym.Wrapper[Any, Any, Any, Any]):
     """Adds `place`, (x, y, heading), to MiniGrid's partial observation.
 
-    It is told where each episode begins. From then on it counts turns, and a step forward whenever the view showed that
+    It knows where each episode begins. From then on it counts turns, and a step forward whenever the view showed that
     the cell ahead could be entered; nothing else is read from the environment.
 
     Args:
@@ -43,7 +43,7 @@ class DeadReckoning(gym.Wrapper[Any, Any, Any, Any]):
         self._is_free_ahead = False
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode; where is told."""
+        """Begin an episode, at a place that is given."""
         observation, info = self.env.reset(seed=seed, options=options)
         grid: Any = self.env.unwrapped
         self._place = np.array([*grid.agent_pos, grid.agent_dir])

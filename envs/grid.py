@@ -1,4 +1,4 @@
-"""Grid worlds with walls and a goal: movement, observation and picture, for E runs at once.
+"""Grid worlds with walls and a goal: movement, observation and image, for E runs at once.
 
 Cells are flat indices into a board with a border of walls, `(y + 1) * width + x + 1` with `width = n + 2`: a move is
 then one addition and leaving the grid is one more wall.
@@ -117,7 +117,7 @@ class GridCore(Core):
 
     @abstractmethod
     def _lay_out(self, rows: np.ndarray) -> None:
-        """Set walls, start, goal, phase, shifted and oracle_steps of the episode `episode_index`. `rows [R]`."""
+        """Set walls, start, goal, task, shifted and oracle_steps of the episode `episode_index`. `rows [R]`."""
 
     def _start_episode(self, rows: np.ndarray) -> None:
         self._lay_out(rows)

@@ -14,7 +14,7 @@ from engram_rl.envs.grid import GridCore
 from engram_rl.envs.searching import COLUMNS, Search
 from engram_rl.envs.suite import SuiteEnv, SuiteVectorEnv
 
-# Streams of draws: what is drawn for the same episode or phase must not coincide.
+# Streams of draws: what is drawn for the same episode or task must not coincide.
 _START, _GOAL, _LENGTH, _SITES, _WHETHER = range(5)
 
 
@@ -66,7 +66,7 @@ class OpenGridCore(GridCore):
 
     def _lay_out(self, rows: np.ndarray) -> None:
         due = self._due(rows)  # [R]
-        self._enter_phase(rows, self.phase[rows] + due)
+        self._enter_task(rows, self.task_index[rows] + due)
         if due.any():
             self._move_goal(rows[due])
         self.start[rows] = self._cell_but(self.goal[rows], self.run_seed[rows], self.episode_index[rows], _START)
@@ -77,7 +77,7 @@ class OpenGridCore(GridCore):
         raise NotImplementedError
 
     def _move_goal(self, rows: np.ndarray) -> None:
-        """Set the goal of the phase that has just begun."""
+        """Set the goal of the task that has just begun."""
         raise NotImplementedError
 
     def _cell_but(self, cell: np.ndarray, seed: np.ndarray, counter: np.ndarray, stream: int) -> np.ndarray:
@@ -130,12 +130,12 @@ class HiddenGoalCore(OpenGridCore):
         self.goal[rows] = self._new_goal(rows)
 
     def _new_goal(self, rows: np.ndarray) -> np.ndarray:
-        """Where the goal is in the phase that has just begun. `[R]`."""
-        return self._cell_but(self.goal[rows], self.run_seed[rows], self.phase[rows], _GOAL)
+        """Where the goal is in the task that has just begun. `[R]`."""
+        return self._cell_but(self.goal[rows], self.run_seed[rows], self.task_index[rows], _GOAL)
 
     def _block_length(self, rows: np.ndarray) -> np.ndarray:
-        """Episodes that the current phase lasts. `[R]`."""
-        spread = draws.integers(self.run_seed[rows], self.phase[rows], _LENGTH, 2 * self._jitter + 1)
+        """Episodes that the current task lasts. `[R]`."""
+        spread = draws.integers(self.run_seed[rows], self.task_index[rows], _LENGTH, 2 * self._jitter + 1)
         return self._period - self._jitter + spread
 
 
@@ -171,7 +171,7 @@ class RecurringGoalCore(HiddenGoalCore):
 
     def _new_goal(self, rows: np.ndarray) -> np.ndarray:
         count = self.sites.shape[1]
-        onward = 1 + draws.integers(self.run_seed[rows], self.phase[rows], _GOAL, count - 1)
+        onward = 1 + draws.integers(self.run_seed[rows], self.task_index[rows], _GOAL, count - 1)
         self._site[rows] = (self._site[rows] + onward) % count
         return self.sites[rows, self._site[rows]]
 
@@ -191,7 +191,7 @@ class NewGoalCore(HiddenGoalCore):
         return self.sites[rows, 0]
 
     def _new_goal(self, rows: np.ndarray) -> np.ndarray:
-        return self.sites[rows, self.phase[rows] % self.sites.shape[1]]
+        return self.sites[rows, self.task_index[rows] % self.sites.shape[1]]
 
 
 class DriftGoalCore(OpenGridCore):
@@ -225,7 +225,7 @@ class DriftGoalCore(OpenGridCore):
     def _move_goal(self, rows: np.ndarray) -> None:
         for step in range(self._stride):
             around = self.goal[rows, None] + self.geometry.moves  # [R, 4]
-            moment = self.phase[rows] * self._stride + step
+            moment = self.task_index[rows] * self._stride + step
             way = draws.one_of(~self.geometry.border[around], self.run_seed[rows], moment, _GOAL)
             self.goal[rows] += self.geometry.moves[way]
 
@@ -298,7 +298,7 @@ class RecurringGoalVector(SuiteVectorEnv):
 
 
 class NewGoal(SuiteEnv):
-    """`RecurringGoal`, but every shift leads to a cell that was not the goal before: nothing old can be recalled.
+    """`RecurringGoal`, but every shift leads to a cell that was not the goal before: no old goal is of use.
 
     Observation, actions, reward, termination, truncation, start and `oracle_steps`: as `HiddenGoal`.
     What shifts: after 15 to 25 episodes the goal moves to a cell where it has not yet been in this run, unannounced;

@@ -77,7 +77,7 @@ class MaskedKeyCore(Core):
     def shown(self) -> np.ndarray:
         """Whether place and colour are given now. `[E, 2]` of bool."""
         withheld = np.zeros((self.num_envs, 2), dtype=np.bool_)
-        withheld[self._all, self._modality()] = self.phase == 1
+        withheld[self._all, self._modality()] = self.task_index == 1
         return ~withheld
 
     def render(self, row: int) -> np.ndarray:
@@ -97,7 +97,7 @@ class MaskedKeyCore(Core):
         self.answers[rows] = (draws.keys(seed, 0, _ANSWERS, things) * ACTIONS).astype(np.int64)
 
     def _start_episode(self, rows: np.ndarray) -> None:
-        self._enter_phase(rows, (self.episode_index[rows] >= self._train_episodes).astype(np.int64))
+        self._enter_task(rows, (self.episode_index[rows] >= self._train_episodes).astype(np.int64))
         keys = draws.keys(self.run_seed[rows], self.episode_index[rows], _ORDER, self.step_limit)
         self.order[rows] = keys.argsort(axis=1)
         self.oracle_steps[rows] = self.step_limit

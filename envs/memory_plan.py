@@ -58,7 +58,7 @@ class MemoryPlanCore(Core):
         self.task[rows] = 0
 
     def _start_episode(self, rows: np.ndarray) -> None:
-        self._enter_phase(rows, self.episode_index[rows])
+        self._enter_task(rows, self.episode_index[rows])
         shuffled = draws.keys(self.run_seed[rows], self.episode_index[rows], 0, len(self._inside)).argsort(axis=1)
         self.symbol[rows[:, None], self._inside] = shuffled
         self._start_task(rows)

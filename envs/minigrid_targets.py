@@ -13,8 +13,8 @@ import numpy as np
 from minigrid.core.world_object import Wall
 from minigrid.minigrid_env import MiniGridEnv
 
-from engram_rl.envs.schedules import Abrupt, OnSuccess, Periodic, Recurring, Schedule
-from engram_rl.envs.shifting import ShiftingTarget
+from engram_rl.envs.shifting.schedules import Abrupt, OnSuccess, Periodic, Recurring, Schedule
+from engram_rl.envs.shifting.wrapper import ShiftingTarget
 
 Position = tuple[int, int]
 State = tuple[int, int, int, bool, bool]  # x, y, direction, carries the key, the door is open

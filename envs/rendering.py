@@ -1,4 +1,4 @@
-"""Pictures of the environments, drawn with numpy alone."""
+"""Images of the environments, drawn with numpy alone."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def draw_grid(walls: np.ndarray, visited_at: np.ndarray, cells: dict[str, tuple[
         cells: (row, column) of "start", "goal" and "cell", the agent's.
 
     Returns:
-        The picture. `[H * 24, W * 24, 3]` of uint8
+        The image. `[H * 24, W * 24, 3]` of uint8
     """
-    picture = _enlarged(_ground(walls, visited_at))
-    _stamp(picture, cells["goal"], _SQUARE, GOAL)
-    _stamp(picture, cells["start"], _RING, START)
-    _stamp(picture, cells["cell"], _DISC, AGENT)
-    return picture.astype(np.uint8)
+    image = _enlarged(_ground(walls, visited_at))
+    _stamp(image, cells["goal"], _SQUARE, GOAL)
+    _stamp(image, cells["start"], _RING, START)
+    _stamp(image, cells["cell"], _DISC, AGENT)
+    return image.astype(np.uint8)
 
 
 def draw_symbols(symbols: np.ndarray, agent: tuple[int, int], goal: tuple[int, int]) -> np.ndarray:
@@ -43,13 +43,13 @@ def draw_symbols(symbols: np.ndarray, agent: tuple[int, int], goal: tuple[int, i
         goal: Row and column of the symbol wanted.
 
     Returns:
-        The picture. `[H * 24, W * 24, 3]` of uint8
+        The image. `[H * 24, W * 24, 3]` of uint8
     """
     hues = np.vstack([_hues(int(symbols.max()) + 1), WALL])  # [S + 1, 3]: the last is the wall's, index -1
-    picture = _enlarged(hues[symbols])
-    _stamp(picture, goal, _FRAME, GOAL)
-    _stamp(picture, agent, _DISC, AGENT)
-    return picture.astype(np.uint8)
+    image = _enlarged(hues[symbols])
+    _stamp(image, goal, _FRAME, GOAL)
+    _stamp(image, agent, _DISC, AGENT)
+    return image.astype(np.uint8)
 
 
 def draw_items(colours: np.ndarray, current: tuple[int, int], given: tuple[bool, ...]) -> np.ndarray:
@@ -61,16 +61,16 @@ def draw_items(colours: np.ndarray, current: tuple[int, int], given: tuple[bool,
         given: Whether place, colour and noise are given.
 
     Returns:
-        The picture. `[(n + 3) * 24, (n + 2) * 24, 3]` of uint8
+        The image. `[(n + 3) * 24, (n + 2) * 24, 3]` of uint8
     """
     n = len(colours)
     board = np.tile(WALL, (n + 3, n + 2, 1))
     board[1:-2, 1:-1] = 140.0 + 110.0 * colours
-    picture = _enlarged(board)
-    _stamp(picture, (current[0] + 1, current[1] + 1), _FRAME, AGENT)
+    image = _enlarged(board)
+    _stamp(image, (current[0] + 1, current[1] + 1), _FRAME, AGENT)
     for lamp, lit in enumerate(given):
-        _stamp(picture, (n + 1, lamp + 1), _DISC, GOAL if lit else LINE * 0.1)
-    return picture.astype(np.uint8)
+        _stamp(image, (n + 1, lamp + 1), _DISC, GOAL if lit else LINE * 0.1)
+    return image.astype(np.uint8)
 
 
 def _hues(count: int) -> np.ndarray:
@@ -82,9 +82,9 @@ def _hues(count: int) -> np.ndarray:
 
 def _enlarged(board: np.ndarray) -> np.ndarray:
     """Each cell as a square with thin lines between. `[H, W, 3]` -> `[H * 24, W * 24, 3]`."""
-    picture = np.repeat(np.repeat(board, CELL, axis=0), CELL, axis=1)
-    picture[::CELL, :] = picture[:, ::CELL] = LINE
-    return picture
+    image = np.repeat(np.repeat(board, CELL, axis=0), CELL, axis=1)
+    image[::CELL, :] = image[:, ::CELL] = LINE
+    return image
 
 
 def _ground(walls: np.ndarray, visited_at: np.ndarray) -> np.ndarray:
@@ -95,10 +95,10 @@ def _ground(walls: np.ndarray, visited_at: np.ndarray) -> np.ndarray:
     return np.where(walls[..., None], WALL, ground)
 
 
-def _stamp(picture: np.ndarray, cell: tuple[int, int], shape: np.ndarray, colour: np.ndarray) -> None:
-    """Blend a shape into one cell of a picture. `shape [24, 24]`, from 0 (clear) to 1 (opaque)."""
+def _stamp(image: np.ndarray, cell: tuple[int, int], shape: np.ndarray, colour: np.ndarray) -> None:
+    """Blend a shape into one cell of an image. `shape [24, 24]`, from 0 (clear) to 1 (opaque)."""
     top, left = cell[0] * CELL, cell[1] * CELL
-    patch = picture[top : top + CELL, left : left + CELL]
+    patch = image[top : top + CELL, left : left + CELL]
     patch += (colour - patch) * shape[..., None]
 
 

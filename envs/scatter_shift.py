@@ -33,8 +33,8 @@ class ScatterShiftCore(GridCore):
         self._block(rows, draws.smallest(keys + self.geometry.border, self._blocked))
 
     def _lay_out(self, rows: np.ndarray) -> None:
-        self._enter_phase(rows, self.episode_index[rows] // self._period)
-        self._shift(rows[self.shifted[rows] & (self.phase[rows] > 0)])
+        self._enter_task(rows, self.episode_index[rows] // self._period)
+        self._shift(rows[self.shifted[rows] & (self.task_index[rows] > 0)])
         walkable = self._walkable[rows]  # [R, C]
         seed, episode = self.run_seed[rows], self.episode_index[rows]
         start = draws.one_of(walkable, seed, episode, stream=1)
@@ -49,7 +49,7 @@ class ScatterShiftCore(GridCore):
             return
         moving = self._blocked // 2
         blocked = self.walls[rows] & ~self.geometry.border  # [R, C]
-        keys = draws.keys(self.run_seed[rows], self.phase[rows], 3, blocked.shape[1])
+        keys = draws.keys(self.run_seed[rows], self.task_index[rows], 3, blocked.shape[1])
         freed = draws.smallest(keys + ~blocked, moving)
         filled = draws.smallest(keys + self.walls[rows], moving)
         self._block(rows, blocked & ~freed | filled)

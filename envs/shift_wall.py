@@ -28,12 +28,12 @@ class ShiftWallCore(GridCore):
         """Nothing is drawn for a run: its episodes follow from their index."""
 
     def _lay_out(self, rows: np.ndarray) -> None:
-        phase = (self.episode_index[rows] >= SHIFT_AT).astype(np.int64)  # [R]
-        self._enter_phase(rows, phase)
-        self.walls[rows] = self._layouts[phase]
+        task_index = (self.episode_index[rows] >= SHIFT_AT).astype(np.int64)  # [R]
+        self._enter_task(rows, task_index)
+        self.walls[rows] = self._layouts[task_index]
         start, goal = self._ends(rows)
         self.start[rows], self.goal[rows] = start, goal
-        self.oracle_steps[rows] = shortest_path(self.geometry, phase, start, goal)
+        self.oracle_steps[rows] = shortest_path(self.geometry, task_index, start, goal)
 
     def _ends(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Start and goal of the current episodes. `[R]`, `[R]`."""
@@ -119,10 +119,10 @@ def _published_episode(n: int, walls: np.ndarray, episode: int) -> tuple[int, in
     return start, goal
 
 
-def shortest_path(geometry: Geometry, phase: np.ndarray, start: np.ndarray, goal: np.ndarray) -> np.ndarray:
+def shortest_path(geometry: Geometry, task_index: np.ndarray, start: np.ndarray, goal: np.ndarray) -> np.ndarray:
     """Steps from start to goal: straight if the wall is not between them, else through its gap. `[R]`."""
     gap = geometry.cell(geometry.n // 2, geometry.n // 2)
-    across = np.where(phase == 0, 1, 0)[:, None]  # [R, 1]: the coordinate that the wall cuts
+    across = np.where(task_index == 0, 1, 0)[:, None]  # [R, 1]: the coordinate that the wall cuts
     side = [
         np.take_along_axis(geometry.coordinates[end], across, axis=1)[:, 0] - geometry.n // 2 for end in (start, goal)
     ]

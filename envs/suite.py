@@ -21,7 +21,7 @@ class SuiteEnv(gymnasium.Env[Any, Any]):
 
     `reset(seed=s)` starts a run anew at episode 0, and so does the first reset; any other reset begins the run's next
     episode. The run is drawn from `layout_seed` if one was given, else from `s`.
-    `info` holds `phase`, `shifted`, `oracle_steps` and `episode_index` (see `engram_rl.envs.core.Core`).
+    `info` holds `task_index`, `shifted`, `oracle_steps` and `episode_index` (see `engram_rl.envs.core.Core`).
 
     Args:
         render_mode: "rgb_array", or None.
@@ -142,7 +142,7 @@ class SuiteVectorEnv(VectorEnv[Any, Any, Any]):
         return self.core.observation(), reward, terminated, truncated, info | final
 
     def render(self) -> tuple[Any, ...] | None:
-        """One picture for each run, or None without a render mode."""
+        """One image for each run, or None without a render mode."""
         if self.render_mode is None:
             return None
         return tuple(self.core.render(row) for row in range(self.num_envs))

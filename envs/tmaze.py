@@ -71,7 +71,7 @@ class TMazeCore(Core):
 
     def _start_episode(self, rows: np.ndarray) -> None:
         cue = self._cue_of(rows)
-        self._enter_phase(rows, self.phase[rows] + (cue != self.cue[rows]))
+        self._enter_task(rows, self.task_index[rows] + (cue != self.cue[rows]))
         self.cue[rows] = cue
         self.place[rows], self.arm[rows] = self._begin, 0
         self.oracle_steps[rows] = self._shortest

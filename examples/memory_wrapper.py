@@ -14,9 +14,9 @@ def make() -> MemoryWrapper:
     return MemoryWrapper(gym.make("FrozenLake-v1", is_slippery=False), memory, discount=0.9)
 
 
-def choose(recalled: np.ndarray, generator: np.random.Generator) -> int:
+def choose(retrieved: np.ndarray, generator: np.random.Generator) -> int:
     """Of what each action returned here, the best; where nothing is known or all is equal, any."""
-    value, _, known = recalled.reshape(3, -1)  # [A] each
+    value, _, known = retrieved.reshape(3, -1)  # [A] each
     worth = np.where(known > 0, value, 0.1)  # optimistic about what was never tried
     return int(generator.choice(np.flatnonzero(worth == worth.max())))
 

@@ -27,7 +27,7 @@ def train(episodes: int = 150, seed: int = 0, discount: float = 0.99) -> list[fl
             steps.append((observation, key, action, float(reward)))
             observation, ended = following, terminated or truncated
         ahead = 0.0
-        for observation, key, action, reward in reversed(steps):  # only now, so that nothing recalls its own future
+        for observation, key, action, reward in reversed(steps):  # only now, so that nothing retrieves its own future
             ahead = reward + discount * ahead
             memories[action].write(key, torch.tensor([[ahead]]), identity=identify(observation[None]))
         scores.append(float(len(steps)))

@@ -15,10 +15,10 @@ from engram_rl.memory import DifferentiableNeuralDictionary, Modality
 from engram_rl.memory.gymnasium import MemoryWrapper
 
 
-class RecallingFeatures(BaseFeaturesExtractor):
+class RetrievingFeatures(BaseFeaturesExtractor):
     """What is seen, and through a gate what attention reads from what each action returned in similar situations.
 
-    What was recalled is a part of the observation, so the rollout keeps it as it was when the agent acted.
+    What was retrieved is a part of the observation, so the rollout keeps it as it was when the agent acted.
     """
 
     def __init__(self, observation_space: spaces.Dict, features_dim: int = 64) -> None:
@@ -32,8 +32,8 @@ class RecallingFeatures(BaseFeaturesExtractor):
         """`{"observation": [B, O], "memory": [B, 3 A]}` to `[B, features_dim]`."""
         value, distance, known = observation["memory"].unflatten(1, (3, self.actions)).unbind(1)  # [B, A] each
         which = torch.eye(self.actions, device=value.device).expand(len(value), -1, -1)  # [B, A, A]
-        told = torch.stack([value.sign() * value.abs().log1p(), distance.log1p()], dim=2)  # [B, A, 2]
-        tokens = torch.cat([told, which], dim=2)
+        found = torch.stack([value.sign() * value.abs().log1p(), distance.log1p()], dim=2)  # [B, A, 2]
+        tokens = torch.cat([found, which], dim=2)
         return self.retrieval(self.perceive(observation["observation"]), tokens, known > 0)
 
 
@@ -42,7 +42,7 @@ def make(num_envs: int = 4, seed: int = 0, **options: object) -> PPO:
     parts = [Modality("state", 4), Modality("action", kind="discrete")]
     memory = DifferentiableNeuralDictionary(parts, value_dim=1, capacity=20_000, k=11)
     environments = DummyVecEnv([lambda: MemoryWrapper(gym.make("CartPole-v1"), memory) for _ in range(num_envs)])
-    policy = {"features_extractor_class": RecallingFeatures}
+    policy = {"features_extractor_class": RetrievingFeatures}
     return PPO("MultiInputPolicy", environments, policy_kwargs=policy, seed=seed, device="cpu", **options)  # type: ignore[arg-type]
 
 

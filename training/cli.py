@@ -19,10 +19,13 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
+from engram_rl.training.configuration.allowed import refuse_foreign
+from engram_rl.training.configuration.schema import WHOLE, register
+from engram_rl.training.configuration.suggestions import suggestion
+from engram_rl.training.configuration.teaching import explained
 from engram_rl.training.errors import UsageError, did_you_mean
-from engram_rl.training.run_folder import CONFIG, RunFolder, run_folder_name
-from engram_rl.training.schema import register
-from engram_rl.training.trust import refuse_foreign
+from engram_rl.training.legacy import override_today
+from engram_rl.training.runs.folder import CONFIG, RunFolder, run_folder_name
 
 ADDED_TO = ("log", "evaluation", "checkpoint")
 """Parts of a configuration to which versions add values."""
@@ -52,6 +55,7 @@ def run_command(command: Callable[[], Any]) -> None:
     `HYDRA_FULL_ERROR=1` shows the traceback instead.
     """
     prepare()
+    sys.argv[1:] = [in_whole_numbers(argument) for argument in sys.argv[1:]]
     sys.path += [folder for folder in own_folders(sys.argv[1:]) if folder not in sys.path]
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         command()
@@ -72,6 +76,23 @@ def prepare() -> None:
     """Tell Hydra the types of a configuration and where runs go; before any composition."""
     register()
     OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
+    OmegaConf.register_new_resolver("explained", explained, replace=True)
+
+
+def in_whole_numbers(argument: str) -> str:
+    """`steps=1e5` as `steps=100000`, where a value is a whole number; other arguments as they are."""
+    place, equals, values = argument.partition("=")
+    if place not in WHOLE:
+        return argument
+    return place + equals + ",".join(map(_as_whole, values.split(",")))
+
+
+def _as_whole(value: str) -> str:
+    try:
+        number = float(value)
+    except ValueError:
+        return value
+    return str(int(number)) if number.is_integer() else value
 
 
 def explain(error: BaseException) -> str:
@@ -92,8 +113,8 @@ def explain(error: BaseException) -> str:
     if isinstance(error, InstantiationException) and len(chain) > 1:
         return f"{chain[-1]}\n(while building {str(error).splitlines()[-1]})"
     if isinstance(error, ConfigCompositionException) and len(chain) > 1:
-        told = [str(cause).splitlines()[0] for cause in chain if str(cause)]
-        return "\n".join(told[:2])
+        shown = [str(cause).splitlines()[0] for cause in chain if str(cause)]
+        return "\n".join(shown[:2])
     return str(error)
 
 
@@ -163,17 +184,18 @@ def _unknown_key(error: OmegaConfBaseException) -> str:
     parent = error.parent_node
     assert isinstance(parent, DictConfig)
     place = parent._get_full_key(None)
-    valid = [str(key) for key in parent if key != "hydra"]
     if place and place.endswith("kwargs"):
         return f"{place} takes new keys with a plus: +{place}.{error.key}=..."
-    where = f"under {place!r}" if place else "at the top of the configuration"
-    return f"There is no key {str(error.key)!r} {where}. {did_you_mean(str(error.key), valid)}"
+    return suggestion(str(error.key), parent)
 
 
 def _unknown_choice(error: MissingConfigException) -> str:
     group, _, name = (error.missing_cfg_file or "").rpartition("/")
     if group in EXTRAS:
         return f"There is no {group} {name!r} here: it comes with an extra, pip install 'engram-rl[{EXTRAS[group]}]'."
+    today = override_today(f"{group}={name}")
+    if today != f"{group}={name}":
+        return f"There is no {group} {name!r}: {group}={name} is {today} now."
     return f"There is no {group or 'config'} {name!r}. {did_you_mean(name, error.options or [])}"
 
 

@@ -1,4 +1,4 @@
-"""The one place that turns configuration into objects (law 8)."""
+"""The one place that turns configuration into objects: nothing else calls `instantiate`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from engram_rl.agents.agent import Agent
 from engram_rl.agents.keys import parts_named
+from engram_rl.training.configuration.signatures import in_whole_numbers, require_types
 from engram_rl.training.environments import Resumable, make_environments
 from engram_rl.training.errors import UsageError
-from engram_rl.training.signatures import require_types
 
 
 def build_agent(config: DictConfig, environments: gym.vector.VectorEnv, seed: int) -> Agent:
@@ -18,6 +18,7 @@ def build_agent(config: DictConfig, environments: gym.vector.VectorEnv, seed: in
 
     The configuration names a factory, called with the spaces of one environment, their number and a seed.
     """
+    config = in_whole_numbers(config)
     require_types(config, "agent")
     factory = instantiate(config, _partial_=True)
     try:

@@ -95,7 +95,7 @@ def _same_step_spec(id: str) -> Any:
 
 
 def require_same_step(environments: VectorEnv, id: str) -> None:
-    """Raise unless environments reset within the step that ends an episode (law 7)."""
+    """Raise unless environments reset within the step that ends an episode."""
     mode = environments.metadata.get("autoreset_mode")
     if mode != AutoresetMode.SAME_STEP:
         environments.close()

@@ -1,4 +1,4 @@
-"""Evaluate a trained run: `python evaluate.py run=<run folder> episodes=20` (`run=latest` is the newest)."""
+"""Evaluate a trained run: `engram evaluate run=<run folder> episodes=20` (`run=latest` is the newest)."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from engram_rl.agents.uniform import Uniform
 from engram_rl.training.cli import require_positive, stored_config
 from engram_rl.training.construction import build_agent, build_environments
 from engram_rl.training.errors import UsageError, did_you_mean
-from engram_rl.training.film import animation, film
-from engram_rl.training.restoring import restore_agent
-from engram_rl.training.rollout import Episodes, evaluate
-from engram_rl.training.run_folder import RunFolder, write_atomically
+from engram_rl.training.evaluation import evaluate
+from engram_rl.training.logging.video import gif, record
+from engram_rl.training.rollout import Episodes
+from engram_rl.training.runs.folder import RunFolder, write_atomically
+from engram_rl.training.runs.restoring import restore_agent
 from engram_rl.training.seeding import EVALUATION_SEED, seed_everything, use_threads
 from engram_rl.training.statistics import Interval, stratified_bootstrap
 
@@ -46,14 +47,14 @@ REMEMBERED = (
 
 
 def main() -> Any:
-    """Judge; `memory=carry` is a value here, although a group of the configuration bears that name."""
+    """Evaluate; `memory=carry` is a value here, although a group of the configuration bears that name."""
     sys.argv[1:] = [f"memory_mode{word[6:]}" if word.startswith("memory=") else word for word in sys.argv[1:]]
-    return judge()
+    return evaluate_run()
 
 
 @hydra.main(version_base="1.3", config_path="pkg://engram_rl.conf", config_name="evaluate")
-def judge(config: DictConfig) -> float:
-    """Play with a random, the untrained and the trained agent; print a table, keep it as JSON, film an episode."""
+def evaluate_run(config: DictConfig) -> float:
+    """Play with a random, the untrained and the trained agent; print a table, keep it as JSON, record an episode."""
     require_positive(config, "episodes")
     if config.memory_mode not in MEMORY:
         raise UsageError(f"memory is {config.memory_mode!r}. {did_you_mean(config.memory_mode, MEMORY)}")
@@ -66,23 +67,23 @@ def judge(config: DictConfig) -> float:
     untrained = build_agent(stored.agent, environments, stored.seed)
     trained = build_agent(stored.agent, environments, stored.seed)
     restore_agent(trained, _with_memory(checkpoint, untrained, config.memory_mode), folder.path)
-    contestants = {
+    players = {
         "random": Uniform(environments.action_space, config.seed),
         "untrained": untrained,
         "trained": trained,
     }
-    frames = film(trained, stored.env, EVALUATION_SEED + config.seed) if config.video else []
+    frames = record(trained, stored.env, EVALUATION_SEED + config.seed) if config.video else []
     results = {
         name: _play(agent, environments, config, remember=agent is trained and config.memory_mode != "frozen")
-        for name, agent in contestants.items()
+        for name, agent in players.items()
     }
     intervals = {name: stratified_bootstrap(played.returns, np.mean) for name, played in results.items()}
     _show(results, intervals, config, stored)
     out = Path(config.out or folder.path)
     out.mkdir(parents=True, exist_ok=True)
     if frames:
-        (out / "evaluation.gif").write_bytes(animation(frames))
-        print(f"Film: {out / 'evaluation.gif'}")
+        (out / "evaluation.gif").write_bytes(gif(frames))
+        print(f"Video: {out / 'evaluation.gif'}")
     report = {"step": checkpoint["step"], "checkpoint": config.checkpoint, "memory": config.memory_mode}
     report |= {"episodes": config.episodes, "seed": config.seed, "agents": _rows(results, intervals)}
     write_atomically(out / "evaluation.json", json.dumps(report, indent=2) + "\n")

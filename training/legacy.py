@@ -1,7 +1,8 @@
 """What the first version called things: its runs, checkpoints and stored rows load; a command line takes today's words.
 
-Three tables say it: `MODULES` (classes and functions by dotted name), `KEYS` (values of a configuration by place) and
-`STATES` (parts of an agent's state by place). Memory files have a table of their own, in `engram_rl.memory`.
+Tables say it: `MODULES` (modules, classes and functions by dotted name), `KEYS` (values of a configuration by place),
+`STATES` (parts of an agent's state by place), `ENVIRONMENT_STATES` (of the environments') and `METRICS`. Memory
+files have a table of their own, in `engram_rl.memory`.
 """
 
 from __future__ import annotations
@@ -14,20 +15,41 @@ Place: TypeAlias = tuple[str, ...]
 ROOMS = ("agents", "conf", "envs", "memory", "training")
 """Packages of the first version, which lie below `engram_rl` now."""
 
-MODULES: dict[str, str] = {}
-"""Dotted names of the first version that did more than move below `engram_rl`, by what they are today."""
+MODULES: dict[str, str] = {
+    "envs.schedules": "engram_rl.envs.shifting.schedules",
+}
+"""Dotted names of the first version that did more than move below `engram_rl`, by what they are today; that of a module
+stands for all that is in it."""
 
-KEYS: dict[str, str] = {}
+KEYS: dict[str, str] = {
+    "log.film": "log.video",
+    "log.recalled": "log.retrieved",
+}
 """Places of values in a configuration, or of whole branches, by where they are today."""
+
+CHOICES: dict[str, dict[str, str]] = {}
+"""Names of YAMLs, by what they are called today, for each group."""
 
 STATES: dict[str, str] = {}
 """Places in the state of an agent of ours, by where they are today; `*` is any name, the same on both sides."""
 
+ENVIRONMENT_STATES = {
+    "state.runs.phase": "state.runs.task_index",
+}
+"""Places in the state of environments, by where they are today."""
+
+METRICS = {
+    "env/phase": "env/task_index",
+}
+"""Names of metrics, by what they are called today."""
+
 
 def named_today(dotted: str) -> str:
     """Where a class, a function or a module of the first version is now; other names as they are."""
-    if dotted in MODULES:
-        return MODULES[dotted]
+    parts = dotted.split(".")
+    for length in range(len(parts), 0, -1):
+        if (known := ".".join(parts[:length])) in MODULES:
+            return ".".join([MODULES[known], *parts[length:]])
     room, _, rest = dotted.partition(".")
     return f"engram_rl.{dotted}" if room in ROOMS and rest else dotted
 
@@ -44,11 +66,40 @@ def config_today(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _renamed(part) for name, part in moved.items()}
 
 
+def override_today(override: str) -> str:
+    """An override of a command line, `agent.horizon=10` for instance, with today's place and choice."""
+    place, equals, value = override.partition("=")
+    value = CHOICES.get(place, {}).get(value, value)
+    return ".".join(_moved(tuple(place.split(".")), KEYS)) + equals + value
+
+
+def checkpoint_today(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint of a run of ours held, its parts where they are today."""
+    today = dict(checkpoint)
+    if isinstance(today.get("agent"), Mapping):
+        today["agent"] = state_today(today["agent"])
+    if isinstance(today.get("environments"), Mapping):
+        today["environments"] = _all_moved(today["environments"], ENVIRONMENT_STATES)
+    if isinstance(today.get("logger"), Mapping):
+        kept = dict(today["logger"])
+        today["logger"] = kept | {part: metrics_today(kept[part]) for part in ("values", "last") if part in kept}
+    return today
+
+
+def metrics_today(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Metrics by the names that they have today."""
+    return {METRICS.get(name, name): value for name, value in metrics.items()}
+
+
 def state_today(state: Mapping[str, Any]) -> dict[str, Any]:
     """The state of an agent of ours, its parts where they are today."""
+    return _all_moved(state, STATES)
+
+
+def _all_moved(node: Mapping[str, Any], table: Mapping[str, str]) -> dict[str, Any]:
     moved: dict[str, Any] = {}
-    for place, value in _leaves(state, ()):
-        _put(moved, _moved(place, STATES), value)
+    for place, value in _leaves(node, ()):
+        _put(moved, _moved(place, table), value)
     return moved
 
 

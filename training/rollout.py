@@ -1,4 +1,4 @@
-"""Stepping environments and judging agents."""
+"""Stepping environments: what truly followed an action, what episodes ended, and what to log of it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from engram_rl.agents.agent import Agent, Observation, Transition
+from engram_rl.agents.agent import Observation, Transition
 from engram_rl.training.errors import UsageError
 
 
 def step(environments: VectorEnv, observation: Observation, action: np.ndarray) -> Transition:
-    """Take one vector step and return what truly followed, also where an episode ended (law 7).
+    """Take one vector step and return what truly followed, also where an episode ended and the next has begun.
 
     Raises:
         UsageError: An observation or a reward is NaN or infinite.
@@ -87,8 +87,8 @@ class Episodes:
 
 
 def environment_metrics(info: dict[str, Any]) -> dict[str, float]:
-    """The environments' mean phase, for those whose targets shift."""
-    return {"env/phase": float(np.mean(info["phase"]))} if "phase" in info else {}
+    """The environments' mean task index, for those whose targets shift."""
+    return {"env/task_index": float(np.mean(info["task_index"]))} if "task_index" in info else {}
 
 
 def finished(info: dict[str, Any]) -> Episodes:
@@ -97,52 +97,3 @@ def finished(info: dict[str, Any]) -> Episodes:
         return Episodes(np.empty(0), np.empty(0))
     done = info["_episode"]
     return Episodes(info["episode"]["r"][done], info["episode"]["l"][done])
-
-
-def evaluate(agent: Agent, environments: VectorEnv, episodes: int, seed: int, *, remember: bool = False) -> Episodes:
-    """Play `episodes` episodes without exploring or changing the agent.
-
-    Each environment plays a fixed share, so that short episodes are not over-counted.
-
-    Args:
-        agent: Plays.
-        environments: Where; they are reset first.
-        episodes: How many, of all environments together.
-        seed: Of the environments.
-        remember: Whether the agent goes on writing to its memory. It then acts as in training, with what exploration
-            is left, but its weights rest: it is left frozen.
-    """
-    player: Any = rested(agent) if remember else player_of(agent, environments)
-    share = np.full(environments.num_envs, episodes // environments.num_envs)
-    share[: episodes % environments.num_envs] += 1
-    returns: list[float] = []
-    lengths: list[float] = []
-    observation, _ = environments.reset(seed=seed)
-    while share.any():
-        transition = step(environments, observation, player.act(observation, explore=remember))
-        if player is not agent or remember:
-            player.observe(transition)
-        counted = transition.done & (share > 0)
-        if counted.any():
-            returns.extend(transition.info["episode"]["r"][counted])
-            lengths.extend(transition.info["episode"]["l"][counted])
-            share[counted] -= 1
-        observation = transition.reset_observation
-    return Episodes(np.array(returns), np.array(lengths))
-
-
-def rested(agent: Agent) -> Agent:
-    """The agent itself, at the beginning of its episodes, where it has such; from here on it only remembers."""
-    if hasattr(agent, "begin_episodes"):
-        agent.begin_episodes()
-    if hasattr(agent, "frozen"):
-        agent.frozen = True
-    return agent
-
-
-def player_of(agent: Agent, environments: VectorEnv) -> Any:
-    """Who plays for an agent that is judged: its `player`, which is told what follows its actions, or itself.
-
-    An agent that remembers over the steps of an episode has a player, so that being judged leaves it as it is.
-    """
-    return agent.player(environments.num_envs) if hasattr(agent, "player") else agent

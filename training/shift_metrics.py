@@ -2,7 +2,7 @@
 
 Every array has episodes on its last axis, `[..., E]`, and any axes before it (runs). A *cost* is what an episode took,
 mostly its steps; the *optimum* is what the same episode takes at best, so both may differ from episode to episode.
-`shifts` are the episodes at which a new phase begins, in order, the first episode of all not among them.
+`shifts` are the episodes at which a new task begins, in order, the first episode of all not among them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike
 
 
-def excess(cost: ArrayLike, optimum: ArrayLike) -> np.ndarray:
+def regret(cost: ArrayLike, optimum: ArrayLike) -> np.ndarray:
     """What the whole run cost above the optimum (the shortest path with obstacles). `[...]`."""
     return dynamic_regret(cost, optimum)[..., -1]
 
@@ -31,7 +31,7 @@ def dynamic_regret(cost: ArrayLike, optimum: ArrayLike) -> np.ndarray:
     return np.cumsum(costs - optima, axis=-1)
 
 
-def excess_after_shift(cost: ArrayLike, optimum: ArrayLike, shifts: Sequence[int], window: int = 5) -> np.ndarray:
+def regret_after_shift(cost: ArrayLike, optimum: ArrayLike, shifts: Sequence[int], window: int = 5) -> np.ndarray:
     """The cost above the optimum in the first `window` episodes after the first shift. `[...]`, NaN without a shift."""
     costs, optima = _aligned(cost, optimum)
     if not len(shifts):
@@ -53,7 +53,7 @@ def post_shift_area(
     """
     costs, bad, good = _aligned(cost, random, limit)
     after = np.zeros(costs.shape[-1], dtype=bool)
-    for start, end in _phases(shifts, costs.shape[-1])[1:]:
+    for start, end in _tasks(shifts, costs.shape[-1])[1:]:
         after[start : min(start + window, end)] = True
     gained = (bad - costs)[..., after].sum(axis=-1)
     possible = (bad - good)[..., after].sum(axis=-1)
@@ -69,34 +69,34 @@ def recovery(
     never recovers. The streak has to end before the next shift; otherwise the recovery is censored.
 
     Returns:
-        `[..., S]`, `inf` where censored, NaN where the phase is shorter than a streak, so that nobody could recover.
+        `[..., S]`, `inf` where censored, NaN where the task is shorter than a streak, so that nobody could recover.
     """
     costs, limits = _aligned(cost, limit)
     within = costs <= tolerance * limits  # [..., E]
-    found = [_first_streak(within[..., start:end], streak) for start, end in _phases(shifts, costs.shape[-1])[1:]]
+    found = [_first_streak(within[..., start:end], streak) for start, end in _tasks(shifts, costs.shape[-1])[1:]]
     return np.stack(found, axis=-1) if found else np.empty((*costs.shape[:-1], 0))
 
 
-def savings(cost: ArrayLike, optimum: ArrayLike, phase: Sequence[int], window: int = 5) -> np.ndarray:
-    """What knowing a target from before saves when it returns: 1 - excess on return / excess when it was new.
+def savings(cost: ArrayLike, optimum: ArrayLike, task_index: Sequence[int], window: int = 5) -> np.ndarray:
+    """What knowing a target from before saves when it returns: 1 - regret on return / regret when it was new.
 
-    Ebbinghaus' savings, over the first `window` episodes of the phases. 1: nothing is relearned. 0: as if it were new.
+    Ebbinghaus' savings, over the first `window` episodes of the tasks. 1: nothing is relearned. 0: as if it were new.
 
     Args:
         cost: `[..., E]`
         optimum: `[..., E]`
-        phase: Which target each episode has; an earlier number that comes back is a return. `[E]`
-        window: Episodes from the start of a phase that are compared.
+        task_index: Which target each episode has; an earlier number that comes back is a return. `[E]`
+        window: Episodes from the start of a task that are compared.
 
     Returns:
         One number per return, `[..., returns]`; NaN where learning it the first time cost nothing.
     """
     costs, optima = _aligned(cost, optimum)
     above = costs - optima  # [..., E]
-    targets = np.asarray(phase)
+    targets = np.asarray(task_index)
     first_cost: dict[int, np.ndarray] = {}
     saved = []
-    for start, end in _phases(shift_episodes(targets), len(targets)):
+    for start, end in _tasks(shift_episodes(targets), len(targets)):
         paid = above[..., start : min(start + window, end)].mean(axis=-1)
         before = first_cost.setdefault(int(targets[start]), paid)
         if before is not paid:
@@ -104,19 +104,19 @@ def savings(cost: ArrayLike, optimum: ArrayLike, phase: Sequence[int], window: i
     return np.stack(saved, axis=-1) if saved else np.empty((*costs.shape[:-1], 0))
 
 
-def first_on_return(cost: ArrayLike, targets: Sequence[int], phase: Sequence[int]) -> np.ndarray:
-    """What the first episode costs after the target has shifted back to where it was in an earlier phase, on average.
+def first_on_return(cost: ArrayLike, targets: Sequence[int], task_index: Sequence[int]) -> np.ndarray:
+    """What the first episode costs after the target has shifted back to where it was under an earlier task, on average.
 
     Args:
         cost: `[..., E]`
         targets: Where the target is, by number. `[E]`
-        phase: How often it has shifted. `[E]`
+        task_index: How often it has shifted. `[E]`
 
     Returns:
         `[...]`, NaN where it never came back.
     """
     costs, numbers = np.asarray(cost, dtype=np.float64), list(targets)
-    returns = [shift for shift in shift_episodes(phase) if numbers[shift] in numbers[:shift]]
+    returns = [shift for shift in shift_episodes(task_index) if numbers[shift] in numbers[:shift]]
     return costs[..., returns].mean(axis=-1) if returns else np.full(costs.shape[:-1], np.nan)
 
 
@@ -129,37 +129,37 @@ def after_find(cost: ArrayLike, optimum: ArrayLike, solved: ArrayLike, shifts: S
         cost: Of one run. `[E]`
         optimum: `[E]`
         solved: Whether the task was done. `[E]`
-        shifts: Episodes at which a phase begins.
+        shifts: Episodes at which a task begins.
 
     Returns:
-        NaN if no phase but the first has an episode after a solved one.
+        NaN if no task but the first has an episode after a solved one.
     """
     costs, optima = _aligned(cost, optimum)
     done, following = np.asarray(solved, dtype=bool), []
-    for start, end in _phases(shifts, len(costs))[1:]:
+    for start, end in _tasks(shifts, len(costs))[1:]:
         found = start + np.flatnonzero(done[start : end - 1])[:1]
         following += (found + 1).tolist()
     return float(costs[following].sum() / optima[following].sum()) if following else np.nan
 
 
 def plateau(cost: ArrayLike, limit: ArrayLike, shifts: Sequence[int], tail: int = 10) -> np.ndarray:
-    """The level that each phase settles at: cost / limit over its last `tail` episodes; 1 is the limit.
+    """The level that each task settles at: cost / limit over its last `tail` episodes; 1 is the limit.
 
     Returns:
         `[..., S + 1]`: before the first shift, and after each.
     """
     costs, limits = _aligned(cost, limit)
-    ends = [slice(max(start, end - tail), end) for start, end in _phases(shifts, costs.shape[-1])]
+    ends = [slice(max(start, end - tail), end) for start, end in _tasks(shifts, costs.shape[-1])]
     return np.stack([costs[..., end].sum(axis=-1) / limits[..., end].sum(axis=-1) for end in ends], axis=-1)
 
 
-def shift_episodes(phase: ArrayLike) -> list[int]:
-    """The episodes whose phase differs from the one before. `[E]` -> `[S]`."""
-    return (np.flatnonzero(np.diff(np.asarray(phase))) + 1).tolist()
+def shift_episodes(task_index: ArrayLike) -> list[int]:
+    """The episodes whose task differs from the one before. `[E]` -> `[S]`."""
+    return (np.flatnonzero(np.diff(np.asarray(task_index))) + 1).tolist()
 
 
-def _phases(shifts: Sequence[int], episodes: int) -> list[tuple[int, int]]:
-    """(first episode, one past the last) of each phase."""
+def _tasks(shifts: Sequence[int], episodes: int) -> list[tuple[int, int]]:
+    """(first episode, one past the last) of each task."""
     edges = [0, *shifts, episodes]
     if any(later <= earlier for earlier, later in pairwise(edges)):
         raise ValueError(

@@ -5,7 +5,7 @@ layout. Runs are resampled within their task (stratum), so that no task is over-
 et al. (2021), "Deep Reinforcement Learning at the Edge of the Statistical Precipice", NeurIPS.
 
 Scores may hold `inf` for what never happened (a recovery that was censored): an interquartile mean stays finite as long
-as the infinite runs fall into the quarter that is cut.
+as the infinite runs fall into the quarter that is left out.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class Interval:
 
 
 def interquartile_mean(scores: ArrayLike, axis: int | tuple[int, ...] | None = None) -> Any:
-    """The mean of the middle half: the lowest and the highest quarter are cut, each rounded down to whole scores.
+    """The mean of the middle half: the lowest and the highest quarter are left out, each rounded down to whole scores.
 
     Args:
-        scores: Any shape; axes are pooled before cutting.
+        scores: Any shape; axes are pooled before trimming.
         axis: The axes to pool; all of them by default.
     """
     from scipy.stats import trim_mean  # takes half a second, which every command would pay

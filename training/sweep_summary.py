@@ -1,7 +1,7 @@
 """What the runs of a sweep came to: settings best first, each over its seeds.
 
-engram sweep-summary                                 the newest sweep below runs/
-engram sweep-summary sweep=runs/<...>_sweep          another
+engram sweep-summary                          the newest sweep below runs/
+engram sweep-summary sweep=runs/<...>_sweep   another
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.table import Table
 
 from engram_rl.training.errors import UsageError
-from engram_rl.training.run_folder import CONFIG, RunFolder, write_atomically
+from engram_rl.training.logging.tensorboard import flat
+from engram_rl.training.runs.folder import CONFIG, RunFolder, write_atomically
 from engram_rl.training.statistics import stratified_bootstrap
-from engram_rl.training.tensorboard import flat
 
 SUMMARY = "sweep.json"
 
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     groups, unfinished = summarise(folder)
     _show(folder, groups)
     if unfinished:
-        print(f"{unfinished} runs have not ended; go on with each: python train.py resume=RUN_FOLDER")
+        print(f"{unfinished} runs have not ended; go on with each: engram train resume=RUN_FOLDER")
     write_atomically(folder / SUMMARY, json.dumps({"settings": groups, "unfinished": unfinished}, indent=2) + "\n")
     print(f"Written to {folder / SUMMARY}")
     return 0
@@ -59,7 +59,7 @@ def find(given: str) -> Path:
         return Path(given)
     found = sorted(Path("runs").glob("*_sweep"))
     if not found:
-        raise UsageError("There is no sweep below runs/. Make one first: python train.py -m seed=1,2,3")
+        raise UsageError("There is no sweep below runs/. Make one first: engram train -m seed=1,2,3")
     return found[-1]
 
 

@@ -1,4 +1,4 @@
-"""Train an agent: `python train.py agent=nec env=cartpole seed=1 steps=20000` (`--help` shows the rest)."""
+"""Train an agent: `engram train agent=nec env=cartpole seed=1 steps=20000` (`--help` shows the rest)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from tqdm import tqdm
 from engram_rl.training.cadence import Every
 from engram_rl.training.cli import require_positive, stored_config
 from engram_rl.training.construction import build_agent, build_environments
-from engram_rl.training.curves import draw_learning_curve
-from engram_rl.training.finish import show
+from engram_rl.training.evaluation import evaluate
 from engram_rl.training.interrupt import StopRequest
-from engram_rl.training.logger import RunLogger
-from engram_rl.training.recalled import show_recalled
-from engram_rl.training.restoring import restore_agent, restore_environments
-from engram_rl.training.rollout import environment_metrics, evaluate, finished, step
-from engram_rl.training.run_folder import RunFolder, versions
+from engram_rl.training.logging.closing import show
+from engram_rl.training.logging.curves import draw_learning_curve
+from engram_rl.training.logging.logger import RunLogger
+from engram_rl.training.logging.retrieved import show_retrieved
+from engram_rl.training.rollout import environment_metrics, finished, step
+from engram_rl.training.runs.folder import RunFolder, versions
+from engram_rl.training.runs.restoring import restore_agent, restore_environments
 from engram_rl.training.seeding import EVALUATION_SEED, seed_everything, use_threads
 
 
@@ -42,7 +43,7 @@ def train(config: DictConfig, folder: RunFolder, checkpoint: dict[str, Any] | No
     require_positive(config, "steps", "log.every", "evaluation.episodes", "checkpoint.keep")
     seed_everything(config.seed)
     use_threads(config.threads)
-    environments, judges = build_environments(config.env), build_environments(config.env)
+    environments, evaluated_in = build_environments(config.env), build_environments(config.env)
     agent = build_agent(config.agent, environments, config.seed)
     observation, _ = environments.reset(seed=config.seed)
     now, spent, best = 0, 0.0, None
@@ -54,7 +55,7 @@ def train(config: DictConfig, folder: RunFolder, checkpoint: dict[str, Any] | No
         restore_agent(agent, checkpoint, folder.path)
     logger = RunLogger(folder.path, now, config.env.success_above, checkpoint and checkpoint["logger"])
     should_log, should_evaluate = Every(config.log.every, now), Every(config.evaluation.every, now)
-    should_save, should_draw = Every(config.checkpoint.every, now), Every(config.log.recalled, now)
+    should_save, should_draw = Every(config.checkpoint.every, now), Every(config.log.retrieved, now)
     began = time.perf_counter() - spent
 
     def snapshot() -> dict[str, Any]:
@@ -80,7 +81,7 @@ def train(config: DictConfig, folder: RunFolder, checkpoint: dict[str, Any] | No
             observation = transition.reset_observation
             bar.update(environments.num_envs)
             if should_evaluate(now):
-                score = float(evaluate(agent, judges, config.evaluation.episodes, EVALUATION_SEED).returns.mean())
+                score = float(evaluate(agent, evaluated_in, config.evaluation.episodes, EVALUATION_SEED).returns.mean())
                 logger.record({"eval/mean_reward": score})
                 if config.checkpoint.best and (best is None or score > best):
                     best = score
@@ -89,17 +90,17 @@ def train(config: DictConfig, folder: RunFolder, checkpoint: dict[str, Any] | No
                 logger.write(now)
                 bar.set_postfix(logger.headline())
             if should_draw(now):
-                show_recalled(agent, observation, logger.writer, now)
+                show_retrieved(agent, observation, logger.writer, now)
             stopping = bool(stop)  # read once, so that no run ends unsaved
             if should_save(now) or stopping or now >= config.steps:
                 folder.save_checkpoint(now, snapshot(), config.checkpoint.keep)
 
     if now < config.steps:
         logger.close()
-        print(f"Stopped at step {now}; continue with: python train.py resume={folder.path}")
+        print(f"Stopped at step {now}; continue with: engram train resume={folder.path}")
         return float("nan")
     logger.write(now, closing=True)
-    score = float(evaluate(agent, judges, config.evaluation.episodes, EVALUATION_SEED).returns.mean())
+    score = float(evaluate(agent, evaluated_in, config.evaluation.episodes, EVALUATION_SEED).returns.mean())
     show(agent, config, folder.path, logger, now, score)
     logger.close()
     summary = {"score": score, "steps": now, "seconds": time.perf_counter() - began, "seed": config.seed}

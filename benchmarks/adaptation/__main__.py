@@ -1,4 +1,4 @@
-"""`python -m benchmarks.adaptation env=newgoal_searched agents=[retrieval,recall] seeds=10 out=FILE`."""
+"""`python -m benchmarks.adaptation env=newgoal_searched agents=[retrieval,last_site] seeds=10 out=FILE`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from engram_rl.training.errors import UsageError
 class AdaptationBench:
     """Measure adaptation without learning: train where goals shift, freeze all weights, and play new runs.
 
-    python -m benchmarks.adaptation env=newgoal_searched agents=[retrieval,plain,gru_carried,recall] seeds=10
+    python -m benchmarks.adaptation env=newgoal_searched agents=[retrieval,plain,gru_carried,last_site] seeds=10
     python -m benchmarks.adaptation 'agents=[retrieval, retrieval here=4, shuffled]' seeds=[0]
 
     env: newgoal_searched or recurringgoal_searched; env.<key>=<value> changes a value of its YAML.
     agents: retrieval, and with its hyper-parameters empty, shuffled, random_neighbours (recall broken on purpose),
         plain (no recall), gru, gru_carried (state carried over episodes, shown the action and reward before);
         ppo and agents of conf/agent built on it; each perhaps with values of its own after the name. Or policies that
-        mark limits: clairvoyant, recall (tries the last site, then sweeps), recall_sites, random.
+        mark limits: oracle, last_site (tries the last site, then sweeps), known_sites, random.
     seeds: a list, or how many; of the agent, the runs it is trained in and those it is tested in.
     steps: training steps, summed over the environments.
     trained_in: a name of conf/env to train in, as it is there, if that is not `env` with its values.
@@ -37,7 +37,7 @@ class AdaptationBench:
 
     env: str = "newgoal_searched"
     env_options: dict[str, Any] = field(default_factory=dict)
-    agents: list[str] = field(default_factory=lambda: ["retrieval", "recall", "clairvoyant"])
+    agents: list[str] = field(default_factory=lambda: ["retrieval", "last_site", "oracle"])
     seeds: list[int] = field(default_factory=lambda: list(range(10)))
     steps: int = 200_000
     trained_in: str = ""

@@ -15,7 +15,7 @@ from benchmarks.episodes import Episodes, play
 from benchmarks.runs import Row, counted_gradient_steps
 from engram_rl.agents.ppo import PPO
 from engram_rl.agents.seeding import generator_for
-from engram_rl.envs.oracle import make_policy
+from engram_rl.envs.oracles import make_policy
 from engram_rl.training import shift_metrics
 from engram_rl.training.construction import build_agent, build_environments
 from engram_rl.training.errors import UsageError
@@ -51,7 +51,7 @@ def measure(run: AdaptationRun) -> Row:
 
 
 def train(run: AdaptationRun) -> PPO:
-    """Act, step, observe, learn, as `train.py` does, without its files.
+    """Act, step, observe, learn, as `engram train` does, without its files.
 
     Raises:
         UsageError: The agent cannot be frozen while its memory lives on.

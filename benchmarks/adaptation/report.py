@@ -14,7 +14,7 @@ COLUMNS = {
     "first episode": lambda row: row["cost"][0],
     "found in it": lambda row: row["found_first"],
     "after the find": lambda row: row["after_find"],
-    "x clairvoyant": lambda row: after_find_ratio(row),
+    "x oracle": lambda row: after_find_ratio(row),
     "recovery": lambda row: row["recovery"],
     "recovered": lambda row: row["recovered"],
     "last 10": lambda row: float(np.mean(row["cost"][-10:])),
@@ -44,7 +44,7 @@ def grouped(rows: Sequence[Row]) -> Groups:
     """Rows by agent and by what it was trained in, in the order of their first rows."""
     groups: Groups = {}
     for row in rows:
-        groups.setdefault(_contestant(row), []).append(row)
+        groups.setdefault(_label(row), []).append(row)
     return groups
 
 
@@ -59,7 +59,7 @@ def table(groups: Groups) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n\n" + CAPTION
 
 
-def draw(groups: Groups, picture: Path, title: str) -> Path:
+def draw(groups: Groups, path: Path, title: str) -> Path:
     """What each episode after a shift costs, one curve an agent, the shortest path below."""
     from matplotlib.figure import Figure
 
@@ -77,12 +77,12 @@ def draw(groups: Groups, picture: Path, title: str) -> Path:
     axes.yaxis.set_minor_formatter("{x:g}")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(picture)
-    return picture
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    return path
 
 
-def _contestant(row: Row) -> str:
+def _label(row: Row) -> str:
     elsewhere = row.get("trained_in")
     return f"{row['agent']}, trained in {elsewhere['id'].removeprefix('engram/')}" if elsewhere else row["agent"]
 

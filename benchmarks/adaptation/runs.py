@@ -10,13 +10,13 @@ from gymnasium import Space
 from omegaconf import OmegaConf
 
 from benchmarks.configuration import agent_config, environment_config
-from benchmarks.runs import AgentRun, digest
+from benchmarks.identity import adaptation_key
+from benchmarks.runs import AgentRun
 from engram_rl.training.construction import build_environments
 from engram_rl.training.errors import UsageError
 
-PROTOCOL = 1  # raise it when what is measured changes: older rows are then measured anew
-POLICIES = ("clairvoyant", "recall", "recall_sites", "random")
-"""Policies of `engram_rl.envs.oracle` that may take part; they mark the limits and are not trained."""
+POLICIES = ("oracle", "last_site", "known_sites", "random")
+"""Policies of `engram_rl.envs.oracles` that may take part; they mark the limits and are not trained."""
 ACTING = ("drawn", "greedy")
 """How actions are chosen in the test: from the policy's distribution, or its most probable."""
 
@@ -24,7 +24,7 @@ RATE = "learning_rate.end=3e-4 learning_rate.steps=200000"
 RECALL = f"retrieval_ppo memory.forgetting.doubt=1.0 hide=0.05 {RATE}"
 PLAIN = f"retrieval_ppo control=novelty {RATE}"
 GRU = f"{PLAIN} recurrent=64 hidden=[64]"
-CONTESTANTS = {
+AGENTS = {
     "retrieval": RECALL,
     "empty": f"{RECALL} control=empty",
     "shuffled": f"{RECALL} control=shuffled",
@@ -34,9 +34,9 @@ CONTESTANTS = {
     "gru": GRU,
     "gru_carried": f"{GRU} carry_state=true show_previous=true",
 }
-"""Who is compared, all with the hyper-parameters of `retrieval_ppo` and a falling learning rate: PPO with recall
-that never forgives a place that failed it; with recall that shows nothing, other outcomes, or any entries; without
-recall; learning from past successes instead of recalling them; and with a recurrent state that begins anew in each
+"""Agents that are compared, all with the hyper-parameters of `retrieval_ppo` and a falling learning rate: PPO with
+retrieval that never forgives a place that failed it; with retrieval that shows nothing, other outcomes, or any entries;
+without; learning from past successes instead of retrieving them; and with a recurrent state that begins anew in each
 episode or is carried on."""
 
 
@@ -70,9 +70,8 @@ class AdaptationRun(AgentRun):
     @property
     def key(self) -> str:
         """A digest of all that defines the run; what it is called on the command line does not."""
-        name = self.agent if self.policy else ""
-        defining = {what: value for what, value in self.defining().items() if value is not None}
-        return digest({"protocol": PROTOCOL, "policy": name, **defining})
+        policy, run = self.agent if self.policy else "", (self.seed, self.steps, vars(self.test))
+        return adaptation_key(policy, self.environment, self.settings, *run, self.trained_in)
 
     @property
     def policy(self) -> bool:
@@ -129,7 +128,7 @@ def _spaces(environment: dict[str, Any]) -> tuple[Space, Space]:
 def _settings(given: str) -> dict[str, Any]:
     """Of `plain`, or with values of its own `gru_carried hidden=[32]`."""
     name, *overrides = given.split()
-    settings = agent_config(" ".join([CONTESTANTS.get(name, name), *overrides]), others=(*POLICIES, *CONTESTANTS))
+    settings = agent_config(" ".join([AGENTS.get(name, name), *overrides]), others=(*POLICIES, *AGENTS))
     return without_recall(settings) if settings.get("control") == "novelty" else settings
 
 

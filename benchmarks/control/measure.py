@@ -8,12 +8,13 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from benchmarks.control.baselines import train_baseline
-from benchmarks.control.record import Record, phase_success, scores
+from benchmarks.control.record import Record, scores, task_success
 from benchmarks.control.runs import ControlRun
 from benchmarks.runs import Row, counted_gradient_steps
 from engram_rl.agents.agent import Agent
 from engram_rl.training.construction import build_agent, build_environments
-from engram_rl.training.rollout import evaluate, finished, step
+from engram_rl.training.evaluation import evaluate
+from engram_rl.training.rollout import finished, step
 from engram_rl.training.seeding import EVALUATION_SEED, seed_everything, use_threads
 
 
@@ -30,7 +31,7 @@ def measure(run: ControlRun) -> Row:
         "agent": run.agent,
         "seed": run.seed,
         **scores(record, run.steps, run.environment["success_above"]),
-        "phases": phase_success(record, run.period, run.environment["success_above"]) if run.period else None,
+        "by_task": task_success(record, run.period, run.environment["success_above"]) if run.period else None,
         "env_steps": record.env_steps,
         "gradient_steps": gradient_steps[0],
         "seconds": round(seconds, 1),
@@ -45,7 +46,7 @@ def measure(run: ControlRun) -> Row:
 
 
 def train_agent(run: ControlRun) -> Record:
-    """Act, step, observe, learn, as `train.py` does, without its files."""
+    """Act, step, observe, learn, as `engram train` does, without its files."""
     environments = build_environments(OmegaConf.create(run.environment))
     agent = build_agent(OmegaConf.create(run.settings), environments, run.seed)
     observation, _ = environments.reset(seed=run.seed)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from engram_rl.training.curves import running_mean_at
+from engram_rl.training.logging.curves import running_mean_at
 
 MARKS = 40  # step counts at which a row states the score
 
@@ -50,25 +50,25 @@ def scores(record: Record, steps: int, success_above: float | None) -> dict[str,
     }
 
 
-def phase_success(record: Record, period: int, success_above: float) -> dict[str, float | None]:
-    """Success around shifts that come every `period` steps: mean over episodes, and over the phases after the first.
+def task_success(record: Record, period: int, success_above: float) -> dict[str, float | None]:
+    """Success around shifts that come every `period` steps: mean over episodes, and over the tasks after the first.
 
     Returns:
-        `first_end`: in the last third of the first phase. `later_begin`, `later_end`: in the first and last third of
+        `first_end`: in the last third of the first task. `later_begin`, `later_end`: in the first and last third of
         the later ones. None where no episode ended.
     """
     at, success = np.array(record.steps) - 1, np.array(record.returns) > success_above
-    phase, third = at // period, at % period * 3 // period
+    task, third = at // period, at % period * 3 // period
     parts = {
-        "first_end": (phase == 0) & (third == 2),
-        "later_begin": (phase > 0) & (third == 0),
-        "later_end": (phase > 0) & (third == 2),
+        "first_end": (task == 0) & (third == 2),
+        "later_begin": (task > 0) & (third == 0),
+        "later_end": (task > 0) & (third == 2),
     }
-    return {name: _mean_by_phase(success[part], phase[part]) for name, part in parts.items()}
+    return {name: _mean_by_task(success[part], task[part]) for name, part in parts.items()}
 
 
-def _mean_by_phase(success: np.ndarray, phase: np.ndarray) -> float | None:
-    means = [success[phase == one].mean() for one in np.unique(phase)]
+def _mean_by_task(success: np.ndarray, task: np.ndarray) -> float | None:
+    means = [success[task == one].mean() for one in np.unique(task)]
     return round(float(np.mean(means)), 4) if means else None
 
 

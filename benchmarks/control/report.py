@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.runs import Row
-from engram_rl.training.curves import WINDOW
+from engram_rl.training.logging.curves import WINDOW
 from engram_rl.training.statistics import performance_curve, stratified_bootstrap
 
 CAPTION = (
@@ -19,7 +19,7 @@ CAPTION = (
 TESTED = " Without exploring: mean return of the episodes played after training."
 ENOUGH = 0.8  # share of successes that the table says the steps to
 SHOWN_AT = (0.25, 0.5, 1.0)  # shares of the steps whose score the table shows
-PHASES = {"first_end": "end of phase 1", "later_begin": "begin of later phases", "later_end": "end of later phases"}
+TASKS = {"first_end": "end of task 1", "later_begin": "begin of later tasks", "later_end": "end of later tasks"}
 
 Groups = dict[str, list[Row]]
 
@@ -41,10 +41,10 @@ def table(groups: Groups) -> str:
     header += [f"success at {marks[-1]}"] if successes else []
     tested = all("tested" in row for rows in groups.values() for row in rows)
     header += ["without exploring"] if tested else []
-    phases = [] if any(row["phases"] is None for rows in groups.values() for row in rows) else list(PHASES)
-    lasting = successes and not phases
+    tasks = [] if any(row["by_task"] is None for rows in groups.values() for row in rows) else list(TASKS)
+    lasting = successes and not tasks
     header += [f"{ENOUGH:.0%} for good after"] if lasting else []
-    header += [PHASES[phase] for phase in phases]
+    header += [TASKS[task] for task in tasks]
     header += ["gradient steps", "seconds", "entries"]
     lines = [header, ["---"] * len(header)]
     for agent, rows in sorted(groups.items(), key=lambda group: -float(np.mean([row["auc"] for row in group[1]]))):
@@ -54,7 +54,7 @@ def table(groups: Groups) -> str:
         cells += [_estimate([row["success"][marks[-1]] for row in rows])] if successes else []
         cells += [_estimate([row["tested"] for row in rows])] if tested else []
         cells += [_estimate([steps_to_success(row) for row in rows])] if lasting else []
-        cells += [_estimate([row["phases"][phase] for row in rows]) for phase in phases]
+        cells += [_estimate([row["by_task"][task] for row in rows]) for task in tasks]
         cells += [f"{np.median([row[cost] for row in rows]):.0f}" for cost in ("gradient_steps", "seconds", "entries")]
         lines.append(cells)
     caption = CAPTION + (TESTED if tested else "")
@@ -68,8 +68,8 @@ def steps_to_success(row: Row) -> int:
     return int(marks[min(first, len(marks) - 1)])
 
 
-def draw_curves(groups: Groups, picture: Path, title: str, field: str = "score") -> Path:
-    """Draw one curve an agent, with its interval, to `picture` (PNG)."""
+def draw_curves(groups: Groups, path: Path, title: str, field: str = "score") -> Path:
+    """Draw one curve an agent, with its interval, to `path` (PNG)."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
@@ -83,9 +83,9 @@ def draw_curves(groups: Groups, picture: Path, title: str, field: str = "score")
     axes.set(xlabel="environment steps", ylabel=f"{what}, last {WINDOW} training episodes", title=title)
     axes.grid(alpha=0.3)
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(picture)
-    return picture
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    return path
 
 
 def _marks(groups: Groups) -> list[str]:

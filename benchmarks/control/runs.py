@@ -8,13 +8,13 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from benchmarks.baselines import ALGORITHMS, algorithm, own_name
+from benchmarks.baselines import ALGORITHMS, algorithm
 from benchmarks.configuration import agent_config, environment_config, plain
 from benchmarks.control import zoo
-from benchmarks.runs import AgentRun, digest
+from benchmarks.identity import control_key
+from benchmarks.runs import AgentRun
 
 ZOO_PPO = "zoo_ppo"
-PROTOCOL = 1  # raise it when what is measured changes: older rows are then measured anew
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,8 @@ class ControlRun(AgentRun):
     @property
     def key(self) -> str:
         """A digest of all that defines the run; what it is called on the command line does not."""
-        defining = self.defining()
-        for part in ("environment", "settings"):  # rows measured before there were modalities stay valid
-            defining[part] = {k: v for k, v in defining[part].items() if (k, v) != ("modalities", None)}
-        if not self.test_episodes:  # rows measured before there was a test stay valid
-            del defining["test_episodes"]
-        return digest({"protocol": PROTOCOL, "name": own_name(self.name), **defining})
+        run = (self.seed, self.steps, self.test_episodes)
+        return control_key(self.name, self.environment, self.settings, *run)
 
     @property
     def name(self) -> str:

@@ -19,7 +19,7 @@ from benchmarks.configuration import CONF
 from benchmarks.fuzz.outcome import CrashError
 from engram_rl.training import train
 from engram_rl.training.cli import SHOWN_PLAINLY, explain, prepare
-from engram_rl.training.run_folder import RunFolder
+from engram_rl.training.runs.folder import RunFolder
 
 VALUES = ["-1", "0", "1", "1.5", "nan", "inf", "abc", "''", "null", "true", "[]", "[1,2]", "{}", "{a: 1}"]
 TINY = ["progress=false", "steps=24", "log.every=8", "evaluation.every=0", "evaluation.episodes=1", "env.num_envs=2"]

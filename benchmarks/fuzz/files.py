@@ -16,8 +16,8 @@ from hypothesis.strategies import DataObject
 from benchmarks.fuzz.calls import check_promises
 from benchmarks.fuzz.outcome import CrashError, attempt
 from engram_rl.memory import Decay, DifferentiableNeuralDictionary, Modality
-from engram_rl.training.checkpoint import load_checkpoint, save_checkpoint
 from engram_rl.training.errors import UsageError
+from engram_rl.training.runs.checkpoint import load_checkpoint, save_checkpoint
 
 MOST_GROWTH = 512 * 2**20
 """Bytes by which the process may grow while it reads a file of a few thousand."""

@@ -19,6 +19,7 @@ from benchmarks.runs import Row
 from benchmarks.shift.figures import draw
 from benchmarks.shift.results import entrants
 from benchmarks.soak import draw as draw_soak
+from benchmarks.translation import agent_today
 from engram_rl.training.errors import UsageError, did_you_mean
 
 Names = dict[str, str]
@@ -70,7 +71,7 @@ def _adaptation(path: Path, rows: str, title: str = "", names: Names | None = No
 
 def _named(groups: dict[str, list[Row]], names: Names | None) -> dict[str, list[Row]]:
     """The groups that have a name in the figure, by that name; all of them by their own where none is given."""
-    return {name: groups[agent] for agent, name in names.items()} if names else groups
+    return {name: groups[agent_today(agent)] for agent, name in names.items()} if names else groups
 
 
 DRAWN: dict[str, Callable[..., None]] = {

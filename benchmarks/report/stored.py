@@ -11,8 +11,9 @@ from typing import Any
 import yaml
 
 from benchmarks.runs import Row
+from benchmarks.translation import agent_today, command_today, row_today
 from engram_rl.training.errors import UsageError, did_you_mean
-from engram_rl.training.logger import read_rows
+from engram_rl.training.logging.logger import read_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "docs" / "results"
@@ -21,7 +22,7 @@ INDEX = RESULTS / "index.yaml"
 
 @lru_cache
 def rows_of(name: str) -> list[Row]:
-    """The rows of `docs/results/<name>.jsonl`.
+    """The rows of `docs/results/<name>.jsonl`, in today's words.
 
     Raises:
         UsageError: There is no such file.
@@ -29,7 +30,7 @@ def rows_of(name: str) -> list[Row]:
     path = RESULTS / f"{name}.jsonl"
     if not path.exists():
         raise UsageError(f"There are no results {name!r} in {RESULTS}. {did_you_mean(name, names())}")
-    return read_rows(path)
+    return [row_today(row) for row in read_rows(path)]
 
 
 def names() -> list[str]:
@@ -54,7 +55,13 @@ def field(row: Row, path: str) -> Any:
 
 def select(rows: Sequence[Row], filters: dict[str, str]) -> list[Row]:
     """The rows whose values are, as text, one of those given (separated by `;`)."""
-    return [row for row in rows if all(str(field(row, key)) in given.split(";") for key, given in filters.items())]
+    wanted = {key: [today(key, one) for one in given.split(";")] for key, given in filters.items()}
+    return [row for row in rows if all(str(field(row, key)) in values for key, values in wanted.items())]
+
+
+def today(column: str, given: str) -> str:
+    """A value that rows are chosen by, in the words that they are read in."""
+    return agent_today(given) if column in ("agent", "policy") else given
 
 
 def commands_of(name: str) -> list[str]:
@@ -79,7 +86,7 @@ def index() -> dict[str, Any]:
 
 def _written_down(name: str) -> list[str]:
     written = index()["commands"].get(name, [])
-    return [written] if isinstance(written, str) else list(written)
+    return [command_today(one) for one in ([written] if isinstance(written, str) else written)]
 
 
 def _git(*arguments: str) -> str:

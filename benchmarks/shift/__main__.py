@@ -39,7 +39,7 @@ class ShiftBench:
 
     env: str = "shiftwall"
     env_options: dict[str, Any] = field(default_factory=dict)
-    agents: list[str] = field(default_factory=lambda: ["clairvoyant", "heuristic", "random"])
+    agents: list[str] = field(default_factory=lambda: ["oracle", "heuristic", "random"])
     seeds: list[int] = field(default_factory=lambda: list(range(10)))
     layout_seeds: list[int] = field(default_factory=list)
     budget: Any = "own"

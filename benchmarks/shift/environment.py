@@ -1,4 +1,4 @@
-"""The environment of a bench: found by name, built once for each run, and asked what it tells and how it is scored."""
+"""The environment of a bench: found by name, built once for each run, and asked what it shows and how it is scored."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def default_episodes(environment: Environment) -> int:
     return length
 
 
-def told_by(env: gym.Env) -> list[str]:
-    """What the observations of a suite environment tell beside the agent's own position."""
+def shown_by(env: gym.Env) -> list[str]:
+    """What the observations of a suite environment show beside the agent's own position."""
     core = _core(env)
     shown = {"goal": getattr(core, "show_goal", False), "shift": getattr(core, "tell_shift", False)}
     return [name for name, is_shown in shown.items() if is_shown]
@@ -80,7 +80,7 @@ def hidden_goal(env: gym.Env) -> int | None:
 
 
 def step_limit(env: gym.Env) -> int | None:
-    """Steps after which an episode is cut, where the environment says."""
+    """Steps after which an episode is truncated, where the environment says."""
     for name in ("step_limit", "max_steps"):  # the suite's, MiniGrid's
         if env.has_wrapper_attr(name):
             return int(env.get_wrapper_attr(name))

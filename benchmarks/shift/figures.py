@@ -39,10 +39,10 @@ def _cost_figure(entrants: Sequence[Entrant], name: str) -> Figure:
     axes = figure.subplots()
     colours = _colours(entrants)
     for entrant in entrants:
-        phases = entrant.episodes("phase").astype(int)
+        indices = entrant.episodes("task_index").astype(int)
         measured = entrant.episodes("returns" if entrant.by_return else "costs")
-        costs = [_smooth(run, phase) for run, phase in zip(measured, phases, strict=True)]
-        _line(axes, np.arange(phases.shape[1]), np.array(costs), entrant, colours[entrant.agent])
+        costs = [_smooth(run, index) for run, index in zip(measured, indices, strict=True)]
+        _line(axes, np.arange(indices.shape[1]), np.array(costs), entrant, colours[entrant.agent])
     if _has_limit(entrants[0]):
         _draw_limit(axes, entrants[0])
     _draw_shifts(axes, entrants)
@@ -103,16 +103,16 @@ def _finish_ratios(axes: Axes, name: str) -> None:
 
 def _can_be_aligned(entrant: Entrant) -> bool:
     """Whether every run has a shift with enough episodes before and after it."""
-    width = min(_shortest_phase(row) for row in entrant.rows)
+    width = min(_shortest_task(row) for row in entrant.rows)
     return width >= BEFORE and all(_shifts_followed_by(row, width) for row in entrant.rows)
 
 
 def _aligned(entrant: Entrant) -> tuple[np.ndarray, np.ndarray]:
     """Cost and optimum around the shifts, both averaged over the shifts of a run. `[R, W]`, `[R, W]`.
 
-    W is BEFORE + AFTER episodes, or fewer where phases are shorter.
+    W is BEFORE + AFTER episodes, or fewer where tasks are shorter.
     """
-    width = min(_shortest_phase(row) for row in entrant.rows)
+    width = min(_shortest_task(row) for row in entrant.rows)
     windows = [np.array(_shifts_followed_by(row, width))[:, None] + np.arange(-BEFORE, width) for row in entrant.rows]
     cost = [np.array(row["costs"])[at].mean(axis=0) for row, at in zip(entrant.rows, windows, strict=True)]
     optimum = [np.array(row["optimum"])[at].mean(axis=0) for row, at in zip(entrant.rows, windows, strict=True)]
@@ -121,17 +121,17 @@ def _aligned(entrant: Entrant) -> tuple[np.ndarray, np.ndarray]:
 
 def _shifts_followed_by(row: Row, episodes: int) -> list[int]:
     """The shifts with enough episodes before and after to be shown."""
-    shifts = shift_metrics.shift_episodes(row["phase"])
-    ends = [*shifts[1:], len(row["phase"])]
+    shifts = shift_metrics.shift_episodes(row["task_index"])
+    ends = [*shifts[1:], len(row["task_index"])]
     return [shift for shift, end in zip(shifts, ends, strict=True) if shift >= BEFORE and end - shift >= episodes]
 
 
-def _shortest_phase(row: Row) -> int:
+def _shortest_task(row: Row) -> int:
     """Episodes from a shift to the next at the least, and at most AFTER; 0 without a shift.
 
-    Where there are several, the last phase does not count: the run ended it, not a shift.
+    Where there are several, the last task does not count: the run ended it, not a shift.
     """
-    edges = [*shift_metrics.shift_episodes(row["phase"]), len(row["phase"])]
+    edges = [*shift_metrics.shift_episodes(row["task_index"]), len(row["task_index"])]
     lengths = [end - start for start, end in pairwise(edges)]
     return min([AFTER, *(lengths[:-1] or lengths or [0])])
 
@@ -141,11 +141,11 @@ def _streak_sums(values: np.ndarray) -> np.ndarray:
     return sliding_window_view(values, STREAK, axis=1).sum(axis=2)
 
 
-def _smooth(values: np.ndarray, phase: np.ndarray) -> np.ndarray:
-    """Centred mean over `SMOOTHING` episodes, fewer at the ends of a phase. `[E]`."""
+def _smooth(values: np.ndarray, task_index: np.ndarray) -> np.ndarray:
+    """Centred mean over `SMOOTHING` episodes, fewer at the ends of a task. `[E]`."""
     half = SMOOTHING // 2
     smooth = np.empty(len(values))
-    for start, end in pairwise([0, *shift_metrics.shift_episodes(phase), len(values)]):
+    for start, end in pairwise([0, *shift_metrics.shift_episodes(task_index), len(values)]):
         for episode in range(start, end):
             smooth[episode] = values[max(start, episode - half) : min(end, episode + half + 1)].mean()
     return smooth
@@ -163,21 +163,21 @@ def _line(axes: Axes, x: np.ndarray, curves: np.ndarray, entrant: Entrant, colou
 
 
 def _draw_limit(axes: Axes, entrant: Entrant) -> None:
-    phases = entrant.episodes("phase").astype(int)
-    optima = [_smooth(run, phase) for run, phase in zip(entrant.episodes("optimum"), phases, strict=True)]
+    indices = entrant.episodes("task_index").astype(int)
+    optima = [_smooth(run, index) for run, index in zip(entrant.episodes("optimum"), indices, strict=True)]
     axes.plot(interquartile_mean(optima, axis=0), color="black", linewidth=2, label="shortest path")
 
 
 def _draw_shifts(axes: Axes, entrants: Sequence[Entrant]) -> None:
     """A line at each shift, where all runs have theirs at the same episodes and the lines leave room for curves."""
-    schedules = {tuple(shift_metrics.shift_episodes(row["phase"])) for entrant in entrants for row in entrant.rows}
+    schedules = {tuple(shift_metrics.shift_episodes(row["task_index"])) for entrant in entrants for row in entrant.rows}
     shifts = schedules.pop()
     for shift in shifts if not schedules and len(shifts) <= MOST_LINES else ():
         axes.axvline(shift - 0.5, color="grey", linestyle="--", linewidth=1)
 
 
 def _has_limit(entrant: Entrant) -> bool:
-    return all(row["excess"] is not None for row in entrant.rows)
+    return all(row["regret"] is not None for row in entrant.rows)
 
 
 def _colours(entrants: Sequence[Entrant]) -> dict[str, str]:

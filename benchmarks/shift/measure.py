@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 
 from benchmarks.runs import Row, counted_gradient_steps
-from benchmarks.shift.contestants import make_contestant
 from benchmarks.shift.environment import build_environment
+from benchmarks.shift.learners import make_learner
 from benchmarks.shift.protocol import EpisodeLog, play
-from benchmarks.shift.rows import Cost, make_row, told
+from benchmarks.shift.rows import Cost, make_row, privileged
 from benchmarks.shift.specs import RunSpec
 from engram_rl.training.seeding import seed_everything, use_threads
 
@@ -19,12 +19,12 @@ def measure(spec: RunSpec) -> Row:
     seed_everything(spec.seed)
     env = build_environment(spec.environment, spec.layout_seed)
     log = EpisodeLog(env, spec.episodes, spec.environment_seed, spec.environment.get("success_above"))
-    contestant = make_contestant(spec, log)
+    learner = make_learner(spec, log)
     began = time.perf_counter()
     with counted_gradient_steps() as gradient_steps:
-        env_steps = play(contestant, log, spec.budget)
+        env_steps = play(learner, log, spec.budget)
     seconds = time.perf_counter() - began
-    gradients = gradient_steps[0] + contestant.unseen_gradient_steps
-    cost = Cost(env_steps, gradients, round(seconds, 2), contestant.entries, told(env, contestant))
+    gradients = gradient_steps[0] + learner.unseen_gradient_steps
+    cost = Cost(env_steps, gradients, round(seconds, 2), learner.entries, privileged(env, learner))
     log.close()
     return make_row(spec, log.record, cost)

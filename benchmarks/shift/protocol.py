@@ -33,7 +33,7 @@ class EpisodeRecord:
         returns: Sums of rewards.
         solved: Whether the task was done: ended with a reward before the step limit, or with enough return.
         optimum: The fewest steps that would have done; None where the environment does not say.
-        phase: How often the target had shifted.
+        task_index: How often the target had shifted.
         target: Which target it was, where the environment says; else None.
     """
 
@@ -41,7 +41,7 @@ class EpisodeRecord:
     returns: list[float] = field(default_factory=list)
     solved: list[bool] = field(default_factory=list)
     optimum: list[int | None] = field(default_factory=list)
-    phase: list[int] = field(default_factory=list)
+    task_index: list[int] = field(default_factory=list)
     target: list[Any] = field(default_factory=list)
 
 
@@ -55,7 +55,7 @@ class EpisodeLog(gym.Wrapper):
         env: A single environment whose resets begin the next episode of a run.
         episodes: How many count.
         seed: What the run is reset with: the same for every agent that is compared.
-        success_above: An episode with a return above this is solved, however it ends; None judges by its end.
+        success_above: An episode with a return above this is solved, however it ends; None looks at its end.
     """
 
     def __init__(self, env: gym.Env, episodes: int, seed: int, success_above: float | None = None):
@@ -106,7 +106,7 @@ class EpisodeLog(gym.Wrapper):
         record.steps.append(0)
         record.returns.append(0.0)
         record.optimum.append(int(info["oracle_steps"]) if "oracle_steps" in info else None)
-        record.phase.append(int(info.get("phase", 0)))
+        record.task_index.append(int(info.get("task_index", 0)))
         record.target.append(info.get("target", hidden_goal(self.env)))
 
 
@@ -138,16 +138,16 @@ class PinnedEpisode(gym.Env):
         return self._env.step(action)
 
 
-class Contestant(Protocol):
+class Learner(Protocol):
     """What is measured, whoever drives whom: some loops call the environment, others are called by it.
 
     Attributes:
-        told: What it is told beyond the observations.
+        privileged: What it knows beyond the observations.
         entries: How many entries its memory holds.
         unseen_gradient_steps: Updates so far that no torch optimiser took.
     """
 
-    told: str
+    privileged: str
     entries: int
 
     @property
@@ -164,16 +164,16 @@ class Contestant(Protocol):
         """Play the episode that was just begun to its end, as it acts when it learns, but learning nothing."""
 
 
-def play(contestant: Contestant, log: EpisodeLog, budget: Budget) -> int:
+def play(learner: Learner, log: EpisodeLog, budget: Budget) -> int:
     """Play all scored episodes within the budget; returns the environment steps taken, practice included."""
     if budget == "own":
-        contestant.live(log)
+        learner.live(log)
         return sum(log.record.steps)
     practised = 0
     while not log.finished:
         observation, info = log.reset()
         episode = PinnedEpisode(log.env, observation, info)
-        contestant.practise(episode, budget)
+        learner.practise(episode, budget)
         practised += episode.steps
-        contestant.attempt(log, observation)
+        learner.attempt(log, observation)
     return practised + sum(log.record.steps)

@@ -19,7 +19,7 @@ HEADERS = (
     "return",
     "solved %",
     "steps",
-    "excess",
+    "regret",
     "after shift",
     "recovery",
     "recovered",
@@ -31,18 +31,18 @@ HEADERS = (
     "gradient steps",
     "seconds",
     "entries",
-    "told",
+    "privileged",
     "published",
 )
 CAPTION = """\
 Interquartile mean [95 % bootstrap interval] over runs. budget: what was learned from, `own` the scored episodes only,
-a number the practice steps before each episode. excess: steps above the shortest paths; after shift: of the first 5
+a number the practice steps before each episode. regret: steps above the shortest paths; after shift: of the first 5
 episodes after the first shift; recovery: episodes until three in a row are within 1.25x the shortest path, inf where
 too many runs never do, and how many runs did; first: steps of the first episode after a shift; on return: of those in
 which the target is back where it was before; after find: steps of the episode after the first one solved since a shift,
 over the shortest;
 area: (random - cost) / (random - limit) in the 10 episodes after each shift.
-published: solved / excess of others, and of an earlier measurement of ours."""
+published: solved / regret of others, and of an earlier measurement of ours."""
 
 
 @dataclass(frozen=True)
@@ -51,16 +51,16 @@ class Published:
 
     Attributes:
         solved: Episodes of 100.
-        excess: Steps above the shortest paths, None where it was not given.
+        regret: Steps above the shortest paths, None where it was not given.
         source: Where it is from.
     """
 
     solved: float
-    excess: int | None
+    regret: int | None
     source: str
 
     def __str__(self) -> str:
-        figures = f"{self.solved:g}" if self.excess is None else f"{self.solved:g} / {self.excess}"
+        figures = f"{self.solved:g}" if self.regret is None else f"{self.solved:g} / {self.regret}"
         return f"{figures} ({self.source})"
 
 
@@ -102,8 +102,8 @@ def _cells(entrant: Entrant, everyone: Sequence[Entrant], quote_published: bool)
         _estimate(entrant, entrant.values("mean_return"), ".3f") if entrant.by_return else "",
         _estimate(entrant, 100 * entrant.values("solved") / entrant.values("episodes"), ".1f"),
         _estimate(entrant, entrant.values("steps"), ".0f"),
-        _estimate(entrant, entrant.values("excess"), ".0f"),
-        _estimate(entrant, entrant.values("excess_after_shift"), ".0f"),
+        _estimate(entrant, entrant.values("regret"), ".0f"),
+        _estimate(entrant, entrant.values("regret_after_shift"), ".0f"),
         _estimate(entrant, recovery, ".1f") if shifts else "",
         f"{np.isfinite(recovery).sum()} of {len(recovery)}" if shifts else "",
         _estimate(entrant, firsts(entrant), ".1f"),
@@ -114,7 +114,7 @@ def _cells(entrant: Entrant, everyone: Sequence[Entrant], quote_published: bool)
         _middle(entrant, "gradient_steps", ".0f"),
         _middle(entrant, "seconds", ".1f"),
         _middle(entrant, "entries", ".0f"),
-        entrant.rows[0]["told"],
+        entrant.rows[0]["privileged"],
         "; ".join(map(str, quoted)),
     )
 

@@ -31,15 +31,15 @@ class Entrant:
 
     @property
     def by_return(self) -> bool:
-        """Whether episodes are judged by their return rather than their steps."""
+        """Whether episodes are scored by their return rather than their steps."""
         return self.rows[0]["measure"] == "return"
 
     @property
     def scores(self) -> np.ndarray:
-        """What is compared, higher is better: the mean return, or minus the excess, or minus the steps. `[R]`."""
+        """What is compared, higher is better: the mean return, or minus the regret, or minus the steps. `[R]`."""
         if self.by_return:
             return self.values("mean_return")
-        return -self.values("steps" if self.rows[0]["excess"] is None else "excess")
+        return -self.values("steps" if self.rows[0]["regret"] is None else "regret")
 
     def by_task(self, values: np.ndarray) -> np.ndarray:
         """Values of the runs `[R]` as `[runs, tasks]`, the layouts being the tasks.
@@ -90,19 +90,19 @@ def firsts(entrant: Entrant) -> np.ndarray:
 
 
 def _first(row: Row) -> float:
-    shifts = shift_metrics.shift_episodes(row["phase"])
+    shifts = shift_metrics.shift_episodes(row["task_index"])
     return np.nan if row.get("after_find") is None else float(np.mean(np.array(row["costs"])[shifts]))
 
 
 def _area(row: Row, everyone: Sequence[Entrant]) -> float:
     random = [other for entrant in everyone if entrant.agent == "random" for other in entrant.rows]
     paired = [other["costs"] for other in random if _same_episodes(other, row)]
-    shifts = shift_metrics.shift_episodes(row["phase"])
-    if not paired or not shifts or row["excess"] is None:
+    shifts = shift_metrics.shift_episodes(row["task_index"])
+    if not paired or not shifts or row["regret"] is None:
         return np.nan
     baseline = np.mean(paired, axis=0)
     return float(shift_metrics.post_shift_area(row["costs"], baseline, row["optimum"], shifts, AREA_WINDOW))
 
 
 def _same_episodes(one: Row, other: Row) -> bool:
-    return one["optimum"] == other["optimum"] and one["phase"] == other["phase"]
+    return one["optimum"] == other["optimum"] and one["task_index"] == other["task_index"]

@@ -9,12 +9,12 @@ import gymnasium as gym
 import numpy as np
 
 from benchmarks.runs import Row
-from benchmarks.shift.environment import SCORED_BY_RETURN, told_by
-from benchmarks.shift.protocol import Contestant, EpisodeRecord
+from benchmarks.shift.environment import SCORED_BY_RETURN, shown_by
+from benchmarks.shift.protocol import EpisodeRecord, Learner
 from benchmarks.shift.specs import RunSpec
 from engram_rl.training import shift_metrics
 
-AFTER_SHIFT = 5  # episodes after the first shift whose excess is reported
+AFTER_SHIFT = 5  # episodes after the first shift whose regret is reported
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Cost:
     gradient_steps: int
     seconds: float
     entries: int
-    told: str
+    privileged: str
 
 
 def make_row(spec: RunSpec, record: EpisodeRecord, cost: Cost) -> Row:
@@ -53,21 +53,21 @@ def make_row(spec: RunSpec, record: EpisodeRecord, cost: Cost) -> Row:
         "returns": [round(value, 6) for value in record.returns],
         "solves": [int(value) for value in record.solved],
         "optimum": record.optimum,
-        "phase": record.phase,
+        "task_index": record.task_index,
     }
 
 
-def told(env: gym.Env, contestant: Contestant) -> str:
+def privileged(env: gym.Env, learner: Learner) -> str:
     """What the agent was given beside its own position: by the observations, and beyond them."""
-    beyond = [what for what in contestant.told.split(", ") if what not in ("", "nothing")]
-    return ", ".join(dict.fromkeys([*told_by(env), *beyond])) or "nothing"
+    beyond = [what for what in learner.privileged.split(", ") if what not in ("", "nothing")]
+    return ", ".join(dict.fromkeys([*shown_by(env), *beyond])) or "nothing"
 
 
 def _scores(spec: RunSpec, record: EpisodeRecord) -> Row:
     """Null throughout where steps are not the measure."""
     names = (
-        "excess",
-        "excess_after_shift",
+        "regret",
+        "regret_after_shift",
         "recovery",
         "recoveries",
         "plateau",
@@ -79,31 +79,31 @@ def _scores(spec: RunSpec, record: EpisodeRecord) -> Row:
         return dict.fromkeys(names)
     cost, optimum, targets = np.array(record.steps), np.array(record.optimum, dtype=float), _targets(record)
     hidden = None not in record.target
-    shifts = shift_metrics.shift_episodes(record.phase)
+    shifts = shift_metrics.shift_episodes(record.task_index)
     recoveries = shift_metrics.recovery(cost, optimum, shifts)
     recoveries = recoveries[~np.isnan(recoveries)]
     values = (
-        shift_metrics.excess(cost, optimum),
-        shift_metrics.excess_after_shift(cost, optimum, shifts, AFTER_SHIFT),
+        shift_metrics.regret(cost, optimum),
+        shift_metrics.regret_after_shift(cost, optimum, shifts, AFTER_SHIFT),
         np.median(recoveries) if len(recoveries) else np.nan,
         recoveries,
         shift_metrics.plateau(cost, optimum, shifts).round(4),
         shift_metrics.savings(cost, optimum, targets).round(4),
-        shift_metrics.first_on_return(cost, targets, record.phase).round(4),
+        shift_metrics.first_on_return(cost, targets, record.task_index).round(4),
         np.round(shift_metrics.after_find(cost, optimum, record.solved, shifts), 4) if hidden else np.nan,
     )
     return dict(zip(names, map(_plain, values), strict=True))
 
 
 def _by_steps(spec: RunSpec, record: EpisodeRecord) -> bool:
-    """Whether episodes are judged by their steps: the fewest are known, and fewer are better."""
+    """Whether episodes are scored by their steps: the fewest are known, and fewer are better."""
     return None not in record.optimum and spec.environment["id"] not in SCORED_BY_RETURN
 
 
 def _targets(record: EpisodeRecord) -> list[int]:
     """Which target each episode had, numbered; where the environment does not say, none ever returns."""
     if None in record.target:
-        return record.phase
+        return record.task_index
     numbers: dict[str, int] = {}
     return [numbers.setdefault(repr(target), len(numbers)) for target in record.target]
 

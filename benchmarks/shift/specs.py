@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from omegaconf import OmegaConf
 
 from benchmarks import baselines
 from benchmarks.configuration import agent_config, plain
-from benchmarks.runs import digest
+from benchmarks.identity import shift_key
 from benchmarks.shift.environment import Environment
 from benchmarks.shift.protocol import Budget
-from engram_rl.envs.oracle import POLICIES
+from engram_rl.envs.oracles import POLICIES
 from engram_rl.training.errors import UsageError
 
-PROTOCOL = 1  # raise it when what is measured changes: older rows are then measured anew
 PAPER_BUDGET = 2048  # practice steps an episode in arXiv 2301.13758
 
 Kind = Literal["policy", "baseline", "agent"]
@@ -56,8 +55,16 @@ class RunSpec:
     @property
     def key(self) -> str:
         """A digest of all that defines the run; what it is called on the command line does not."""
-        defining = {name: value for name, value in asdict(self).items() if name not in ("env", "agent")}
-        return digest({"protocol": PROTOCOL, "agent": baselines.own_name(self.name), **defining})
+        return shift_key(
+            self.name,
+            self.kind,
+            self.environment,
+            self.settings,
+            self.seed,
+            self.layout_seed,
+            self.budget,
+            self.episodes,
+        )
 
     def __str__(self) -> str:
         layout = "" if self.layout_seed is None else f" layout {self.layout_seed}"
@@ -72,7 +79,7 @@ class RunSpec:
 def resolve_agent(given: str) -> tuple[Kind, dict[str, Any]]:
     """Where an agent's name is found, and its configuration.
 
-    A name is that of a policy of `envs/oracle.py`, else of Stable-Baselines3's agent, else of `conf/agent`. Values that
+    A name is that of a policy of `envs/oracles`, else of Stable-Baselines3's agent, else of `conf/agent`. Values that
     differ from its settings follow the name: `fast_slow depth=10`, `sb3_a2c learning_rate=1e-3`.
 
     Raises:

@@ -72,7 +72,7 @@ class Lottery(Forgetting):
 class ShortKeys:
     """Searches keys projected to a few columns, a fraction of the work; the memory re-ranks what is proposed.
 
-    An index is a cache over the rows of a `KeyStore`: it is told which slots were written or are about to move, and
+    An index is a cache over the rows of a `KeyStore`: it hears which slots were written or are about to move, and
     proposes slots. This one leaves keys of several modalities to the exact search.
 
     Args:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import engram_rl.envs  # noqa: F401
-from benchmarks import fast_slow_picture, fast_slow_speed
+from benchmarks import fast_slow_figure, fast_slow_speed
 from engram_rl.agents.agent import Transition
 from engram_rl.agents.fast import EpisodeTrace
 from engram_rl.agents.fast_slow import harm, make_fast_slow
@@ -310,7 +310,7 @@ def test_the_bench_and_the_picture_run(tmp_path, capsys):
     assert fast_slow_speed.main(["episodes=1", "n=5", "steps=5", "envs=2"]) == 0
     assert "steps_per_s" in capsys.readouterr().out
     picture = tmp_path / "picture.png"
-    assert fast_slow_picture.main(["episodes=[0,1]", f"out={picture}"]) == 0
+    assert fast_slow_figure.main(["episodes=[0,1]", f"out={picture}"]) == 0
     assert picture.stat().st_size > 1000
 
 

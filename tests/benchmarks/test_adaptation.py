@@ -49,15 +49,15 @@ def test_what_was_never_found_has_no_cost_after_the_find():
 
 def test_it_trains_freezes_and_plays_and_what_is_there_is_not_done_again(tmp_path, capsys):
     out = tmp_path / "rows.jsonl"
-    command = [*TINY, "agents=[retrieval,gru_carried,recall,clairvoyant]", "seeds=[0]", f"out={out}"]
+    command = [*TINY, "agents=[retrieval,gru_carried,last_site,oracle]", "seeds=[0]", f"out={out}"]
     assert main(command) == 0
     rows = {row["agent"]: row for row in map(json.loads, out.read_text().splitlines())}
     assert main([*command, "acting=greedy"]) == 0
     assert len(out.read_text().splitlines()) == len(rows) == 4
     assert (tmp_path / "adaptation_newgoal_searched_greedy.png").exists()
     assert rows["retrieval"]["gradient_steps"] == 16
-    assert rows["clairvoyant"]["drawn"]["cost"] == rows["clairvoyant"]["drawn"]["optimum"]
-    assert rows["recall"]["drawn"]["optimum"] == rows["clairvoyant"]["drawn"]["optimum"]
+    assert rows["oracle"]["drawn"]["cost"] == rows["oracle"]["drawn"]["optimum"]
+    assert rows["last_site"]["drawn"]["optimum"] == rows["oracle"]["drawn"]["optimum"]
     assert "| gru_carried | 1 |" in capsys.readouterr().out
 
 
@@ -74,7 +74,7 @@ def test_it_may_be_trained_in_other_worlds_than_it_is_tested_in(tmp_path, monkey
     built = []
     monkeypatch.setattr(measure, "build_environments", lambda env: built.append(env.id) or build_environments(env))
     out = tmp_path / "rows.jsonl"
-    here = [*TINY, "env=recurringgoal_searched", "agents=[retrieval,clairvoyant]", "seeds=[0]", f"out={out}"]
+    here = [*TINY, "env=recurringgoal_searched", "agents=[retrieval,oracle]", "seeds=[0]", f"out={out}"]
     assert main(here) == 0
     built.clear()
     assert main([*here, "trained_in=newgoal_searched"]) == 0
@@ -83,7 +83,7 @@ def test_it_may_be_trained_in_other_worlds_than_it_is_tested_in(tmp_path, monkey
     assert (tmp_path / "adaptation_recurringgoal_searched_trained_in_newgoal_searched_drawn.png").exists()
     own, limit, elsewhere = map(json.loads, out.read_text().splitlines())  # no training, no second run of the limit
     assert "trained_in" not in own and elsewhere["trained_in"]["id"] == "engram/NewGoal-v0"
-    assert limit["agent"] == "clairvoyant"
+    assert limit["agent"] == "oracle"
     assert own["environment"] == elsewhere["environment"] and own["key"] != elsewhere["key"]
 
 

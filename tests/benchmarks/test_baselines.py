@@ -87,4 +87,4 @@ class TestInstalled:
         environment = {"id": "MiniGrid-Empty-5x5-v0", "kwargs": {"max_steps": 4}, "wrappers": []}
         for budget in ("own", 5):
             row = measure(spec("sb3_a2c", budget=budget, environment=environment, episodes=2))
-            assert row["steps"] <= 8 and row["excess"] is None
+            assert row["steps"] <= 8 and row["regret"] is None

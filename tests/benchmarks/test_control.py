@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.control.__main__ import main
 from benchmarks.control.baselines import build_model, scheduled
-from benchmarks.control.record import MARKS, Record, phase_success, scores
+from benchmarks.control.record import MARKS, Record, scores, task_success
 from benchmarks.control.report import steps_to_success, table
 from benchmarks.control.runs import resolve, resolve_agent
 from benchmarks.runs import append_row, read_rows
@@ -122,14 +122,14 @@ def test_a_file_of_something_else_is_not_taken_for_rows(tmp_path):
         read_rows(out)
 
 
-def test_success_around_shifts_is_a_mean_over_phases():
+def test_success_around_shifts_is_a_mean_over_tasks():
     record = Record(
-        steps=[10, 25, 30, 31, 40, 55, 60, 70, 90],  # a phase lasts 30 steps
+        steps=[10, 25, 30, 31, 40, 55, 60, 70, 90],  # a task lasts 30 steps
         returns=[0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0],
     )
-    found = phase_success(record, 30, success_above=0.5)
+    found = task_success(record, 30, success_above=0.5)
     assert found == {"first_end": 1.0, "later_begin": (0 + 1) / 2, "later_end": (1 + 0) / 2}
-    assert phase_success(Record(), 30, 0.5) == {"first_end": None, "later_begin": None, "later_end": None}
+    assert task_success(Record(), 30, 0.5) == {"first_end": None, "later_begin": None, "later_end": None}
 
 
 def test_an_agent_may_have_values_of_the_environment_of_its_own():
@@ -150,7 +150,7 @@ def test_our_ppo_takes_the_zoos_values_for_the_task():
 
 
 def test_the_table_states_the_area_up_to_each_shown_step_count():
-    row = {"agent": "a", "auc": 2.5, "success": None, "phases": None, "gradient_steps": 1, "seconds": 1, "entries": 1}
+    row = {"agent": "a", "auc": 2.5, "success": None, "by_task": None, "gradient_steps": 1, "seconds": 1, "entries": 1}
     row["score"] = {"10": 1.0, "20": 3.0, "30": 3.0, "40": 3.0}
     header, _, line = table({"a": [row]}).splitlines()[:3]
     shown = dict(zip(*([cell.strip() for cell in text.split("|")] for text in (header, line)), strict=True))

@@ -1,10 +1,10 @@
-"""`make demo` compares, draws and says where the pictures are."""
+"""`make demo` compares, draws and says where the images are."""
 
 import re
 import shlex
 from pathlib import Path
 
-from benchmarks import fast_slow_picture
+from benchmarks import fast_slow_figure
 from benchmarks.shift.__main__ import main
 
 MAKEFILE = (Path(__file__).parents[2] / "Makefile").read_text(encoding="utf-8")
@@ -20,6 +20,6 @@ def test_the_demo_runs(tmp_path, capsys):
 
 
 def test_its_picture_is_drawn(tmp_path):
-    assert "benchmarks.fast_slow_picture out=" in MAKEFILE
-    assert fast_slow_picture.main(["episodes=[0,1]", f"out={tmp_path / 'picture.png'}"]) == 0
+    assert "benchmarks.fast_slow_figure out=" in MAKEFILE
+    assert fast_slow_figure.main(["episodes=[0,1]", f"out={tmp_path / 'picture.png'}"]) == 0
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")

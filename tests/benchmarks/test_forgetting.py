@@ -1,4 +1,4 @@
-"""The benchmark of forgetting runs, and its worlds and contestants are what they are called."""
+"""The benchmark of forgetting runs, and its worlds and variants are what they are called."""
 
 import json
 from dataclasses import replace
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks import forgetting
-from benchmarks.forgetting_worlds import WORLDS, contestants, live_through
+from benchmarks.forgetting_worlds import WORLDS, live_through, variants
 
 SMALL = replace(WORLDS[0], places=12, visits=3, step=4, capacity=100)
 
@@ -20,16 +20,16 @@ def one_thread():
 
 
 def test_tiny_run_writes_records_a_table_and_a_picture(tmp_path, capsys):
-    out, picture = tmp_path / "records.jsonl", tmp_path / "picture.png"
-    forgetting.main([f"out={out}", f"picture={picture}", "tiny=true"])
+    out, figure = tmp_path / "records.jsonl", tmp_path / "figure.png"
+    forgetting.main([f"out={out}", f"figure={figure}", "tiny=true"])
     records = [json.loads(line) for line in out.read_text().splitlines()]
-    assert len(records) == len(WORLDS) * len(contestants(2)) * len(forgetting.MOMENTS) * 2
+    assert len(records) == len(WORLDS) * len(variants(2)) * len(forgetting.MOMENTS) * 2
     assert all(record["low"] <= record["value"] <= record["high"] for record in records)
-    assert picture.stat().st_size > 10_000
+    assert figure.stat().st_size > 10_000
     assert "contradiction" in capsys.readouterr().out
 
 
-def test_every_contestant_sees_the_same_world():
+def test_every_variant_sees_the_same_world():
     for world in WORLDS:
         first, second = (next(live_through(world, 1, seed=3)) for _ in range(2))
         assert torch.equal(first.values, second.values)
@@ -39,14 +39,14 @@ def test_every_contestant_sees_the_same_world():
 
 def test_each_sweep_visits_every_place_once_among_what_passes_by():
     world = replace(SMALL, passing=3)
-    phase = next(live_through(world, 1, seed=0))
-    seen = torch.cat([experience.identity for experience in phase.experiences])
+    task = next(live_through(world, 1, seed=0))
+    seen = torch.cat([experience.identity for experience in task.experiences])
     assert len(seen) == world.writes == 12 * 3 * 4
     places = seen[seen < world.places].reshape(world.visits, -1)
     assert all(torch.equal(sweep.sort().values, torch.arange(world.places)) for sweep in places)
 
 
-def test_values_shift_between_phases_and_places_stay():
+def test_values_shift_between_tasks_and_places_stay():
     first, second = live_through(SMALL, 2, seed=0)
     assert torch.equal(first.keys, second.keys)
     assert not torch.equal(first.values, second.values)
@@ -55,16 +55,16 @@ def test_values_shift_between_phases_and_places_stay():
 def test_one_visit_after_a_shift_contradiction_has_learned_and_keeping_everything_has_not():
     errors = {}
     for name in ("none", "contradiction"):
-        contestant = contestants(2)[name](SMALL)
-        errors[name] = list(forgetting.errors_of(SMALL, contestant, 2, seed=0))[1]
+        variant = variants(2)[name](SMALL)
+        errors[name] = list(forgetting.errors_of(SMALL, variant, 2, seed=0))[1]
     assert errors["none"][0] == pytest.approx(errors["contradiction"][0], abs=0.01) and errors["none"][0] > 0.2
     assert errors["contradiction"][1] < errors["none"][1] / 3
 
 
 def test_measuring_the_error_leaves_the_memory_as_it_is():
-    contestant = contestants(1)["lru"](SMALL)
-    phase = next(live_through(SMALL, 1, seed=0))
-    contestant.live(next(phase.experiences))
-    before = contestant.memory.forgetting.score.clone()
-    contestant.error(phase)
-    assert torch.equal(contestant.memory.forgetting.score, before)
+    variant = variants(1)["lru"](SMALL)
+    task = next(live_through(SMALL, 1, seed=0))
+    variant.live(next(task.experiences))
+    before = variant.memory.forgetting.score.clone()
+    variant.error(task)
+    assert torch.equal(variant.memory.forgetting.score, before)

@@ -1,4 +1,4 @@
-"""The benchmark of incomplete keys runs, and its contestants are what they are called."""
+"""The benchmark of incomplete keys runs, and its variants are what they are called."""
 
 import json
 
@@ -24,8 +24,8 @@ def test_tiny_run_writes_every_condition_and_prints_the_tables(tmp_path, capsys)
     incomplete_keys.main([f"out={tmp_path / 'records.jsonl'}", "tiny=true"])
     records = [json.loads(line) for line in (tmp_path / "records.jsonl").read_text().splitlines()]
     names = {record["name"] for record in records}
-    contestants = ("incomplete_key", "half_penalty", "zero_filled", "dictionary_per_subset")
-    expected = {f"withheld_{n}/{w}/{c}" for n in range(3) for w in ("complete", "lacking") for c in contestants}
+    variants = ("incomplete_key", "half_penalty", "zero_filled", "dictionary_per_subset")
+    expected = {f"withheld_{n}/{w}/{c}" for n in range(3) for w in ("complete", "lacking") for c in variants}
     matches = ("full_match", "full_match_weighed", "multi_referencing")
     expected |= {f"corrupted/{part}/{match}" for part in PARTS for match in matches}
     assert names == expected

@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks.kill import KillBench, main, overrides_of
 from benchmarks.same_run import differences, same
-from engram_rl.training.run_folder import RunFolder
+from engram_rl.training.runs.folder import RunFolder
 
 
 def test_runs_that_are_killed_equal_the_one_that_is_not(tmp_path):

@@ -1,4 +1,4 @@
-"""The limits come as a table and as JSON lines; the gallery as a picture."""
+"""The limits come as a table and as JSON lines; the gallery as an image."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ import pytest
 from benchmarks import gallery, limits
 from benchmarks.episodes import Episodes
 from engram_rl import envs
-from engram_rl.envs.oracle import POLICIES
+from engram_rl.envs.oracles import POLICIES
 
 
 def run(module, monkeypatch, *arguments: str) -> int:
@@ -22,7 +22,7 @@ def test_one_environment_can_be_asked_for(tmp_path, monkeypatch, capsys):
     assert run(limits, monkeypatch, "only=MaskedKey", "runs=3", f"out={out}") == 0
     rows = [json.loads(each) for each in out.read_text().splitlines()]
     assert [(row["policy"], row["measure"]) for row in rows] == [
-        ("clairvoyant", "mean_return"),
+        ("oracle", "mean_return"),
         ("random", "mean_return"),
     ]
     assert (rows[0]["measured"], rows[0]["known"], rows[0]["agrees"]) == (16.0, 16.0, True)
@@ -44,10 +44,10 @@ def test_every_known_figure_of_the_suite_is_in_the_table():
     }
     assert {
         ("ShiftWall", "steps", 755),
-        ("ShiftWall", "excess", 59),
-        ("ShiftWall", "excess", 326),
-        ("ShiftWall", "excess", 7485),
-        ("ShiftWall", "excess", 1430),
+        ("ShiftWall", "regret", 59),
+        ("ShiftWall", "regret", 326),
+        ("ShiftWall", "regret", 7485),
+        ("ShiftWall", "regret", 1430),
         ("ShiftWall", "solved", 92.8),
         ("HiddenGoal", "block", 180),
         ("RecurringGoal", "first_after_shift", 10.2),
@@ -71,8 +71,8 @@ def test_measures_are_read_off_the_episodes_they_name():
     played = Episodes(steps, np.ones_like(steps), np.ones_like(shifted), shifted, np.ones((2, 200)), step_limit=100)
     measured = {name: each(played).tolist() for name, each in limits.MEASURES.items()}
     assert measured["steps"] == [20100, 20100]
-    assert measured["excess"] == [19900, 19900]
-    assert measured["excess_after_shift"] == [sum(range(50, 55))] * 2
+    assert measured["regret"] == [19900, 19900]
+    assert measured["regret_after_shift"] == [sum(range(50, 55))] * 2
     assert measured["solved"] == [49.5, 49.5]
     assert measured["first_after_shift"] == [151, 151]
     assert measured["other_episodes"] == [pytest.approx((sum(range(101, 201)) - 151) / 99)] * 2

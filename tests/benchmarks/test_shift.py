@@ -14,8 +14,8 @@ from benchmarks.shift.specs import run_specs
 from engram_rl.training.errors import UsageError
 
 SMALL = {"id": "engram/ShiftWall-v0", "kwargs": {"n": 4}, "wrappers": []}
-SCORES = ["episodes", "solved", "steps", "excess", "excess_after_shift", "recovery"]
-FIELDS = ["env", "agent", "seed", *SCORES, "env_steps", "gradient_steps", "seconds", "entries", "told"]
+SCORES = ["episodes", "solved", "steps", "regret", "regret_after_shift", "recovery"]
+FIELDS = ["env", "agent", "seed", *SCORES, "env_steps", "gradient_steps", "seconds", "entries", "privileged"]
 
 
 def specs(agents, seeds=(0,), env="small", environment=SMALL, layouts=(None,), budget="own", episodes=6):
@@ -27,20 +27,20 @@ def specs(agents, seeds=(0,), env="small", environment=SMALL, layouts=(None,), b
 
 def test_every_agent_plays_the_same_layouts():
     for layout in (None, 7):
-        rows = [measure(spec) for spec in specs(["clairvoyant", "random"], layouts=[layout], episodes=55)]
-        assert rows[0]["optimum"] == rows[1]["optimum"] and rows[0]["phase"] == rows[1]["phase"]
-        assert rows[0]["excess"] == 0 < rows[1]["excess"]
+        rows = [measure(spec) for spec in specs(["oracle", "random"], layouts=[layout], episodes=55)]
+        assert rows[0]["optimum"] == rows[1]["optimum"] and rows[0]["task_index"] == rows[1]["task_index"]
+        assert rows[0]["regret"] == 0 < rows[1]["regret"]
 
 
 def test_layout_seeds_draw_other_layouts():
-    rows = [measure(spec) for spec in specs(["clairvoyant"], layouts=[None, 1, 2], episodes=20)]
+    rows = [measure(spec) for spec in specs(["oracle"], layouts=[None, 1, 2], episodes=20)]
     assert len({tuple(row["optimum"]) for row in rows}) == 3
 
 
 def test_the_key_of_a_run_holds_everything_that_defines_it_and_not_its_name():
     base = specs(["random"])[0]
     others = [
-        specs(["clairvoyant"])[0],
+        specs(["oracle"])[0],
         specs(["random"], seeds=[1])[0],
         specs(["random"], layouts=[1])[0],
         specs(["random"], episodes=7)[0],
@@ -55,8 +55,8 @@ def test_policies_have_their_own_budget_since_practice_teaches_them_nothing():
 
 
 def test_runs_go_seed_by_seed_so_that_a_stopped_bench_can_be_compared():
-    order = [(spec.seed, spec.agent) for spec in specs(["clairvoyant", "random"], seeds=[0, 1])]
-    assert order == [(0, "clairvoyant"), (0, "random"), (1, "clairvoyant"), (1, "random")]
+    order = [(spec.seed, spec.agent) for spec in specs(["oracle", "random"], seeds=[0, 1])]
+    assert order == [(0, "oracle"), (0, "random"), (1, "oracle"), (1, "random")]
 
 
 def test_an_unknown_agent_is_refused_with_the_nearest_name():
@@ -117,7 +117,7 @@ def test_a_run_of_a_suite_environment_is_as_long_as_the_environment_says():
 def test_where_the_fewest_steps_are_unknown_or_beside_the_point_the_return_is_the_measure():
     for name, options in (("tmaze", {"length": 3}), ("cartpoleshift", {"period": 2})):
         row = measure(specs(["random"], environment=resolve_environment(name, options))[0])
-        assert row["measure"] == "return" and row["excess"] is None
+        assert row["measure"] == "return" and row["regret"] is None
         assert row["mean_return"] == pytest.approx(np.mean(row["returns"]), abs=1e-6)
     assert measure(specs(["random"])[0])["measure"] == "steps"
 
@@ -136,28 +136,28 @@ def test_a_row_has_every_field_and_is_plain_json():
     again = json.loads(json.dumps(row, allow_nan=False))
     assert again == row and len(row["costs"]) == row["episodes"] == 60
     assert row["steps"] == sum(row["costs"]) and row["solved"] == sum(row["solves"])
-    assert row["excess"] == sum(row["costs"]) - sum(row["optimum"])
-    assert row["excess_after_shift"] == sum(row["costs"][50:55]) - sum(row["optimum"][50:55])
+    assert row["regret"] == sum(row["costs"]) - sum(row["optimum"])
+    assert row["regret_after_shift"] == sum(row["costs"][50:55]) - sum(row["optimum"][50:55])
 
 
 @pytest.mark.parametrize(
-    ("agent", "options", "told"),
+    ("agent", "options", "privileged"),
     [
         ("random", {}, "goal"),
         ("random", {"show_goal": False}, "nothing"),
         ("random", {"tell_shift": True}, "goal, shift"),
-        ("clairvoyant", {"show_goal": False}, "everything"),
+        ("oracle", {"show_goal": False}, "everything"),
     ],
 )
-def test_a_row_says_what_the_agent_was_told(agent, options, told):
+def test_a_row_says_what_the_agent_knew(agent, options, privileged):
     environment = {**SMALL, "kwargs": {"n": 4, **options}}
-    assert measure(specs([agent], environment=environment)[0])["told"] == told
+    assert measure(specs([agent], environment=environment)[0])["privileged"] == privileged
 
 
 def test_savings_know_a_hidden_goal_that_returns():
     environment = resolve_environment("engram/RecurringGoal-v0", {"n": 4, "sites": 2, "period": 4, "jitter": 0})
     row = measure(specs(["random"], environment=environment, episodes=16)[0])
-    assert row["phase"] == [0] * 4 + [1] * 4 + [2] * 4 + [3] * 4
+    assert row["task_index"] == [0] * 4 + [1] * 4 + [2] * 4 + [3] * 4
     assert len(row["savings"]) == 2, "each of the two sites returned once"
 
 
@@ -222,7 +222,7 @@ def test_a_run_that_fails_is_reported_and_stops_no_other(tmp_path):
 
 
 def test_two_processes_give_the_rows_of_one(tmp_path):
-    todo = specs(["random", "clairvoyant"], seeds=[0, 1])
+    todo = specs(["random", "oracle"], seeds=[0, 1])
     for name, workers in (("one", 1), ("two", 2)):
         assert carry_out(todo, measure, tmp_path / name, workers=workers, progress=False) == {}
     timeless = [{row["key"]: {**row, "seconds": 0} for row in read_rows(tmp_path / name)} for name in ("one", "two")]
@@ -237,17 +237,17 @@ def run(tmp_path, *arguments):
 
 
 def test_the_command_writes_rows_a_table_and_figures(tmp_path, capsys):
-    assert run(tmp_path, "agents=[clairvoyant,random]", "seeds=2", "workers=1") == 0
+    assert run(tmp_path, "agents=[oracle,random]", "seeds=2", "workers=1") == 0
     printed = capsys.readouterr().out
     assert len(read_rows(tmp_path / "rows.jsonl")) == 4
-    for column in ("env steps", "gradient steps", "seconds", "entries", "told", "excess"):
+    for column in ("env steps", "gradient steps", "seconds", "entries", "privileged", "regret"):
         assert column in printed
     for figure in ("shift_engram_shiftwall-v0_n4_cost.png", "shift_engram_shiftwall-v0_n4_recovery.png"):
         assert (tmp_path / figure).stat().st_size > 10_000
 
 
 def test_table_and_figures_come_back_from_the_file_alone(tmp_path, capsys):
-    run(tmp_path, "agents=[clairvoyant,random]", "seeds=2", "workers=1")
+    run(tmp_path, "agents=[oracle,random]", "seeds=2", "workers=1")
     first = capsys.readouterr().out
     rows = (tmp_path / "rows.jsonl").read_bytes()
     run(tmp_path, "agents=[]", "seeds=2", "workers=1")

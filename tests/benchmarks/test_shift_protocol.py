@@ -15,9 +15,9 @@ def small_log(episodes=3, seed=0, **kwargs):
 
 
 class Walker:
-    """A contestant that acts at random and writes down what it was given."""
+    """A learner that acts at random and writes down what it was given."""
 
-    told, entries = "", 0
+    privileged, entries = "", 0
 
     def __init__(self):
         self.random = np.random.default_rng(0)

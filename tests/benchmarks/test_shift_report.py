@@ -7,13 +7,13 @@ from benchmarks.shift.figures import draw
 from benchmarks.shift.report import is_published_setting, table
 from benchmarks.shift.results import areas, entrants, improvement
 
-PHASE = [0] * 10 + [1] * 10
+TASK_INDEX = [0] * 10 + [1] * 10
 OPTIMUM = [4] * 20
 
 
 def row(agent, costs, seed=0, layout_seed=None, budget="own", **changes):
     costs = np.broadcast_to(costs, 20).astype(int).tolist()
-    excess = sum(costs) - sum(OPTIMUM)
+    regret = sum(costs) - sum(OPTIMUM)
     return {
         "agent": agent,
         "seed": seed,
@@ -24,19 +24,19 @@ def row(agent, costs, seed=0, layout_seed=None, budget="own", **changes):
         "solved": 20,
         "steps": sum(costs),
         "mean_return": 1.0,
-        "excess": excess,
-        "excess_after_shift": sum(costs[10:15]) - 20,
+        "regret": regret,
+        "regret_after_shift": sum(costs[10:15]) - 20,
         "recovery": 0,
         "recoveries": [0],
         "env_steps": sum(costs),
         "gradient_steps": 7,
         "seconds": 1.5,
         "entries": 42,
-        "told": "goal",
+        "privileged": "goal",
         "costs": costs,
         "returns": [1.0] * 20,
         "optimum": OPTIMUM,
-        "phase": PHASE,
+        "task_index": TASK_INDEX,
         **changes,
     }
 
@@ -62,9 +62,9 @@ def test_where_returns_are_the_measure_the_highest_is_best():
     assert [line["return"] for line in cells(rows)] == ["0.900", "0.100"]
 
 
-def test_every_line_carries_what_the_agent_took_and_was_told():
+def test_every_line_carries_what_the_agent_took_and_knew():
     (line,) = cells([row("fast", 5)])
-    assert (line["env steps"], line["gradient steps"], line["seconds"], line["entries"], line["told"]) == (
+    assert (line["env steps"], line["gradient steps"], line["seconds"], line["entries"], line["privileged"]) == (
         "100",
         "7",
         "1.5",
@@ -75,8 +75,8 @@ def test_every_line_carries_what_the_agent_took_and_was_told():
 
 def test_figures_come_with_intervals_over_runs_and_a_lone_run_has_none():
     several, alone = cells([row("fast", 5, seed=seed) for seed in range(4)] + [row("slow", 9)])
-    assert several["excess"] == "20 [20, 20]" and several["runs"] == "4"
-    assert alone["excess"] == "100"
+    assert several["regret"] == "20 [20, 20]" and several["runs"] == "4"
+    assert alone["regret"] == "100"
 
 
 def test_layouts_with_several_runs_each_are_strata_and_layouts_with_one_are_the_sample():
@@ -94,9 +94,9 @@ def test_a_recovery_that_never_came_counts_as_infinite():
 
 
 def test_columns_without_any_value_are_left_out():
-    unknown = {"excess": None, "excess_after_shift": None, "recovery": None, "recoveries": None}
+    unknown = {"regret": None, "regret_after_shift": None, "recovery": None, "recoveries": None}
     (line,) = cells([row("a", 5, optimum=[None] * 20, **unknown)])
-    assert not {"excess", "after shift", "recovery", "recovered", "area", "published"} & set(line)
+    assert not {"regret", "after shift", "recovery", "recovered", "area", "published"} & set(line)
 
 
 def test_the_area_compares_with_random_on_the_same_episodes():
@@ -139,8 +139,8 @@ def test_each_agent_is_compared_with_the_next():
 def test_agents_are_compared_on_the_same_layout_where_layouts_differ_between_runs():
     """Run by run the first agent always wins; pooled, the spread of the layouts would hide it."""
     spread = [(seed, [4 + 3 * seed] * 20) for seed in range(4)]
-    rows = [row("a", at[0] + 1, seed=seed, optimum=at, excess=20) for seed, at in spread]
-    rows += [row("b", at[0] + 2, seed=seed, optimum=at, excess=40) for seed, at in spread]
+    rows = [row("a", at[0] + 1, seed=seed, optimum=at, regret=20) for seed, at in spread]
+    rows += [row("b", at[0] + 2, seed=seed, optimum=at, regret=40) for seed, at in spread]
     first, second = entrants(rows)
     assert improvement(first, second).point == 1.0
     assert np.isclose(improvement(second, first).point, 0.0)
@@ -148,15 +148,15 @@ def test_agents_are_compared_on_the_same_layout_where_layouts_differ_between_run
 
 def test_figures_are_drawn_with_and_without_a_limit_and_for_shifts_that_differ_between_runs(tmp_path):
     jittered = [0] * 8 + [1] * 12
-    rows = [row("a", 5), row("a", 6, seed=1, phase=jittered), row("b", 9)]
+    rows = [row("a", 5), row("a", 6, seed=1, task_index=jittered), row("b", 9)]
     assert [path.name for path in draw(entrants(rows), tmp_path, "x")] == ["shift_x_cost.png", "shift_x_recovery.png"]
-    endless = [row("a", 5, excess=None, optimum=[None] * 20)]
+    endless = [row("a", 5, regret=None, optimum=[None] * 20)]
     assert [path.name for path in draw(entrants(endless), tmp_path, "y")] == ["shift_y_cost.png"]
 
 
 def test_shifts_without_enough_episodes_around_them_have_no_recovery_figure(tmp_path):
-    for phase in (list(range(20)), [0] * 3 + [1] * 17):
-        rows = [row("a", 5, phase=phase, recoveries=[], recovery=None)]
+    for task_index in (list(range(20)), [0] * 3 + [1] * 17):
+        rows = [row("a", 5, task_index=task_index, recoveries=[], recovery=None)]
         assert [path.name for path in draw(entrants(rows), tmp_path, "z")] == ["shift_z_cost.png"]
 
 

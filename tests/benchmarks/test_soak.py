@@ -8,16 +8,16 @@ import pytest
 from benchmarks.soak import SoakBench, main, summarise
 
 
-def test_a_short_soak_leaves_its_rows_and_a_picture(tmp_path):
-    out, picture = tmp_path / "soak.jsonl", tmp_path / "soak.png"
-    assert main(["steps=6400", "num_envs=16", "capacity=50", f"out={out}", f"picture={picture}"]) == 0
+def test_a_short_soak_leaves_its_rows_and_a_figure(tmp_path):
+    out, figure = tmp_path / "soak.jsonl", tmp_path / "soak.png"
+    assert main(["steps=6400", "num_envs=16", "capacity=50", f"out={out}", f"figure={figure}"]) == 0
     *parts, whole = [json.loads(line) for line in out.read_text().splitlines()]
     assert len(parts) == 20
     assert whole["steps"] == 6400
     assert 0 < whole["full_at"] < 6400
     assert whole["entries"] == 200
     assert whole["evictions"] > 0
-    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert figure.read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(("leak", "slowing"), [(0.0, 1.0), (0.5, 1.3)])

@@ -1,4 +1,4 @@
-"""The throughput benchmark times full memories, beside an obvious loop that computes the same values."""
+"""The throughput benchmark times full memories, beside a naive reference that computes the same values."""
 
 import json
 
@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.obvious_nec import ObviousNEC
+from benchmarks.naive_nec import NaiveNEC
 from benchmarks.throughput import main, stored
 from engram_rl.memory import DifferentiableNeuralDictionary
 from engram_rl.training.errors import UsageError
 
 
-def obvious(entries, actions=2, k=5):
+def naive(entries, actions=2, k=5):
     keys, values = zip(*[stored(entries, 3, seed) for seed in range(actions)], strict=True)
-    return ObviousNEC(nn.Linear(3, 3), list(keys), list(values), k=k, batch_size=8, learn_every=1, horizon=2, seed=0)
+    return NaiveNEC(nn.Linear(3, 3), list(keys), list(values), k=k, batch_size=8, learn_every=1, horizon=2, seed=0)
 
 
 def test_every_agent_has_a_row_at_every_size(tmp_path):
@@ -24,13 +24,13 @@ def test_every_agent_has_a_row_at_every_size(tmp_path):
 
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [(row["agent"], row["entries"]) for row in rows] == [
-        (agent, entries) for entries in (60, 120) for agent in ("obvious", "nec", "mfec")
+        (agent, entries) for entries in (60, 120) for agent in ("naive", "nec", "mfec")
     ]
     assert all(row["steps_per_second"] > 0 for row in rows)
 
 
-def test_the_obvious_loop_reads_the_values_that_the_dictionary_reads():
-    loop = obvious(300)
+def test_the_naive_reference_reads_the_values_that_the_dictionary_reads():
+    loop = naive(300)
     memory = DifferentiableNeuralDictionary(3, 1, 300, 5)
     memory.write(loop.keys[0], loop.values[0].unsqueeze(1))
     query = torch.randn(7, 3, generator=torch.Generator().manual_seed(5))
@@ -38,8 +38,8 @@ def test_the_obvious_loop_reads_the_values_that_the_dictionary_reads():
         torch.testing.assert_close(loop._value(query, 0)[0], memory.lookup(query).value[:, 0], rtol=1e-3, atol=1e-4)
 
 
-def test_the_obvious_loop_learns_what_it_replays():
-    loop = obvious(50)
+def test_the_naive_reference_learns_what_it_replays():
+    loop = naive(50)
     for reward in range(3):
         loop.observe(torch.randn(3).numpy(), 0, float(reward), done=True)
     before = [parameter.clone() for parameter in loop.encoder.parameters()]

@@ -9,6 +9,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 from benchmarks import errors, reference
+from engram_rl.command_line import COMMANDS as COMMAND_LINE
 from engram_rl.training.cli import prepare
 
 ROOT = Path(__file__).parents[2]
@@ -18,11 +19,12 @@ SNIPPETS = [
     for page in PAGES
     for number, code in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL))
 ]
+COMMAND = re.compile(r"(?:^    |`)((?:engram|python train\.py|python evaluate\.py) [^`\n]*)", re.MULTILINE)
 COMMANDS = sorted(
     {
         command.strip().replace("\\|", "|")
         for page in PAGES
-        for command in re.findall(r"(?:^    |`)(python (?:train|evaluate)\.py [^`\n]*)", page.read_text(), re.MULTILINE)
+        for command in COMMAND.findall(page.read_text(encoding="utf-8"))
     }
 )
 
@@ -45,20 +47,33 @@ def test_modules_that_commands_name_exist(page):
         assert path.is_dir() or path.with_suffix(".py").is_file(), module
 
 
-def test_commands_can_be_composed():
+def words_of(command):
+    """The subcommand that a command gives, and its arguments."""
+    first, *rest = shlex.split(re.sub(r"\s{2,}#.*|\s{2,}\w.*", "", command))
+    return (rest[0].removesuffix(".py"), rest[1:]) if rest else (first, [])
+
+
+def test_there_are_commands():
+    assert {words_of(command)[0] for command in COMMANDS} >= {"train", "evaluate", "sweep-summary"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_can_be_composed(command):
     prepare()
-    for command in COMMANDS:
-        words = shlex.split(re.sub(r"\s{2,}#.*", "", command))[1:]
-        overrides = [word for word in words[1:] if "=" in word and "<" not in word and "..." not in word]
-        own = [ROOT / words[words.index("--config-dir") + 1]] if "--config-dir" in words else []
-        if any(not folder.is_dir() for folder in own) or "sweep=" in command:
-            continue  # the reader's own, or in need of launchers that an extra installs
-        searched = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in own)}]"] if own else []
-        single = [override.split(",")[0] if "-m" in words else override for override in overrides]
-        if words[0] == "evaluate.py":  # which takes this value although a group bears its name
-            single = [re.sub("^memory=", "memory_mode=", override) for override in single]
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            compose(Path(words[0]).stem, [*single, *searched])
+    subcommand, words = words_of(command)
+    assert subcommand in COMMAND_LINE or subcommand.startswith("-"), f"there is no engram {subcommand}"
+    if subcommand not in ("train", "evaluate"):
+        return
+    overrides = [word for word in words if "=" in word and "<" not in word and "..." not in word]
+    own = [ROOT / words[words.index("--config-dir") + 1]] if "--config-dir" in words else []
+    if any(not folder.is_dir() for folder in own) or "sweep=" in command:
+        return  # the reader's own, or in need of launchers that an extra installs
+    searched = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in own)}]"] if own else []
+    single = [override.split(",")[0] if "-m" in words else override for override in overrides]
+    if subcommand == "evaluate":  # which takes this value although a group bears its name
+        single = [re.sub("^memory=", "memory_mode=", override) for override in single]
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        compose(subcommand, [*single, *searched])
 
 
 def test_the_yaml_of_the_walk_through_is_that_of_the_example():

@@ -7,7 +7,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from engram_rl import envs
-from engram_rl.training import schema
+from engram_rl.training.configuration import schema
 from engram_rl.training.construction import build_environments
 
 CONF = Path(envs.__file__).parents[1] / "conf"
@@ -29,7 +29,7 @@ def test_an_environments_yaml_builds_it(name):
     vector = environments(f"env={name}")
     vector.reset(seed=0)
     *_, info = vector.step(np.zeros(2, dtype=int))
-    assert {"phase", "shifted", "episode_index"} <= info.keys()
+    assert {"task_index", "shifted", "episode_index"} <= info.keys()
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -51,5 +51,5 @@ def test_every_environment_of_the_suite_has_a_yaml():
 def test_a_yaml_opens_with_the_command_that_uses_it(path):
     group = {"env": f"env={path.stem}", "shift": f"+shift@env={path.stem}"}[path.parent.name]
     command = path.read_text(encoding="utf-8").splitlines()[0]
-    assert command.startswith("# python train.py ")
+    assert command.startswith("# engram train ")
     assert group in command.split()

@@ -19,7 +19,7 @@ def goals(period, steps, seed):
     rng = np.random.default_rng(0)
     for t in range(steps):
         if core.elapsed[0] == 0:
-            began.append((t, tuple(core.geometry.coordinates[core.goal[0]].tolist()), int(core.phase[0])))
+            began.append((t, tuple(core.geometry.coordinates[core.goal[0]].tolist()), int(core.task_index[0])))
         env.step(rng.integers(4, size=1))
     return began
 
@@ -31,8 +31,8 @@ def test_it_is_a_gymnasium_environment():
 def test_the_goal_moves_to_another_corner_with_the_first_episode_after_each_period():
     began = goals(period=100, steps=1000, seed=1)
     assert {place for _, place, _ in began} <= CORNERS
-    for (_, place, phase), (t, later, now) in pairwise(began):
-        assert (now > phase) == (later != place) == (t >= (phase + 1) * 100)
+    for (_, place, task_index), (t, later, now) in pairwise(began):
+        assert (now > task_index) == (later != place) == (t >= (task_index + 1) * 100)
     assert began[-1][2] >= 8
 
 

@@ -7,7 +7,7 @@ import gymnasium
 import pytest
 
 from engram_rl import envs
-from engram_rl.envs.oracle import POLICIES
+from engram_rl.envs.oracles import POLICIES
 
 TEXT = (Path(envs.__file__).parents[1] / "docs" / "environments.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)

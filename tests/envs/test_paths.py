@@ -1,4 +1,4 @@
-"""Shortest paths, against a search that is slow and obvious."""
+"""Shortest paths, against a search that is slow and naive."""
 
 from collections import deque
 

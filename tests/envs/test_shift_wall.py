@@ -54,14 +54,14 @@ def test_manhattan_distances_of_the_published_run_sum_to_683():
 
 
 @pytest.mark.parametrize("n", [3, 4, 10, 11])
-@pytest.mark.parametrize("phase", [0, 1])
-def test_the_shortest_path_is_that_of_a_breadth_first_search(n, phase):
-    geometry, walls = Geometry(n), wall_layouts(n)[phase]
+@pytest.mark.parametrize("task_index", [0, 1])
+def test_the_shortest_path_is_that_of_a_breadth_first_search(n, task_index):
+    geometry, walls = Geometry(n), wall_layouts(n)[task_index]
     free = np.flatnonzero(~walls)
     start, goal = (ends.ravel() for ends in np.meshgrid(free, free, indexing="ij"))
     searched = distance_fields(np.tile(walls, (len(free), 1)), free, geometry.width)[:, free].T.ravel()
     assert searched.max() < UNREACHABLE
-    assert np.array_equal(shortest_path(geometry, np.full(len(start), phase), start, goal), searched)
+    assert np.array_equal(shortest_path(geometry, np.full(len(start), task_index), start, goal), searched)
 
 
 def test_moves_walls_and_edges():
@@ -100,15 +100,15 @@ def test_an_episode_is_cut_after_n_squared_steps():
 def test_the_wall_shifts_at_episode_50_and_the_run_starts_over_after_100():
     environment = shift_wall()
     infos = [environment.reset()[1] for _ in range(201)]
-    assert [info["phase"] for info in infos] == ([0] * 50 + [1] * 50) * 2 + [0]
+    assert [info["task_index"] for info in infos] == ([0] * 50 + [1] * 50) * 2 + [0]
     assert [i for i, info in enumerate(infos) if info["shifted"]] == [50, 100, 150, 200]
     assert [info["episode_index"] for info in infos] == [*range(100), *range(100), 0]
 
 
 def test_the_shift_is_hidden_unless_asked_for():
     environment = shift_wall(tell_shift=True)
-    told = [environment.reset()[0][4] for _ in range(52)]
-    assert told == [0] * 50 + [1, 0]
+    announced = [environment.reset()[0][4] for _ in range(52)]
+    assert announced == [0] * 50 + [1, 0]
     assert shift_wall().observation_space.shape == (4,)
     assert shift_wall(show_goal=False).observation_space.shape == (2,)
 

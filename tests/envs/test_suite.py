@@ -135,16 +135,16 @@ def test_it_ends_by_its_step_limit(name, options):
 
 
 @variants
-def test_info_tells_phase_shift_limit_and_episode(name, options):
+def test_info_holds_task_index_shift_limit_and_episode(name, options):
     environment = gymnasium.make(name, **options)
     _, info = environment.reset(seed=0)
     assert {key: type(value) for key, value in info.items()} == {
-        "phase": int,
+        "task_index": int,
         "shifted": bool,
         "oracle_steps": int,
         "episode_index": int,
     }
-    assert info["phase"] == 0
+    assert info["task_index"] == 0
     assert not info["shifted"]
     assert info["oracle_steps"] >= 1
 
@@ -167,7 +167,7 @@ def test_a_layout_seed_is_a_run_of_its_own(name):
 
 
 @pytest.mark.parametrize("name", IDS)
-def test_it_shows_a_picture(name):
+def test_it_shows_an_image(name):
     environment = gymnasium.make(name, render_mode="rgb_array")
     environment.reset(seed=0)
     before = environment.render()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from engram_rl.training import evaluate, train
-from engram_rl.training.run_folder import RunFolder
+from engram_rl.training.runs.folder import RunFolder
 
 OWN = str(Path(train.__file__).parents[1] / "examples" / "own_environment")
 TINY = ("progress=false", "log.every=80", "evaluation.every=0", "evaluation.episodes=2", "agent.memory.capacity=300")

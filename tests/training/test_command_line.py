@@ -1,6 +1,7 @@
 """The command line as a new user meets it: runs, resumes, and one-screen errors that name value and remedy."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,14 +11,15 @@ import numpy as np
 import pytest
 
 from engram_rl.training import evaluate, train
-from engram_rl.training.logger import read_rows
-from engram_rl.training.run_folder import RunFolder
+from engram_rl.training.cli import in_whole_numbers
+from engram_rl.training.logging.logger import read_rows
+from engram_rl.training.runs.folder import RunFolder
 
 ROOT = Path(train.__file__).parents[1]
 TINY = (
     "progress=false", "steps=600", "log.every=200", "evaluation.every=300", "evaluation.episodes=2",
     "checkpoint.every=200", "agent.learn_after=100", "agent.memory.capacity=400", "agent.memory.k=5",
-    "log.film=false",
+    "log.video=false",
 )  # fmt: skip
 
 
@@ -57,7 +59,7 @@ def test_evaluation_puts_random_untrained_and_trained_side_by_side(command):
 
 
 @pytest.mark.parametrize("memory", ["carry", "fresh"])
-def test_evaluation_may_go_on_remembering_and_films_an_episode(command, memory, tmp_path):
+def test_evaluation_may_go_on_remembering_and_records_an_episode(command, memory, tmp_path):
     folder = trained(command, "env=hiddengoal")
     status, printed = command(
         evaluate.main, "episodes=4", f"memory={memory}", "video=true", "checkpoint=best", "out=seen"
@@ -103,10 +105,34 @@ def test_a_sweep_makes_a_folder_for_each_value(command):
 def test_help_teaches(command):
     status, printed = command(train.main, "--help")
     assert status in (0, None)
-    assert all(word in printed for word in ("python train.py agent=nec", "resume=", "-m seed=1,2,3", "env: ", "steps:"))
+    assert all(word in printed for word in ("engram train agent=nec", "resume=", "-m seed=1,2,3", "env: ", "steps:"))
+
+
+def test_help_explains_the_values_of_what_is_chosen(command):
+    _, printed = command(train.main, "agent=ppo", "--help")
+    assert re.search(r"log\.every +environment steps between two points", printed)
+    assert "agent.num_steps " in printed and "agent.key_size" not in printed
+
+
+def test_whole_numbers_may_be_written_as_powers_of_ten(command):
+    folder = trained(command, "steps=6e2", "agent.memory.capacity=4e2", "agent.hidden=[1e1]")
+    assert json.loads((folder / "summary.json").read_text())["steps"] == 600
+    assert in_whole_numbers("steps=1e5,2e5") == "steps=100000,200000"
+    assert in_whole_numbers("agent.optimiser.lr=1e0") == "agent.optimiser.lr=1e0"
 
 
 BAD = {
+    "gamma=0.9": "no key 'gamma' at the top.*Did you mean agent.discount\\?",
+    "agent.gamma=0.9": "no key 'gamma' under 'agent'.*Did you mean agent.discount\\?",
+    "discount=0.9": "Did you mean agent.discount\\?",
+    "lr=1e-3": "Did you mean agent.optimiser.lr or agent.row_optimiser.lr\\?",
+    "total_timesteps=1e5": "Did you mean steps\\?",
+    "env_id=CartPole-v1": "Did you mean env.id\\?",
+    "n_envs=4": "Did you mean env.num_envs\\?",
+    "buffer_size=9": "Did you mean agent.replay_capacity",
+    "agent.optimizer.lr=1": "Did you mean agent.optimiser\\?",
+    "log.film=false": "no key 'film' under 'log'. log.film is log.video now.",
+    "steps=1.5": "could not be converted to Integer",
     "agent=nce": "no agent 'nce'. Did you mean nec",
     "env=cartpol": "no env 'cartpol'. Did you mean cartpole",
     "seeed=1": "no key 'seeed'.*Did you mean seed",
@@ -151,7 +177,7 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(command):
 
 
 @pytest.mark.parametrize("keep", [0, 100])
-def test_a_truncated_checkpoint_is_not_judged_but_the_run_goes_on_from_the_one_before(command, keep):
+def test_a_truncated_checkpoint_is_not_evaluated_but_the_run_goes_on_from_the_one_before(command, keep):
     folder = trained(command)
     newest = max((folder / "checkpoints").iterdir())
     path = newest / "state.safetensors"
@@ -245,4 +271,4 @@ def test_every_experiment_runs_tiny(command, experiment):
 def test_every_yaml_opens_with_the_command_that_uses_it(path):
     opening = next(line for line in path.read_text().splitlines() if not line.startswith("# @package"))
     assert opening.startswith("# ")
-    assert "python " in opening
+    assert "engram " in opening or "python " in opening

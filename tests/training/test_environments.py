@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from engram_rl.training.checkpoint import load_checkpoint, save_checkpoint
 from engram_rl.training.environments import make_environments
 from engram_rl.training.errors import UsageError
-from engram_rl.training.rollout import evaluate, finished, require_finite, step
+from engram_rl.training.evaluation import evaluate
+from engram_rl.training.rollout import finished, require_finite, step
+from engram_rl.training.runs.checkpoint import load_checkpoint, save_checkpoint
 
 
 class Counter(gym.Env):
@@ -149,7 +150,9 @@ def assert_same_future(environments, copy):
         assert all(np.array_equal(a, b) for a, b in zip(leaves(first[0]), leaves(second[0]), strict=True))
         assert all(np.array_equal(a, b) for a, b in zip(first[1:4], second[1:4], strict=True))
         assert np.array_equal(finished(first[4]).returns, finished(second[4]).returns)
-        assert all(np.array_equal(first[4][name], second[4][name]) for name in ("phase", "shifted") if name in first[4])
+        assert all(
+            np.array_equal(first[4][name], second[4][name]) for name in ("task_index", "shifted") if name in first[4]
+        )
 
 
 def leaves(observation):

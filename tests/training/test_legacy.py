@@ -1,4 +1,4 @@
-"""What the first version left behind loads: runs go on and are judged with the same numbers, memories answer alike."""
+"""What the first version left loads: runs go on and are evaluated with the same numbers, memories answer alike."""
 
 import json
 import tarfile
@@ -26,7 +26,7 @@ def first_version(tmp_path_factory):
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-def test_its_runs_are_judged_alike(first_version, command, tmp_path, agent):
+def test_its_runs_are_evaluated_alike(first_version, command, tmp_path, agent):
     status, printed = command(evaluate.main, f"run={first_version / agent}", "episodes=3", f"out={tmp_path}")
     assert status == 0, printed
     then, now = (json.loads((path / "evaluation.json").read_text()) for path in (first_version / agent, tmp_path))

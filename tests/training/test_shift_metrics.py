@@ -6,22 +6,22 @@ import pytest
 from engram_rl.training import shift_metrics as metrics
 
 
-def test_excess_and_dynamic_regret_follow_an_optimum_that_moves():
+def test_regret_and_dynamic_regret_follow_an_optimum_that_moves():
     cost, optimum = [5, 4, 9, 6], [3, 4, 6, 6]
     np.testing.assert_array_equal(metrics.dynamic_regret(cost, optimum), [2, 2, 5, 5])
-    assert metrics.excess(cost, optimum) == 5
+    assert metrics.regret(cost, optimum) == 5
 
 
 def test_every_metric_takes_runs_by_episodes():
     cost = np.random.default_rng(0).integers(3, 30, size=(6, 40)).astype(float)
     limit, random = np.full(40, 3.0), np.full(40, 30.0)
-    shifts, phase = [10, 20, 30], np.repeat([0, 1, 0, 1], 10)
-    assert metrics.excess(cost, limit).shape == (6,)
+    shifts, task_index = [10, 20, 30], np.repeat([0, 1, 0, 1], 10)
+    assert metrics.regret(cost, limit).shape == (6,)
     assert metrics.solve_rate(cost < 20).shape == (6,)
-    assert metrics.excess_after_shift(cost, limit, shifts).shape == (6,)
+    assert metrics.regret_after_shift(cost, limit, shifts).shape == (6,)
     assert metrics.post_shift_area(cost, random, limit, shifts).shape == (6,)
     assert metrics.recovery(cost, limit, shifts).shape == (6, 3)
-    assert metrics.savings(cost, limit, phase).shape == (6, 2)
+    assert metrics.savings(cost, limit, task_index).shape == (6, 2)
     assert metrics.plateau(cost, limit, shifts).shape == (6, 4)
     each = [metrics.recovery(run, limit, shifts) for run in cost]
     np.testing.assert_array_equal(metrics.recovery(cost, limit, shifts), each)
@@ -31,10 +31,10 @@ def test_the_solve_rate_is_the_share_of_episodes():
     assert metrics.solve_rate([True, False, True, True]) == 0.75
 
 
-def test_excess_after_shift_counts_the_first_episodes_after_the_first_shift_only():
+def test_regret_after_shift_counts_the_first_episodes_after_the_first_shift_only():
     cost = np.arange(12.0)
-    assert metrics.excess_after_shift(cost, np.zeros(12), [4, 9], window=5) == 4 + 5 + 6 + 7 + 8
-    assert np.isnan(metrics.excess_after_shift(cost, np.zeros(12), []))
+    assert metrics.regret_after_shift(cost, np.zeros(12), [4, 9], window=5) == 4 + 5 + 6 + 7 + 8
+    assert np.isnan(metrics.regret_after_shift(cost, np.zeros(12), []))
 
 
 def test_the_post_shift_area_is_one_at_the_limit_and_nothing_at_random():
@@ -80,7 +80,7 @@ def test_recovery_has_to_happen_before_the_next_shift():
     np.testing.assert_array_equal(metrics.recovery(cost, limit, [2, 4]), [np.nan, 0])
 
 
-def test_nobody_can_be_said_to_recover_in_a_phase_shorter_than_the_streak():
+def test_nobody_can_be_said_to_recover_in_a_task_shorter_than_the_streak():
     assert np.isnan(metrics.recovery(np.ones(8), np.ones(8), [2, 4, 6])).all()
 
 
@@ -94,9 +94,9 @@ def test_recovery_matches_a_loop_over_random_runs():
 
 
 def test_savings_compare_a_returning_target_with_the_first_time():
-    phase = [0, 0, 1, 1, 0, 0, 1, 1]
+    task_index = [0, 0, 1, 1, 0, 0, 1, 1]
     cost = np.array([11, 9, 21, 1, 6, 4, 1, 1.0])
-    np.testing.assert_allclose(metrics.savings(cost, np.ones(8), phase), [1 - 8 / 18, 1.0])
+    np.testing.assert_allclose(metrics.savings(cost, np.ones(8), task_index), [1 - 8 / 18, 1.0])
     assert metrics.savings(cost, np.ones(8), np.arange(8)).shape == (0,)
 
 
@@ -109,7 +109,7 @@ def test_the_plateau_is_the_level_before_each_shift_in_multiples_of_the_limit():
     np.testing.assert_allclose(metrics.plateau(cost, np.full(7, 8.0), [3], tail=2), [1.5, 1.5])
 
 
-def test_shift_episodes_are_where_the_phase_changes():
+def test_shift_episodes_are_where_the_task_changes():
     assert metrics.shift_episodes([0, 0, 1, 1, 0]) == [2, 4]
     assert metrics.shift_episodes([3, 3]) == []
 
@@ -122,19 +122,19 @@ def test_impossible_shifts_are_refused(shifts):
 
 def test_arrays_of_different_lengths_are_refused():
     with pytest.raises(ValueError, match="same number of episodes"):
-        metrics.excess(np.ones(5), np.ones(1))
+        metrics.regret(np.ones(5), np.ones(1))
 
 
-def test_the_first_episode_on_return_is_that_of_phases_whose_target_was_there_before():
-    phase = np.repeat([0, 1, 2, 3, 4], 3)
-    targets = np.repeat([7, 5, 7, 9, 5], 3)  # returns: phases 2 and 4, episodes 6 and 12
+def test_the_first_episode_on_return_is_that_of_tasks_whose_target_was_there_before():
+    task_index = np.repeat([0, 1, 2, 3, 4], 3)
+    targets = np.repeat([7, 5, 7, 9, 5], 3)  # returns: tasks 2 and 4, episodes 6 and 12
     cost = np.arange(15.0)
-    assert metrics.first_on_return(cost, targets, phase) == (6 + 12) / 2
-    assert metrics.first_on_return(np.stack([cost, 2 * cost]), targets, phase).tolist() == [9, 18]
-    assert np.isnan(metrics.first_on_return(cost, phase, phase))
+    assert metrics.first_on_return(cost, targets, task_index) == (6 + 12) / 2
+    assert metrics.first_on_return(np.stack([cost, 2 * cost]), targets, task_index).tolist() == [9, 18]
+    assert np.isnan(metrics.first_on_return(cost, task_index, task_index))
 
 
-def test_after_find_compares_the_episodes_that_follow_the_first_solved_one_of_a_phase():
+def test_after_find_compares_the_episodes_that_follow_the_first_solved_one_of_a_task():
     cost, optimum = [3, 50, 100, 20, 6, 40, 9, 100, 4], [3, 5, 5, 5, 5, 4, 3, 2, 2]
     solved = [1, 0, 0, 1, 1, 1, 1, 0, 1]
     # shifts at 1 and 5: first solved in episodes 3 and 5, so 4 and 6 count; at 8 the run ends with the find

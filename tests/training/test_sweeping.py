@@ -9,12 +9,12 @@ from omegaconf import OmegaConf
 
 from engram_rl.training import train
 from engram_rl.training.errors import UsageError
-from engram_rl.training.run_folder import RunFolder
+from engram_rl.training.runs.folder import RunFolder
 from engram_rl.training.sweep_summary import SUMMARY, find, main, summarise
 
 TINY = (
     "progress=false", "steps=40", "evaluation.every=0", "evaluation.episodes=1", "agent=mfec", "env=shiftwall",
-    "agent.memory.capacity=100", "log.film=false", "log.memory=false",
+    "agent.memory.capacity=100", "log.video=false", "log.memory=false",
 )  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""What a configuration may hold (types, values, code), and what is said of a value that it may not."""

@@ -1,0 +1,153 @@
+"""Metrics of a run: TensorBoard events and one JSON object a line, averaged over the interval between two writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engram_rl.training.rollout import Episodes
+from engram_rl.training.runs.folder import write_atomically
+
+METRICS, EPISODES = "metrics.jsonl", "episodes.jsonl"
+
+
+class RunLogger:
+    """Collects metrics every step and writes their means when asked; every episode is counted, none is sampled.
+
+    Args:
+        folder: The run folder. `metrics.jsonl`, `episodes.jsonl` and TensorBoard's events go here.
+        step: The environment step the run starts at; what was written after it (by a run that then crashed) goes.
+        success_above: Episodes with a return above this count as successes; None where that has no meaning.
+        state: What `state_dict` gave when the run was saved, to go on averaging over the same interval.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        step: int = 0,
+        success_above: float | None = None,
+        state: dict[str, Any] | None = None,
+    ):
+        from torch.utils.tensorboard import SummaryWriter
+
+        from engram_rl.training.logging.tensorboard import add_layout
+
+        self._folder = folder
+        self._success_above = success_above
+        state = state or {"values": {}, "returns": [], "lengths": [], "last": {}}
+        self._values: dict[str, list[float]] = defaultdict(list, state["values"])
+        self._returns: list[float] = state["returns"]
+        self._lengths: list[float] = state["lengths"]
+        self.last: dict[str, float] = state["last"]
+        self._began, self._began_step = time.perf_counter(), step
+        for name in (METRICS, EPISODES):
+            _drop_after(folder / name, step)
+        self.writer = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+        add_layout(self.writer)
+
+    def record(self, metrics: dict[str, float]) -> None:
+        """Add to what the next write averages."""
+        for name, value in metrics.items():
+            self._values[name].append(value)
+
+    def record_episodes(self, step: int, episodes: Episodes) -> None:
+        """Count finished episodes; each is a line of `episodes.jsonl`."""
+        if not len(episodes.returns):
+            return
+        self._returns.extend(float(value) for value in episodes.returns)
+        self._lengths.extend(float(value) for value in episodes.lengths)
+        rows = [
+            {"step": step, "return": float(r), "length": int(n)}
+            for r, n in zip(episodes.returns, episodes.lengths, strict=True)
+        ]
+        _append(self._folder / EPISODES, rows)
+
+    def write(self, step: int, closing: bool = False) -> None:
+        """Write the interval's means under their TensorBoard names, and start the next interval.
+
+        `closing` is for the interval that a run's end cuts short: its row goes when the run is continued, which then
+        averages over the whole interval.
+        """
+        if closing and not (self._values or self._returns):
+            return
+        self.record(self._rollout())
+        elapsed = time.perf_counter() - self._began
+        self.record({"time/fps": (step - self._began_step) / max(elapsed, 1e-9)} | _process())
+        means = {name: float(np.mean(values)) for name, values in self._values.items()}
+        for name, value in means.items():
+            self.writer.add_scalar(name, value, step)
+        self.writer.flush()
+        _append(self._folder / METRICS, [{"step": step, **means} | ({"closing": True} if closing else {})])
+        self._values.clear()
+        self._began, self._began_step = time.perf_counter(), step
+        self.last |= means
+
+    def headline(self) -> dict[str, str]:
+        """What the progress bar shows beside steps and steps a second."""
+        shown = {"return": "rollout/ep_rew_mean", "memory": "memory/size"}
+        return {short: f"{self.last[name]:.0f}" for short, name in shown.items() if name in self.last}
+
+    def close(self) -> None:
+        """Flush TensorBoard's events."""
+        self.writer.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The open interval, so that a resumed run averages over the same one."""
+        return {
+            "values": {name: list(map(float, values)) for name, values in self._values.items()},
+            "returns": list(self._returns),
+            "lengths": list(self._lengths),
+            "last": dict(self.last),
+        }
+
+    def _rollout(self) -> dict[str, float]:
+        if not self._returns:
+            return {}
+        episodes = Episodes(np.array(self._returns), np.array(self._lengths))
+        self._returns, self._lengths = [], []
+        means = {
+            "rollout/ep_rew_mean": float(episodes.returns.mean()),
+            "rollout/ep_len_mean": float(episodes.lengths.mean()),
+        }
+        success = episodes.success_rate(self._success_above)
+        return means if success is None else {**means, "rollout/success_rate": success}
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSON-lines file; a last line cut short by a crash is left out."""
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def _process() -> dict[str, float]:
+    """What this process took so far in processor seconds, and what it has in RAM in MB where the system says so."""
+    used = {"time/processor_s": time.process_time()}
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return used
+    return used | {"time/rss_mb": pages * os.sysconf("SC_PAGE_SIZE") / 1e6}
+
+
+def _append(path: Path, rows: list[dict[str, Any]]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def _drop_after(path: Path, step: int) -> None:
+    rows = [row for row in read_rows(path) if row["step"] <= step and "closing" not in row]
+    if path.exists():
+        write_atomically(path, "".join(json.dumps(row) + "\n" for row in rows))

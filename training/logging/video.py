@@ -1,0 +1,112 @@
+"""Videos of episodes: what an agent does, frame by frame, as an animated GIF.
+
+A GIF needs nothing but Pillow and plays in a browser, in TensorBoard and in a README; other formats need an encoder.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import VectorEnv
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+
+from engram_rl.agents.agent import Agent
+from engram_rl.training.construction import build_environments
+from engram_rl.training.errors import UsageError
+from engram_rl.training.evaluation import player_of
+from engram_rl.training.rollout import step
+
+FRAMES = 120
+"""Most frames of a video; of longer episodes they are picked evenly."""
+SIDE = 240
+"""Most pixels along a side."""
+LONGEST = 2_000
+"""Steps after which a video ends even if the episode does not."""
+
+
+def record(agent: Agent, config: DictConfig, seed: int) -> list[np.ndarray]:
+    """The frames of one episode, played without exploring. Each `[H, W, 3]` of uint8.
+
+    Args:
+        agent: Acts.
+        config: As in `conf/env`.
+        seed: Of the environments.
+
+    Raises:
+        UsageError: The environment cannot be rendered to arrays.
+    """
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    _refuse_what_cannot_be_drawn(config)
+    rendered = OmegaConf.merge(
+        OmegaConf.create(OmegaConf.to_container(config)), {"kwargs": {"render_mode": "rgb_array"}}
+    )
+    environments = build_environments(DictConfig(rendered))
+    try:
+        return _played(agent, environments, seed)
+    finally:
+        environments.close()
+
+
+def _refuse_what_cannot_be_drawn(config: DictConfig) -> None:
+    environments = build_environments(config)
+    modes = environments.metadata.get("render_modes") or []
+    environments.close()
+    if "rgb_array" not in modes:
+        raise UsageError(f"{config.id} renders to {modes}, but a video needs rgb_array among its render_modes.")
+
+
+def _played(agent: Agent, environments: VectorEnv, seed: int) -> list[np.ndarray]:
+    observation, _ = environments.reset(seed=seed)
+    player = player_of(agent, environments)
+    frames, done = [_frame(environments)], False
+    while not done and len(frames) < LONGEST:
+        transition = step(environments, observation, player.act(observation, explore=False))
+        if player is not agent:
+            player.observe(transition)
+        observation, done = transition.reset_observation, bool(transition.done[0])
+        if not done:  # else the next episode has begun
+            frames.append(_frame(environments))
+    return frames
+
+
+def gif(frames: Sequence[np.ndarray], seconds: float = 0.08) -> bytes:
+    """The frames as an animated GIF, made small and few enough to be looked at."""
+    chosen = np.unique(np.linspace(0, len(frames) - 1, FRAMES).round().astype(int))
+    images = [_small(frames[i]) for i in chosen]
+    content = io.BytesIO()
+    last = round(1000 * max(seconds, 1.0))
+    durations = [round(1000 * seconds)] * (len(images) - 1) + [last]
+    images[0].save(content, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0)
+    return content.getvalue()
+
+
+def contact_sheet(frames: Sequence[np.ndarray], count: int = 5) -> np.ndarray:
+    """A few frames from the first to the last, side by side. `[H, W, 3]`."""
+    chosen = np.linspace(0, len(frames) - 1, count).round().astype(int)
+    return np.concatenate([np.asarray(_small(frames[i])) for i in chosen], axis=1)
+
+
+def _small(frame: np.ndarray) -> Image.Image:
+    image = Image.fromarray(frame)
+    image.thumbnail((SIDE, SIDE))
+    return image
+
+
+def _frame(environments: VectorEnv) -> np.ndarray:
+    """What the first environment looks like now. `[H, W, 3]` of uint8."""
+    inner: Any = environments.unwrapped
+    if hasattr(inner, "core"):
+        frame = inner.core.render(0)
+    elif hasattr(inner, "envs"):
+        frame = inner.envs[0].render()
+    else:
+        frame = (inner.render() or [None])[0]
+    if not isinstance(frame, np.ndarray) or frame.ndim != 3:
+        raise UsageError(f"{environments} gives no image to record: it must render to rgb_array.")
+    return frame.astype(np.uint8, copy=False)

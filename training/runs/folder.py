@@ -1,0 +1,231 @@
+"""A run's folder: the resolved configuration, events, metrics, checkpoints and summary."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from engram_rl.training.runs.checkpoint import load_checkpoint, save_checkpoint, whole_names
+from engram_rl.training.errors import UsageError
+from engram_rl.training.legacy import config_today
+from engram_rl.training.runs.lock import LOCK, lock
+
+CONFIG = "config.yaml"
+LARGEST_CONFIG = 1_000_000
+"""Bytes; ours have a few thousand."""
+
+
+class RunFolder:
+    """The files of one run; every one of them is replaced by a rename, so none is ever half written.
+
+    `checkpoints/` holds `step_<step>`, the newest few, and `best_step_<step>`, the one that was evaluated best.
+    """
+
+    def __init__(self, path: Path, begun: bool = False):
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self._begun = begun
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Open an existing run; `latest` is the newest below `runs/`."""
+        if str(path) == "latest":
+            path = _latest(Path("runs"))
+        if not (path / CONFIG).is_file():
+            state = "holds no run" if path.is_dir() else "does not exist"
+            raise UsageError(
+                f"{path} {state}: there is no {CONFIG} in it. Give the folder that `engram train` printed, such as "
+                f"{_latest_or(Path('runs'), 'runs/2026-01-31_12-00-00_nec_cartpole_seed1')}."
+            )
+        return cls(path, begun=True)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from writing here; a folder whose run was refused is left without a trace.
+
+        Raises:
+            UsageError: Another process holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with lock(self.path / LOCK):
+            try:
+                yield
+            finally:
+                if not (self.path / CONFIG).exists():
+                    (self.path / LOCK).unlink()
+
+    def start(self, config: DictConfig) -> None:
+        """Begin a run here; one that was opened goes on, any other folder must not hold a run yet."""
+        if self._begun:
+            return
+        if (self.path / CONFIG).exists():
+            raise UsageError(
+                f"{self.path} already holds a run; nothing was overwritten. Continue it with resume={self.path}, or "
+                f"name another folder with hydra.run.dir=..."
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.path / CONFIG, OmegaConf.to_yaml(config, resolve=True))
+        self._begun = True
+
+    def config(self) -> DictConfig:
+        """The resolved configuration that the run was started with.
+
+        Raises:
+            UsageError: It is not a configuration, or one that could be made to grow when read.
+        """
+        path = self.path / CONFIG
+        try:
+            refuse_growing_yaml(path)
+            loaded = OmegaConf.load(path)
+        except (YAMLError, OmegaConfBaseException, UnicodeDecodeError, RecursionError) as error:
+            raise UsageError(f"{path} is not readable YAML: {error}") from error
+        if not isinstance(loaded, DictConfig):
+            raise UsageError(f"{path} is not a run's configuration.")
+        return OmegaConf.create(config_today(OmegaConf.to_container(loaded)))  # type: ignore[arg-type]
+
+    def save_checkpoint(self, step: int, state: dict[str, Any], keep: int) -> None:
+        """Write the checkpoint of `step` and drop all but the newest `keep`."""
+        save_checkpoint(self.checkpoints / f"step_{step:012d}", {"step": step, **state})
+        for old in self._steps()[:-keep]:
+            shutil.rmtree(old)
+
+    def save_best(self, step: int, state: dict[str, Any]) -> None:
+        """Write the checkpoint of `step` as the best so far, in place of the one before."""
+        best = self.checkpoints / f"best_step_{step:012d}"
+        save_checkpoint(best, {"step": step, **state})
+        for old in self._bests():
+            if old != best:
+                shutil.rmtree(old)
+
+    def load_checkpoint(self, which: str = "last") -> dict[str, Any]:
+        """Read the newest checkpoint (`last`) or the one that was evaluated best (`best`).
+
+        Raises:
+            UsageError: There is none, or it is damaged.
+        """
+        if which not in ("last", "best"):
+            raise UsageError(f"checkpoint is {which!r}; give last or best.")
+        found = self._steps() if which == "last" else self._bests()
+        if not found:
+            more = "save more often with checkpoint.every=<steps>" if which == "last" else "give checkpoint=last"
+            raise UsageError(f"{self.path} holds no {which} checkpoint yet: {more}, or train on.")
+        return load_checkpoint(found[-1])
+
+    def checkpoint_to_resume(self) -> dict[str, Any] | None:
+        """Read the newest checkpoint that is whole, or None where there is none yet: the run then starts anew.
+
+        Damaged ones are set aside (`<name>.damaged`), and what was evaluated best after the one that is read goes: the
+        run comes by there again.
+
+        Raises:
+            UsageError: There are checkpoints, but all of them are damaged. Nothing has changed then.
+        """
+        damaged: list[Path] = []
+        for path in reversed(self._steps()):
+            try:
+                checkpoint = load_checkpoint(path)
+            except UsageError as error:
+                print(error, file=sys.stderr)
+                damaged.append(path)
+                continue
+            self._set_aside(damaged, path)
+            for best in self._bests():
+                if _step_of(best) > checkpoint["step"]:
+                    shutil.rmtree(best)
+            return checkpoint
+        if damaged:
+            raise UsageError(f"Every checkpoint of {self.path} is damaged: {', '.join(p.name for p in damaged)}.")
+        print(f"{self.path} holds no checkpoint yet: it starts from the beginning.", file=sys.stderr)
+        return None
+
+    def write_json(self, name: str, content: dict[str, Any]) -> Path:
+        """Write `name` in the run folder."""
+        path = self.path / name
+        write_atomically(path, json.dumps(content, indent=2) + "\n")
+        return path
+
+    def _set_aside(self, damaged: list[Path], going_on_from: Path) -> None:
+        for path in damaged:
+            aside = path.with_name(f"{path.name}.damaged")
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
+        if damaged:
+            print(f"Going on from {going_on_from}; the damaged ones are kept as {damaged[0].name}.damaged, ...")
+
+    def _steps(self) -> list[Path]:
+        return [self.checkpoints / name for name in whole_names(self.checkpoints)]
+
+    def _bests(self) -> list[Path]:
+        return sorted(p for p in self.checkpoints.glob("best_step_*") if re.fullmatch(r"best_step_\d{12}", p.name))
+
+
+def refuse_growing_yaml(path: Path) -> None:
+    """Raise if a stored configuration is large or refers to parts of itself: a few lines of that fill any memory."""
+    if (size := path.stat().st_size) > LARGEST_CONFIG:
+        raise UsageError(f"{path} has {size} bytes; a run's configuration has at most {LARGEST_CONFIG}.")
+    with path.open("rb") as file:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(file, Loader=yaml.SafeLoader)):
+            raise UsageError(f"{path} refers to parts of itself (a YAML alias, *name), which no run's own file does.")
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("_")[2])
+
+
+def run_folder_name(agent: str, env: str, seed: int) -> Path:
+    """Where a new run goes: `runs/<date>_<time>_<agent>_<env>_seed<seed>`."""
+    return Path("runs") / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{agent}_{env}_seed{seed}"
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write to a temporary name and rename, so that `path` is the old file or the new one, never a part."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+    except OSError:
+        unfinished.unlink(missing_ok=True)
+        raise
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a run's numbers depend on."""
+    names = ("torch", "gymnasium", "numpy", "hydra-core", "minigrid", "faiss-cpu", "faiss-gpu", "engram-rl")
+    found = {name: _version(name) for name in names}
+    return {"python": platform.python_version(), **{name: v for name, v in found.items() if v}}
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _latest(runs: Path) -> Path:
+    found = sorted(runs.rglob(CONFIG), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise UsageError(f"There is no run below {runs.resolve()}. Train one first: engram train agent=nec.")
+    return found[-1].parent
+
+
+def _latest_or(runs: Path, otherwise: str) -> str:
+    try:
+        return str(_latest(runs))
+    except UsageError:
+        return otherwise
