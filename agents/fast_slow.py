@@ -11,13 +11,13 @@ import numpy as np
 from gymnasium import spaces
 
 from engram_rl.agents.agent import Observation, Transition
-from engram_rl.agents.fast import EpisodeTrace, GoalNetwork
-from engram_rl.agents.goals import FoundGoal, Goals, ShownGoal, Targets
-from engram_rl.agents.look_ahead import NONE, Branches, Plan, Search, Situation, Slow
-from engram_rl.agents.observations import require_discrete
-from engram_rl.agents.perceptron import Perceptron
-from engram_rl.agents.views import View
-from engram_rl.agents.visits import EpisodeVisits
+from engram_rl.agents.common.observations import require_discrete
+from engram_rl.agents.goal_directed.goal_network import EpisodeTrace, GoalNetwork
+from engram_rl.agents.goal_directed.goals import FoundGoal, Goals, ShownGoal, Targets
+from engram_rl.agents.goal_directed.look_ahead import NONE, Branches, Plan, Search, Situation, Slow
+from engram_rl.agents.goal_directed.perceptron import Perceptron
+from engram_rl.agents.goal_directed.views import View
+from engram_rl.agents.goal_directed.visits import EpisodeVisits
 from engram_rl.memory import Planner, TransitionMemory
 
 _PARTS = ("memory", "planner", "goals", "fast", "visits", "trace", "rng", "size")

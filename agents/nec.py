@@ -11,25 +11,31 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from engram_rl.agents.action_memories import ActionMemories, Recalled, by_action, double_value, make_memories
-from engram_rl.agents.actions import Actions
 from engram_rl.agents.agent import Observation, Transition
-from engram_rl.agents.device import choose_device
-from engram_rl.agents.exploration import EpsilonGreedy
-from engram_rl.agents.keys import ModalityKeys
-from engram_rl.agents.networks import make_encoder
-from engram_rl.agents.observations import (
+from engram_rl.agents.common.actions import Actions
+from engram_rl.agents.common.device import choose_device
+from engram_rl.agents.common.encoders import make_encoder
+from engram_rl.agents.common.exploration import EpsilonGreedy
+from engram_rl.agents.common.observations import (
     hash_observations,
     map_observation,
     require_rows,
     require_supported,
     to_tensors,
 )
-from engram_rl.agents.promises import STEPS, errors_by_age
-from engram_rl.agents.replay import Replay
-from engram_rl.agents.returns import NStepReturns, Returns
-from engram_rl.agents.schedules import Schedule
-from engram_rl.agents.seeding import generator_for
+from engram_rl.agents.common.replay import Replay
+from engram_rl.agents.common.schedules import Schedule
+from engram_rl.agents.common.seeding import generator_for
+from engram_rl.agents.episodic_control.action_memories import (
+    ActionMemories,
+    Recalled,
+    by_action,
+    double_value,
+    make_memories,
+)
+from engram_rl.agents.episodic_control.modality_keys import ModalityKeys
+from engram_rl.agents.episodic_control.overestimates import STEPS, errors_by_age
+from engram_rl.agents.episodic_control.returns import NStepReturns, Returns
 from engram_rl.memory import DifferentiableNeuralDictionary, Found, KeySpace, RowSGD
 
 

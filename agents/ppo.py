@@ -11,17 +11,17 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from engram_rl.agents.agent import Observation, Transition
-from engram_rl.agents.descent import Descent
-from engram_rl.agents.device import choose_device
-from engram_rl.agents.extras import ExtraInput, PreviousStep, read
-from engram_rl.agents.inputs import Perception, RewardScale, make_perception
-from engram_rl.agents.objectives import Objective, explained_variance, means
-from engram_rl.agents.observations import batch_size, map_observation, require_rows, require_supported
-from engram_rl.agents.player import Player
-from engram_rl.agents.policies import Extras, Policy, make_policy
-from engram_rl.agents.rollouts import Rollout, shuffled_rows, shuffled_sequences
-from engram_rl.agents.schedules import Schedule
-from engram_rl.agents.seeding import generator_for
+from engram_rl.agents.common.device import choose_device
+from engram_rl.agents.common.observations import batch_size, map_observation, require_rows, require_supported
+from engram_rl.agents.common.schedules import Schedule
+from engram_rl.agents.common.seeding import generator_for
+from engram_rl.agents.policy_gradient.descent import Descent
+from engram_rl.agents.policy_gradient.extra_inputs import ExtraInput, PreviousStep, read
+from engram_rl.agents.policy_gradient.objectives import Objective, explained_variance, means
+from engram_rl.agents.policy_gradient.perception import Perception, RewardScale, make_perception
+from engram_rl.agents.policy_gradient.player import Player
+from engram_rl.agents.policy_gradient.policies import Extras, Policy, make_policy
+from engram_rl.agents.policy_gradient.rollouts import Rollout, shuffled_rows, shuffled_sequences
 
 
 class PPO:

@@ -11,19 +11,19 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from engram_rl.agents.agent import Observation
-from engram_rl.agents.controls import Control, Empty, Random, Shuffled
-from engram_rl.agents.device import choose_device
-from engram_rl.agents.entries import key_space, value_size
-from engram_rl.agents.extras import PreviousStep, read
-from engram_rl.agents.observations import map_observation
-from engram_rl.agents.policies import Extras, feature_width
+from engram_rl.agents.common.device import choose_device
+from engram_rl.agents.common.observations import map_observation
+from engram_rl.agents.common.seeding import generator_for
+from engram_rl.agents.policy_gradient.extra_inputs import PreviousStep, read
+from engram_rl.agents.policy_gradient.policies import Extras, feature_width
 from engram_rl.agents.ppo import PPO, make_ppo
-from engram_rl.agents.recall import Recall
-from engram_rl.agents.recalled import Recalled
-from engram_rl.agents.retrieval import Retrieval
-from engram_rl.agents.seeding import generator_for
-from engram_rl.agents.situations import Situations
-from engram_rl.agents.votes import Vote
+from engram_rl.agents.retrieval.attention import Retrieval
+from engram_rl.agents.retrieval.controls import Control, Empty, Random, Shuffled
+from engram_rl.agents.retrieval.entries import key_space, value_size
+from engram_rl.agents.retrieval.logit_bias import Vote
+from engram_rl.agents.retrieval.memory_input import Recall
+from engram_rl.agents.retrieval.retrieved import Recalled
+from engram_rl.agents.retrieval.situations import Situations
 from engram_rl.memory import DifferentiableNeuralDictionary
 
 CONTROLS = ("none", "empty", "shuffled", "random", "novelty")
@@ -64,10 +64,10 @@ class RecalledVote(nn.Module):
 class RetrievalPPO(PPO):
     """Proximal policy optimisation with episodic recall.
 
-    1. Before each step recall what past episodes say of the present situation (`engram_rl.agents.recall.Recall`).
-    2. Actor and critic attend to it (`engram_rl.agents.retrieval.Retrieval`), and recalled returns may be added to the
-       logits of their actions (`engram_rl.agents.votes`); PPO acts and learns as ever. What was recalled stays in the
-       rollout as it was, so that an update sees what the actor saw.
+    1. Before each step recall what past episodes say of the present situation (`agents/retrieval/memory_input.py`).
+    2. Actor and critic attend to it (`attention.py` there), and recalled returns may be added to the logits of their
+       actions (`logit_bias.py`); PPO acts and learns as ever. What was recalled stays in the rollout as it was, so that
+       an update sees what the actor saw.
     3. Write an episode into memory when it ends. That needs no gradient: with `frozen` weights the agent adapts by it.
     """
 

@@ -22,8 +22,8 @@ from torch.nn import functional
 
 from benchmarks.cli import parse
 from benchmarks.configuration import agent_config
+from engram_rl.agents.common.encoders import perceptron
 from engram_rl.agents.fast_slow import FastSlow
-from engram_rl.agents.networks import perceptron
 from engram_rl.training.construction import build_agent
 from engram_rl.training.environments import make_environments
 from engram_rl.training.rollout import step

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from benchmarks.cli import env_options, parse, write_lines
 from benchmarks.configuration import agent_config, environment_config
 from benchmarks.provenance import with_command
-from engram_rl.agents.recall import Recall
+from engram_rl.agents.retrieval.memory_input import Recall
 from engram_rl.training.construction import build_agent, build_environments
 from engram_rl.training.rollout import step
 from engram_rl.training.seeding import use_threads

@@ -18,7 +18,7 @@ from benchmarks.control.runs import resolve_agent
 from benchmarks.obvious_nec import ObviousNEC
 from benchmarks.runs import Row
 from engram_rl.agents.agent import Agent
-from engram_rl.agents.networks import make_encoder
+from engram_rl.agents.common.encoders import make_encoder
 from engram_rl.memory import IVFIndex
 from engram_rl.training.construction import build_agent, build_environments
 from engram_rl.training.errors import UsageError

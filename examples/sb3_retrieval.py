@@ -10,7 +10,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import Tensor, nn
 
-from engram_rl.agents.retrieval import Retrieval
+from engram_rl.agents.retrieval.attention import Retrieval
 from engram_rl.memory import DifferentiableNeuralDictionary, Modality
 from engram_rl.memory.gymnasium import MemoryWrapper
 

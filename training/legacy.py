@@ -14,7 +14,15 @@ Place: TypeAlias = tuple[str, ...]
 ROOMS = ("agents", "conf", "envs", "memory", "training")
 """Packages of the first version, which lie below `engram_rl` now."""
 
-MODULES: dict[str, str] = {}
+MODULES: dict[str, str] = {
+    "agents.schedules.Linear": "engram_rl.agents.common.schedules.Linear",
+    "agents.self_imitation.make_self_imitation_ppo": "engram_rl.agents.self_imitation_ppo.make_self_imitation_ppo",
+    "agents.situations.Places": "engram_rl.agents.retrieval.situations.Places",
+    "agents.situations.Projections": "engram_rl.agents.retrieval.situations.Projections",
+    "agents.views.Columns": "engram_rl.agents.goal_directed.views.Columns",
+    "agents.views.PartialGrid": "engram_rl.agents.goal_directed.views.PartialGrid",
+    "agents.views.SymbolGrid": "engram_rl.agents.goal_directed.views.SymbolGrid",
+}
 """Dotted names of the first version that did more than move below `engram_rl`, by what they are today."""
 
 KEYS: dict[str, str] = {}

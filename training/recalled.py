@@ -8,7 +8,7 @@ import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
 from engram_rl.agents.agent import Agent, Observation
-from engram_rl.agents.recalled import Recalled
+from engram_rl.agents.retrieval.retrieved import Recalled
 from engram_rl.training.tensorboard import add_picture
 
 if TYPE_CHECKING:

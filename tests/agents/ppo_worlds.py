@@ -5,9 +5,9 @@ import torch
 from gymnasium import spaces
 
 from engram_rl.agents.agent import Transition
-from engram_rl.agents.observations import map_observation
+from engram_rl.agents.common.observations import map_observation
+from engram_rl.agents.common.schedules import Linear
 from engram_rl.agents.ppo import make_ppo
-from engram_rl.agents.schedules import Linear
 
 VECTOR, TWO = spaces.Box(-1, 1, (3,), np.float32), spaces.Discrete(2)
 E, T = 3, 8

@@ -5,10 +5,10 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from engram_rl.agents.action_memories import double_value
 from engram_rl.agents.agent import Transition
+from engram_rl.agents.common.schedules import Linear
+from engram_rl.agents.episodic_control.action_memories import double_value
 from engram_rl.agents.nec import make_nec, q_loss
-from engram_rl.agents.schedules import Linear
 from engram_rl.memory import Blend, DifferentiableNeuralDictionary, RowSGD, identify
 
 VECTOR = spaces.Box(-1, 1, (3,), np.float32)

@@ -8,7 +8,7 @@ import torch
 from gymnasium import spaces
 from torch import distributions, nn
 
-from engram_rl.agents.schedules import Linear
+from engram_rl.agents.common.schedules import Linear
 from tests.agents.ppo_worlds import E, T, World, make_agent, play, same
 
 

@@ -10,8 +10,8 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from benchmarks.configuration import agent_config, environment_config
-from engram_rl.agents.recall import Recall
-from engram_rl.agents.seeding import generator_for
+from engram_rl.agents.common.seeding import generator_for
+from engram_rl.agents.retrieval.memory_input import Recall
 from engram_rl.training.construction import build_agent, build_environments
 from engram_rl.training.rollout import step
 from tests.agents import ppo_worlds

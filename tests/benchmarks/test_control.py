@@ -145,7 +145,7 @@ def test_our_ppo_takes_the_zoos_values_for_the_task():
     assert run.settings.items() >= chosen.items()
     assert run.environment["num_envs"] == 16 and not run.baseline
     (cartpole,) = resolve("cartpole", {}, ["zoo_ppo"], [0], 1000)
-    falling = {"_target_": "engram_rl.agents.schedules.Linear", "start": 0.001, "end": 0.0, "steps": 1000}
+    falling = {"_target_": "engram_rl.agents.common.schedules.Linear", "start": 0.001, "end": 0.0, "steps": 1000}
     assert cartpole.settings["learning_rate"] == falling
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from engram_rl.agents.recalled import Recalled
+from engram_rl.agents.retrieval.retrieved import Recalled
 from engram_rl.training.recalled import described, draw_attention, draw_map, picture
 
 EXAMPLE = Recalled(
