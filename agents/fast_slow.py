@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 
 from engram_rl.agents.agent import Observation, Transition
-from engram_rl.agents.common.observations import require_discrete
+from engram_rl.agents.common.actions import require_discrete
 from engram_rl.agents.goal_directed.goal_network import EpisodeTrace, GoalNetwork
 from engram_rl.agents.goal_directed.goals import FoundGoal, Goals, ShownGoal, Targets
 from engram_rl.agents.goal_directed.look_ahead import NONE, Branches, Plan, Search, Situation, Slow

@@ -16,7 +16,7 @@ from engram_rl.agents.common.actions import Actions
 from engram_rl.agents.common.device import choose_device
 from engram_rl.agents.common.encoders import make_projection
 from engram_rl.agents.common.exploration import EpsilonGreedy
-from engram_rl.agents.common.observations import hash_observations, map_observation, require_supported, to_tensors
+from engram_rl.agents.common.observations import hash_observations, require_supported, rows_of, to_tensors
 from engram_rl.agents.common.schedules import Schedule
 from engram_rl.agents.common.seeding import generator_for
 from engram_rl.agents.episodic_control.action_memories import ActionMemories, make_memories
@@ -133,7 +133,7 @@ class MFEC:
         values = np.zeros(self._num_envs)
         cut = transition.truncated & ~transition.terminated
         if self._bootstrap and cut.any():
-            keys, identity = self._keys(map_observation(lambda part: part[cut], transition.next_observation))
+            keys, identity = self._keys(rows_of(transition.next_observation, cut))
             values[cut] = self.memories.read_exact(keys, identity, touch=False)[0].max(dim=1).values.numpy()
         return values
 
@@ -174,7 +174,7 @@ def best_of_each(episodes: Returns) -> Returns:
     falling = np.argsort(-episodes.target, kind="stable")
     first = np.unique(pairs[falling], axis=0, return_index=True)[1]
     best = np.sort(falling[first])
-    kept = map_observation(lambda part: part[best], observed)
+    kept = rows_of(observed, best)
     return Returns(kept, episodes.action[best], episodes.target[best])
 
 

@@ -16,13 +16,7 @@ from engram_rl.agents.common.actions import Actions
 from engram_rl.agents.common.device import choose_device
 from engram_rl.agents.common.encoders import make_encoder
 from engram_rl.agents.common.exploration import EpsilonGreedy
-from engram_rl.agents.common.observations import (
-    hash_observations,
-    map_observation,
-    require_rows,
-    require_supported,
-    to_tensors,
-)
+from engram_rl.agents.common.observations import hash_observations, require_rows, require_supported, rows_of, to_tensors
 from engram_rl.agents.common.replay import Replay
 from engram_rl.agents.common.schedules import Schedule
 from engram_rl.agents.common.seeding import generator_for
@@ -164,7 +158,7 @@ class NEC:
         values = np.zeros(self._num_envs)
         cut = transition.truncated & ~transition.terminated
         if cut.any():
-            last = map_observation(lambda part: part[cut], transition.next_observation)
+            last = rows_of(transition.next_observation, cut)
             values[cut] = self._state_values(*self._action_values(last, touch=False))
         return values
 
@@ -230,7 +224,7 @@ class NEC:
         """A minibatch, sorted by action."""
         batch = self._replay.sample(self._batch_size)
         order = np.argsort(batch["action"], kind="stable")
-        return map_observation(lambda part: part[order], batch)
+        return rows_of(batch, order)
 
     def _lookup_taken(self, keys: Tensor, actions: np.ndarray, own: Tensor | None) -> dict[int, Found]:
         """Lookups in the memory of the action each row took, by action in ascending order."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from engram_rl.agents.agent import Observation, Transition
 from engram_rl.agents.common.device import choose_device
-from engram_rl.agents.common.observations import batch_size, map_observation, require_rows, require_supported
+from engram_rl.agents.common.observations import batch_size, map_observation, require_rows, require_supported, rows_of
 from engram_rl.agents.common.schedules import Schedule
 from engram_rl.agents.common.seeding import generator_for
 from engram_rl.agents.policy_gradient.descent import Descent
@@ -187,7 +187,7 @@ class PPO:
         values = np.zeros(self._num_envs, dtype=np.float32)
         rows = np.flatnonzero(transition.truncated & ~transition.terminated)
         if len(rows) and self._cut:
-            seen = self._perceive(_rows_of(transition.next_observation, rows), learn=False)
+            seen = self._perceive(rows_of(transition.next_observation, rows), learn=False)
             extras: Extras = {}
             for extra in self.extras:
                 extras |= extra.read_final(transition, rows)
@@ -281,10 +281,6 @@ class PPO:
         self._generator.set_state(state["generator"])
         self._state, self._starts = state["state"].to(device), state["starts"].to(device)
         self._steps = state["steps"]
-
-
-def _rows_of(observation: Observation, rows: np.ndarray) -> Observation:
-    return map_observation(lambda part: part[rows], observation)
 
 
 def _require_counts(**counts: int) -> None:

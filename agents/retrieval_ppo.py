@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from engram_rl.agents.agent import Observation
 from engram_rl.agents.common.device import choose_device
-from engram_rl.agents.common.observations import map_observation
+from engram_rl.agents.common.observations import rows_of
 from engram_rl.agents.common.seeding import generator_for
 from engram_rl.agents.policy_gradient.extra_inputs import PreviousStep, read
 from engram_rl.agents.policy_gradient.policies import Extras, feature_width
@@ -107,7 +107,7 @@ class RetrievalPPO(PPO):
         fusion, recall = self.policy.actor_fusion, self._recall
         if not isinstance(fusion, Fusion) or not recall or self.policy.recurrent:
             return {}
-        last = map_observation(lambda part: part[-1], {name: data[name] for name in ("seen", "starts", "extras")})
+        last = rows_of({name: data[name] for name in ("seen", "starts", "extras")}, -1)
         step = last["extras"]
         features = self.policy.features(last["seen"], self._state, last["starts"][None], step)[0]
         features = self.policy.actor(features)

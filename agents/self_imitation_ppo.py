@@ -11,7 +11,8 @@ from gymnasium import spaces
 from torch import Tensor
 
 from engram_rl.agents.agent import Transition
-from engram_rl.agents.common.observations import map_observation, require_rows
+from engram_rl.agents.common.observations import map_observation, require_rows, to_tensors
+from engram_rl.agents.common.replay import Replay
 from engram_rl.agents.common.seeding import generator_for
 from engram_rl.agents.episodic_control.returns import MonteCarloReturns
 from engram_rl.agents.ppo import PPO, make_ppo
@@ -56,11 +57,9 @@ class SelfImitationPPO(PPO):
                 "Self-imitation compares an episode's return with its value, which must be of the same: set "
                 "agent.cut_at_episode_ends=true and agent.scale_rewards=false."
             )
-        self._capacity, self._batches, self._value_weight = capacity, batches, imitation_value
-        self._draws = imitation_generator
+        self._batches, self._value_weight = batches, imitation_value
         self._returns = MonteCarloReturns(self._discount, self._num_envs)
-        self._kept: dict[str, Any] = {}  # by name, [N, ...], a ring
-        self._count = 0  # steps ever kept
+        self._replay = Replay(capacity, imitation_generator)
 
     def _forget_open_steps(self) -> None:
         """Those of the open episodes as well."""
@@ -75,32 +74,23 @@ class SelfImitationPPO(PPO):
             nothing = np.zeros(self._num_envs)
             ended = self._returns.push(held, nothing.astype(np.int64), transition.reward, transition.done, nothing)
             if len(ended.target):
-                self._keep(ended.observation | {"gained": ended.target.astype(np.float32)})
+                self._replay.add(ended.observation | {"gained": ended.target.astype(np.float32)})
         super().observe(transition)
-
-    def _keep(self, steps: dict[str, np.ndarray]) -> None:
-        new = map_observation(torch.from_numpy, steps)
-        if not self._kept:
-            self._kept = map_observation(lambda part: part.new_zeros(self._capacity, *part.shape[1:]), new)
-        at = torch.arange(self._count, self._count + len(steps["gained"])) % self._capacity
-        map_observation(lambda kept, part: kept.__setitem__(at, part), self._kept, new)
-        self._count += len(at)
 
     def _update(self, data: dict[str, Any]) -> dict[str, float]:
         """PPO's update, then imitation."""
         metrics = super()._update(data)
-        if not self._kept:
+        if not len(self._replay):
             return metrics
         losses = [self._imitate() for _ in range(self._batches)]
         return metrics | {"train/imitation_loss": float(np.mean(losses))}
 
     def _imitate(self) -> float:
         """One minibatch."""
-        length = min(self._count, self._capacity)
-        rows = torch.randint(length, (min(self._minibatch_size, length),), generator=self._draws)
-        state = self.policy.initial_state(len(rows))
-        batch = map_observation(lambda part: part[rows].to(state.device), self._kept)
-        starts = torch.zeros(1, len(rows), dtype=torch.bool, device=state.device)
+        size = min(self._minibatch_size, len(self._replay))
+        state = self.policy.initial_state(size)
+        batch = to_tensors(self._replay.sample(size), state.device)
+        starts = torch.zeros(1, size, dtype=torch.bool, device=state.device)
         judged = self.policy(batch["seen"], state, starts, batch["extras"])
         log_prob = judged.distribution.log_prob(batch["action"])
         loss = imitation_loss(log_prob, judged.value, batch["gained"], self._value_weight)
@@ -109,21 +99,14 @@ class SelfImitationPPO(PPO):
 
     def state_dict(self) -> dict[str, Any]:
         """PPO's, and what is imitated."""
-        own = {
-            "kept": map_observation(torch.clone, self._kept),
-            "count": self._count,
-            "returns": self._returns.state_dict(),
-            "draws": self._draws.get_state(),
-        }
+        own = {"replay": self._replay.state_dict(), "returns": self._returns.state_dict()}
         return super().state_dict() | {"imitation": own}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
         super().load_state_dict(state)
-        own = state["imitation"]
-        self._kept, self._count = map_observation(torch.clone, own["kept"]), own["count"]
-        self._returns.load_state_dict(own["returns"])
-        self._draws.set_state(own["draws"])
+        self._replay.load_state_dict(state["imitation"]["replay"])
+        self._returns.load_state_dict(state["imitation"]["returns"])
 
 
 def make_self_imitation_ppo(

@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from benchmarks.cli import parse
 from benchmarks.configuration import agent_config
-from engram_rl.agents.common.encoders import perceptron
+from engram_rl.agents.common.perceptron import Perceptron
 from engram_rl.agents.fast_slow import FastSlow
 from engram_rl.training.construction import build_agent
 from engram_rl.training.environments import make_environments
@@ -60,7 +60,7 @@ class PlainNetwork:
     """
 
     def __init__(self, agent: DictConfig, num_actions: int) -> None:
-        self.network = perceptron(4, num_actions, tuple(agent.hidden))
+        self.network = Perceptron([4, *agent.hidden, num_actions])
         self.optimiser = torch.optim.Adam(self.network.parameters(), agent.learning_rate)
         self.batch_size = agent.batch_size
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
-Place: TypeAlias = tuple[str, ...]
+from engram_rl.agents.common.observations import map_observation
+
+Place: TypeAlias = tuple[Any, ...]
 
 ROOMS = ("agents", "conf", "envs", "memory", "training")
 """Packages of the first version, which lie below `engram_rl` now."""
@@ -28,8 +30,16 @@ MODULES: dict[str, str] = {
 KEYS: dict[str, str] = {}
 """Places of values in a configuration, or of whole branches, by where they are today."""
 
-STATES: dict[str, str] = {}
-"""Places in the state of an agent of ours, by where they are today; `*` is any name, the same on both sides."""
+STATES: dict[str, str] = {
+    f"policy.{part}._layers.{layer}.*": f"policy.{part}.{2 * layer}.*"
+    for part in ("actor", "critic", "encoder")
+    for layer in range(8)
+}
+"""Places in the state of an agent of ours, by where they are today.
+
+`*` is any name, the same on both sides; a list counts as names from 0; and the dots in the name of a network's weights
+(`actor._layers.0.bias`) are those of the pattern.
+"""
 
 
 def named_today(dotted: str) -> str:
@@ -49,7 +59,7 @@ def config_today(config: Mapping[str, Any]) -> dict[str, Any]:
     ours = _is_first_versions(config.get("agent"))
     for place, value in _leaves(config, ()):
         _put(moved, place if place[0] == "agent" and not ours else _moved(place, KEYS), value)
-    return {name: _renamed(part) for name, part in moved.items()}
+    return {name: _renamed(part) for name, part in _with_lists(moved).items()}
 
 
 def state_today(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,15 +67,33 @@ def state_today(state: Mapping[str, Any]) -> dict[str, Any]:
     moved: dict[str, Any] = {}
     for place, value in _leaves(state, ()):
         _put(moved, _moved(place, STATES), value)
-    return moved
+    if "kept" in moved.get("imitation", {}):
+        moved["imitation"] = _replayed(moved["imitation"])
+    return _with_lists(moved)
+
+
+def _replayed(imitation: Mapping[str, Any]) -> dict[str, Any]:
+    """What self-imitation kept in a ring of its own, `[capacity, ...]` by name, and a count, as a replay's state."""
+    kept, count = imitation["kept"], imitation["count"]
+    capacity = len(kept["gained"]) if kept else 0
+    size = min(count, capacity)
+    rows = map_observation(lambda part: part[:size].numpy(), kept)
+    replay = {"rows": rows, "next": count % max(capacity, 1), "size": size, "generator": imitation["draws"]}
+    return {"replay": replay, "returns": imitation["returns"]}
 
 
 def _is_first_versions(agent: Any) -> bool:
     return isinstance(agent, Mapping) and str(agent.get("_target_", "")).partition(".")[0] in ROOMS
 
 
+class _Item(int):
+    """The name of what a list holds."""
+
+
 def _leaves(node: Any, place: Place) -> Iterator[tuple[Place, Any]]:
-    """Everything that holds nothing further by name, with its place."""
+    """Everything that holds nothing further by name, with its place; lists are entered for what they hold by name."""
+    if isinstance(node, list) and any(isinstance(item, Mapping) for item in node):
+        node = {_Item(at): item for at, item in enumerate(node)}
     if not isinstance(node, Mapping) or not node:
         yield place, node
         return
@@ -73,14 +101,26 @@ def _leaves(node: Any, place: Place) -> Iterator[tuple[Place, Any]]:
         yield from _leaves(value, (*place, name))
 
 
+def _with_lists(node: Any) -> Any:
+    """The same, with lists where they were."""
+    if not isinstance(node, dict):
+        return node
+    parts = {name: _with_lists(part) for name, part in node.items()}
+    return list(parts.values()) if parts and all(isinstance(name, _Item) for name in parts) else parts
+
+
 def _moved(place: Place, table: Mapping[str, str]) -> Place:
     """Where a place is today: the longest beginning of it that the table knows is replaced."""
-    for length in range(len(place), 0, -1):
+    dotted = isinstance(place[-1], str) and "." in place[-1]  # weights of a network
+    names: Place = (*place[:-1], *place[-1].split(".")) if dotted else place
+    for length in range(len(names), 0, -1):
         for old, new in table.items():
             pattern = old.split(".")
-            if len(pattern) == length and all(p in ("*", str(name)) for p, name in zip(pattern, place, strict=False)):
-                wild = [name for p, name in zip(pattern, place, strict=False) if p == "*"]
-                return (*(wild.pop(0) if part == "*" else part for part in new.split(".")), *place[length:])
+            if len(pattern) == length and all(p in ("*", str(name)) for p, name in zip(pattern, names, strict=False)):
+                wild = [name for p, name in zip(pattern, names, strict=False) if p == "*"]
+                found = (*(wild.pop(0) if part == "*" else part for part in new.split(".")), *names[length:])
+                above = len(place) - 1
+                return (*found[:above], ".".join(map(str, found[above:]))) if dotted else found
     return place
 
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import Any
 
 import torch
 from gymnasium import spaces
 from torch import nn
-from torch.nn import functional
 
+from engram_rl.agents.common.flattening import Flatten, is_picture
+from engram_rl.agents.common.perceptron import Perceptron, linear
 from engram_rl.memory import RandomProjection
-from engram_rl.memory.room import require_room
-
-SMALLEST_IMAGE = 36  # pixels a side that the three convolutions below need
 
 
 def make_encoder(space: spaces.Space, out_features: int, hidden: tuple[int, ...] = (64,)) -> nn.Module:
@@ -33,75 +30,8 @@ def make_encoder(space: spaces.Space, out_features: int, hidden: tuple[int, ...]
         return ImageEncoder(space, out_features)  # type: ignore[arg-type]
     if isinstance(space, spaces.Box) and len(space.shape) == 3:
         return SymbolEncoder(space, out_features, hidden)
-    return nn.Sequential(_flattener(space), perceptron(spaces.flatdim(space), out_features, hidden))
-
-
-def is_picture(space: spaces.Space) -> bool:
-    """Whether observations are images large enough for convolutions."""
-    return isinstance(space, spaces.Box) and len(space.shape) == 3 and sorted(space.shape)[1] >= SMALLEST_IMAGE
-
-
-def _flattener(space: spaces.Space) -> nn.Module:
-    """Numbers as they are, codes as one-hot: `[B, ...] -> [B, flatdim]`."""
-    if isinstance(space, spaces.Box | spaces.MultiBinary):
-        return FloatRows()
-    if isinstance(space, spaces.Discrete):
-        return OneHot([int(space.n)], [int(space.start)])
-    if isinstance(space, spaces.MultiDiscrete):
-        return OneHot([int(n) for n in space.nvec.ravel()], [int(n) for n in space.start.ravel()])
-    raise ValueError(
-        f"No encoder for observations of {space}. Supported: Box, Discrete, MultiDiscrete, MultiBinary and Dict of "
-        f"these; convert with a wrapper, such as gymnasium.wrappers.FlattenObservation."
-    )
-
-
-def linear(in_features: int, out_features: int) -> nn.Linear:
-    """A linear layer, if there is room for it.
-
-    Raises:
-        ValueError: There is none, or it would have no units.
-    """
-    if out_features < 1:
-        raise ValueError(f"A layer of {out_features} units: the sizes of layers and keys must be at least 1.")
-    what = f"a layer of {out_features} units over {in_features} numbers"
-    require_room(
-        what, 4 * (in_features + 1) * out_features, "lower the sizes of layers and keys, or of the observation"
-    )
-    return nn.Linear(in_features, out_features)
-
-
-def perceptron(in_features: int, out_features: int, hidden: tuple[int, ...]) -> nn.Sequential:
-    """Linear layers with ReLU between them; none after the last."""
-    sizes = [in_features, *hidden, out_features]
-    layers: list[nn.Module] = []
-    for a, b in pairwise(sizes):
-        layers += [linear(a, b), nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
-
-
-class FloatRows(nn.Module):
-    """Any number type and shape to rows of float32: `[B, ...] -> [B, F]`."""
-
-    def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """`[B, ...]` to `[B, F]`."""
-        return values.float().reshape(len(values), -1)
-
-
-class OneHot(nn.Module):
-    """Integer codes, each from its own start, to concatenated one-hot vectors: `[B, P] -> [B, sum of sizes]`."""
-
-    def __init__(self, sizes: list[int], starts: list[int]):
-        super().__init__()
-        self._sizes, self._starts = sizes, starts
-
-    def forward(self, codes: torch.Tensor) -> torch.Tensor:
-        """`[B]` or `[B, ...]` to `[B, sum of sizes]`."""
-        flat = codes.reshape(len(codes), -1).long()
-        parts = [
-            functional.one_hot(flat[:, i] - start, size)
-            for i, (size, start) in enumerate(zip(self._sizes, self._starts, strict=True))
-        ]
-        return torch.cat(parts, dim=1).float()
+    rows = Flatten(space)
+    return nn.Sequential(rows, Perceptron([rows.size, *hidden, out_features]))
 
 
 def make_projection(space: spaces.Space, out_features: int, seed: int) -> nn.Module:
@@ -110,33 +40,8 @@ def make_projection(space: spaces.Space, out_features: int, seed: int) -> nn.Mod
     Images of at least 36 pixels a side are scaled to at most 1, discrete parts become a one-hot code, all else is taken
     as it is.
     """
-    numbers = Numbers(space)
-    return nn.Sequential(numbers, RandomProjection(numbers.size, out_features, seed))
-
-
-class Numbers(nn.Module):
-    """An observation as one row of float32, the parts of a Dict side by side: `[B, ...] -> [B, F]`.
-
-    Raises:
-        ValueError: The space is not one that `make_encoder` reads.
-    """
-
-    def __init__(self, space: spaces.Space):
-        super().__init__()
-        self.size: int
-        if isinstance(space, spaces.Dict):
-            self._parts = nn.ModuleDict({name: Numbers(part) for name, part in space.items()})
-            self.size = sum(part.size for part in self._parts.values())  # type: ignore[misc]
-            return
-        self._scale = float(space.high.max()) if is_picture(space) else 1.0  # type: ignore[attr-defined]
-        self._flatten = _flattener(space)
-        self.size = spaces.flatdim(space)
-
-    def forward(self, observation: Any) -> torch.Tensor:
-        """`[B, ...]`, or one such tensor per name, to `[B, F]`."""
-        if isinstance(observation, dict):
-            return torch.cat([part(observation[name]) for name, part in self._parts.items()], dim=1)
-        return self._flatten(observation) / self._scale
+    rows = Flatten(space)
+    return nn.Sequential(rows, RandomProjection(rows.size, out_features, seed))
 
 
 class ImageEncoder(nn.Module):
@@ -173,7 +78,7 @@ class SymbolEncoder(nn.Sequential):
     def __init__(self, space: spaces.Box, out_features: int, hidden: tuple[int, ...]):
         size = math.prod(space.shape)
         norm = nn.LayerNorm(size, elementwise_affine=False)
-        super().__init__(FloatRows(), norm, perceptron(size, out_features, hidden))
+        super().__init__(Flatten(space), norm, Perceptron([size, *hidden, out_features]))
 
 
 class DictEncoder(nn.Module):

@@ -23,6 +23,22 @@ def map_observation(function: Callable[..., Any], *observations: Any) -> Any:
     return function(*observations)
 
 
+def rows_of(observation: Any, at: Any) -> Any:
+    """What every part holds at an index, such as rows `[N]` or a pair of (environment, step)."""
+    if isinstance(observation, dict):
+        return {name: rows_of(part, at) for name, part in observation.items()}
+    return observation[at]
+
+
+def put_rows(held: Any, at: Any, rows: Any) -> None:
+    """Put rows into every part at an index."""
+    if isinstance(held, dict):
+        for name, part in held.items():
+            put_rows(part, at, rows[name])
+    else:
+        held[at] = rows
+
+
 def batch_size(observation: Observation) -> int:
     """How many rows an observation has."""
     return batch_size(next(iter(observation.values()))) if isinstance(observation, dict) else len(observation)
@@ -67,15 +83,3 @@ def require_supported(space: spaces.Space, agent: str) -> None:
                 f"{agent} cannot read observations of {part}. Supported: Box, Discrete, MultiDiscrete, MultiBinary "
                 f"and Dict of these; convert with a wrapper, such as gymnasium.wrappers.FlattenObservation."
             )
-
-
-def require_discrete(space: spaces.Space, agent: str) -> int:
-    """The number of actions, or an error if they are not Discrete."""
-    if not isinstance(space, spaces.Discrete):
-        raise ValueError(
-            f"{agent} chooses among Discrete actions, but this environment has {space}. Use an agent for such actions, "
-            f"or discretise them with a wrapper, such as gymnasium.wrappers.TransformAction."
-        )
-    if space.start != 0:
-        raise ValueError(f"{agent} counts actions from 0, but this environment's start at {space.start}.")
-    return int(space.n)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from engram_rl.agents.common.observations import batch_size, map_observation
+from engram_rl.agents.common.observations import batch_size, map_observation, put_rows, rows_of
 from engram_rl.memory.room import require_room
 
 
@@ -37,9 +37,8 @@ class Replay:
             self._buffers = map_observation(self._room_for, rows)
         count = batch_size(next(iter(rows.values())))
         at = (self._next + np.arange(count)) % self._capacity
-        map_observation(
-            lambda buffer, new: buffer.__setitem__(at[-self._capacity :], new[-self._capacity :]), self._buffers, rows
-        )
+        newest = slice(-self._capacity, None)
+        put_rows(self._buffers, at[newest], rows_of(rows, newest) if count > self._capacity else rows)
         self._next = (self._next + count) % self._capacity
         self._size = min(self._size + count, self._capacity)
 
@@ -48,7 +47,7 @@ class Replay:
         if not self._size:
             raise ValueError("Nothing to sample: the replay is empty.")
         at = torch.randint(self._size, (count,), generator=self._generator).numpy()
-        return map_observation(lambda buffer: buffer[at], self._buffers)
+        return rows_of(self._buffers, at)
 
     def state_dict(self) -> dict[str, Any]:
         """The rows held, in place, and the generator's state."""
@@ -63,9 +62,7 @@ class Replay:
         self._generator.set_state(state["generator"])
         self._buffers = map_observation(self._room_for, state["rows"]) if state["rows"] else {}
         if state["rows"]:
-            map_observation(
-                lambda buffer, rows: buffer.__setitem__(slice(len(rows)), rows), self._buffers, state["rows"]
-            )
+            put_rows(self._buffers, slice(self._size), state["rows"])
 
     def _room_for(self, rows: np.ndarray) -> np.ndarray:
         what = f"a replay of capacity {self._capacity} of rows of {rows[:1].nbytes} bytes"

@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from engram_rl.agents.common.encoders import Numbers
+from engram_rl.agents.common.flattening import Flatten
 from engram_rl.memory import KeySpace, Modality
 from engram_rl.memory.errors import unknown
 
@@ -132,7 +132,7 @@ def _part(name: str, source: Source, space: spaces.Space, make_part: MakePart) -
         return Codes(), _codes(name, space)
     if source.size is not None:
         return make_part(space, source.size), source.size
-    numbers = Numbers(space)
+    numbers = Flatten(space)
     return numbers, numbers.size
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from engram_rl.agents.agent import Observation
-from engram_rl.agents.common.observations import map_observation
+from engram_rl.agents.common.observations import map_observation, put_rows, rows_of
 from engram_rl.memory.room import require_room
 
 
@@ -125,15 +125,14 @@ class NStepReturns:
         at = (self._start + self._count) % self._steps
         self._reward[rows, at] = reward
         self._action[rows, at] = action
-        map_observation(lambda held, new: held.__setitem__((rows, at), new), self._observation, observation)
+        put_rows(self._observation, (rows, at), observation)
         self._count += 1
 
     def _ring(self, rows: np.ndarray) -> np.ndarray:
         return (self._start[rows, None] + np.arange(self._steps)[None, :]) % self._steps
 
     def _gather(self, rows: np.ndarray, at: np.ndarray, target: np.ndarray) -> Returns:
-        observation = map_observation(lambda held: held[rows, at], self._observation)
-        return Returns(observation, self._action[rows, at], target)
+        return Returns(rows_of(self._observation, (rows, at)), self._action[rows, at], target)
 
     def _room_for(self, observation: np.ndarray) -> np.ndarray:
         num_envs, steps = self._reward.shape
@@ -183,7 +182,7 @@ class MonteCarloReturns:
             self._double()
         at = (np.arange(len(self._count)), self._count)
         self._reward[at], self._action[at] = reward, action
-        map_observation(lambda held, new: held.__setitem__(at, new), self._observation, observation)
+        put_rows(self._observation, at, observation)
         self._count += 1
         return self._flush(np.flatnonzero(done), final_value)
 
@@ -221,8 +220,7 @@ class MonteCarloReturns:
 
     def _flush(self, rows: np.ndarray, final_value: np.ndarray) -> Returns:
         if not len(rows):
-            nothing = map_observation(lambda kept: kept[:0, 0], self._observation)
-            return Returns(nothing, self._action[:0, 0], self._reward[:0, 0])
+            return Returns(rows_of(self._observation, (slice(0), 0)), self._action[:0, 0], self._reward[:0, 0])
         length = int(self._count[rows].max())
         held = np.arange(length) < self._count[rows, None]  # [R, L]
         rewards = np.where(held, self._reward[rows, :length], 0.0)
@@ -231,8 +229,9 @@ class MonteCarloReturns:
             rewards[:, t] += self._discount * rewards[:, t + 1]  # R_t = r_t + gamma R_{t+1}
         self._count[rows] = 0
         of_row, at = np.nonzero(held)
-        observation = map_observation(lambda kept: kept[rows[of_row], at], self._observation)
-        return Returns(observation, self._action[rows[of_row], at], rewards[of_row, at])
+        return Returns(
+            rows_of(self._observation, (rows[of_row], at)), self._action[rows[of_row], at], rewards[of_row, at]
+        )
 
     def _double(self) -> None:
         self._reward, self._action = _twice(self._reward), _twice(self._action)

@@ -10,6 +10,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engram_rl.agents.common.actions import ActionCodes
 from engram_rl.agents.policy_gradient.distributions import Categorical, DiagonalGaussian, Distribution, MultiCategorical
 
 SMALL = 0.01
@@ -48,7 +49,7 @@ class DiscreteHead(ActionHead):
 
     def __init__(self, space: spaces.Discrete, features: int):
         super().__init__(features, int(space.n))
-        self._start = int(space.start)
+        self._codes = ActionCodes(space)
 
     def forward(self, features: Tensor, added: Tensor | None = None) -> Distribution:
         """`[N, F]` to N distributions."""
@@ -56,7 +57,7 @@ class DiscreteHead(ActionHead):
 
     def taken(self, action: Tensor) -> np.ndarray:
         """`[N]` to `[N]`."""
-        return action.cpu().numpy() + self._start
+        return self._codes.actions(action.cpu().numpy())
 
 
 class MultiDiscreteHead(ActionHead):
@@ -64,17 +65,15 @@ class MultiDiscreteHead(ActionHead):
 
     def __init__(self, space: spaces.MultiDiscrete, features: int):
         super().__init__(features, int(space.nvec.sum()))
-        self._sizes, self._start = space.nvec.ravel().tolist(), space.start
-        self._shape, self._dtype = space.nvec.shape, space.dtype
+        self._codes = ActionCodes(space)
 
     def forward(self, features: Tensor, added: Tensor | None = None) -> Distribution:
         """`[N, F]` to N distributions."""
-        return MultiCategorical(self._outputs(features, added), self._sizes)
+        return MultiCategorical(self._outputs(features, added), self._codes.sizes)
 
     def taken(self, action: Tensor) -> np.ndarray:
         """`[N, P]` to `[N, *shape]`."""
-        parts = action.cpu().numpy().reshape(-1, *self._shape) + self._start
-        return parts.astype(self._dtype)
+        return self._codes.actions(action.cpu().numpy())
 
 
 class BoxHead(ActionHead):

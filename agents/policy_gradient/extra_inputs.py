@@ -11,7 +11,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from engram_rl.agents.agent import Observation, Transition
-from engram_rl.agents.policy_gradient.perception import flat_rows
+from engram_rl.agents.common.flattening import Flatten
 
 
 class ExtraInput(Protocol):
@@ -76,6 +76,7 @@ class PreviousStep:
 
     def __init__(self, space: spaces.Space, num_envs: int, carry: bool, device: torch.device):
         self._space, self._carry, self._device = space, carry, device
+        self._actions = Flatten(space)
         self.size = self.size_of(space)
         self._rows = np.zeros((num_envs, self.size), dtype=np.float32)  # [E, A + 2]
 
@@ -101,7 +102,7 @@ class PreviousStep:
             self._rows[transition.done] = 0
 
     def _after(self, transition: Transition) -> np.ndarray:
-        action = flat_rows(self._space, transition.action)
+        action = self._actions(torch.as_tensor(transition.action)).numpy()
         rest = np.stack([transition.reward, np.zeros(len(action))], axis=1)
         return np.concatenate([action, rest.astype(np.float32)], axis=1)
 

@@ -10,7 +10,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from engram_rl.agents.agent import Observation
-from engram_rl.agents.common.encoders import is_picture
+from engram_rl.agents.common.flattening import Flatten, has_picture
 from engram_rl.agents.common.observations import map_observation, to_tensors
 
 LIMIT = 10.0
@@ -58,18 +58,18 @@ class AsRows:
     """
 
     def __init__(self, space: spaces.Space, device: torch.device, normalise: bool = False):
-        self._space, self._device = space, device
-        self.size = spaces.flatdim(space)
+        self._rows, self._device = Flatten(space), device
+        self.size = self._rows.size
         self.moments = RunningMoments(self.size) if normalise else None
 
     def __call__(self, observation: Observation, *, learn: bool) -> Tensor:
         """`[E, ...]`, perhaps by name, to `[E, F]` of float32."""
-        rows = flat_rows(self._space, observation)
-        if self.moments:
-            if learn:
-                self.moments.update(rows)
-            rows = self.moments.normalised(rows)
-        return torch.as_tensor(rows, device=self._device)
+        rows = self._rows(to_tensors(observation))
+        if not self.moments:
+            return rows.to(self._device, copy=True)  # what is kept of an environment is a copy
+        if learn:
+            self.moments.update(rows.numpy())
+        return torch.as_tensor(self.moments.normalised(rows.numpy()), device=self._device)
 
     def state_dict(self) -> dict[str, Any]:
         """The running moments."""
@@ -95,31 +95,6 @@ def make_perception(space: spaces.Space, device: torch.device, normalise: bool) 
             f"the network scales. Set agent.normalise_observations=false."
         )
     return AsTensors(device)
-
-
-def flat_rows(space: spaces.Space, observation: Any) -> np.ndarray:
-    """An observation, or an action, as numbers: `[E, ...]`, perhaps by name, to `[E, F]` of float32."""
-    if isinstance(space, spaces.Dict):
-        return np.concatenate([flat_rows(part, observation[name]) for name, part in space.items()], axis=1)
-    flat = np.asarray(observation).reshape(len(observation), -1)
-    if isinstance(space, spaces.Discrete):
-        return _one_hot(flat - space.start, [int(space.n)])
-    if isinstance(space, spaces.MultiDiscrete):
-        return _one_hot(flat - space.start.ravel(), space.nvec.ravel().tolist())
-    return flat.astype(np.float32)
-
-
-def _one_hot(codes: np.ndarray, sizes: list[int]) -> np.ndarray:
-    """`[E, P]` to `[E, sum of sizes]`."""
-    rows = np.zeros((len(codes), sum(sizes)), dtype=np.float32)
-    offsets = np.cumsum([0, *sizes[:-1]])
-    rows[np.arange(len(codes))[:, None], codes + offsets] = 1
-    return rows
-
-
-def has_picture(space: spaces.Space) -> bool:
-    """Whether an observation, or a part of it, is an image large enough for convolutions."""
-    return any(map(has_picture, space.values())) if isinstance(space, spaces.Dict) else is_picture(space)
 
 
 class RunningMoments:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
-from torch.nn import functional
 
-from engram_rl.agents.common.encoders import linear, make_encoder
+from engram_rl.agents.common.encoders import make_encoder
+from engram_rl.agents.common.flattening import has_picture
+from engram_rl.agents.common.perceptron import Perceptron
 from engram_rl.agents.policy_gradient.action_heads import ActionHead, make_action_head
 from engram_rl.agents.policy_gradient.distributions import Distribution
 from engram_rl.agents.policy_gradient.gru import ResettingGRU
-from engram_rl.agents.policy_gradient.perception import has_picture
 
 Extras = dict[str, Tensor]
 """Named tensors beside the observation, `[N, ...]` each."""
@@ -157,7 +156,7 @@ def make_policy(
     core = ResettingGRU(width, recurrent) if recurrent else None
     width = recurrent or width
     layers = [] if pictures or recurrent else list(hidden)
-    actor, critic = TanhPerceptron(width, layers), TanhPerceptron(width, layers)
+    actor, critic = _tanh_layers(width, layers), _tanh_layers(width, layers)
     features = layers[-1] if layers else width
     value = nn.Linear(features, 1)
     head = make_action_head(action_space, features)
@@ -201,25 +200,14 @@ def _encoder(space: spaces.Space, hidden: tuple[int, ...], picture_features: int
         initialise(encoder)
         return encoder, picture_features
     size = spaces.flatdim(space)
-    return TanhPerceptron(size, hidden), hidden[-1] if hidden else size
+    return _tanh_layers(size, hidden), hidden[-1] if hidden else size
 
 
-class TanhPerceptron(nn.Module):
-    """Linear layers, each followed by tanh; the input itself for no layers.
-
-    Written out rather than as a sequence of modules, whose calls would cost as much as the arithmetic of small layers.
-    """
-
-    def __init__(self, in_features: int, hidden: Sequence[int]):
-        super().__init__()
-        self._layers = nn.ModuleList(linear(a, b) for a, b in pairwise([in_features, *hidden]))
-        initialise(self)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """`[N, F]` to `[N, G]`."""
-        for layer in self._layers:
-            features = torch.tanh(functional.linear(features, layer.weight, layer.bias))  # type: ignore[arg-type]
-        return features
+def _tanh_layers(in_features: int, hidden: Sequence[int]) -> Perceptron:
+    """Linear layers, each followed by tanh, with their first weights."""
+    layers = Perceptron([in_features, *hidden], nn.Tanh, activate_last=True)
+    initialise(layers)
+    return layers
 
 
 def initialise(network: nn.Module, gain: float = math.sqrt(2)) -> None:

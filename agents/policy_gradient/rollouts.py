@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engram_rl.agents.common.observations import map_observation
+from engram_rl.agents.common.observations import map_observation, rows_of
 
 
 def generalised_advantages(
@@ -155,7 +155,7 @@ class Rollout:
             )
         initial, steps = state["initial_state"], map_observation(lambda part: part.to(device), state["steps"])
         self.initial_state = None if initial is None else initial.to(device)
-        self._steps = [map_observation(lambda part: part[t], steps) for t in range(length)]  # noqa: B023
+        self._steps = [rows_of(steps, t) for t in range(length)]
         for name, part in (("reward", self._reward), ("done", self._done), ("final_value", self._final_value)):
             part[:length] = state["outcomes"][name]
 
@@ -166,7 +166,7 @@ def shuffled_rows(data: dict[str, Any], size: int, generator: torch.Generator) -
     order = torch.randperm(flat["action"].shape[0], generator=generator).to(flat["action"].device)
     mixed = map_observation(lambda part: part.index_select(0, order), flat)
     for first in range(0, len(order), size):
-        yield map_observation(lambda part: part[first : first + size], mixed)  # noqa: B023  (used at once)
+        yield rows_of(mixed, slice(first, first + size))
 
 
 def shuffled_sequences(

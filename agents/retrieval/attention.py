@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from engram_rl.agents.common.encoders import linear
+from engram_rl.agents.common.perceptron import linear
 
 
 class Retrieval(nn.Module):

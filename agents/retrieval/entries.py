@@ -10,8 +10,8 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from engram_rl.agents.common.encoders import Numbers
-from engram_rl.agents.common.observations import map_observation
+from engram_rl.agents.common.flattening import Flatten
+from engram_rl.agents.common.observations import rows_of
 from engram_rl.agents.episodic_control.returns import Returns
 from engram_rl.agents.retrieval.situations import Situations
 from engram_rl.memory import KeySpace, Modality, identify
@@ -63,7 +63,7 @@ class Entries:
         what = np.concatenate([situation, observed["action"].view(np.int32)], 1) if self._by_action else situation
         names = self._names(observed["stream"], what, PASSAGE)
         last = _last_of_each(names.numpy())
-        held = map_observation(lambda part: part[last], observed)
+        held = rows_of(observed, last)
         return replace(ended, observation=held, action=ended.action[last], target=ended.target[last]), names[last]
 
     def passages(
@@ -127,7 +127,7 @@ def key_space(situations: Situations, separate: bool, found: int) -> KeySpace:
 
 def value_size(situations: Situations, action_space: spaces.Space) -> int:
     """Numbers stored with each entry."""
-    return 2 * situations.place_size + Numbers(action_space).size + 3
+    return 2 * situations.place_size + Flatten(action_space).size + 3
 
 
 def _last_of_each(names: np.ndarray) -> np.ndarray:

@@ -16,8 +16,8 @@ from gymnasium import spaces
 from torch import Tensor
 
 from engram_rl.agents.agent import Observation, Transition
-from engram_rl.agents.common.encoders import Numbers
-from engram_rl.agents.common.observations import map_observation
+from engram_rl.agents.common.flattening import Flatten
+from engram_rl.agents.common.observations import map_observation, rows_of
 from engram_rl.agents.common.seeding import copied
 from engram_rl.agents.episodic_control.overestimates import met_again
 from engram_rl.agents.episodic_control.returns import MonteCarloReturns, Returns
@@ -100,7 +100,7 @@ class Recall:
         self._least_trust = least_trust
         self._ballot = Ballot() if votes else None
         self._hide, self._generator = hide, generator
-        self._code = Numbers(action_space)
+        self._code = Flatten(action_space)
         self._returns = MonteCarloReturns(discount, num_envs)
         P, A = situations.place_size, self._code.size
         self._entries = Entries(situations, A, separate=separate, sites=found > 0, by_action=by_action)
@@ -130,7 +130,7 @@ class Recall:
     @torch.no_grad()
     def read_final(self, transition: Transition, rows: np.ndarray) -> dict[str, Tensor]:
         """The same beside the last observations of some environments. `[R, K, F]`, `[R, K]`."""
-        final = map_observation(lambda part: part[rows], transition.next_observation)
+        final = rows_of(transition.next_observation, rows)
         return self._told(self._look(final, rows, touch=False), final)
 
     @torch.no_grad()

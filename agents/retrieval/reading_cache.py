@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from engram_rl.agents.agent import Observation
-from engram_rl.agents.common.observations import batch_size, map_observation
+from engram_rl.agents.common.observations import batch_size, rows_of
 
 MOST = 2**14
 """Observations kept; with more it starts over."""
@@ -66,7 +66,7 @@ class Seen:
     def _read_some(self, observation: Observation, rows: np.ndarray) -> Reading:
         """The reading of these rows, not of too few at once."""
         enough = np.resize(rows, max(FEWEST, len(rows)))
-        reading = self._read(map_observation(lambda part: part[enough], observation))
+        reading = self._read(rows_of(observation, enough))
         return Reading(reading.keys[: len(rows)], reading.identities[: len(rows)])
 
     def _keep(self, names: list[bytes], reading: Reading) -> None:

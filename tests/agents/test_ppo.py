@@ -188,7 +188,7 @@ def test_an_update_stops_when_it_has_gone_far_enough():
 
 def test_weights_begin_orthogonal():
     agent = make_agent(hidden=[16, 16], observation_space=spaces.Box(-1, 1, (16,)))
-    for layer, gain in [(agent.policy.actor._layers[0], 2**0.5), (agent.policy.critic._layers[1], 2**0.5)]:
+    for layer, gain in [(agent.policy.actor[0], 2**0.5), (agent.policy.critic[2], 2**0.5)]:
         torch.testing.assert_close(layer.weight @ layer.weight.T, gain**2 * torch.eye(16), atol=1e-5, rtol=0)
         assert (layer.bias == 0).all()
     assert agent.policy.head.weight.norm(dim=1).tolist() == pytest.approx([0.01, 0.01])

@@ -36,15 +36,15 @@ def test_only_what_went_better_than_expected_is_imitated():
 
 def test_it_keeps_finished_episodes_alone_and_the_newest_of_them():
     made, reports = played()
-    assert 0 < made._count < 4 * 70
+    assert 0 < len(made._replay) < 4 * 70
     assert "train/imitation_loss" in reports[-1]
     small, _ = played("capacity=10")
-    assert small._count > 10 and len(small._kept["gained"]) == 10
+    assert len(small._replay) == 10
 
 
 def test_the_returns_are_those_of_the_episodes():
     made, _ = played("discount=0.5")
-    gained = made._kept["gained"][: made._count].numpy()
+    gained = made.state_dict()["imitation"]["replay"]["rows"]["gained"]
     assert set(np.unique(np.log2(gained[gained > 0]) % 1)) == {0.0}
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from engram_rl.agents.common.encoders import linear
 from engram_rl.agents.common.observations import require_rows, space_bytes
+from engram_rl.agents.common.perceptron import linear
 from engram_rl.agents.common.replay import Replay
 from engram_rl.agents.episodic_control.action_memories import make_memories
 from engram_rl.agents.episodic_control.returns import NStepReturns

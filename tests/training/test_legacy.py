@@ -4,9 +4,11 @@ import json
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from engram_rl.agents.common.replay import Replay
 from engram_rl.memory import DifferentiableNeuralDictionary
 from engram_rl.training import evaluate, train
 from engram_rl.training.legacy import config_today, named_today, state_today
@@ -75,6 +77,29 @@ def test_places_are_moved_for_agents_of_ours_only(monkeypatch):
 
 
 def test_parts_of_states_are_moved_by_pattern(monkeypatch):
-    monkeypatch.setattr("engram_rl.training.legacy.STATES", {"extras.*.ballot": "extras.*.votes", "trace": "episode"})
-    state = {"extras": {"0": {"ballot": {"low": 1}}}, "trace": {"rows": 2}, "steps": 3}
-    assert state_today(state) == {"extras": {"0": {"votes": {"low": 1}}}, "episode": {"rows": 2}, "steps": 3}
+    table = {"extras.*.ballot": "extras.*.votes", "trace": "episode", "net.a._layers.1.*": "net.a.2.*"}
+    monkeypatch.setattr("engram_rl.training.legacy.STATES", table)
+    state = {"extras": [{"ballot": {"low": 1}}, {"rows": 4}], "trace": {"rows": 2}, "steps": [3, 4]}
+    weights = {"net": {"a._layers.1.bias": 5, "b.1.bias": 6}, "optimiser": {0: {"step": 7}}}
+    assert state_today(state | weights) == {
+        "extras": [{"votes": {"low": 1}}, {"rows": 4}],
+        "episode": {"rows": 2},
+        "steps": [3, 4],
+        "net": {"a.2.bias": 5, "b.1.bias": 6},
+        "optimiser": {0: {"step": 7}},
+    }
+
+
+@pytest.mark.parametrize("count", [0, 3, 9])
+def test_what_self_imitation_kept_in_a_ring_of_its_own_is_a_replay(count):
+    ring = {"gained": torch.zeros(4), "seen": torch.zeros(4, 2)} if count else {}
+    for step in range(count):
+        ring["gained"][step % 4] = step
+    draws = torch.Generator().manual_seed(1).get_state()
+    old = {"imitation": {"kept": ring, "count": count, "returns": {"count": np.zeros(2)}, "draws": draws}}
+    replay = Replay(4, torch.Generator())
+    replay.load_state_dict(state_today(old)["imitation"]["replay"])
+    assert len(replay) == min(count, 4)
+    if count:
+        replay.add({"gained": np.full(1, count, np.float32), "seen": np.zeros((1, 2), np.float32)})
+        assert set(replay.sample(100)["gained"]) == set(range(max(count - 3, 0), count + 1))

@@ -5,7 +5,8 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from engram_rl.agents.common.encoders import OneHot, make_encoder
+from engram_rl.agents.common.encoders import make_encoder
+from engram_rl.agents.common.flattening import OneHot
 from engram_rl.agents.common.observations import hash_observations, map_observation, to_tensors
 
 IMAGE = spaces.Box(0, 255, (84, 84, 4), np.uint8)

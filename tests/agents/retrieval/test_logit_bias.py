@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.configuration import agent_config
-from engram_rl.agents.common.encoders import Numbers
+from engram_rl.agents.common.flattening import Flatten
 from engram_rl.agents.policy_gradient.action_heads import make_action_head
 from engram_rl.agents.retrieval.logit_bias import NEAR, Ballot, Vote
 from engram_rl.agents.retrieval_ppo import make_retrieval_ppo
@@ -86,7 +86,7 @@ def test_a_vote_is_added_to_the_logits_and_its_strength_is_trained():
 
 
 def test_each_part_of_an_action_has_votes_of_its_own():
-    code = Numbers(spaces.MultiDiscrete([2, 3]))
+    code = Flatten(spaces.MultiDiscrete([2, 3]))
     actions = code(torch.tensor([[1, 0], [0, 2]]))[None]  # [1, K = 2, 5]
     votes = ballot()(actions, torch.tensor([[0.8, 0.2]]), torch.zeros(1, 2), torch.ones(1, 2))
     assert votes[0].tolist() == pytest.approx([0.2, 0.8, 0.8, 0.0, 0.2])
