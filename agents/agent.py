@@ -25,6 +25,7 @@ class Transition:
         reset_observation: What the agent acts on next; differs from `next_observation` only where an episode
             ended. `[E, ...]`
         info: The environments' own remarks, never shown to the agent's policy.
+        done: Whether the episode ended, either way. `[E]` of bool
     """
 
     observation: Observation
@@ -35,11 +36,10 @@ class Transition:
     next_observation: Observation
     reset_observation: Observation
     info: dict[str, Any] = field(default_factory=dict)
+    done: np.ndarray = field(init=False)
 
-    @property
-    def done(self) -> np.ndarray:
-        """Whether the episode ended, either way. `[E]` of bool."""
-        return self.terminated | self.truncated
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "done", self.terminated | self.truncated)
 
 
 class Agent(Protocol):

@@ -10,7 +10,7 @@ from gymnasium import Space
 from engram_rl.agents.agent import Observation, Transition
 
 
-class Uniform:
+class RandomAgent:
     """Draws every action uniformly from the vectorised action space."""
 
     def __init__(self, action_space: Space, seed: int):

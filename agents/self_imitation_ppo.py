@@ -52,34 +52,34 @@ class SelfImitationPPO(PPO):
         super().__init__(**options)
         if self.policy.recurrent:
             raise ValueError("Self-imitation learns from single steps: set agent.recurrent=0.")
-        if not self._cut or self._reward_scale:
+        if not self.cut_at_episode_ends or self.reward_scale:
             raise ValueError(
                 "Self-imitation compares an episode's return with its value, which must be of the same: set "
                 "agent.cut_at_episode_ends=true and agent.scale_rewards=false."
             )
         self._batches, self._value_weight = batches, imitation_value
-        self._returns = MonteCarloReturns(self._discount, self._num_envs)
+        self._returns = MonteCarloReturns(self.discount, self.num_envs)
         self._replay = Replay(capacity, imitation_generator)
 
-    def _forget_open_steps(self) -> None:
+    def forget_open_steps(self) -> None:
         """Those of the open episodes as well."""
-        super()._forget_open_steps()
+        super().forget_open_steps()
         self._returns.clear()
 
     def observe(self, transition: Transition) -> None:
         """Add one vector step; keep the episodes that it ended."""
-        if self._acted and not self.frozen:
-            taken = {name: self._acted[name] for name in ("seen", "action", "extras")}
+        if self.acted and not self.frozen:
+            taken = {name: self.acted[name] for name in ("seen", "action", "extras")}
             held = map_observation(lambda part: part.cpu().numpy(), taken)
-            nothing = np.zeros(self._num_envs)
+            nothing = np.zeros(self.num_envs)
             ended = self._returns.push(held, nothing.astype(np.int64), transition.reward, transition.done, nothing)
             if len(ended.target):
                 self._replay.add(ended.observation | {"gained": ended.target.astype(np.float32)})
         super().observe(transition)
 
-    def _update(self, data: dict[str, Any]) -> dict[str, float]:
+    def update(self, data: dict[str, Any]) -> dict[str, float]:
         """PPO's update, then imitation."""
-        metrics = super()._update(data)
+        metrics = super().update(data)
         if not len(self._replay):
             return metrics
         losses = [self._imitate() for _ in range(self._batches)]
@@ -87,7 +87,7 @@ class SelfImitationPPO(PPO):
 
     def _imitate(self) -> float:
         """One minibatch."""
-        size = min(self._minibatch_size, len(self._replay))
+        size = min(self.minibatch_size, len(self._replay))
         state = self.policy.initial_state(size)
         batch = to_tensors(self._replay.sample(size), state.device)
         starts = torch.zeros(1, size, dtype=torch.bool, device=state.device)

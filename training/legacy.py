@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
 from engram_rl.agents.common.observations import map_observation
+from engram_rl.training.legacy_agents import agent_today
 
 Place: TypeAlias = tuple[Any, ...]
 
@@ -19,21 +20,47 @@ ROOMS = ("agents", "conf", "envs", "memory", "training")
 MODULES: dict[str, str] = {
     "agents.schedules.Linear": "engram_rl.agents.common.schedules.Linear",
     "agents.self_imitation.make_self_imitation_ppo": "engram_rl.agents.self_imitation_ppo.make_self_imitation_ppo",
-    "agents.situations.Places": "engram_rl.agents.retrieval.situations.Places",
-    "agents.situations.Projections": "engram_rl.agents.retrieval.situations.Projections",
+    "agents.situations.Places": "engram_rl.agents.retrieval.situations.PlaceSituations",
+    "agents.situations.Projections": "engram_rl.agents.retrieval.situations.ProjectionSituations",
     "agents.views.Columns": "engram_rl.agents.goal_directed.views.Columns",
-    "agents.views.PartialGrid": "engram_rl.agents.goal_directed.views.PartialGrid",
-    "agents.views.SymbolGrid": "engram_rl.agents.goal_directed.views.SymbolGrid",
+    "agents.views.PartialGrid": "engram_rl.agents.goal_directed.minigrid_views.PartialGrid",
+    "agents.views.SymbolGrid": "engram_rl.agents.goal_directed.minigrid_views.SymbolGrid",
 }
 """Dotted names of the first version that did more than move below `engram_rl`, by what they are today."""
 
-KEYS: dict[str, str] = {}
+KEYS: dict[str, str] = {
+    "agent.by_action": "agent.retrieval.by_action",
+    "agent.found": "agent.retrieval.reward_sites",
+    "agent.gate": "agent.attention.gate",
+    "agent.heads": "agent.attention.heads",
+    "agent.here": "agent.retrieval.neighbours",
+    "agent.hide": "agent.retrieval.memory_dropout",
+    "agent.horizon": "agent.n_step",
+    "agent.learn_gate": "agent.attention.learn_gate",
+    "agent.least_trust": "agent.retrieval.min_confidence",
+    "agent.optimiser.lr": "agent.learning_rate",
+    "agent.recall_discount": "agent.retrieval.discount",
+    "agent.refuted": "agent.retrieval.refuted",
+    "agent.row_optimiser.lr": "agent.row_learning_rate",
+    "agent.separate": "agent.retrieval.separate",
+    "agent.trace": "agent.gae_lambda",
+    "agent.vote": "agent.retrieval.logit_bias",
+    "agent.width": "agent.attention.width",
+}
 """Places of values in a configuration, or of whole branches, by where they are today."""
 
 STATES: dict[str, str] = {
     f"policy.{part}._layers.{layer}.*": f"policy.{part}.{2 * layer}.*"
     for part in ("actor", "critic", "encoder")
     for layer in range(8)
+} | {
+    "extras.*.ballot": "extras.*.action_returns",
+    "extras.*.hidden": "extras.*.dropped",
+    "policy.actor_fusion.retrieval": "policy.actor_fusion.attention",
+    "policy.actor_vote.vote.log_strength": "policy.logit_bias.log_strength",
+    "policy.critic_fusion.retrieval": "policy.critic_fusion.attention",
+    "rollout.steps.extras.recalled": "rollout.steps.extras.shown",
+    "rollout.steps.extras.votes": "rollout.steps.extras.action_returns",
 }
 """Places in the state of an agent of ours, by where they are today.
 
@@ -53,13 +80,16 @@ def named_today(dotted: str) -> str:
 def config_today(config: Mapping[str, Any]) -> dict[str, Any]:
     """A stored configuration, plain dicts and lists, with today's names and places.
 
-    An agent that was not ours keeps the places of its own values.
+    An agent that was not ours keeps the places of its own values; one that was says no more than today's YAML.
     """
     moved: dict[str, Any] = {}
     ours = _is_first_versions(config.get("agent"))
     for place, value in _leaves(config, ()):
         _put(moved, place if place[0] == "agent" and not ours else _moved(place, KEYS), value)
-    return {name: _renamed(part) for name, part in _with_lists(moved).items()}
+    today = {name: _renamed(part) for name, part in _with_lists(moved).items()}
+    if ours:
+        today["agent"] = agent_today(today["agent"])
+    return today
 
 
 def state_today(state: Mapping[str, Any]) -> dict[str, Any]:

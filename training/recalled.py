@@ -8,7 +8,7 @@ import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
 from engram_rl.agents.agent import Agent, Observation
-from engram_rl.agents.retrieval.retrieved import Recalled
+from engram_rl.agents.retrieval.retrieved import Retrieved
 from engram_rl.training.tensorboard import add_picture
 
 if TYPE_CHECKING:
@@ -20,12 +20,12 @@ HERE, STEP, SITE, REWARD, NOTHING = "black", "tab:blue", "tab:orange", "tab:gree
 
 def show_recalled(agent: Agent, observation: Observation, writer: SummaryWriter, step: int) -> None:
     """Draw what the agent recalls in its first environment, if it is one that says so."""
-    recalled = agent.recalled(observation) if hasattr(agent, "recalled") else None
+    recalled = agent.retrieved(observation) if hasattr(agent, "retrieved") else None
     if recalled is not None:
         add_picture(writer, TAG, picture(recalled), step)
 
 
-def picture(recalled: Recalled) -> np.ndarray:
+def picture(recalled: Retrieved) -> np.ndarray:
     """`[H, W, 3]` of uint8."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -42,7 +42,7 @@ def picture(recalled: Recalled) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def draw_map(axes: Axes, recalled: Recalled) -> None:
+def draw_map(axes: Axes, recalled: Retrieved) -> None:
     """Where the agent is, and an arrow to where each entry says that reward was: the more attended to, the bolder."""
     share = recalled.attention / max(1e-9, float(recalled.attention.max(initial=0)))
     for i, strength in enumerate(share):
@@ -62,7 +62,7 @@ def draw_map(axes: Axes, recalled: Recalled) -> None:
     axes.grid(alpha=0.3)
 
 
-def draw_attention(axes: Axes, recalled: Recalled) -> None:
+def draw_attention(axes: Axes, recalled: Retrieved) -> None:
     """A bar for each entry, and one for the attention on nothing."""
     count = len(recalled.attention)
     colors = [*(_color(recalled, i) for i in range(count)), NOTHING]
@@ -73,15 +73,15 @@ def draw_attention(axes: Axes, recalled: Recalled) -> None:
     axes.set(xlim=(0, 1.05 * max(attention)), xlabel="attention of the actor")
 
 
-def described(recalled: Recalled, i: int) -> str:
+def described(recalled: Retrieved, i: int) -> str:
     """An entry in a line."""
-    numbers = f"return {recalled.gained[i]:.2f}, trust {recalled.trust[i]:.2f}, age {recalled.age[i]:.0f}"
+    numbers = f"return {recalled.gained[i]:.2f}, confidence {recalled.confidence[i]:.2f}, age {recalled.age[i]:.0f}"
     if recalled.site[i]:
         return f"{i + 1}: reward at {_numbers(recalled.where[i])}, {numbers}"
     return f"{i + 1}: action {_action(recalled.action[i])}, {numbers}, distance {recalled.distance[i]:.2g}"
 
 
-def _color(recalled: Recalled, i: int) -> str:
+def _color(recalled: Retrieved, i: int) -> str:
     if recalled.site[i]:
         return SITE
     return REWARD if recalled.rewarded[i] else STEP

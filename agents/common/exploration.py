@@ -7,7 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engram_rl.agents.common.schedules import Schedule
+from engram_rl.agents.common.schedules import Linear, Schedule
+
+EPSILON = Linear(1.0, 0.01, 2000)
+"""The share of random actions, where nothing else is said."""
 
 
 class EpsilonGreedy:

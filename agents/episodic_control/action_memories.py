@@ -14,7 +14,7 @@ from engram_rl.memory import DifferentiableNeuralDictionary, Found, KeySpace
 from engram_rl.memory.room import require_room
 
 
-class Recalled(NamedTuple):
+class Lookups(NamedTuple):
     """What answered one reading of all memories, by action.
 
     Attributes:
@@ -63,27 +63,27 @@ class ActionMemories:
         return torch.stack([memory.find(identity) for memory in self.per_action], dim=1).cpu()
 
     @torch.no_grad()
-    def read(self, keys: Tensor, touch: bool) -> tuple[Tensor, Recalled]:
+    def read(self, keys: Tensor, touch: bool) -> tuple[Tensor, Lookups]:
         """The value of every action, 0 where its memory is empty.  `[B, D]` -> `[B, A]` on the CPU."""
         found = {action: memory.lookup(keys, touch=touch) for action, memory in enumerate(self.per_action)}
-        return torch.cat([one.value for one in found.values()], dim=1).cpu(), Recalled(found, {})
+        return torch.cat([one.value for one in found.values()], dim=1).cpu(), Lookups(found, {})
 
     @torch.no_grad()
-    def read_exact(self, keys: Tensor, identity: Tensor, touch: bool) -> tuple[Tensor, Recalled]:
+    def read_exact(self, keys: Tensor, identity: Tensor, touch: bool) -> tuple[Tensor, Lookups]:
         """As `read`, but the stored value wherever this very situation is stored; only the others are searched for."""
         slots = self.slots_of(identity)  # [B, A]
-        q, recalled = torch.zeros(slots.shape), Recalled({}, {})
+        q, lookups = torch.zeros(slots.shape), Lookups({}, {})
         for action, memory in enumerate(self.per_action):
             known = slots[:, action] >= 0
             stored = slots[known, action].to(memory.device)
             q[known, action] = memory.values[stored, 0].cpu().float()
-            recalled.stored[action] = stored
+            lookups.stored[action] = stored
             if touch and len(stored):
                 memory.forgetting.retrieved(stored)
             if not known.all():
-                found = recalled.found[action] = memory.lookup(keys[(~known).to(keys.device)], touch=touch)
+                found = lookups.found[action] = memory.lookup(keys[(~known).to(keys.device)], touch=touch)
                 q[~known, action] = found.value[:, 0].cpu().float()
-        return q, recalled
+        return q, lookups
 
     def write(self, actions: np.ndarray, keys: Tensor, values: Tensor, identity: Tensor | None, step: int) -> None:
         """Store `[B]` values under `[B, D]` keys in the memories of the actions `[B]`.
@@ -107,14 +107,27 @@ class ActionMemories:
         """Environment steps since entries were last written.  `[...]` int64 on the CPU."""
         return step - self._written[action][slots.cpu()]
 
-    def promised_since(self, actions: np.ndarray, identity: Tensor, step: Tensor) -> Tensor:
-        """Whether what is stored was written after these steps, and would be blamed for a failure.  `[B]` each."""
+    def newer_overestimates(self, actions: np.ndarray, identity: Tensor, step: Tensor) -> Tensor:
+        """Whether what is stored was written after these steps, and a failure would count against it.  `[B]` each."""
         newer = torch.zeros(len(actions), dtype=torch.bool)
         for action, rows in by_action(actions):
             if getattr(self[action].write_rule, "blames", False):
                 slots = self[action].find(identity[rows]).cpu()  # [b]
                 newer[rows] = (slots >= 0) & (self._written[action][slots.clamp(min=0)] > step[rows])
         return newer
+
+    def lookup_taken(self, keys: Tensor, actions: np.ndarray, exclude: Tensor | None) -> dict[int, Found]:
+        """Lookups in the memory of the action each row took, by action in ascending order, with gradients.
+
+        Args:
+            keys: `[B, D]`
+            actions: `[B]`
+            exclude: A slot for each row that does not answer it, -1 for none. `[B]`
+        """
+        return {
+            action: self[action].lookup(keys[rows], exclude=None if exclude is None else exclude[rows])
+            for action, rows in by_action(actions)
+        }
 
     def slots_of_taken(self, actions: np.ndarray, identity: Tensor) -> Tensor:
         """Where each situation is stored for its action, -1 where it is not.  `[B]`, `[B]` -> `[B]` on the CPU."""
@@ -152,7 +165,7 @@ class ActionMemories:
             ages.append(self.age(action, slots[known], step))
         return errors_by_age(torch.cat(errors), torch.cat(ages), STEPS) if errors else {}
 
-    def report(self, recalled: Recalled, step: int) -> dict[str, float]:
+    def report(self, lookups: Lookups, step: int) -> dict[str, float]:
         """How the memories answered, for TensorBoard; distances, weights, ages and strengths are means.
 
         `memory/match_rate` is the share of the rows written since the last report whose situation was known,
@@ -168,12 +181,12 @@ class ActionMemories:
         if self._writes:
             metrics["memory/match_rate"] = self._known / self._writes
             self._known = self._writes = 0
-        answered = {action: one for action, one in recalled.found.items() if one.valid.any()}
+        answered = {action: one for action, one in lookups.found.items() if one.valid.any()}
         if answered:
             metrics["memory/hit_distance"] = _mean([one.distances[:, 0] for one in answered.values()])
             metrics["memory/top_weight"] = _mean([one.weights.amax(dim=1) for one in answered.values()])
         slots = [(action, one.slots[one.valid]) for action, one in answered.items()]
-        slots += [(action, stored) for action, stored in recalled.stored.items() if len(stored)]
+        slots += [(action, stored) for action, stored in lookups.stored.items() if len(stored)]
         if slots:
             metrics["memory/age"] = _mean([self.age(action, of, step) for action, of in slots])
             metrics["memory/strength"] = _mean([self[action].strength(of) for action, of in slots])
@@ -208,14 +221,14 @@ def make_memories(
     return ActionMemories([first, *(make(space, value_dim=1, device=device) for _ in range(actions - 1))])
 
 
-def double_value(recalled: Recalled) -> Tensor:
+def double_value(lookups: Lookups) -> Tensor:
     """`max_a Q` without its upward bias: half of the neighbours chooses the action, the others say what it is worth.
 
     Entries fall into halves by the parity of their slot, which makes them two memories of different experience; both
     take both parts and the mean is given (van Hasselt 2010, "Double Q-learning"). A half without neighbours leaves the
     judgement to the whole.  `[B]`.
     """
-    found = recalled.found.values()
+    found = lookups.found.values()
     halves = [torch.cat([_half_value(one, parity) for one in found], dim=1) for parity in (0, 1)]  # [B, A] each
     chosen = [half.argmax(dim=1, keepdim=True) for half in halves]
     return (halves[1].gather(1, chosen[0]) + halves[0].gather(1, chosen[1])).squeeze(1) / 2

@@ -1,4 +1,4 @@
-"""What came of what a memory had promised: how wrong stored values prove, by the age of their entries."""
+"""How wrong stored values prove, most of all how much too high: errors by the age of their entries."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def errors_by_age(errors: Tensor, age: Tensor, groups: Mapping[str, tuple[float,
 
 
 def met_again(
-    memory: DifferentiableNeuralDictionary, values: Tensor, identity: Tensor, promise: int | None
+    memory: DifferentiableNeuralDictionary, values: Tensor, identity: Tensor, column: int | None
 ) -> dict[str, float]:
     """Of what is about to be written: which share is known, and how wrong what is stored of it proves.
 
@@ -31,12 +31,12 @@ def met_again(
         memory: Not yet written to.
         values: Their last column counts episodes. `[B, V]`
         identity: `[B]`
-        promise: The column that errors are of; None for none.
+        column: The column of a value that errors are of; None for none.
     """
     slots = memory.find(identity)  # [B]
     known = slots >= 0
     metrics = {"memory/match_rate": float(known.double().mean())}
-    if promise is None:
+    if column is None:
         return metrics
     change = values[known] - memory.values[slots[known]]  # [n, V]
-    return metrics | errors_by_age(change[:, promise].abs(), change[:, -1], EPISODES)
+    return metrics | errors_by_age(change[:, column].abs(), change[:, -1], EPISODES)

@@ -45,7 +45,7 @@ class NStepReturns:
             raise ValueError(f"n-step returns need steps >= 1 and discount in [0, 1]; got {steps} and {discount}.")
         self._steps = steps
         self._discount = discount
-        require_room(f"a horizon of {steps} steps", 8 * steps * (steps + 2 * num_envs), "lower the horizon")
+        require_room(f"n_step={steps}", 8 * steps * (steps + 2 * num_envs), "lower n_step")
         lag = np.arange(steps)[None, :] - np.arange(steps)[:, None]  # [N, N] how far ahead a reward lies
         self._weights = np.where(lag >= 0, discount ** np.maximum(lag, 0).astype(np.float64), 0.0)
         self._start = np.zeros(num_envs, dtype=np.int64)  # [E] ring position of the oldest transition held
@@ -80,8 +80,8 @@ class NStepReturns:
         self._start[complete] = (self._start[complete] + 1) % self._steps
         self._count[complete] -= 1
         self._append(observation, action, reward)
-        ended = self._flush(np.flatnonzero(done), final_value)
-        return _concatenate(matured, ended)
+        ended = np.flatnonzero(done)
+        return _concatenate(matured, self._flush(ended, final_value)) if len(ended) else matured
 
     def clear(self) -> None:
         """Forget the transitions held."""

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from engram_rl.agents.agent import Observation
-from engram_rl.agents.goal_directed.places import Places
+from engram_rl.agents.goal_directed.places import PlaceStates
 from engram_rl.agents.goal_directed.probing import reconsider, worth_trying
-from engram_rl.agents.goal_directed.views import View
+from engram_rl.agents.goal_directed.views import GoalView
 from engram_rl.memory import Planner, TransitionMemory
 
 Targets = list[np.ndarray]
@@ -50,7 +50,7 @@ class ShownGoal:
 
     certain = True
 
-    def __init__(self, view: View, memory: TransitionMemory, owners: np.ndarray) -> None:
+    def __init__(self, view: GoalView, memory: TransitionMemory, owners: np.ndarray) -> None:
         self._view, self._memory, self._owners = view, memory, owners
 
     def choose(self, observation: Observation, ids: np.ndarray, *, explore: bool = True) -> Targets:
@@ -116,9 +116,9 @@ class FoundGoal:
     _HYPOTHESES = 3  # stays, returns, moves
     _DISTANCES = 64  # moves by this distance or more count as one
 
-    def __init__(self, view: View, memory: TransitionMemory, planner: Planner, owners: np.ndarray) -> None:
+    def __init__(self, view: GoalView, memory: TransitionMemory, planner: Planner, owners: np.ndarray) -> None:
         self._view, self._memory, self._planner, self._owners = view, memory, planner, owners
-        self._places = Places(memory, view)
+        self._places = PlaceStates(memory, view)
         capacity, num_owners = memory.states.capacity, memory.num_owners
         self._now = 0  # steps
         self._visited_at = np.full(capacity, -1, np.int64)  # [S]

@@ -16,8 +16,9 @@ _SAVED = ("parameters", "mean", "square")
 class Perceptron:
     """Linear layers with ReLU between them and a softmax at the end, trained by Adam on cross-entropy.
 
-    What torch does with a minibatch of 32 rows and layers of 128 is mostly overhead of its calls: here the parameters
-    are one array, and a minibatch takes a fifth of the time.
+    It stands beside `engram_rl.agents.common.perceptron` because its agent trains at every step: what torch does with a
+    minibatch of 32 rows and layers of 128 is mostly overhead of its calls. Here the parameters are one array, and a
+    minibatch takes a fifth of the time.
 
     Adam: Kingma and Ba 2015 (arXiv 1412.6980), algorithm 1. Weights begin Glorot-uniform, biases at 0.
 

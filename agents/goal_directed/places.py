@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from engram_rl.agents.goal_directed.views import View
+from engram_rl.agents.goal_directed.views import GoalView
 from engram_rl.memory import TransitionMemory
 
 
-class Places:
+class PlaceStates:
     """Names for all states of a place.
 
     Args:
@@ -16,7 +16,7 @@ class Places:
         view: Says which numbers of a state a goal leaves open, and what they can be.
     """
 
-    def __init__(self, memory: TransitionMemory, view: View) -> None:
+    def __init__(self, memory: TransitionMemory, view: GoalView) -> None:
         self._memory, self._open, self._fillings = memory, list(view.open), view.fillings
         self._closed = [number for number in range(view.dim) if number not in self._open]
 

@@ -1,4 +1,4 @@
-"""What an agent does not know about its own actions, and so has reason to try."""
+"""Probing unknown actions: those whose effect an agent does not know, and so has reason to try."""
 
 from __future__ import annotations
 

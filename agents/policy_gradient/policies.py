@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -46,7 +46,7 @@ class Policy(nn.Module):
         actor_fusion: Mixes extras into the actor's features: a module called with `[N, A]` and the extras; None for
             none.
         critic_fusion: The same for the critic.
-        actor_vote: Adds to the parameters of distributions over actions: called with the extras; None for nothing.
+        logit_bias: Adds to the parameters of distributions over actions: called with the extras; None for nothing.
     """
 
     def __init__(
@@ -61,12 +61,12 @@ class Policy(nn.Module):
         appended: Sequence[str] = (),
         actor_fusion: nn.Module | None = None,
         critic_fusion: nn.Module | None = None,
-        actor_vote: nn.Module | None = None,
+        logit_bias: nn.Module | None = None,
     ):
         super().__init__()
         self.encoder, self.core = encoder, core
         self.actor, self.critic, self.head, self.value = actor, critic, head, value
-        self.actor_fusion, self.critic_fusion, self.actor_vote = actor_fusion, critic_fusion, actor_vote
+        self.actor_fusion, self.critic_fusion, self.logit_bias = actor_fusion, critic_fusion, logit_bias
         self._appended = tuple(appended)
 
     @property
@@ -107,7 +107,7 @@ class Policy(nn.Module):
         features = self.actor(features)
         if self.actor_fusion is not None:
             features = self.actor_fusion(features, extras)
-        return self.head(features, None if self.actor_vote is None else self.actor_vote(extras))
+        return self.head(features, None if self.logit_bias is None else self.logit_bias(extras))
 
     def values(self, features: Tensor, extras: Extras) -> Tensor:
         """What to expect. `[N, G]` to `[N]`."""
@@ -120,14 +120,14 @@ class Policy(nn.Module):
 def make_policy(
     observation_space: spaces.Space,
     action_space: spaces.Space,
+    seed: int,
     *,
     hidden: Sequence[int],
     picture_features: int = 512,
     recurrent: int = 0,
     appended: Mapping[str, int] | None = None,
-    actor_fusion: nn.Module | None = None,
-    critic_fusion: nn.Module | None = None,
-    actor_vote: nn.Module | None = None,
+    fusion: Callable[[int], nn.Module] | None = None,
+    logit_bias: nn.Module | None = None,
 ) -> Policy:
     """The policy for the spaces of an environment.
 
@@ -138,17 +138,18 @@ def make_policy(
     Args:
         observation_space: Of one environment.
         action_space: Of one environment.
+        seed: Of the weights; torch's generator goes on from it.
         hidden: Units of each perceptron's layers.
         picture_features: Units after the convolutions.
         recurrent: H, numbers of the core's state; 0 for no core.
         appended: Extras to put beside the encoder's features, and how many numbers each has, flattened.
-        actor_fusion: As of `Policy`; it must keep the width of the actor's features, `feature_width` tells it.
-        critic_fusion: The same for the critic.
-        actor_vote: As of `Policy`.
+        fusion: Makes the fusion of the actor, and that of the critic, for features of a width that it must keep.
+        logit_bias: As of `Policy`.
 
     Raises:
         ValueError: Spaces that no encoder or head here takes.
     """
+    torch.manual_seed(seed)
     sizes = dict(appended or {})
     pictures = has_picture(observation_space)
     encoder, width = _encoder(observation_space, () if not (recurrent or pictures) else tuple(hidden), picture_features)
@@ -161,6 +162,9 @@ def make_policy(
     value = nn.Linear(features, 1)
     head = make_action_head(action_space, features)
     initialise(value, gain=1.0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed + 1)  # with fusions or without, the other weights are the same
+        actor_fusion, critic_fusion = (fusion(features) if fusion else None for _ in range(2))
     return Policy(
         encoder=encoder,
         actor=actor,
@@ -171,26 +175,8 @@ def make_policy(
         appended=tuple(sizes),
         actor_fusion=actor_fusion,
         critic_fusion=critic_fusion,
-        actor_vote=actor_vote,
+        logit_bias=logit_bias,
     )
-
-
-def feature_width(
-    observation_space: spaces.Space,
-    *,
-    hidden: Sequence[int],
-    picture_features: int = 512,
-    recurrent: int = 0,
-    appended: Mapping[str, int] | None = None,
-) -> int:
-    """Columns of what a fusion is given by the policy that `make_policy` makes from the same values."""
-    if recurrent:
-        return recurrent
-    if has_picture(observation_space):
-        return picture_features + sum((appended or {}).values())
-    if hidden:
-        return hidden[-1]
-    return spaces.flatdim(observation_space) + sum((appended or {}).values())
 
 
 def _encoder(space: spaces.Space, hidden: tuple[int, ...], picture_features: int) -> tuple[nn.Module, int]:

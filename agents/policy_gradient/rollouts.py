@@ -18,7 +18,7 @@ def generalised_advantages(
     next_value: np.ndarray,
     cut: np.ndarray,
     discount: float,
-    trace: float,
+    gae_lambda: float,
 ) -> np.ndarray:
     """Advantages by exponentially weighted temporal differences (Schulman et al. 2016, arXiv 1506.02438, eq. 16).
 
@@ -30,13 +30,13 @@ def generalised_advantages(
         next_value: V' of what followed: 0 where nothing does. `[T, E]`
         cut: Whether what follows belongs to another episode. `[T, E]` of bool
         discount: gamma in [0, 1].
-        trace: lambda in [0, 1].
+        gae_lambda: lambda in [0, 1].
 
     Returns:
         `[T, E]`, of the same type.
     """
     delta = reward + discount * next_value - value  # [T, E]
-    keep = (discount * trace) * ~cut  # [T, E]
+    keep = (discount * gae_lambda) * ~cut  # [T, E]
     advantage = np.empty_like(delta)
     following = np.zeros_like(delta[0])
     for t in reversed(range(len(delta))):
@@ -48,8 +48,7 @@ def generalised_advantages(
 class Rollout:
     """The last steps of E environments, up to T.
 
-    A step is put in when it is taken (`record`: what was seen, what was done) and completed when its outcome is known
-    (`complete`). Whatever was seen beside the observation is kept as it was, so that an update sees what the actor saw.
+    Whatever was seen beside the observation is kept as it was, so that an update sees what the actor saw.
 
     Args:
         num_steps: T.
@@ -72,12 +71,8 @@ class Rollout:
         """Whether it holds T steps."""
         return len(self._steps) == self.num_steps
 
-    def record(self, state: Tensor, step: dict[str, Any]) -> None:
-        """Put in what was seen and done; the tensors are kept, not copied.
-
-        Args:
-            state: Of a recurrent policy before the step; the first of a rollout is kept. `[E, H]`
-            step: Tensors by name, nested as deep as observations are. `[E, ...]`
+    def require_space(self) -> None:
+        """Raise unless it can take one step more.
 
         Raises:
             RuntimeError: It is full.
@@ -87,20 +82,28 @@ class Rollout:
                 f"The rollout of {self.num_steps} steps is full: call learn after every observe, or set the agent's "
                 f"frozen to play on without learning."
             )
-        if not self._steps:
-            self.initial_state = state
-        self._steps.append(step)
 
-    def complete(self, reward: np.ndarray, done: np.ndarray, final_value: np.ndarray) -> None:
-        """Add the outcome of the step just recorded.
+    def add(
+        self, state: Tensor, step: dict[str, Any], reward: np.ndarray, done: np.ndarray, final_value: np.ndarray
+    ) -> None:
+        """Put in one step and its outcome; the tensors are kept, not copied.
 
         Args:
+            state: Of a recurrent policy before the step; the first of a rollout is kept. `[E, H]`
+            step: What was seen and done: tensors by name, nested as deep as observations are. `[E, ...]`
             reward: `[E]`
             done: Whether an episode ended. `[E]` of bool
             final_value: What is bootstrapped where one ended: 0 if it terminated, the value of its last observation if
                 it was truncated. `[E]`
+
+        Raises:
+            RuntimeError: It is full.
         """
-        t = len(self._steps) - 1
+        self.require_space()
+        if not self._steps:
+            self.initial_state = state
+        t = len(self._steps)
+        self._steps.append(step)
         self._reward[t], self._done[t], self._final_value[t] = reward, done, final_value
 
     def stacked(self) -> dict[str, Any]:
@@ -112,7 +115,7 @@ class Rollout:
         self._steps = []
 
     def advantages(
-        self, value: np.ndarray, last_value: np.ndarray, discount: float, trace: float, cut_at_episode_ends: bool
+        self, value: np.ndarray, last_value: np.ndarray, discount: float, gae_lambda: float, cut_at_episode_ends: bool
     ) -> np.ndarray:
         """Generalised advantages of a full rollout.
 
@@ -120,7 +123,7 @@ class Rollout:
             value: Of every step. `[T, E]`
             last_value: Of what is acted on next. `[E]`
             discount: gamma.
-            trace: lambda.
+            gae_lambda: lambda.
             cut_at_episode_ends: Whether what follows an episode's end does not count; if not, the next episode's value
                 is bootstrapped there, so that behaviour which pays in later episodes is reinforced.
 
@@ -130,7 +133,7 @@ class Rollout:
         following = np.concatenate([value[1:], last_value[None]])  # [T, E]
         cut = self._done & cut_at_episode_ends
         following = np.where(cut, self._final_value, following)
-        return generalised_advantages(self._reward, value, following, cut, discount, trace)
+        return generalised_advantages(self._reward, value, following, cut, discount, gae_lambda)
 
     def state_dict(self) -> dict[str, Any]:
         """The steps so far."""

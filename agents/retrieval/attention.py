@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from engram_rl.agents.common.perceptron import linear
+from engram_rl.agents.retrieval.tokens import NEIGHBOURS, SHOWN
 
 
-class Retrieval(nn.Module):
+class RetrievalAttention(nn.Module):
     """Adds to features what attention reads from retrieved neighbours: `h + tanh(a) W attend(h, neighbours)`.
 
     Attention with several heads (Vaswani et al. 2017) over the neighbours' tokens and one learned null token, which is
@@ -76,3 +77,23 @@ class Retrieval(nn.Module):
     def _by_head(self, rows: Tensor) -> Tensor:
         """`[B, W]` to `[heads, B, D]`, D = W / heads."""
         return rows.view(len(rows), self.heads, -1).transpose(0, 1)
+
+
+class Fusion(nn.Module):
+    """Reads what a `MemoryInput` shows into a policy's features.
+
+    Args:
+        attention: Does it.
+    """
+
+    def __init__(self, attention: RetrievalAttention) -> None:
+        super().__init__()
+        self.attention = attention
+
+    def forward(self, features: Tensor, extras: dict[str, Tensor]) -> Tensor:
+        """`[N, H]` to `[N, H]`."""
+        return self.read(features, extras)[0]
+
+    def read(self, features: Tensor, extras: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The same, and the attention to each neighbour and to the null token. `[N, H]`, `[N, heads, K + 1]`."""
+        return self.attention.read(features, extras[NEIGHBOURS], extras[SHOWN])

@@ -1,42 +1,28 @@
-"""Ways to break recall on purpose: if an agent does as well with one of these, it does not use what it recalls."""
+"""Ways to break retrieval on purpose: if an agent does as well with one of these, it does not use what it retrieves."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from engram_rl.agents.common.seeding import copied
+from engram_rl.agents.common.seeding import copied, generator_for
 from engram_rl.memory import DifferentiableNeuralDictionary
 
 
-@dataclass(frozen=True)
-class Neighbours:
-    """Entries recalled for E situations, K each.
-
-    Attributes:
-        slots: Whose, -1 for none. `[E, K]`
-        values: What is stored with them. `[E, K, V]`
-        trust: How far they are believed, 0 to 1. `[E, K]`
-    """
-
-    slots: Tensor
-    values: Tensor
-    trust: Tensor
-
-
 class Control:
-    """Recall as it is."""
+    """Retrieval as it is; what breaks it says otherwise in `choose`, `alter` or both."""
 
     def choose(self, slots: Tensor, memory: DifferentiableNeuralDictionary) -> Tensor:
-        """Which entries are shown instead of these. `[E, K]` -> `[E, K]`."""
+        """Which entries are retrieved instead of these, -1 for none. `[R, K]` -> `[R, K]`."""
         return slots
 
-    def alter(self, neighbours: Neighbours, memory: DifferentiableNeuralDictionary) -> Neighbours:
-        """What is shown of them instead."""
-        return neighbours
+    def alter(
+        self, slots: Tensor, values: Tensor, confidence: Tensor, memory: DifferentiableNeuralDictionary
+    ) -> tuple[Tensor, Tensor]:
+        """What is said of them instead: values `[R, K, V]` and confidence `[R, K]` of slots `[R, K]`."""
+        return values, confidence
 
     def copied(self) -> Control:
         """Another for a player: what it draws changes nothing here."""
@@ -51,15 +37,15 @@ class Control:
 
 
 class Empty(Control):
-    """Nothing is ever recalled."""
+    """Nothing is ever retrieved."""
 
     def choose(self, slots: Tensor, memory: DifferentiableNeuralDictionary) -> Tensor:
-        """None. `[E, K]`."""
+        """None. `[R, K]`."""
         return torch.full_like(slots, -1)
 
 
 class Random(Control):
-    """Any entries are recalled, as many as the right ones.
+    """Any entries are retrieved, as many as the right ones.
 
     Args:
         generator: Draws them.
@@ -69,12 +55,14 @@ class Random(Control):
         self._generator = generator
 
     def choose(self, slots: Tensor, memory: DifferentiableNeuralDictionary) -> Tensor:
-        """Uniform over the memory. `[E, K]`."""
+        """Uniform over the memory. `[R, K]`."""
         return torch.where(slots >= 0, self._drawn(slots, memory), -1)
 
-    def alter(self, neighbours: Neighbours, memory: DifferentiableNeuralDictionary) -> Neighbours:
-        """All are trusted: how far could tell which of them are right."""
-        return replace(neighbours, trust=(neighbours.slots >= 0).float())
+    def alter(
+        self, slots: Tensor, values: Tensor, confidence: Tensor, memory: DifferentiableNeuralDictionary
+    ) -> tuple[Tensor, Tensor]:
+        """All are believed: how far could tell which of them are right."""
+        return values, (slots >= 0).float()
 
     def copied(self) -> Random:
         """One that will draw the same."""
@@ -96,7 +84,7 @@ class Random(Control):
 
 
 class Shuffled(Random):
-    """The right entries are recalled, but each tells what came of another.
+    """The right entries are retrieved, but each tells what came of another.
 
     Args:
         generator: Draws the others.
@@ -112,13 +100,36 @@ class Shuffled(Random):
         return Shuffled(copied(self._generator), self._outcome)
 
     def choose(self, slots: Tensor, memory: DifferentiableNeuralDictionary) -> Tensor:
-        """The right ones. `[E, K]`."""
+        """The right ones. `[R, K]`."""
         return slots
 
-    def alter(self, neighbours: Neighbours, memory: DifferentiableNeuralDictionary) -> Neighbours:
+    def alter(
+        self, slots: Tensor, values: Tensor, confidence: Tensor, memory: DifferentiableNeuralDictionary
+    ) -> tuple[Tensor, Tensor]:
         """The first columns of their values are those of any entries."""
         if not len(memory):
-            return neighbours
-        others = memory.values[self._drawn(neighbours.slots, memory)]  # [E, K, V]
-        own = neighbours.values[..., self._outcome :]
-        return replace(neighbours, values=torch.cat([others[..., : self._outcome], own], dim=2))
+            return values, confidence
+        others = memory.values[self._drawn(slots, memory)]  # [R, K, V]
+        return torch.cat([others[..., : self._outcome], values[..., self._outcome :]], dim=2), confidence
+
+
+CONTROLS = ("none", "empty", "shuffled", "random", "novelty")
+"""What a YAML may name; "novelty" leaves retrieval out, so that only what the environment says is new is left."""
+
+
+def make_control(name: str, seed: int, outcome: int) -> Control | None:
+    """The control of that name; None for none.
+
+    Args:
+        name: One of `CONTROLS`.
+        seed: Of what it draws.
+        outcome: Columns of a value that tell what came of an entry.
+    """
+    generator = generator_for(seed, "control")
+    if name == "empty":
+        return Empty()
+    if name == "random":
+        return Random(generator)
+    if name == "shuffled":
+        return Shuffled(generator, outcome)
+    return None

@@ -1,4 +1,4 @@
-"""Episodic recall for a policy: what past episodes say about the present situation, from the project's memory.
+"""What past episodes say about the present situation, read from the project's memory and shown to a policy.
 
 Two questions are put to one memory, each an incomplete key. "What came of being here?" gives the view and leaves the
 time open; "where was reward found?" gives no place at all, only that reward came, and the time: the latest first.
@@ -8,6 +8,7 @@ What is remembered of an episode is written when it ends, so that nothing of the
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,48 +22,38 @@ from engram_rl.agents.common.observations import map_observation, rows_of
 from engram_rl.agents.common.seeding import copied
 from engram_rl.agents.episodic_control.overestimates import met_again
 from engram_rl.agents.episodic_control.returns import MonteCarloReturns, Returns
-from engram_rl.agents.retrieval.controls import Control, Neighbours
-from engram_rl.agents.retrieval.entries import PASSAGE, Entries, Rows
-from engram_rl.agents.retrieval.logit_bias import Ballot
-from engram_rl.agents.retrieval.retrieved import Recalled, Shown, in_plain_numbers
-from engram_rl.agents.retrieval.reward_sites import Sites, trust_in
+from engram_rl.agents.retrieval.controls import Control
+from engram_rl.agents.retrieval.entries import Entries, Rows
+from engram_rl.agents.retrieval.logit_bias import ActionReturns
+from engram_rl.agents.retrieval.neighbours import Neighbours, Retriever
+from engram_rl.agents.retrieval.options import RetrievalOptions
+from engram_rl.agents.retrieval.retrieved import Retrieved, in_plain_numbers
 from engram_rl.agents.retrieval.situations import Situations
-from engram_rl.agents.retrieval.tokens import Tokens
+from engram_rl.agents.retrieval.tokens import ACTION_RETURNS, NEIGHBOURS, SHOWN, Tokens
 from engram_rl.memory import DifferentiableNeuralDictionary
 from engram_rl.memory.forgetting import Forgetting
 from engram_rl.memory.writing import Blend, Max, SurpriseGated
 
 
-class Recall:
+class MemoryInput:
     """Shows a policy what past episodes say, as tokens of K neighbours: an `ExtraInput` of `policy_gradient`.
 
-    What a token says is told by `Tokens`. A place of reward visited in vain loses trust.
+    What a token says is told by `Tokens`. A reward site visited in vain loses confidence.
 
     Args:
         situations: Reads keys and places from observations.
         make_memory: An empty memory over `key_space`, with values of `value_size`.
         action_space: Of one environment.
         num_envs: E.
-        separate: Whether each environment has a world of its own, so that only its own episodes are recalled.
-        here: Entries recalled by the present situation.
-        found: Places recalled as those where reward was found.
-        discount: Per step, of the returns that are remembered.
-        refuted: Factor of the trust in a place of reward that is visited in vain.
-        least_trust: Entries trusted less are as if forgotten: they are not shown.
-        hide: Probability that nothing is shown for a whole episode, so that acting without memory is learned too; in
-            the manner of neighbour randomisation (Humphreys et al. 2022). Players always see.
+        options: What is retrieved, and what is believed of it.
         generator: Draws in which episodes nothing is shown.
-        by_action: Whether a situation in which another action was taken is another entry.
-        votes: Whether to show, beside tokens, how good each action has been in situations like this one (`Ballot`).
-        control: What is done to recall on purpose, for comparison.
+        control: What is done to retrieval on purpose, for comparison; None for nothing.
         device: Where the policy is; entries stay on the memory's.
 
     Raises:
-        ValueError: Nothing is to be recalled, or places are where observations tell none, or the memory cannot lose
-            trust in places, or would mix entries when one is written again.
+        ValueError: Places are to be retrieved where observations tell none, or the memory cannot lose confidence in
+            places, or would mix entries when one is written again.
     """
-
-    TOKENS, VALID, VOTES = "neighbours", "recalled", "votes"
 
     def __init__(
         self,
@@ -71,49 +62,46 @@ class Recall:
         make_memory: Callable[[], DifferentiableNeuralDictionary],
         action_space: spaces.Space,
         num_envs: int,
-        separate: bool,
-        here: int,
-        found: int,
-        discount: float,
-        refuted: float,
-        least_trust: float,
-        hide: float,
+        options: RetrievalOptions,
         generator: torch.Generator,
-        by_action: bool,
-        votes: bool,
-        control: Control,
+        control: Control | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        if here < 0 or found < 0 or here + found == 0:
-            raise ValueError(f"Recall of here={here} and found={found} entries: at least one of them must be above 0.")
-        if found and not situations.place_size:
+        if options.reward_sites and not situations.place_size:
             raise ValueError(
-                f"found={found} places of reward cannot be recalled, as observations do not say where the agent is: "
-                f"set found=0, or read places from columns (view=places)."
+                f"{options.reward_sites} reward sites cannot be retrieved, as observations do not say where the agent "
+                f"is: set retrieval.reward_sites=0, or read places from columns (view=place)."
             )
         self._built_from = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        self.memory = make_memory()
-        _require_fitting(self.memory, found > 0 and refuted > 0, whole=situations.place_size > 0 or not by_action)
+        self.memory, self._options = make_memory(), options
+        _require_fitting(self.memory, options, places=situations.place_size > 0)
         self._writes, self._device = True, device
-        self._situations, self._control = situations, control
-        self._separate, self._here, self._found, self._refuted = separate, here, found, refuted
-        self._least_trust = least_trust
-        self._ballot = Ballot() if votes else None
-        self._hide, self._generator = hide, generator
+        self._situations, self._generator = situations, generator
         self._code = Flatten(action_space)
-        self._returns = MonteCarloReturns(discount, num_envs)
+        self._returns = MonteCarloReturns(options.discount, num_envs)
+        self._action_returns = ActionReturns() if options.logit_bias else None
         P, A = situations.place_size, self._code.size
-        self._entries = Entries(situations, A, separate=separate, sites=found > 0, by_action=by_action)
-        self._describe = Tokens(here=here, found=found, places=P, actions=A, reach=situations.reach)
-        self.neighbours, self.token_size = here + found, self._describe.size
-        self.return_column = self._describe.return_column
-        self._streams = np.arange(num_envs)
+        counts = {"neighbours": options.neighbours, "reward_sites": options.reward_sites}
+        self._entries = Entries(
+            situations, A, separate=options.separate, sites=options.reward_sites > 0, by_action=options.by_action
+        )
+        self._retrieve = Retriever(
+            self.memory,
+            situations,
+            self._entries,
+            min_confidence=options.min_confidence,
+            num_envs=num_envs,
+            control=control,
+            **counts,
+        )
+        self._describe = Tokens(self._entries.parts, reach=situations.reach, **counts)
+        self.token_size, self.return_column = self._describe.size, self._describe.return_column
+        self._envs = np.arange(num_envs)
         self._episodes = np.zeros(num_envs)  # [E] ended so far in its world; in a shared one the mean of all
         self._outcome = np.zeros((num_envs, P), np.float32)  # [E, P] where the present episode found reward
         self._rewarded = np.zeros(num_envs, bool)  # [E] whether it did
-        self._sites = Sites(self._entries, found, num_envs)
-        self._hidden = torch.zeros(num_envs, dtype=torch.bool)  # [E] whether nothing is shown in the present episode
-        self._shown: Shown | None = None  # when acting last
+        self._dropped = torch.zeros(num_envs, dtype=torch.bool)  # [E] whether the present episode is shown nothing
+        self._acted_on: Neighbours | None = None  # when acting last
         self._noted: dict[str, float] = {}  # of what was written since `metrics`
 
     # ---- reading
@@ -121,154 +109,137 @@ class Recall:
     @torch.no_grad()
     def read(self, observation: Observation, *, explore: bool) -> dict[str, Tensor]:
         """Tokens `[E, K, F]` and which of them are there `[E, K]`."""
-        self._sites.refresh(self.memory, self._episodes)
-        shown = self._look(observation, self._streams, touch=explore)
+        self._retrieve.refresh(self._episodes)
+        found = self._look(observation, self._envs, touch=explore)
         if explore:
-            self._shown = shown
-        return self._told(shown, observation)
+            self._acted_on = found
+        return self._shown(found, observation)
 
     @torch.no_grad()
     def read_final(self, transition: Transition, rows: np.ndarray) -> dict[str, Tensor]:
         """The same beside the last observations of some environments. `[R, K, F]`, `[R, K]`."""
         final = rows_of(transition.next_observation, rows)
-        return self._told(self._look(final, rows, touch=False), final)
+        return self._shown(self._look(final, rows, touch=False), final)
 
     @torch.no_grad()
-    def look(self, observation: Observation, attention: Callable[[dict[str, Tensor]], Tensor]) -> Recalled:
+    def look(self, observation: Observation, attention: Callable[[dict[str, Tensor]], Tensor]) -> Retrieved:
         """What the first environment is shown, for people; nothing changes, not even what a control will draw.
 
         Args:
             observation: Of all environments.
             attention: From what is shown to how it is attended to, with the null token last. `[E, K + 1]`
         """
-        drawn = self._control.state_dict()
-        self._sites.refresh(self.memory, self._episodes)
-        shown = self._look(observation, self._streams, touch=False)
-        self._control.load_state_dict(drawn)
-        weights = attention(self._told(shown, observation))
-        return in_plain_numbers(shown, weights, self._situations.places(observation), self._describe.split, self._here)
+        control = self._retrieve.control
+        drawn = control.state_dict() if control else {}
+        self._retrieve.refresh(self._episodes)
+        found = self._look(observation, self._envs, touch=False)
+        if control:
+            control.load_state_dict(drawn)
+        weights = attention(self._shown(found, observation))
+        place = self._situations.places(observation)[0]
+        return in_plain_numbers(found, weights, place, self._entries.parts, self._options.neighbours)
 
-    def _look(self, observation: Observation, streams: np.ndarray, touch: bool) -> Shown:
-        """What is recalled beside some environments' observations. `[R, ...]`."""
-        slots, distances = self._near(observation, streams, touch)
-        shown = self._control.choose(slots, self.memory)
-        neighbours = Neighbours(shown, self.memory.values[shown.clamp(min=0)], self._trust(shown, streams))
-        neighbours = self._control.alter(neighbours, self.memory)
-        age = torch.from_numpy(self._episodes[streams]).float().unsqueeze(1) - neighbours.values[..., -1]  # [R, K]
-        there = (shown >= 0) & (neighbours.trust >= self._least_trust) & ~self._hidden[streams].unsqueeze(1)
-        return Shown(neighbours, distances, age, there)
+    def _look(self, observation: Observation, envs: np.ndarray, touch: bool) -> Neighbours:
+        """What is retrieved beside some environments' observations. `[R, ...]`."""
+        found = self._retrieve(observation, envs, self._episodes, touch)
+        return replace(found, shown=found.shown & ~self._dropped[envs].unsqueeze(1))
 
-    def _told(self, shown: Shown, observation: Observation) -> dict[str, Tensor]:
-        """Tokens `[R, K, F]`, which of them are there `[R, K]`, perhaps votes."""
-        neighbours, distances, age, there = shown
-        tokens = self._describe(neighbours, distances, torch.from_numpy(self._situations.places(observation)), age)
-        read = {self.TOKENS: tokens.masked_fill(~there.unsqueeze(2), 0), self.VALID: there}
-        read |= self._votes(neighbours, distances, there)
-        return {name: part.to(self._device) for name, part in read.items()}
-
-    def _votes(self, neighbours: Neighbours, distances: Tensor, there: Tensor) -> dict[str, Tensor]:
-        """What the neighbours by situation say for each action. `[R, A]`."""
-        if not self._ballot:
-            return {}
-        here = slice(0, self._here)
-        _, _, returns, _, actions, _ = self._describe.split(neighbours.values[:, here])
-        trust = (neighbours.trust * there)[:, here]
-        return {self.VOTES: self._ballot(actions, returns.squeeze(2), distances[:, here], trust)}
-
-    def _near(self, observation: Observation, streams: np.ndarray, touch: bool) -> tuple[Tensor, Tensor]:
-        """Slots and squared distances of the neighbours, the places of reward last. `[R, K]` each."""
-        sites = self._sites.of(streams)  # [R, found]
-        if not self._here:
-            return sites, torch.zeros(sites.shape)
-        query = {"view": self._situations.keys(observation)} | self._entries.context(streams, PASSAGE)
-        near = self.memory.lookup(query, self._here, touch=touch)
-        if not self._found:
-            return near.slots, near.distances
-        none = torch.zeros(sites.shape)
-        return torch.cat([near.slots, sites], 1), torch.cat([near.distances, none], 1)
-
-    def _trust(self, slots: Tensor, streams: np.ndarray) -> Tensor:
-        """How far entries are trusted: as far as the place of reward that they led to. `[R, K]`."""
-        if not (self._found and self._here):
-            return trust_in(self.memory, slots)
-        passages = slots[:, : self._here]
-        outcome, rewarded = self._describe.split(self.memory.values[passages.clamp(min=0)])[:2]
-        owners = np.repeat(streams, self._here)
-        led_to = self.memory.find(self._entries.site_names(owners, outcome.flatten(0, 1).numpy())).view(passages.shape)
-        own = (rewarded.squeeze(2) == 0) | (passages < 0)
-        return trust_in(self.memory, torch.cat([torch.where(own, passages, led_to), slots[:, self._here :]], 1))
+    def _shown(self, found: Neighbours, observation: Observation) -> dict[str, Tensor]:
+        """Tokens `[R, K, F]`, which of them are there `[R, K]`, perhaps how good each action has been `[R, A]`."""
+        tokens = self._describe(found, torch.from_numpy(self._situations.places(observation)))
+        parts = {NEIGHBOURS: tokens, SHOWN: found.shown}
+        if self._action_returns:
+            near = slice(0, self._options.neighbours)
+            _, _, returns, _, actions, _ = found.values[:, near].split(self._entries.parts, dim=2)
+            believed = (found.confidence * found.shown)[:, near]
+            parts[ACTION_RETURNS] = self._action_returns(
+                actions, returns.squeeze(2), found.distances[:, near], believed
+            )
+        return {name: part.to(self._device) for name, part in parts.items()}
 
     # ---- writing
 
     @torch.no_grad()
     def observe(self, transition: Transition) -> None:
-        """Doubt what was promised here and did not come; write the episodes that ended."""
+        """Lose confidence in what was expected here and did not come; write the episodes that ended."""
         if not self._writes:
             return
         self._note_outcome(transition)
-        ended = self._ended(transition) if self._here else None
+        ended = self._ended(transition) if self._options.neighbours else None
         if transition.done.any():
             self._write(np.flatnonzero(transition.done), ended)
 
     def _ended(self, transition: Transition) -> Returns:
-        """The passages of the episodes that end with this step; the others are held."""
+        """The steps of the episodes that end with this one; the others are held."""
         situations = self._situations
         held = {
             "view": situations.keys(transition.observation).numpy(),
             "place": situations.places(transition.observation),
             "name": situations.identities(transition.observation),
             "action": self._code(torch.from_numpy(transition.action)).numpy(),
-            "stream": self._streams,
+            "stream": self._envs,
         }
-        nothing = np.zeros(len(self._streams))
+        nothing = np.zeros(len(self._envs))
         return self._returns.push(held, nothing.astype(np.int64), transition.reward, transition.done, nothing)
 
     def _note_outcome(self, transition: Transition) -> None:
         rewarded = transition.reward > 0
         where = self._situations.places(transition.next_observation)
         self._outcome[rewarded], self._rewarded[rewarded] = where[rewarded], True
-        if not self._found:
+        if not self._options.reward_sites:
             return
         in_vain = np.flatnonzero(~rewarded)
-        sites = self.memory.find(self._entries.site_names(self._streams[in_vain], where[in_vain]))
+        sites = self.memory.find(self._entries.site_names(self._envs[in_vain], where[in_vain]))
         if (sites >= 0).any():
-            self.memory.contradict(sites, self._refuted)
+            self.memory.contradict(sites, self._options.refuted)
 
-    def _write(self, rows: np.ndarray, ended: Returns | None) -> None:
-        """Write the episodes of these environments: their passages, and where they found reward."""
-        batches = [self._passages(ended)] if ended else []
-        if self._found and self._rewarded[rows].any():
-            finders = rows[self._rewarded[rows]]
+    def _write(self, envs: np.ndarray, ended: Returns | None) -> None:
+        """Write the episodes of these environments: their steps, and where they found reward."""
+        batches = [self._steps(ended)] if ended else []
+        if self._options.reward_sites and self._rewarded[envs].any():
+            finders = envs[self._rewarded[envs]]
             batches.append(self._entries.sites(finders, self._outcome[finders], self._episodes[finders]))
         if batches:
-            _, met, who = batches[0]  # the passages, if there are any; places of reward promise reward, always
-            self._noted = met_again(self.memory, met, who, promise=self._situations.place_size + 1 if ended else None)
+            _, met, who = batches[0]  # the steps, if there are any; reward sites promise reward, always
+            column = self._situations.place_size + 1 if ended else None
+            self._noted = met_again(self.memory, met, who, column)
             keys, values, names = (_joined(parts) for parts in zip(*batches, strict=True))
             self.memory.write(keys, values, identity=names, present=self._entries.given(keys))
-        self.memory.tick(len(rows) / len(self._streams))
-        if self._separate:
-            self._episodes[rows] += 1
-        else:
-            self._episodes += len(rows) / len(self._streams)
-        self._rewarded[rows] = False
-        self._hidden[rows] = torch.rand(len(rows), generator=self._generator) < self._hide
-        self._sites.outdate(rows if self._separate else self._streams)
+        self._begin(envs)
 
-    def _passages(self, ended: Returns) -> Rows:
+    def _steps(self, ended: Returns) -> Rows:
         """Rows for the steps of the episodes that ended."""
         ended, names = self._entries.latest(ended)
-        if self._ballot:
-            self._ballot.note(ended.target)
-        return self._entries.passages(ended, names, self._outcome, self._rewarded, self._episodes)
+        if self._action_returns:
+            self._action_returns.note(ended.target)
+        return self._entries.steps(ended, names, self._outcome, self._rewarded, self._episodes)
+
+    def _begin(self, envs: np.ndarray) -> None:
+        """These environments begin an episode, after their last was written."""
+        self.memory.tick(len(envs) / len(self._envs))
+        if self._options.separate:
+            self._episodes[envs] += 1
+        else:
+            self._episodes += len(envs) / len(self._envs)
+        self._rewarded[envs] = False
+        self._dropped[envs] = torch.rand(len(envs), generator=self._generator) < self._options.memory_dropout
+        self._retrieve.sites.outdate(envs if self._options.separate else self._envs)
 
     # ---- keeping
 
-    def player(self, num_envs: int) -> Recall:
+    def player(self, num_envs: int) -> MemoryInput:
         """One for other environments: with an empty memory of its own if worlds are separate, else reading this one."""
-        own = {"generator": copied(self._generator), "control": self._control.copied()}
-        other = Recall(**(self._built_from | own | {"num_envs": num_envs, "hide": 0.0}))
-        if not self._separate:
-            other.memory, other._ballot, other._writes = self.memory, self._ballot, False
+        control = self._retrieve.control
+        own = {
+            "generator": copied(self._generator),
+            "control": control.copied() if control else None,
+            "options": replace(self._options, memory_dropout=0.0),
+            "num_envs": num_envs,
+        }
+        other = MemoryInput(**(self._built_from | own))
+        if not self._options.separate:
+            other.memory = other._retrieve.memory = self.memory
+            other._action_returns, other._writes = self._action_returns, False
             other._episodes[:] = self._episodes[0]
         return other
 
@@ -276,32 +247,33 @@ class Recall:
         """All environments begin anew: of the open episodes nothing is written."""
         self._returns.clear()
         self._rewarded[:] = False
-        self._hidden[:] = False
+        self._dropped[:] = False
 
     def metrics(self) -> dict[str, float]:
-        """Size and evictions; how near lookups hit; age in episodes and trust of what was shown last; what was met."""
+        """Size and evictions; how near lookups hit; age in episodes and confidence of what was shown last."""
         metrics = {"memory/size": float(len(self.memory)), "memory/evictions": float(self.memory.evictions)}
-        if self._here:
+        if self._options.neighbours:
             usage = self.memory.usage
             metrics["memory/hit_distance"] = float(usage.hit_distance)
             metrics["memory/top_weight"] = float(usage.top_weight)
-        if self._shown and (there := self._shown.there.numpy()).any():
-            metrics["memory/age"] = float(self._shown.age.numpy()[there].mean())
-            metrics["memory/strength"] = float(self._shown.neighbours.trust.numpy()[there].mean())
+        if self._acted_on and (shown := self._acted_on.shown.numpy()).any():
+            metrics["memory/age"] = float(self._acted_on.age.numpy()[shown].mean())
+            metrics["memory/strength"] = float(self._acted_on.confidence.numpy()[shown].mean())
         noted, self._noted = self._noted, {}
         return metrics | noted
 
     def state_dict(self) -> dict[str, Any]:
         """The memory, the open episodes and counters."""
         arrays = {name: getattr(self, f"_{name}").copy() for name in ("episodes", "outcome", "rewarded")}
+        control = self._retrieve.control
         return {
             "memory": self.memory.state_dict(),
             "returns": self._returns.state_dict(),
-            "sites": self._sites.state_dict(),
-            "hidden": self._hidden.clone(),
+            "sites": self._retrieve.sites.state_dict(),
+            "dropped": self._dropped.clone(),
             "generator": self._generator.get_state(),
-            "control": self._control.state_dict(),
-            "ballot": self._ballot.state_dict() if self._ballot else None,
+            "control": control.state_dict() if control else {},
+            "action_returns": self._action_returns.state_dict() if self._action_returns else None,
             **arrays,
         }
 
@@ -309,30 +281,27 @@ class Recall:
         """Restore what `state_dict` gave."""
         self.memory.load_state_dict(state["memory"])
         self._returns.load_state_dict(state["returns"])
-        self._sites.load_state_dict(state["sites"])
-        self._hidden = state["hidden"].clone()
+        self._retrieve.sites.load_state_dict(state["sites"])
+        self._dropped = state["dropped"].clone()
         self._generator.set_state(state["generator"])
-        self._control.load_state_dict(state["control"])
-        if self._ballot:
-            self._ballot.load_state_dict(state["ballot"])
+        if self._retrieve.control:
+            self._retrieve.control.load_state_dict(state["control"])
+        if self._action_returns:
+            self._action_returns.load_state_dict(state["action_returns"])
         for name in ("episodes", "outcome", "rewarded"):
             setattr(self, f"_{name}", state[name].copy())
 
 
-def _require_fitting(memory: DifferentiableNeuralDictionary, doubts: bool, whole: bool) -> None:
-    """Raise unless the memory can do what recall asks of it.
-
-    Args:
-        memory: Of the entries.
-        doubts: Whether places of reward lose trust.
-        whole: Whether the numbers of an entry only mean something together.
-    """
+def _require_fitting(memory: DifferentiableNeuralDictionary, options: RetrievalOptions, places: bool) -> None:
+    """Raise unless the memory can do what retrieval asks of it; `places` says whether entries tell any."""
     forgetting, rule = memory.forgetting, memory.write_rule
-    if doubts and type(forgetting).weakened is Forgetting.weakened:
+    refutes = options.reward_sites > 0 and options.refuted > 0
+    if refutes and type(forgetting).weakened is Forgetting.weakened:
         raise ValueError(
-            f"memory.forgetting is {type(forgetting).__name__}, which keeps no trust that a place of reward could "
-            f"lose: use memory.Trust or memory.Decay, or set refuted=0, which forgets such a place."
+            f"memory.forgetting is {type(forgetting).__name__}, which keeps no confidence that a reward site could "
+            f"lose: use memory.Trust or memory.Decay, or set retrieval.refuted=0, which forgets such a site."
         )
+    whole = places or not options.by_action  # numbers of an entry only mean something together
     if whole and isinstance(rule, Blend | Max | SurpriseGated):
         raise ValueError(
             f"memory.write_rule is {type(rule).__name__}, which treats each number of an entry by itself and would mix "

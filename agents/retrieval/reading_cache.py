@@ -30,7 +30,7 @@ class Reading(NamedTuple):
     identities: np.ndarray
 
 
-class Seen:
+class ReadingCache:
     """Reads observations, and small ones only once.
 
     Args:

@@ -1,32 +1,31 @@
-"""What an agent recalls in a situation, in plain numbers for people."""
+"""What an agent retrieves in a situation, in plain numbers for people."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from engram_rl.agents.retrieval.controls import Neighbours
+from engram_rl.agents.retrieval.neighbours import Neighbours
 
 
 @dataclass(frozen=True)
-class Recalled:
-    """What one environment's agent is shown of its memory: K entries, fewer than it looks up if some are not trusted.
+class Retrieved:
+    """What one environment's agent is shown of its memory: K entries, fewer than it looks up if some are not believed.
 
     Attributes:
         place: Where the agent is; P = 0 where observations do not say. `[P]`
         where: Where each entry was made. `[K, P]`
         outcome: Where its episode found reward. `[K, P]`
         rewarded: Whether it did. `[K]` of bool
-        site: Whether it is a place of reward, rather than a step of an episode. `[K]` of bool
-        action: Taken there, as numbers: one-hot if discrete; 0 for a place of reward. `[K, A]`
-        gained: The return that followed; 1 for a place of reward. `[K]`
-        trust: 0 to 1. `[K]`
-        distance: Squared, of its key from the situation's; 0 for a place of reward. `[K]`
+        site: Whether it is a reward site, rather than a step of an episode. `[K]` of bool
+        action: Taken there, as numbers: one-hot if discrete; 0 for a reward site. `[K, A]`
+        gained: The return that followed; 1 for a reward site. `[K]`
+        confidence: 0 to 1. `[K]`
+        distance: Squared, of its key from the situation's; 0 for a reward site. `[K]`
         age: In episodes. `[K]`
         attention: Of the actor, mean over its heads; with `nothing` it sums to 1. `[K]`
         nothing: The attention on no entry.
@@ -39,54 +38,39 @@ class Recalled:
     site: np.ndarray
     action: np.ndarray
     gained: np.ndarray
-    trust: np.ndarray
+    confidence: np.ndarray
     distance: np.ndarray
     age: np.ndarray
     attention: np.ndarray
     nothing: float
 
 
-class Shown(NamedTuple):
-    """What is recalled beside R observations.
-
-    Attributes:
-        neighbours: K each.
-        distances: Squared, 0 for places of reward. `[R, K]`
-        age: In episodes. `[R, K]`
-        there: Whether it is shown. `[R, K]` of bool
-    """
-
-    neighbours: Neighbours
-    distances: Tensor
-    age: Tensor
-    there: Tensor
-
-
 def in_plain_numbers(
-    shown: Shown, weights: Tensor, places: np.ndarray, split: Callable[[Tensor], tuple[Tensor, ...]], here: int
-) -> Recalled:
+    found: Neighbours, weights: Tensor, place: np.ndarray, parts: Sequence[int], neighbours: int
+) -> Retrieved:
     """What the first row is shown.
 
     Args:
-        shown: To R environments.
+        found: By R environments.
         weights: How it is attended to, with the null token last. `[R, K + 1]`
-        places: Where the environments are. `[R, P]`
-        split: Values into outcome, whether it was reward, return, place, action and episode, as `Tokens.split` does.
-        here: Entries before the places of reward.
+        place: Where the first environment is. `[P]`
+        parts: Of a value, as `engram_rl.agents.retrieval.entries.Entries` says.
+        neighbours: Entries before the reward sites.
     """
-    there = shown.there[0]  # [K]
-    outcome, rewarded, gained, where, action, _ = (p[0].numpy() for p in split(shown.neighbours.values[:1, there]))
-    return Recalled(
-        place=places[0],
+    shown = found.shown[0]  # [K]
+    values = found.values[0, shown].split(list(parts), dim=1)
+    outcome, rewarded, gained, where, action, _ = (part.numpy() for part in values)
+    return Retrieved(
+        place=place,
         where=where,
         outcome=outcome,
         rewarded=rewarded[:, 0] > 0,
-        site=(torch.arange(len(there)) >= here)[there].numpy(),
+        site=(torch.arange(len(shown)) >= neighbours)[shown].numpy(),
         action=action,
         gained=gained[:, 0],
-        trust=shown.neighbours.trust[0, there].numpy(),
-        distance=shown.distances[0, there].numpy(),
-        age=shown.age[0, there].numpy(),
-        attention=weights[0, :-1][there].numpy(),
+        confidence=found.confidence[0, shown].numpy(),
+        distance=found.distances[0, shown].numpy(),
+        age=found.age[0, shown].numpy(),
+        attention=weights[0, :-1][shown].numpy(),
         nothing=float(weights[0, -1]),
     )

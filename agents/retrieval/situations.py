@@ -12,7 +12,7 @@ from gymnasium import spaces
 from engram_rl.agents.agent import Observation
 from engram_rl.agents.common.encoders import make_projection
 from engram_rl.agents.common.observations import batch_size, hash_observations, to_tensors
-from engram_rl.agents.retrieval.reading_cache import Reading, Seen
+from engram_rl.agents.retrieval.reading_cache import Reading, ReadingCache
 from engram_rl.memory import identify
 
 
@@ -39,7 +39,7 @@ class Situations(Protocol):
         """A hash that equal situations share. `[E]` of int64."""
 
 
-class Places:
+class PlaceSituations:
     """A situation is where the agent is.
 
     Args:
@@ -58,9 +58,9 @@ class Places:
         space: spaces.Space,
         seed: int,
         *,
-        part: str | None,
-        columns: Sequence[int] | None,
-        reach: float,
+        part: str | None = None,
+        columns: Sequence[int] | None = None,
+        reach: float = 3.0,
     ) -> None:
         if not reach > 0:
             raise ValueError(f"reach is {reach}; it is a distance, above 0.")
@@ -87,7 +87,7 @@ class Places:
         return identify(self.places(observation)).numpy()
 
 
-class Projections:
+class ProjectionSituations:
     """A situation is what is seen: a fixed random projection of any observation.
 
     Small observations are read once; of those that come again, keys and identities are looked up.
@@ -101,14 +101,14 @@ class Projections:
     place_size = 0
     reach = 1.0
 
-    def __init__(self, space: spaces.Space, seed: int, *, size: int) -> None:
+    def __init__(self, space: spaces.Space, seed: int, *, size: int = 16) -> None:
         self.key_size = size
         self._project = make_projection(space, size, seed)
-        self._seen = Seen(self._read, size)
+        self._cache = ReadingCache(self._read, size)
 
     def keys(self, observation: Observation) -> torch.Tensor:
         """The projection. `[E, D]`."""
-        return torch.from_numpy(self._seen(observation).keys)
+        return torch.from_numpy(self._cache(observation).keys)
 
     def places(self, observation: Observation) -> np.ndarray:
         """None: no columns. `[E, 0]`."""
@@ -116,7 +116,7 @@ class Projections:
 
     def identities(self, observation: Observation) -> np.ndarray:
         """Equal observations are equal situations. `[E]`."""
-        return self._seen(observation).identities
+        return self._cache(observation).identities
 
     @torch.no_grad()
     def _read(self, observation: Observation) -> Reading:

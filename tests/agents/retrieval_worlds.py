@@ -1,4 +1,4 @@
-"""Recall on a grid of nine by nine places, and what befalls its environments."""
+"""A memory input on a grid of nine by nine places, and what befalls its environments."""
 
 from functools import partial
 
@@ -7,10 +7,11 @@ import torch
 from gymnasium import spaces
 
 from engram_rl.agents.agent import Transition
-from engram_rl.agents.retrieval.controls import Control
 from engram_rl.agents.retrieval.entries import key_space, value_size
-from engram_rl.agents.retrieval.memory_input import Recall
-from engram_rl.agents.retrieval.situations import Places
+from engram_rl.agents.retrieval.memory_input import MemoryInput
+from engram_rl.agents.retrieval.options import RetrievalOptions
+from engram_rl.agents.retrieval.situations import PlaceSituations
+from engram_rl.agents.retrieval.tokens import NEIGHBOURS, SHOWN
 from engram_rl.memory import DifferentiableNeuralDictionary, Trust
 
 SPACE = spaces.MultiDiscrete([9, 9])
@@ -18,30 +19,26 @@ ACTIONS = spaces.Discrete(4)
 REACH = 8.0
 
 
-def recall(num_envs=2, separate=True, here=2, found=2, control=None, situations=None, **options):
-    situations = situations or Places(SPACE, 0, part=None, columns=None, reach=REACH)
-    make_memory = partial(
+def memory_input(num_envs=2, control=None, situations=None, make_memory=None, **options):
+    situations = situations or PlaceSituations(SPACE, 0, reach=REACH)
+    defaults = {"neighbours": 2, "reward_sites": 2, "discount": 0.5, "min_confidence": 0.0, "memory_dropout": 0.0}
+    options = RetrievalOptions(**(defaults | options))
+    make_memory = make_memory or partial(
         DifferentiableNeuralDictionary,
-        key_space(situations, separate, found),
+        key_space(situations, options.separate, options.reward_sites > 0),
         value_size(situations, ACTIONS),
         500,
         write_rule="last",
         forgetting=Trust(doubt=0.8),
     )
-    return Recall(
+    return MemoryInput(
         situations=situations,
+        make_memory=make_memory,
         action_space=ACTIONS,
         num_envs=num_envs,
-        separate=separate,
-        here=here,
-        found=found,
+        options=options,
         generator=torch.Generator().manual_seed(0),
-        **(
-            {"discount": 0.5, "refuted": 0.05, "by_action": False, "least_trust": 0.0, "hide": 0.0, "votes": False}
-            | {"make_memory": make_memory}
-            | options
-        ),
-        control=control or Control(),
+        control=control,
     )
 
 
@@ -65,15 +62,15 @@ def tell(made, before, after, *, reward=None, done=None, action=None):
 def show(made, places):
     """Tokens by name, and which are there."""
     shown = made.read(np.array(places), explore=True)
-    tokens = shown[Recall.TOKENS]
-    names = ["kind", "rank", "way", "rewarded", "return", "key", "distance", "action", "fresh", "trust"]
+    tokens = shown[NEIGHBOURS]
+    names = ["kind", "rank", "way", "rewarded", "return", "key", "distance", "action", "fresh", "confidence"]
     parts = tokens.split([1, 1, 2, 1, 1, 2, 1, 4, 1, 1], dim=2)
-    return {name: part.squeeze(2) for name, part in zip(names, parts, strict=True)}, shown[Recall.VALID]
+    return {name: part.squeeze(2) for name, part in zip(names, parts, strict=True)}, shown[SHOWN]
 
 
 def found_at(made, env, place, others=None):
     """One environment finds reward at `place` in an episode of one step; the others stay where they are."""
-    E = len(made._streams)
+    E = len(made._envs)
     before = [[0, 8]] * E
     after = [[0, 8]] * E
     after[env] = place

@@ -9,8 +9,9 @@ from benchmarks import fast_slow_picture, fast_slow_speed
 from engram_rl.agents.agent import Transition
 from engram_rl.agents.fast_slow import harm, make_fast_slow
 from engram_rl.agents.goal_directed.goal_network import EpisodeTrace
+from engram_rl.agents.goal_directed.minigrid_views import PartialGrid
 from engram_rl.agents.goal_directed.probing import PATIENCE
-from engram_rl.agents.goal_directed.views import Columns, PartialGrid
+from engram_rl.agents.goal_directed.views import Columns
 from engram_rl.agents.goal_directed.visits import EpisodeVisits
 from engram_rl.envs.dead_reckoning import DeadReckoning
 from engram_rl.memory import Planner, TransitionMemory

@@ -53,7 +53,7 @@ def test_a_recurrent_policy_is_refused():
         played("recurrent=8", steps=1)
 
 
-@pytest.mark.parametrize("settings", ["cut_at_episode_ends=false", "scale_rewards=true"])
+@pytest.mark.parametrize("settings", ["cut_at_episode_ends=false", "+scale_rewards=true"])
 def test_values_of_something_else_than_the_return_are_refused(settings):
     with pytest.raises(ValueError, match="which must be of the same"):
         played(settings, steps=1)

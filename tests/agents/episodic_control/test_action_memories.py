@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from engram_rl.agents.episodic_control.action_memories import ActionMemories, Recalled, double_value
+from engram_rl.agents.episodic_control.action_memories import ActionMemories, Lookups, double_value
 from engram_rl.memory import Decay, DifferentiableNeuralDictionary, IVFIndex
 
-NOTHING = Recalled({}, {})
+NOTHING = Lookups({}, {})
 
 
 def make(k=4):
@@ -25,17 +25,17 @@ def filled(seed=0):
 
 def test_the_double_estimate_lets_one_half_choose_and_the_other_judge():
     memories = filled()
-    _, recalled = memories.read(torch.randn(5, 2, generator=torch.Generator().manual_seed(0)), touch=False)
+    _, lookups = memories.read(torch.randn(5, 2, generator=torch.Generator().manual_seed(0)), touch=False)
     for row in range(5):
         halves = np.zeros((2, 2))
-        for action, one in recalled.found.items():
+        for action, one in lookups.found.items():
             for parity in (0, 1):
                 mine = [i for i in range(4) if one.slots[row, i] % 2 == parity]
                 weight = sum(one.weights[row, i].item() for i in mine)
                 total = sum(one.weights[row, i].item() * one.values[row, i, 0].item() for i in mine)
                 halves[parity, action] = total / weight if mine else one.value[row, 0]
         expected = (halves[1, halves[0].argmax()] + halves[0, halves[1].argmax()]) / 2
-        assert double_value(recalled)[row].item() == pytest.approx(expected, rel=1e-5)
+        assert double_value(lookups)[row].item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_double_estimate_is_less_biased_where_all_actions_are_equal():
@@ -50,9 +50,9 @@ def test_the_double_estimate_is_less_biased_where_all_actions_are_equal():
             torch.arange(32),
             step=0,
         )
-        q, recalled = memories.read(torch.zeros(1, 2), touch=False)
+        q, lookups = memories.read(torch.zeros(1, 2), touch=False)
         single.append(q.max().item())
-        double.append(double_value(recalled).item())
+        double.append(double_value(lookups).item())
     assert np.mean(single) > 0.15
     assert abs(np.mean(double)) < np.mean(single) / 2
 
@@ -96,7 +96,7 @@ def fading():
     return memories
 
 
-def test_age_and_strength_are_those_of_all_that_was_recalled_by_search_or_not():
+def test_age_and_strength_are_those_of_all_that_was_lookups_by_search_or_not():
     memories, query = fading(), torch.zeros(4, 2)
     asked = torch.tensor([0, 1, 2, 4])  # all of them stored for action 0, the last one alone for action 1
     ages, strengths = [], []
@@ -141,8 +141,8 @@ def test_approximate_memories_report_their_recall_and_exact_ones_none():
     memories.write(np.arange(400) % 2, keys, torch.zeros(400), torch.arange(400), step=0)
     for memory in memories.per_action:
         memory.index.build(memory.used)
-    _, recalled = memories.read(keys[:8], touch=False)
+    _, lookups = memories.read(keys[:8], touch=False)
     expected = np.mean([memory.index.report()["recall"] for memory in memories.per_action])
-    assert memories.report(recalled, 0)["memory/recall"] == pytest.approx(expected)
+    assert memories.report(lookups, 0)["memory/recall"] == pytest.approx(expected)
     assert 0 < expected <= 1
     assert "memory/recall" not in filled().report(NOTHING, 0)

@@ -132,10 +132,9 @@ MODALITIES = {
 class TestAgents:
     @pytest.fixture(params=["nec", "mfec", "episodic"])
     def built(self, request):
-        config = composed(f"agent={request.param}", "agent.memory.k=3")
+        rates = ["agent.learn_after=8", "+agent.learn_every=2"] if request.param == "nec" else []
+        config = composed(f"agent={request.param}", "agent.memory.k=3", *rates)
         config.env.id, config.env.modalities = "test/Rooms-v0", MODALITIES
-        if request.param == "nec":
-            config.agent.learn_after, config.agent.learn_every = 8, 2
         environments = make_environments("test/Rooms-v0", 2, parts=parts_named(MODALITIES))
         return build_agent(config.agent, environments, 1), environments
 

@@ -36,7 +36,7 @@ def test_what_is_met_again_tells_how_wrong_it_was():
         if name < 20:
             age = "middle" if 10 <= 200 - 10 * name < 100 else "old"
             expected.setdefault(f"memory/value_error_{age}", []).append(abs(float(row[1] - stored[name, 1])))
-    seen = met_again(memory, new, names, promise=1)
+    seen = met_again(memory, new, names, column=1)
     assert seen.pop("memory/match_rate") == pytest.approx(3 / 5)
     assert seen == {k: pytest.approx(np.mean(v), rel=1e-5) for k, v in expected.items()}
-    assert met_again(memory, new, names, promise=None).keys() == {"memory/match_rate"}
+    assert met_again(memory, new, names, column=None).keys() == {"memory/match_rate"}

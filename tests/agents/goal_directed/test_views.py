@@ -6,7 +6,8 @@ import pytest
 from gymnasium import spaces
 
 import engram_rl.envs  # noqa: F401
-from engram_rl.agents.goal_directed.views import Columns, PartialGrid, SymbolGrid
+from engram_rl.agents.goal_directed.minigrid_views import PartialGrid, SymbolGrid
+from engram_rl.agents.goal_directed.views import Columns
 from engram_rl.envs.dead_reckoning import DeadReckoning
 from engram_rl.training.environments import make_environments
 

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from engram_rl.agents.policy_gradient.policies import feature_width, make_policy
+from engram_rl.agents.policy_gradient.policies import make_policy
 from tests.agents.ppo_worlds import TWO, VECTOR, E, T, World, make_agent, play
 
 
@@ -60,9 +60,14 @@ def test_extras_reach_actor_and_critic_through_fusions_and_beside_the_features()
         def forward(self, features, extras):
             return features + extras["note"]
 
-    width = feature_width(VECTOR, hidden=[8], appended={"other": 2})
-    assert width == 8
-    policy = make_policy(VECTOR, TWO, hidden=[8], appended={"other": 2}, actor_fusion=Add(), critic_fusion=Add())
+    widths = []
+
+    def fusion(width):
+        widths.append(width)
+        return Add()
+
+    policy = make_policy(VECTOR, TWO, 0, hidden=[8], appended={"other": 2}, fusion=fusion)
+    assert widths == [8, 8]
     nothing = torch.zeros(0)
     seen = torch.rand(4, 3)
     extras = {"note": torch.zeros(4, 1), "other": torch.zeros(4, 2)}

@@ -35,8 +35,8 @@ def filled(seed=0):
     reward, _, final, done, _ = case(seed)
     rollout = Rollout(T, E)
     for t in range(T):
-        rollout.record(torch.full((E, 2), float(t)), {"action": torch.arange(E) + t, "seen": {"x": torch.rand(E, 2)}})
-        rollout.complete(reward[t], done[t], final[t])
+        step = {"action": torch.arange(E) + t, "seen": {"x": torch.rand(E, 2)}}
+        rollout.add(torch.full((E, 2), float(t)), step, reward[t], done[t], final[t])
     return rollout
 
 
@@ -72,7 +72,7 @@ def test_steps_come_back_stacked_with_the_state_before_the_first():
 
 def test_a_full_rollout_takes_no_more_and_says_what_to_do():
     with pytest.raises(RuntimeError, match=r"12 steps is full.*learn"):
-        filled().record(torch.zeros(E, 0), {})
+        filled().add(torch.zeros(E, 0), {}, np.zeros(E), np.zeros(E, bool), np.zeros(E))
 
 
 def test_a_rollout_is_restored_to_the_step():
@@ -82,8 +82,7 @@ def test_a_rollout_is_restored_to_the_step():
 
     def play(rollout, steps):
         for t in steps:
-            rollout.record(torch.zeros(E, 0), {"action": seen[t]})
-            rollout.complete(reward[t], done[t], final[t])
+            rollout.add(torch.zeros(E, 0), {"action": seen[t]}, reward[t], done[t], final[t])
 
     play(whole, range(T))
     play(part, range(5))

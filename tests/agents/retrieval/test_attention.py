@@ -5,14 +5,14 @@ import math
 import pytest
 import torch
 
-from engram_rl.agents.retrieval.attention import Retrieval
+from engram_rl.agents.retrieval.attention import RetrievalAttention
 
 B, H, K, F = 5, 6, 4, 3
 
 
-def module(**changes) -> Retrieval:
+def module(**changes) -> RetrievalAttention:
     torch.manual_seed(0)
-    made = Retrieval(H, F, **({"width": 8, "heads": 2, "gate": 1.0} | changes)).double()
+    made = RetrievalAttention(H, F, **({"width": 8, "heads": 2, "gate": 1.0} | changes)).double()
     torch.nn.init.normal_(made.null)
     return made
 
@@ -24,7 +24,7 @@ def example():
     return torch.randn(B, H, dtype=torch.float64), torch.randn(B, K, F, dtype=torch.float64), valid
 
 
-def slow(made: Retrieval, features, tokens, valid):
+def slow(made: RetrievalAttention, features, tokens, valid):
     """One row, one head, one neighbour at a time."""
     rows, width = [], made.query.out_features // made.heads
     for h, neighbours, there in zip(features, tokens, valid, strict=True):

@@ -4,18 +4,19 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from hydra.utils import instantiate
 from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.configuration import agent_config
 from engram_rl.agents.common.flattening import Flatten
 from engram_rl.agents.policy_gradient.action_heads import make_action_head
-from engram_rl.agents.retrieval.logit_bias import NEAR, Ballot, Vote
-from engram_rl.agents.retrieval_ppo import make_retrieval_ppo
+from engram_rl.agents.retrieval.logit_bias import NEAR, ActionReturns, LogitBias
+from engram_rl.agents.retrieval.tokens import ACTION_RETURNS
 
 
 def ballot(returns=(0.0, 1.0)):
-    made = Ballot()
+    made = ActionReturns()
     made.note(np.array(returns))
     return made
 
@@ -63,22 +64,22 @@ def test_the_first_return_counts_against_nothing():
 
 @pytest.mark.parametrize("returns", [[], [0.0], [-3.0, -3.0]])
 def test_while_no_return_was_better_nobody_is_preferred(returns):
-    made = Ballot()
+    made = ActionReturns()
     if returns:
         made.note(np.array(returns))
     assert (made(*one_situation([(0, returns[0] if returns else 0.0, 0.0, 1.0)])) == 0).all()
 
 
 def test_the_range_of_returns_is_kept():
-    other = Ballot()
+    other = ActionReturns()
     other.load_state_dict(ballot((-2.0, 6.0)).state_dict())
     assert torch.equal(*(one(*one_situation([(1, 4.0, 0.0, 1.0)])) for one in (other, ballot((-2.0, 6.0)))))
 
 
 def test_a_vote_is_added_to_the_logits_and_its_strength_is_trained():
-    head, vote = make_action_head(spaces.Discrete(3), 4), Vote(50.0)
+    head, vote = make_action_head(spaces.Discrete(3), 4), LogitBias(50.0)
     features, votes = torch.randn(2, 4), torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 0.5]])
-    plain, led = (head(features, added).log_probs for added in (None, vote(votes)))
+    plain, led = (head(features, added).log_probs for added in (None, vote({ACTION_RETURNS: votes})))
     expected = (plain + 50 * votes).log_softmax(1)
     assert torch.allclose(led, expected, atol=1e-5)
     led[1, 1].backward()
@@ -95,11 +96,10 @@ def test_each_part_of_an_action_has_votes_of_its_own():
 @pytest.mark.parametrize("strength", [0.0, -1.0])
 def test_a_strength_must_be_positive(strength):
     with pytest.raises(ValueError, match="above 0"):
-        Vote(strength)
+        LogitBias(strength)
 
 
 def test_there_are_no_votes_on_continuous_actions():
-    settings = agent_config("retrieval_ppo_view")
-    settings.pop("_target_")
-    with pytest.raises(ValueError, match="set vote=0"):
-        make_retrieval_ppo(spaces.Box(-1, 1, (3,)), spaces.Box(-1, 1, (2,)), 2, 0, **settings)
+    make = instantiate({**agent_config("retrieval_ppo_view"), "_partial_": True})
+    with pytest.raises(ValueError, match=r"set retrieval\.logit_bias=0"):
+        make(spaces.Box(-1, 1, (3,)), spaces.Box(-1, 1, (2,)), 2, 0)

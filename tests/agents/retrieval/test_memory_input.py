@@ -9,21 +9,21 @@ from gymnasium import spaces
 
 from engram_rl.agents.agent import Transition
 from engram_rl.agents.retrieval.entries import key_space, value_size
-from engram_rl.agents.retrieval.memory_input import Recall
-from engram_rl.agents.retrieval.situations import Places, Projections
+from engram_rl.agents.retrieval.situations import PlaceSituations, ProjectionSituations
+from engram_rl.agents.retrieval.tokens import SHOWN
 from engram_rl.memory import DifferentiableNeuralDictionary, Trust
-from tests.agents.retrieval_worlds import ACTIONS, REACH, SPACE, found_at, recall, show, tell
+from tests.agents.retrieval_worlds import ACTIONS, REACH, SPACE, found_at, memory_input, show, tell
 
 
 def test_nothing_of_the_present_episode_is_shown():
-    made = recall()
+    made = memory_input()
     for x in range(5):
         tell(made, [[x, 0]] * 2, [[x + 1, 0]] * 2, reward=[1.0, 1.0])
         assert not show(made, [[x, 0]] * 2)[1].any()
 
 
 def test_an_episode_is_shown_as_soon_as_it_has_ended():
-    made = recall()
+    made = memory_input()
     tell(made, [[0, 0]] * 2, [[1, 0]] * 2, action=[2, 3])
     tell(made, [[1, 0]] * 2, [[2, 0]] * 2, reward=[1.0, 0.0], done=[True, False], action=[2, 3])
     tokens, there = show(made, [[0, 0]] * 2)
@@ -37,7 +37,7 @@ def test_an_episode_is_shown_as_soon_as_it_has_ended():
 
 
 def test_ways_are_those_from_the_present_place():
-    made = recall(num_envs=1, here=0)
+    made = memory_input(num_envs=1, neighbours=0)
     found_at(made, 0, [4, 3])
     for place in ([0, 0], [8, 8], [4, 3]):
         assert show(made, [place])[0]["way"][0, 0].tolist() == [(4 - place[0]) / REACH, (3 - place[1]) / REACH]
@@ -45,13 +45,13 @@ def test_ways_are_those_from_the_present_place():
 
 def test_worlds_that_are_separate_know_nothing_of_each_other_and_shared_ones_do():
     for separate in (True, False):
-        made = recall(separate=separate)
+        made = memory_input(separate=separate)
         found_at(made, 0, [4, 3])
         assert show(made, [[1, 1]] * 2)[1][1].any() != separate
 
 
 def test_places_of_reward_come_latest_first():
-    made = recall(num_envs=1, here=0, found=3)
+    made = memory_input(num_envs=1, neighbours=0, reward_sites=3)
     for place in ([1, 1], [2, 2], [3, 3]):
         found_at(made, 0, place)
     tokens = show(made, [[0, 0]])[0]
@@ -60,9 +60,9 @@ def test_places_of_reward_come_latest_first():
 
 
 def test_a_place_of_reward_visited_in_vain_loses_trust_at_once_gains_some_back_and_all_with_reward():
-    made = recall(num_envs=1, here=1, found=1)
+    made = memory_input(num_envs=1, neighbours=1, reward_sites=1)
     found_at(made, 0, [4, 4])
-    trust = lambda: show(made, [[0, 8]])[0]["trust"][0].tolist()  # noqa: E731
+    trust = lambda: show(made, [[0, 8]])[0]["confidence"][0].tolist()  # noqa: E731
     assert trust() == [1, 1]  # of the passage that led there, too
     tell(made, [[4, 3]], [[4, 4]])
     assert trust() == pytest.approx([0.05, 0.05])
@@ -73,7 +73,7 @@ def test_a_place_of_reward_visited_in_vain_loses_trust_at_once_gains_some_back_a
 
 
 def test_what_is_trusted_too_little_is_not_shown():
-    made = recall(num_envs=1, here=0, found=1, least_trust=0.2)
+    made = memory_input(num_envs=1, neighbours=0, reward_sites=1, min_confidence=0.2)
     found_at(made, 0, [4, 4])
     assert show(made, [[0, 8]])[1].all()
     tell(made, [[4, 3]], [[4, 4]])
@@ -81,7 +81,7 @@ def test_what_is_trusted_too_little_is_not_shown():
 
 
 def test_of_several_places_the_trusted_are_shown():
-    made = recall(num_envs=1, here=0, found=1)
+    made = memory_input(num_envs=1, neighbours=0, reward_sites=1)
     found_at(made, 0, [4, 4])
     found_at(made, 0, [2, 2])
     tell(made, [[2, 1]], [[2, 2]])
@@ -90,7 +90,7 @@ def test_of_several_places_the_trusted_are_shown():
 
 
 def test_a_situation_met_again_is_remembered_as_it_was_left_last():
-    made = recall(num_envs=1, here=2, found=0)
+    made = memory_input(num_envs=1, neighbours=2, reward_sites=0)
     for action in (1, 3):
         tell(made, [[5, 5]], [[5, 6]], action=[action])
     tell(made, [[5, 6]], [[5, 7]], done=[True])
@@ -101,7 +101,7 @@ def test_a_situation_met_again_is_remembered_as_it_was_left_last():
 
 
 def test_actions_may_be_remembered_apart():
-    made = recall(num_envs=1, here=3, found=0, by_action=True)
+    made = memory_input(num_envs=1, neighbours=3, reward_sites=0, by_action=True)
     for action in (1, 3, 1):
         tell(made, [[5, 5]], [[5, 5]], action=[action])
     tell(made, [[5, 5]], [[5, 7]], action=[2], reward=[1.0], done=[True])
@@ -112,7 +112,7 @@ def test_actions_may_be_remembered_apart():
 
 
 def test_the_last_observation_of_a_cut_episode_is_shown_what_acting_there_would_be():
-    made = recall(num_envs=3, separate=True)
+    made = memory_input(num_envs=3, separate=True)
     for env, place in enumerate(([4, 3], [2, 7], [5, 5])):
         found_at(made, env, place)
     at = np.array([[1, 1], [6, 2], [3, 3]])
@@ -125,17 +125,18 @@ def test_the_last_observation_of_a_cut_episode_is_shown_what_acting_there_would_
 
 def test_any_observation_can_be_recalled_by_a_projection_but_without_places():
     space = spaces.Dict(image=spaces.Box(0, 10, (7, 7, 3), np.uint8), direction=spaces.Discrete(4))
-    made = recall(num_envs=2, here=2, found=0, separate=False, situations=Projections(space, 0, size=5))
+    projection = ProjectionSituations(space, 0, size=5)
+    made = memory_input(num_envs=2, neighbours=2, reward_sites=0, separate=False, situations=projection)
     seen = {"image": np.zeros((2, 7, 7, 3), np.uint8), "direction": np.array([0, 3])}
     step = (np.array([1, 2]), np.array([0.0, 1.0]), np.array([True, True]), np.zeros(2, bool))
     made.observe(Transition(seen, *step, seen, seen))
-    assert made.read(seen, explore=True)[Recall.VALID].all()
-    with pytest.raises(ValueError, match="found=2 places of reward cannot be recalled"):
-        recall(situations=Projections(space, 0, size=5))
+    assert made.read(seen, explore=True)[SHOWN].all()
+    with pytest.raises(ValueError, match="2 reward sites cannot be retrieved"):
+        memory_input(situations=projection)
 
 
 def test_metrics_tell_age_and_trust_of_what_is_shown_and_the_error_of_what_was_promised():
-    made = recall(num_envs=2, here=2, found=1)
+    made = memory_input(num_envs=2, neighbours=2, reward_sites=1)
     for reward in (1.0, 0.25):
         for env in (0, 1):
             tell(made, [[3, 3]] * 2, [[4, 4]] * 2, reward=np.eye(2)[env] * reward, done=np.eye(2, dtype=bool)[env])
@@ -148,7 +149,7 @@ def test_metrics_tell_age_and_trust_of_what_is_shown_and_the_error_of_what_was_p
     told = made.metrics()
     assert there.any() and not there.all()
     assert told["memory/age"] == pytest.approx((1 / tokens["fresh"][there]).mean().item())
-    assert told["memory/strength"] == pytest.approx(tokens["trust"][there].mean().item())
+    assert told["memory/strength"] == pytest.approx(tokens["confidence"][there].mean().item())
     assert told["memory/strength"] < 1
     assert "memory/value_error_young" not in told
     made.read(np.array([[0, 0]] * 2), explore=False)
@@ -156,13 +157,13 @@ def test_metrics_tell_age_and_trust_of_what_is_shown_and_the_error_of_what_was_p
 
 
 def test_what_no_lookup_measures_is_not_told():
-    made = recall(here=0)
+    made = memory_input(neighbours=0)
     found_at(made, 0, [4, 3])
     assert made.metrics() == {"memory/size": 1.0, "memory/evictions": 0.0, "memory/match_rate": 0.0}
 
 
 def test_where_reward_was_found_is_known_though_no_places_are_recalled():
-    made = recall(num_envs=1, here=2, found=0)
+    made = memory_input(num_envs=1, neighbours=2, reward_sites=0)
     tell(made, [[0, 0]], [[4, 3]], reward=[1.0], done=[True])
     tell(made, [[7, 7]], [[7, 8]], done=[True])
     for place, rewarded, way in (([0, 0], 1, [4, 3]), ([7, 7], 0, [0, 0])):
@@ -172,7 +173,7 @@ def test_where_reward_was_found_is_known_though_no_places_are_recalled():
 
 
 def test_a_place_that_is_gone_from_memory_is_not_shown():
-    made = recall(num_envs=2, here=0, found=1, refuted=0.0)
+    made = memory_input(num_envs=2, neighbours=0, reward_sites=1, refuted=0.0)
     found_at(made, 0, [4, 3])
     found_at(made, 1, [5, 7])
     assert show(made, [[0, 0]] * 2)[1].all()
@@ -181,7 +182,7 @@ def test_a_place_that_is_gone_from_memory_is_not_shown():
 
 
 def test_a_place_whose_slot_another_entry_has_taken_is_not_shown():
-    made = recall(num_envs=2, here=0, found=1)
+    made = memory_input(num_envs=2, neighbours=0, reward_sites=1)
     found_at(made, 0, [4, 3])
     assert show(made, [[0, 0]] * 2)[1].tolist() == [[True], [False]]
     made.memory.forget(made.memory.slots)
@@ -194,13 +195,13 @@ def test_a_place_whose_slot_another_entry_has_taken_is_not_shown():
 
 def test_a_memory_that_cannot_do_what_recall_asks_of_it_is_refused():
     def build(**memory):
-        situations = Places(SPACE, 0, part=None, columns=None, reach=REACH)
+        situations = PlaceSituations(SPACE, 0, part=None, columns=None, reach=REACH)
         make = partial(
             DifferentiableNeuralDictionary, key_space(situations, True, 2), value_size(situations, ACTIONS), 9
         )
-        return recall(make_memory=partial(make, **memory))
+        return memory_input(make_memory=partial(make, **memory))
 
-    with pytest.raises(ValueError, match="LeastRecentlyUsed, which keeps no trust"):
+    with pytest.raises(ValueError, match="LeastRecentlyUsed, which keeps no confidence"):
         build(write_rule="last", forgetting="lru")
     with pytest.raises(ValueError, match=r"write_rule is Max.* use memory\.write_rule=last"):
         build(write_rule="max", forgetting=Trust(doubt=0.8))
@@ -208,16 +209,16 @@ def test_a_memory_that_cannot_do_what_recall_asks_of_it_is_refused():
         build(write_rule="blend", forgetting=Trust(doubt=0.8))
 
 
-@pytest.mark.parametrize("wrong", [{"here": 0, "found": 0}, {"here": -1}])
+@pytest.mark.parametrize("wrong", [{"neighbours": 0, "reward_sites": 0}, {"neighbours": -1}])
 def test_something_must_be_recalled(wrong):
     with pytest.raises(ValueError, match="at least one of them"):
-        recall(**wrong)
+        memory_input(**wrong)
 
 
 def test_places_must_be_among_what_is_observed():
     with pytest.raises(ValueError, match="Columns"):
-        Places(SPACE, 0, part=None, columns=[2], reach=1.0)
+        PlaceSituations(SPACE, 0, part=None, columns=[2], reach=1.0)
     with pytest.raises(ValueError, match="reach is 0"):
-        Places(SPACE, 0, part=None, columns=None, reach=0)
+        PlaceSituations(SPACE, 0, part=None, columns=None, reach=0)
     with pytest.raises(ValueError, match="numbers of a vector"):
-        Places(spaces.Discrete(3), 0, part=None, columns=None, reach=1.0)
+        PlaceSituations(spaces.Discrete(3), 0, part=None, columns=None, reach=1.0)

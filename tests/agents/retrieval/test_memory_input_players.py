@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from engram_rl.agents.retrieval.controls import Control, Empty, Random, Shuffled
-from engram_rl.agents.retrieval.memory_input import Recall
-from tests.agents.retrieval_worlds import REACH, found_at, recall, show, tell
+from engram_rl.agents.retrieval.controls import Empty, Random, Shuffled
+from engram_rl.agents.retrieval.tokens import SHOWN
+from tests.agents.retrieval_worlds import REACH, found_at, memory_input, show, tell
 
 
 def test_in_some_episodes_nothing_is_shown_but_to_players_always():
-    made = recall(num_envs=1, here=0, found=1, hide=0.5)
+    made = memory_input(num_envs=1, neighbours=0, reward_sites=1, memory_dropout=0.5)
     shown = []
     for _ in range(40):
         found_at(made, 0, [4, 4])
@@ -25,10 +25,10 @@ def test_in_some_episodes_nothing_is_shown_but_to_players_always():
 
 
 @pytest.mark.parametrize(
-    ("control", "there"), [(Control(), True), (Random(torch.Generator().manual_seed(0)), True), (Empty(), False)]
+    ("control", "there"), [(None, True), (Random(torch.Generator().manual_seed(0)), True), (Empty(), False)]
 )
 def test_what_is_saved_goes_on_as_if_it_had_never_been(control, there):
-    made, other = recall(control=control), recall(control=control)
+    made, other = memory_input(control=control), memory_input(control=control)
     for place in ([4, 4], [2, 7]):
         found_at(made, 0, place)
     tell(made, [[3, 3]] * 2, [[3, 4]] * 2, reward=[0.0, 1.0])
@@ -38,33 +38,33 @@ def test_what_is_saved_goes_on_as_if_it_had_never_been(control, there):
         one.load_state_dict(state)
         tell(one, [[3, 4]] * 2, [[3, 5]] * 2, done=[True, True])
         shown.append(one.read(np.array([[3, 3]] * 2), explore=True))
-    assert shown[0][Recall.VALID].any() == there
+    assert shown[0][SHOWN].any() == there
     assert all(torch.equal(shown[0][name], shown[1][name]) for name in shown[0])
 
 
 def test_a_player_of_separate_worlds_begins_with_an_empty_memory_and_writes_it():
-    made = recall()
+    made = memory_input()
     found_at(made, 0, [4, 3])
     player = made.player(3)
-    assert not player.read(np.array([[0, 8]] * 3), explore=False)[Recall.VALID].any()
+    assert not player.read(np.array([[0, 8]] * 3), explore=False)[SHOWN].any()
     before = len(made.memory)
     found_at(player, 1, [2, 2])
-    assert player.read(np.array([[0, 8]] * 3), explore=False)[Recall.VALID].any()
+    assert player.read(np.array([[0, 8]] * 3), explore=False)[SHOWN].any()
     assert len(made.memory) == before
 
 
 def test_a_player_of_a_shared_world_reads_what_was_learned_and_changes_nothing():
-    made = recall(separate=False)
+    made = memory_input(separate=False)
     found_at(made, 0, [4, 3])
     player = made.player(3)
-    assert player.read(np.array([[0, 8]] * 3), explore=False)[Recall.VALID].any(dim=1).all()
+    assert player.read(np.array([[0, 8]] * 3), explore=False)[SHOWN].any(dim=1).all()
     before = made.state_dict()["memory"]
     found_at(player, 1, [2, 2])
     assert made.state_dict()["memory"]["values"].equal(before["values"])
 
 
 def test_a_shared_world_has_one_clock_for_all_who_read_it():
-    made = recall(num_envs=2, separate=False, here=0, found=2)
+    made = memory_input(num_envs=2, separate=False, neighbours=0, reward_sites=2)
     for n in range(40):
         found_at(made, 0, [n % 9, n // 9])
     latest = [[39 % 9, 39 // 9], [38 % 9, 38 // 9]]
@@ -82,20 +82,20 @@ def test_a_shared_world_has_one_clock_for_all_who_read_it():
 @pytest.mark.parametrize("separate", [False, True])
 @pytest.mark.parametrize("control", [Random, lambda generator: Shuffled(generator, outcome=4)])
 def test_what_a_player_draws_changes_nothing(separate, control):
-    made = recall(separate=separate, hide=0.5, control=control(torch.Generator().manual_seed(0)))
+    made = memory_input(separate=separate, memory_dropout=0.5, control=control(torch.Generator().manual_seed(0)))
     for place in ([4, 4], [2, 7], [6, 1]):
         found_at(made, 0, place)
-    before, control_before = made._generator.get_state(), made._control.state_dict()["generator"]
+    before, control_before = made._generator.get_state(), made._retrieve.control.state_dict()["generator"]
     player = made.player(2)
     for place in ([4, 4], [2, 7], [6, 1]):
         found_at(player, 1, place)
         player.read(np.array([[0, 8]] * 2), explore=False)
     assert torch.equal(made._generator.get_state(), before)
-    assert torch.equal(made._control.state_dict()["generator"], control_before)
+    assert torch.equal(made._retrieve.control.state_dict()["generator"], control_before)
 
 
 def test_of_episodes_that_are_left_in_the_middle_nothing_is_written():
-    made = recall(num_envs=1, here=2, found=1)
+    made = memory_input(num_envs=1, neighbours=2, reward_sites=1)
     tell(made, [[1, 1]], [[1, 2]], reward=[1.0])
     made.begin_episodes()
     tell(made, [[5, 5]], [[5, 6]], done=[True])
