@@ -178,12 +178,11 @@ class PPO:
         return Player(self.policy, self.perceive, extras, num_envs, self._carry, generator)
 
     def forget_open_steps(self) -> None:
-        """Those that were to be learned from."""
+        """Drop the steps that were to be learned from."""
         self._rollout.clear()
 
     def _add(self, transition: Transition) -> None:
         """Put the step just taken, and its outcome, into the rollout."""
-        self._rollout.require_space()
         reward = transition.reward
         if self.reward_scale:
             reward = self.reward_scale(reward, transition.done)

@@ -186,7 +186,7 @@ def _encoder(space: spaces.Space, hidden: tuple[int, ...], picture_features: int
         initialise(encoder)
         return encoder, picture_features
     size = spaces.flatdim(space)
-    return _tanh_layers(size, hidden), hidden[-1] if hidden else size
+    return (_tanh_layers(size, hidden), hidden[-1]) if hidden else (nn.Identity(), size)
 
 
 def _tanh_layers(in_features: int, hidden: Sequence[int]) -> Perceptron:

@@ -71,18 +71,6 @@ class Rollout:
         """Whether it holds T steps."""
         return len(self._steps) == self.num_steps
 
-    def require_space(self) -> None:
-        """Raise unless it can take one step more.
-
-        Raises:
-            RuntimeError: It is full.
-        """
-        if self.full:
-            raise RuntimeError(
-                f"The rollout of {self.num_steps} steps is full: call learn after every observe, or set the agent's "
-                f"frozen to play on without learning."
-            )
-
     def add(
         self, state: Tensor, step: dict[str, Any], reward: np.ndarray, done: np.ndarray, final_value: np.ndarray
     ) -> None:
@@ -99,7 +87,11 @@ class Rollout:
         Raises:
             RuntimeError: It is full.
         """
-        self.require_space()
+        if self.full:
+            raise RuntimeError(
+                f"The rollout of {self.num_steps} steps is full: call learn after every observe, or set the agent's "
+                f"frozen to play on without learning."
+            )
         if not self._steps:
             self.initial_state = state
         t = len(self._steps)

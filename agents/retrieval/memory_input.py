@@ -109,8 +109,7 @@ class MemoryInput:
     @torch.no_grad()
     def read(self, observation: Observation, *, explore: bool) -> dict[str, Tensor]:
         """Tokens `[E, K, F]` and which of them are there `[E, K]`."""
-        self._retrieve.refresh(self._episodes)
-        found = self._look(observation, self._envs, touch=explore)
+        found = self._look(observation, self._envs, touch=explore, refresh=True)
         if explore:
             self._acted_on = found
         return self._shown(found, observation)
@@ -119,7 +118,7 @@ class MemoryInput:
     def read_final(self, transition: Transition, rows: np.ndarray) -> dict[str, Tensor]:
         """The same beside the last observations of some environments. `[R, K, F]`, `[R, K]`."""
         final = rows_of(transition.next_observation, rows)
-        return self._shown(self._look(final, rows, touch=False), final)
+        return self._shown(self._look(final, rows, touch=False, refresh=False), final)
 
     @torch.no_grad()
     def look(self, observation: Observation, attention: Callable[[dict[str, Tensor]], Tensor]) -> Retrieved:
@@ -131,31 +130,29 @@ class MemoryInput:
         """
         control = self._retrieve.control
         drawn = control.state_dict() if control else {}
-        self._retrieve.refresh(self._episodes)
-        found = self._look(observation, self._envs, touch=False)
+        found = self._look(observation, self._envs, touch=False, refresh=True)
         if control:
             control.load_state_dict(drawn)
         weights = attention(self._shown(found, observation))
         place = self._situations.places(observation)[0]
         return in_plain_numbers(found, weights, place, self._entries.parts, self._options.neighbours)
 
-    def _look(self, observation: Observation, envs: np.ndarray, touch: bool) -> Neighbours:
+    def _look(self, observation: Observation, envs: np.ndarray, *, touch: bool, refresh: bool) -> Neighbours:
         """What is retrieved beside some environments' observations. `[R, ...]`."""
-        found = self._retrieve(observation, envs, self._episodes, touch)
+        found = self._retrieve(observation, envs, self._episodes, touch=touch, refresh=refresh)
         return replace(found, shown=found.shown & ~self._dropped[envs].unsqueeze(1))
 
     def _shown(self, found: Neighbours, observation: Observation) -> dict[str, Tensor]:
         """Tokens `[R, K, F]`, which of them are there `[R, K]`, perhaps how good each action has been `[R, A]`."""
         tokens = self._describe(found, torch.from_numpy(self._situations.places(observation)))
-        parts = {NEIGHBOURS: tokens, SHOWN: found.shown}
+        parts = {NEIGHBOURS: tokens.to(self._device), SHOWN: found.shown.to(self._device)}
         if self._action_returns:
             near = slice(0, self._options.neighbours)
             _, _, returns, _, actions, _ = found.values[:, near].split(self._entries.parts, dim=2)
             believed = (found.confidence * found.shown)[:, near]
-            parts[ACTION_RETURNS] = self._action_returns(
-                actions, returns.squeeze(2), found.distances[:, near], believed
-            )
-        return {name: part.to(self._device) for name, part in parts.items()}
+            good = self._action_returns(actions, returns.squeeze(2), found.distances[:, near], believed)
+            parts[ACTION_RETURNS] = good.to(self._device)
+        return parts
 
     # ---- writing
 

@@ -72,15 +72,20 @@ class Retriever:
         self._situations, self._entries = situations, entries
         self._neighbours, self._reward_sites, self._min_confidence = neighbours, reward_sites, min_confidence
 
-    def __call__(self, observation: Observation, envs: np.ndarray, episodes: np.ndarray, touch: bool) -> Neighbours:
-        """What the environments `[R]` that show these observations `[R, ...]` retrieve.
+    def __call__(
+        self, observation: Observation, envs: np.ndarray, episodes: np.ndarray, *, touch: bool, refresh: bool
+    ) -> Neighbours:
+        """What some environments retrieve.
 
         Args:
-            observation: `[R, ...]`
+            observation: What they show. `[R, ...]`
             envs: `[R]`
             episodes: The number of every environment's episode. `[E]`
             touch: Whether the entries count as used.
+            refresh: Whether to look up anew which reward sites may have changed.
         """
+        if refresh:
+            self.sites.refresh(self.memory, episodes)
         slots, distances = self._slots(observation, envs, touch)
         if self.control:
             slots = self.control.choose(slots, self.memory)
@@ -90,10 +95,6 @@ class Retriever:
         age = torch.from_numpy(episodes[envs]).float().unsqueeze(1) - values[..., -1]  # [R, K]
         shown = (slots >= 0) & (confidence >= self._min_confidence)
         return Neighbours(values, confidence, distances, age, shown)
-
-    def refresh(self, episodes: np.ndarray) -> None:
-        """Look up anew which reward sites may have changed. `[E]`."""
-        self.sites.refresh(self.memory, episodes)
 
     def _slots(self, observation: Observation, envs: np.ndarray, touch: bool) -> tuple[Tensor, Tensor]:
         """Slots and squared distances, the reward sites last. `[R, K]` each."""

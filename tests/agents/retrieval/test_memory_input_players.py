@@ -75,7 +75,7 @@ def test_a_shared_world_has_one_clock_for_all_who_read_it():
         assert torch.equal(tokens["fresh"][0], tokens["fresh"][1])
         assert (tokens["fresh"] == torch.tensor([1.0, 1.0])).all()  # half an episode, and one
     old = made.memory.find(made._entries.site_names(np.array([0]), np.array([[0, 0]], np.float32)))
-    assert made._look(np.array([[0, 0]] * 2), np.arange(2), touch=False).age[0, 0] == 0.5
+    assert made._look(np.array([[0, 0]] * 2), np.arange(2), touch=False, refresh=False).age[0, 0] == 0.5
     assert made.memory.values[old, -1] == 0
 
 
