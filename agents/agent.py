@@ -45,9 +45,13 @@ class Transition:
 class Agent(Protocol):
     """An agent, batched over E vectorised environments and built from ready objects, never from a config.
 
-    Three more are asked for where an agent has them: `player(num_envs)`, who plays for it when it is judged, because
-    acting needs what came before; `begin_episodes()`, which drops the episodes that it holds open; and `frozen`, which
-    lets what is trained rest while its memory lives on.
+    An agent may offer more, each asked for only where it is there:
+
+    - `player(num_envs)`: who plays for it when it is evaluated, because acting needs what came before
+    - `begin_episodes()`: drop the episodes that it holds open, as all environments begin anew
+    - `frozen`: an attribute; set, what is trained rests while the memory lives on
+    - `retrieved(observation)`: what its memory says now in the first environment, for people
+      (`engram_rl.agents.retrieval.retrieved.Retrieved`), or None
     """
 
     def act(self, observation: Observation, *, explore: bool = True) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,9 +21,9 @@ from engram_rl.agents.common.observations import hash_observations, require_supp
 from engram_rl.agents.common.schedules import Schedule, as_schedule
 from engram_rl.agents.common.seeding import generator_for
 from engram_rl.agents.episodic_control.action_memories import ActionMemories, make_memories
-from engram_rl.agents.episodic_control.modality_keys import ModalityKeys
+from engram_rl.agents.episodic_control.modality_keys import make_keys
 from engram_rl.agents.episodic_control.returns import MonteCarloReturns, Returns
-from engram_rl.memory import DifferentiableNeuralDictionary, KeySpace
+from engram_rl.memory import DifferentiableNeuralDictionary
 
 
 class Seen(NamedTuple):
@@ -206,7 +207,7 @@ def make_mfec(
     require_supported(observation_space, "MFEC")
     actions = Actions(action_space, "MFEC")
     place = choose_device(device)
-    project, space = _make_keys(observation_space, key_size, seed, modalities)
+    project, space = make_keys(observation_space, key_size, modalities, partial(make_projection, seed=seed))
     return MFEC(
         project=project.to(place),
         memories=make_memories(memory, space, actions.count, place),
@@ -218,13 +219,3 @@ def make_mfec(
         bootstrap=bootstrap,
         device=place,
     )
-
-
-def _make_keys(
-    space: spaces.Space, key_size: int, seed: int, modalities: Mapping[str, Any] | None
-) -> tuple[nn.Module, KeySpace]:
-    """The projection, and the space of its keys: one vector, or the modalities that a YAML makes of the observation."""
-    if modalities is None:
-        return make_projection(space, key_size, seed), KeySpace(key_size)
-    keys = ModalityKeys(space, modalities, lambda part, size: make_projection(part, size, seed))
-    return keys, keys.space

@@ -27,10 +27,10 @@ from engram_rl.agents.episodic_control.action_memories import (
     double_value,
     make_memories,
 )
-from engram_rl.agents.episodic_control.modality_keys import ModalityKeys
+from engram_rl.agents.episodic_control.modality_keys import make_keys
 from engram_rl.agents.episodic_control.overestimates import STEPS, errors_by_age
 from engram_rl.agents.episodic_control.returns import NStepReturns, Returns
-from engram_rl.memory import DifferentiableNeuralDictionary, Found, KeySpace, RowRMSprop, RowSGD
+from engram_rl.memory import DifferentiableNeuralDictionary, Found, RowRMSprop, RowSGD
 
 
 def q_loss(q_tm1: Tensor, target_tm1: Tensor) -> Tensor:
@@ -305,7 +305,8 @@ def make_nec(
     require_rows(f"n_step={n_step}", n_step * num_envs, observation_space, "lower n_step or env.num_envs")
     place = choose_device(device)
     torch.manual_seed(seed)
-    encoder, space = _make_keys(observation_space, key_size, tuple(hidden), modalities)
+    make_part = partial(make_encoder, hidden=tuple(hidden))
+    encoder, space = make_keys(observation_space, key_size, modalities, make_part)
     encoder = encoder.to(place)
     memories = make_memories(memory, space, actions.count, place)
     return NEC(
@@ -326,16 +327,6 @@ def make_nec(
         double=double,
         device=place,
     )
-
-
-def _make_keys(
-    space: spaces.Space, key_size: int, hidden: tuple[int, ...], modalities: Mapping[str, Any] | None
-) -> tuple[nn.Module, KeySpace]:
-    """The encoder, and the space of its keys: one vector, or the modalities that a YAML makes of the observation."""
-    if modalities is None:
-        return make_encoder(space, key_size, hidden), KeySpace(key_size)
-    keys = ModalityKeys(space, modalities, lambda part, size: make_encoder(part, size, hidden))
-    return keys, keys.space
 
 
 def _optimiser_of(

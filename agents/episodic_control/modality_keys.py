@@ -75,6 +75,26 @@ class ModalityKeys(nn.Module):
         return torch.cat([part(_given(observation, source.of)) for part, source in named], dim=1)
 
 
+def make_keys(
+    space: spaces.Space, key_size: int, modalities: Mapping[str, Any] | None, make_part: MakePart
+) -> tuple[nn.Module, KeySpace]:
+    """From observations to keys, and their space: one vector, or the modalities that a YAML makes of the observation.
+
+    Args:
+        space: Of one observation.
+        key_size: Columns of a key that is one vector.
+        modalities: As of `ModalityKeys`; None for one vector.
+        make_part: Makes that vector of the observation, or modalities of its parts.
+
+    Raises:
+        ValueError: As of `ModalityKeys`.
+    """
+    if modalities is None:
+        return make_part(space, key_size), KeySpace(key_size)
+    keys = ModalityKeys(space, modalities, make_part)
+    return keys, keys.space
+
+
 class Codes(nn.Module):
     """Whole numbers as they are, the parts side by side: `[B, ...]` to `[B, C]`."""
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 
+from benchmarks.configuration import agent_config
 from engram_rl.agents.common.replay import Replay
 from engram_rl.memory import DifferentiableNeuralDictionary
 from engram_rl.training import evaluate, train
@@ -54,6 +56,41 @@ def test_its_memory_files_answer_alike(first_version, name):
     torch.testing.assert_close(found.value, torch.tensor(then["value"]))
     assert memory.forgetting.weakest(10, memory.used).tolist() == then["weakest"]
     torch.testing.assert_close(memory.strength(memory.slots).tolist(), then["strength"])
+
+
+GIVEN = {
+    "nec": "nec learn_after=200 memory.capacity=500 +replay_capacity=500 hidden=[16] key_size=8",
+    "mfec": "mfec memory.capacity=500",
+    "fast_slow": "fast_slow memory.capacity=500 fast=true hidden=[16]",
+    "ppo": "ppo hidden=[16,16] num_steps=32 minibatch_size=64",
+    "retrieval_ppo": "retrieval_ppo hidden=[16,16] num_steps=16 minibatch_size=64 memory.capacity=500",
+}
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_its_configurations_are_those_that_todays_yamls_give(first_version, agent):
+    stored = OmegaConf.to_container(OmegaConf.load(first_version / agent / "config.yaml"))
+    assert config_today(stored)["agent"] == agent_config(GIVEN[agent])
+
+
+def test_what_an_old_run_had_of_its_own_reaches_what_takes_it():
+    old = {"_target_": "agents.nec.make_nec", "optimiser": None, "learn_every": 16, "double": False}
+    own = {"_target_": "agents.retrieval_ppo.make_retrieval_ppo", "here": 3, "least_trust": 0.5, "refuted": 0.05}
+    linear = {"_target_": "agents.schedules.Linear", "start": 0.2, "end": 0.2, "steps": 1}
+    assert config_today({"agent": old})["agent"] == {
+        "_target_": "engram_rl.agents.nec.make_nec",
+        "learning_rate": None,
+        "learn_every": 16,
+    }
+    assert config_today({"agent": own | {"clip": linear}})["agent"] == {
+        "_target_": "engram_rl.agents.retrieval_ppo.make_retrieval_ppo",
+        "retrieval": {
+            "_target_": "engram_rl.agents.retrieval.options.RetrievalOptions",
+            "neighbours": 3,
+            "min_confidence": 0.5,
+        },
+        "clip": 0.2,
+    }
 
 
 def test_names_that_were_never_ours_stay():
