@@ -21,13 +21,23 @@ test: $(VENV)/.installed-dev-$(FAISS)
 report: $(VENV)/.installed-dev-$(FAISS)
 	$(BIN)/python -m benchmarks.report
 
+RECENT := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
+
+# A virtual environment of an old, broken or half-made Python is made anew rather than left to fail later.
+define make_venv
+	@$(PYTHON) $(RECENT) 2>/dev/null || { echo "Engram needs Python 3.11 or later, but $(PYTHON) is \
+	$$($(PYTHON) --version 2>&1). Name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@$(BIN)/python $(RECENT) 2>/dev/null && $(BIN)/python -m pip --version >/dev/null 2>&1 || \
+	$(PYTHON) -m venv --clear $(VENV)
+endef
+
 $(VENV)/.installed-$(FAISS): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
+	$(make_venv)
 	$(BIN)/python -m pip install --quiet --editable '.[$(FAISS)]' --constraint constraints.txt
 	touch $@
 
 $(VENV)/.installed-dev-$(FAISS): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
+	$(make_venv)
 	$(BIN)/python -m pip install --quiet --editable '.[$(FAISS),dev,compare]' --constraint constraints.txt
 	touch $@ $(VENV)/.installed-$(FAISS)
 

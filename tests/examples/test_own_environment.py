@@ -7,7 +7,7 @@ import pytest
 from engram_rl.training import evaluate, train
 from engram_rl.training.run_folder import RunFolder
 
-OWN = str(Path(train.__file__).parent / "examples" / "own_environment")
+OWN = str(Path(train.__file__).parents[1] / "examples" / "own_environment")
 TINY = ("progress=false", "log.every=80", "evaluation.every=0", "evaluation.episodes=2", "agent.memory.capacity=300")
 
 

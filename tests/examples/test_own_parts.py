@@ -10,7 +10,7 @@ from engram_rl.memory import DifferentiableNeuralDictionary
 from engram_rl.training import train
 from engram_rl.training.run_folder import RunFolder
 
-OWN = Path(train.__file__).parent / "examples" / "own_parts"
+OWN = Path(train.__file__).parents[1] / "examples" / "own_parts"
 TINY = ("progress=false", "log.every=80", "evaluation.every=0", "evaluation.episodes=2", "steps=200")
 
 

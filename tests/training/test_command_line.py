@@ -13,7 +13,7 @@ from engram_rl.training import evaluate, train
 from engram_rl.training.logger import read_rows
 from engram_rl.training.run_folder import RunFolder
 
-ROOT = Path(train.__file__).parent
+ROOT = Path(train.__file__).parents[1]
 TINY = (
     "progress=false", "steps=600", "log.every=200", "evaluation.every=300", "evaluation.episodes=2",
     "checkpoint.every=200", "agent.learn_after=100", "agent.memory.capacity=400", "agent.memory.k=5",

@@ -16,7 +16,7 @@ from engram_rl.training.checkpoint import load_checkpoint
 from engram_rl.training.cli import prepare
 from engram_rl.training.run_folder import RunFolder
 
-ROOT = Path(train.__file__).parent
+ROOT = Path(train.__file__).parents[1]
 FIRST, SECOND = "step_000000000200", "step_000000000400"
 TINY = (
     "agent=mfec", "agent.memory.capacity=1000", "steps=400", "checkpoint.every=200", "checkpoint.best=false",

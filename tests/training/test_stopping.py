@@ -19,7 +19,7 @@ from engram_rl.training.errors import UsageError
 from engram_rl.training.restoring import restore_agent
 from engram_rl.training.run_folder import CONFIG, RunFolder
 
-ROOT = Path(train.__file__).parent
+ROOT = Path(train.__file__).parents[1]
 
 
 @pytest.fixture

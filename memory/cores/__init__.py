@@ -1,0 +1,37 @@
+"""Recurrent memories behind one contract: `make_core("gru", input_size=8, hidden_size=32)` in anybody's loop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engram_rl.memory.cores.core import Core, Losses, State
+from engram_rl.memory.cores.gru import GRU
+from engram_rl.memory.cores.lstm import LSTM
+from engram_rl.memory.errors import unknown
+
+CORES: dict[str, type[Core]] = {
+    "gru": GRU,
+    "lstm": LSTM,
+}
+"""Every core by the name that `make_core` and `core=` on the command line take."""
+
+
+def make_core(name: str, input_size: int, hidden_size: int, **settings: Any) -> Core:
+    """A core by name; all else has a default that trains.
+
+    Args:
+        name: One of `CORES`.
+        input_size: Numbers in an input, D.
+        hidden_size: Numbers in an output, for most cores; `core.output_size` says how many there are.
+        settings: Of this core, such as `slots=64`; see its class.
+
+    Raises:
+        ValueError: There is no such core, or a size or a setting that it cannot have.
+        TypeError: A setting that it does not know.
+    """
+    if name not in CORES:
+        raise unknown("core", name, CORES)
+    return CORES[name](input_size, hidden_size, **settings)
+
+
+__all__ = ["CORES", "Core", "Losses", "State", "make_core", *sorted(kind.__name__ for kind in CORES.values())]

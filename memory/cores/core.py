@@ -1,0 +1,193 @@
+"""What every recurrent memory here is: one step, a state of tensors, and resets that nobody can forget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+State: TypeAlias = dict[str, Tensor]
+"""What a core remembers, by name; every leaf has the batch first. `[B, ...]`"""
+
+Losses: TypeAlias = dict[str, Tensor]
+"""Auxiliary losses by name, scalars; to be weighted and added to whatever is minimised. Often none."""
+
+
+class Core(nn.Module):
+    """A memory that is carried from step to step; one class a paper, all behind these three verbs.
+
+        core = make_core("dnc", input_size=8, hidden_size=32)
+        state = core.initial_state(batch_size)                 # {name: [B, ...]}
+        output, state, losses = core.step(x, state, reset)     # [B, D], ..., [B] -> [B, core.output_size]
+        outputs, state, losses = core(xs, state, reset)        # [T, B, D], ..., [T, B] -> [T, B, core.output_size]
+
+    What holds for each, and is tested for each: a sequence is its steps; `reset[t]` says that `x_t` opens an episode,
+    so every leaf is as `initial_state` gives it before `x_t` is taken in; rows of a batch do not meet; nothing is kept
+    on the module and nothing is drawn at random in a step, so that acting and learning compute the same; the given
+    state is left as it was; a state takes up the same memory at every step. Gradients flow through the steps of one
+    call, and through the state into the call before unless it is detached.
+
+    A core writes `_initial` and `_step`, and `_sequence` where whole sequences are faster; it never sees a reset.
+
+    Args:
+        input_size: Numbers in an input, D.
+        output_size: Numbers in an output.
+
+    Raises:
+        ValueError: A size below 1.
+    """
+
+    def __init__(self, input_size: int, output_size: int) -> None:
+        super().__init__()
+        require_sizes(self, input_size=input_size, output_size=output_size)
+        self.input_size, self.output_size = input_size, output_size
+
+    # ---- what a core is made of
+
+    def _initial(self, batch_size: int, like: Tensor) -> State:
+        """The state before the first step; learned parts are expanded parameters.
+
+        Args:
+            batch_size: B.
+            like: A tensor of the device and the floating-point type that the state should have.
+        """
+        raise NotImplementedError
+
+    def _step(self, x: Tensor, state: State) -> tuple[Tensor, State, Losses]:
+        """One step of the recurrence. `[B, D]` -> `[B, output_size]`."""
+        raise NotImplementedError
+
+    def _sequence(self, xs: Tensor, state: State) -> tuple[Tensor, State, Losses]:
+        """Steps without a reset among them; losses are means over the steps. `[T, B, D]` -> `[T, B, output_size]`."""
+        outputs, losses = [], []
+        for x in xs:
+            output, state, loss = self._step(x, state)
+            outputs.append(output)
+            losses.append(loss)
+        return torch.stack(outputs), state, mean_losses(losses)
+
+    # ---- what is called
+
+    def initial_state(self, batch_size: int) -> State:
+        """The state before an episode's first step, on the device and of the type of the core's parameters.
+
+        Args:
+            batch_size: B, at least 1.
+        """
+        require_sizes(self, batch_size=batch_size)
+        return self._initial(batch_size, next(self.parameters()))
+
+    def step(self, x: Tensor, state: State, reset: Tensor | None = None) -> tuple[Tensor, State, Losses]:
+        """One step.
+
+        Args:
+            x: `[B, D]`
+            state: From `initial_state` or the step before.
+            reset: Which rows open an episode with `x`. `[B]` of bool; None for no row
+
+        Returns:
+            The output `[B, output_size]`, the state after it, and auxiliary losses.
+
+        Raises:
+            ValueError: A shape, a leaf of the state or a number is not what it must be. Nothing was computed then.
+        """
+        if x.dim() != 2:
+            raise ValueError(f"{self._name}.step takes x of shape [B, {self.input_size}], got {list(x.shape)}")
+        self._check(x.unsqueeze(0), state, None if reset is None else reset.unsqueeze(0))
+        return self._step(x, state if reset is None else self._where(reset, self._initial(len(x), x), state))
+
+    def forward(self, xs: Tensor, state: State, reset: Tensor | None = None) -> tuple[Tensor, State, Losses]:
+        """A sequence of steps, time first.
+
+        Args:
+            xs: `[T, B, D]`
+            state: From `initial_state`, or after the sequence before.
+            reset: Which inputs open an episode. `[T, B]` of bool; None for none
+
+        Returns:
+            The outputs `[T, B, output_size]`, the state after the last, and auxiliary losses, means over the steps.
+
+        Raises:
+            ValueError: A shape, a leaf of the state or a number is not what it must be. Nothing was computed then.
+        """
+        self._check(xs, state, reset)
+        if reset is None or not reset.any():
+            return self._sequence(xs, state)
+        initial = self._initial(xs.shape[1], xs)
+        state = self._where(reset[0], initial, state)
+        opens = [0, *(t for t in range(1, len(xs)) if reset[t].any()), len(xs)]
+        outputs, losses = [], []
+        for start, end in pairwise(opens):
+            state = self._where(reset[start], initial, state) if start else state
+            output, state, loss = self._sequence(xs[start:end], state)
+            outputs.append(output)
+            losses.append({name: value * (end - start) / len(xs) for name, value in loss.items()})
+        return torch.cat(outputs), state, {name: torch.stack([one[name] for one in losses]).sum() for name in losses[0]}
+
+    # ---- what is checked
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+    @staticmethod
+    def _where(reset: Tensor, initial: State, state: State) -> State:
+        """The initial state in the rows that open an episode, in every leaf.  `[B]` of bool."""
+        return {
+            name: torch.where(reset.reshape(-1, *[1] * (leaf.dim() - 1)), initial[name], leaf)
+            for name, leaf in state.items()
+        }
+
+    def _check(self, xs: Tensor, state: State, reset: Tensor | None) -> None:
+        """Raise what is wrong with an input, before anything is computed."""
+        if xs.dim() != 3 or xs.shape[2] != self.input_size or not xs.shape[0] or not xs.shape[1]:
+            raise ValueError(
+                f"{self._name} takes inputs [T, B, {self.input_size}] with T and B of at least 1, got {list(xs.shape)}"
+            )
+        if not torch.isfinite(xs).all():
+            raise ValueError(f"{self._name} was given NaN or infinity; its memory would keep it for ever")
+        if not isinstance(state, Mapping):
+            raise ValueError(f"{self._name} takes the state that initial_state gave, got {type(state).__name__}")
+        expected = self._leaves()
+        if state.keys() != expected.keys():
+            raise ValueError(
+                f"{self._name} has a state of {', '.join(expected)}, got {', '.join(map(str, state)) or 'nothing'}"
+            )
+        for name, leaf in state.items():
+            shape = (xs.shape[1], *expected[name][1:])
+            if leaf.shape != shape:
+                raise ValueError(
+                    f"{self._name} got state {name!r} of shape {list(leaf.shape)}; a batch of {xs.shape[1]} has "
+                    f"{list(shape)}"
+                )
+        if reset is not None and (reset.shape != xs.shape[:2] or reset.dtype != torch.bool):
+            raise ValueError(
+                f"{self._name} takes a reset of bool {list(xs.shape[:2])}, got {reset.dtype} {list(reset.shape)}"
+            )
+
+    def _leaves(self) -> dict[str, torch.Size]:
+        """Shape of each leaf of the state of a batch of one."""
+        if "_shapes" not in self.__dict__:  # a constant of the module, not a part of its state
+            with torch.no_grad():
+                self.__dict__["_shapes"] = {name: leaf.shape for name, leaf in self.initial_state(1).items()}
+        shapes: dict[str, torch.Size] = self.__dict__["_shapes"]
+        return shapes
+
+
+def mean_losses(losses: list[Losses]) -> Losses:
+    """The means over steps that all have the same losses."""
+    return {name: torch.stack([one[name] for one in losses]).mean() for name in losses[0]} if losses else {}
+
+
+def require_sizes(core: nn.Module, **sizes: int) -> None:
+    """Raise unless each is a whole number of at least 1.
+
+    Raises:
+        ValueError: One is not; it is named.
+    """
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ValueError(f"{type(core).__name__}'s {name} is {size!r}; it must be a whole number of at least 1")

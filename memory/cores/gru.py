@@ -1,0 +1,38 @@
+"""The gated recurrent unit (Cho et al. 2014, arXiv 1406.1078), torch's own."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from engram_rl.memory.cores.core import Core, Losses, State
+
+
+class GRU(Core):
+    """`h = (1 - z) n + z h` with gates r, z and candidate n of x and h; the output is the state.
+
+    Weights begin orthogonal and biases at 0, as is usual where a policy is learned (Andrychowicz et al. 2021).
+
+    Args:
+        input_size: D.
+        hidden_size: H, numbers of state.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.unit = nn.GRU(input_size, hidden_size)
+        for name, parameter in self.unit.named_parameters():
+            if "weight" in name:
+                nn.init.orthogonal_(parameter)
+            else:
+                nn.init.zeros_(parameter)
+
+    def _initial(self, batch_size: int, like: Tensor) -> State:
+        return {"hidden": like.new_zeros(batch_size, self.output_size)}
+
+    def _step(self, x: Tensor, state: State) -> tuple[Tensor, State, Losses]:
+        outputs, state, losses = self._sequence(x.unsqueeze(0), state)
+        return outputs.squeeze(0), state, losses
+
+    def _sequence(self, xs: Tensor, state: State) -> tuple[Tensor, State, Losses]:
+        outputs, last = self.unit(xs, state["hidden"].unsqueeze(0).contiguous())
+        return outputs, {"hidden": last.squeeze(0)}, {}

@@ -1,0 +1,242 @@
+"""What holds for every core: one list of promises, one parametrised file."""
+
+import io
+
+import pytest
+import torch
+from torch import nn
+
+from engram_rl.memory.cores import CORES, make_core
+
+D, H, B, T = 3, 8, 4, 7
+SETTINGS = {name: {} for name in CORES}
+"""Where a core's defaults are too large for a test, smaller ones."""
+
+ALL = pytest.mark.parametrize("name", CORES)
+
+
+def made(name, dtype=torch.float32, seed=0):
+    torch.manual_seed(seed)
+    return make_core(name, D, H, **SETTINGS[name]).to(dtype)
+
+
+def inputs(steps=T, batch=B, dtype=torch.float32, seed=1):
+    return torch.randn(steps, batch, D, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def resets(steps=T, batch=B, seed=2):
+    return torch.rand(steps, batch, generator=torch.Generator().manual_seed(seed)) < 0.3
+
+
+def begun(core, batch=B):
+    """A state that is not the initial one: three steps on."""
+    return core(inputs(3, batch, next(core.parameters()).dtype, seed=7), core.initial_state(batch))[1]
+
+
+def same(actual, expected, **tolerance):
+    torch.testing.assert_close(actual, expected, **{"rtol": 1e-5, "atol": 1e-6, **tolerance})
+
+
+@ALL
+def test_outputs_and_states_have_the_shapes_that_are_promised(name):
+    core = made(name)
+    outputs, state, losses = core(inputs(), core.initial_state(B))
+    assert outputs.shape == (T, B, core.output_size)
+    assert torch.isfinite(outputs).all()
+    assert all(leaf.shape[0] == B for leaf in state.values())
+    assert all(loss.shape == () for loss in losses.values())
+
+
+@ALL
+@pytest.mark.parametrize("with_resets", [False, True])
+def test_a_sequence_is_its_steps(name, with_resets):
+    core, xs = made(name), inputs()
+    reset = resets() if with_resets else None
+    outputs, last, _ = core(xs, begun(core), reset)
+    state = begun(core)
+    for t in range(T):
+        output, state, _ = core.step(xs[t], state, None if reset is None else reset[t])
+        same(output, outputs[t])
+    same(state, last)
+
+
+@ALL
+@pytest.mark.parametrize("cut", range(1, T))
+def test_a_sequence_may_be_cut_anywhere(name, cut):
+    core, xs, reset = made(name), inputs(), resets()
+    outputs, last, _ = core(xs, begun(core), reset)
+    first, state, _ = core(xs[:cut], begun(core), reset[:cut])
+    second, state, _ = core(xs[cut:], state, reset[cut:])
+    same(torch.cat([first, second]), outputs)
+    same(state, last)
+
+
+@ALL
+def test_episodes_one_after_the_other_are_episodes_apart(name):
+    core, xs = made(name), inputs()
+    reset = torch.zeros(T, B, dtype=torch.bool)
+    reset[0] = reset[3] = True
+    outputs, last, _ = core(xs, begun(core), reset)
+    first, _, _ = core(xs[:3], core.initial_state(B))
+    second, state, _ = core(xs[3:], core.initial_state(B))
+    same(torch.cat([first, second]), outputs)
+    same(state, last)
+
+
+@ALL
+@pytest.mark.parametrize("at", [0, 4])
+def test_a_reset_row_is_a_fresh_one_and_the_others_go_on(name, at):
+    core, xs = made(name), inputs()
+    reset = torch.zeros(T, B, dtype=torch.bool)
+    reset[at, 1] = True
+    outputs, _, _ = core(xs, begun(core), reset)
+    fresh, _, _ = core(xs[at:, 1:2], core.initial_state(1))
+    going_on, _, _ = core(xs, begun(core))
+    same(outputs[at:, 1:2], fresh)
+    same(outputs[:, [0, 2, 3]], going_on[:, [0, 2, 3]])
+    assert not torch.allclose(outputs[at:, 1], going_on[at:, 1])
+
+
+@ALL
+def test_rows_of_a_batch_do_not_meet(name):
+    core, xs, reset = made(name), inputs(), resets()
+    outputs, last, _ = core(xs, begun(core), reset)
+    order = torch.tensor([2, 0, 3, 1])
+    state = {leaf: part[order] for leaf, part in begun(core).items()}
+    permuted, _, _ = core(xs[:, order], state, reset[:, order])
+    same(permuted, outputs[:, order])
+    alone, state, _ = core(xs[:, :1], {leaf: part[:1] for leaf, part in begun(core).items()}, reset[:, :1])
+    same(alone, outputs[:, :1])
+    same(state, {leaf: part[:1] for leaf, part in last.items()})
+
+
+@ALL
+def test_what_comes_later_changes_nothing_before(name):
+    core, xs = made(name), inputs()
+    outputs, _, _ = core(xs, core.initial_state(B))
+    padded, _, _ = core(torch.cat([xs, 5 * inputs(4, seed=9)]), core.initial_state(B))
+    same(padded[:T], outputs)
+
+
+@ALL
+def test_the_given_state_is_left_as_it_was_and_grows_no_larger(name):
+    core = made(name)
+    state = begun(core)
+    kept = {leaf: part.clone() for leaf, part in state.items()}
+    _, after, _ = core(inputs(), state, resets())
+    assert all(torch.equal(state[leaf], kept[leaf]) for leaf in kept)
+    shapes = {leaf: (part.shape, part.dtype) for leaf, part in core.initial_state(B).items()}
+    assert {leaf: (part.shape, part.dtype) for leaf, part in after.items()} == shapes
+
+
+@ALL
+def test_nothing_is_kept_on_the_module_and_nothing_is_drawn(name):
+    core = made(name)
+    before = {leaf: part.clone() for leaf, part in core.state_dict().items()}
+    chance = torch.get_rng_state()
+    first, _, _ = core(inputs(), core.initial_state(B))
+    state = core.initial_state(B)
+    core(inputs(seed=5), begun(core))
+    with torch.no_grad():
+        acting, _, _ = core(inputs(), state)
+    core.train()
+    learning, _, _ = core(inputs(), state)
+    core.eval()
+    judged, _, _ = core(inputs(), state)
+    for other in (acting, learning, judged):
+        assert torch.equal(other, first)
+    assert torch.equal(torch.get_rng_state(), chance)
+    assert core.state_dict().keys() == before.keys() == dict(core.named_parameters()).keys()
+    assert all(torch.equal(part, before[leaf]) for leaf, part in core.state_dict().items())
+
+
+@ALL
+def test_saved_and_loaded_it_answers_alike(name):
+    core, other, file = made(name), made(name, seed=3), io.BytesIO()
+    torch.save(core.state_dict(), file)
+    file.seek(0)
+    other.load_state_dict(torch.load(file, weights_only=True))
+    assert torch.equal(core(inputs(), core.initial_state(B))[0], other(inputs(), other.initial_state(B))[0])
+
+
+@ALL
+def test_it_works_in_double_precision(name):
+    core = made(name, torch.float64)
+    outputs, state, _ = core(inputs(dtype=torch.float64), core.initial_state(B), resets())
+    assert outputs.dtype == torch.float64
+    assert all(part.dtype == torch.float64 for part in state.values() if part.is_floating_point())
+
+
+@ALL
+def test_gradients_are_those_of_differences(name):
+    torch.manual_seed(0)
+    core = make_core(name, 2, 4, **SETTINGS[name]).double()
+    xs = inputs(3, 2, torch.float64)[..., :2].clone().requires_grad_()
+    reset = torch.tensor([[False, False], [False, True], [False, False]])
+    parameters = list(core.parameters())
+
+    def function(xs, *_):
+        outputs, state, losses = core(xs, core.initial_state(2), reset)
+        return outputs.sum(), *losses.values(), *(p.sum() for p in state.values() if p.is_floating_point())
+
+    assert torch.autograd.gradcheck(function, (xs, *parameters), atol=1e-5, rtol=1e-3, fast_mode=True)
+
+
+@ALL
+def test_every_parameter_has_a_gradient_on_the_second_update(name):
+    core = made(name)
+    readout = nn.Linear(core.output_size, 2)
+    optimiser = torch.optim.Adam([*core.parameters(), *readout.parameters()], 1e-2)
+    for _ in range(2):
+        optimiser.zero_grad()
+        outputs, _, losses = core(inputs(12), core.initial_state(B), resets(12))
+        (readout(outputs).square().mean() + sum(losses.values())).backward()
+        optimiser.step()
+    for parameter, value in core.named_parameters():
+        assert value.grad is not None, parameter
+        assert torch.isfinite(value.grad).all(), parameter
+        assert value.grad.abs().sum() > 0, parameter
+
+
+@ALL
+def test_gradients_reach_the_first_input_and_stop_at_a_detached_state(name):
+    core = made(name)
+    first, later = inputs(1).requires_grad_(), inputs(T - 1, seed=4)
+    _, state, _ = core(first, core.initial_state(B))
+    core(later, state)[0][-1].square().sum().backward()
+    assert first.grad.abs().sum() > 0
+    first.grad = None
+    _, state, _ = core(first, core.initial_state(B))
+    core(later, {leaf: part.detach() for leaf, part in state.items()})[0][-1].square().sum().backward()
+    assert first.grad is None
+
+
+@ALL
+def test_bad_input_is_refused_by_name(name):
+    core = made(name)
+    kind, state = type(core).__name__, core.initial_state(B)
+    leaf = next(iter(state))
+    nan = inputs()
+    nan[2, 1, 0] = torch.nan
+    for xs, given, reset, message in (
+        (inputs(batch=2), state, None, f"{kind} got state '{leaf}' of shape"),
+        (inputs()[0], state, None, f"{kind} takes inputs"),
+        (inputs()[..., :1], state, None, f"{kind} takes inputs"),
+        (inputs(0), state, None, f"{kind} takes inputs"),
+        (nan, state, None, f"{kind} was given NaN or infinity"),
+        (inputs(), {k: v for k, v in state.items() if k != leaf}, None, f"{kind} has a state of"),
+        (inputs(), state | {"more": state[leaf]}, None, f"{kind} has a state of"),
+        (inputs(), None, None, f"{kind} takes the state"),
+        (inputs(), state, resets()[0], f"{kind} takes a reset of bool"),
+        (inputs(), state, resets().float(), f"{kind} takes a reset of bool"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            core(xs, given, reset)
+    for sizes in ((0, H), (D, 0), (D, -1), (D, 2.5), (True, H)):
+        with pytest.raises(ValueError, match="must be a whole number of at least 1"):
+            make_core(name, *sizes)
+
+
+def test_an_unknown_core_is_named_with_its_neighbours():
+    with pytest.raises(ValueError, match="lstm"):
+        make_core("lstn", D, H)
