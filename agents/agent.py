@@ -25,6 +25,7 @@ class Transition:
         reset_observation: What the agent acts on next; differs from `next_observation` only where an episode
             ended. `[E, ...]`
         info: The environments' own remarks, never shown to the agent's policy.
+        done: Whether the episode ended, either way. `[E]` of bool
     """
 
     observation: Observation
@@ -35,19 +36,22 @@ class Transition:
     next_observation: Observation
     reset_observation: Observation
     info: dict[str, Any] = field(default_factory=dict)
+    done: np.ndarray = field(init=False)
 
-    @property
-    def done(self) -> np.ndarray:
-        """Whether the episode ended, either way. `[E]` of bool."""
-        return self.terminated | self.truncated
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "done", self.terminated | self.truncated)
 
 
 class Agent(Protocol):
     """An agent, batched over E vectorised environments and built from ready objects, never from a config.
 
-    Three more are asked for where an agent has them: `player(num_envs)`, who plays for it when it is judged, because
-    acting needs what came before; `begin_episodes()`, which drops the episodes that it holds open; and `frozen`, which
-    lets what is trained rest while its memory lives on.
+    An agent may offer more, each asked for only where it is there:
+
+    - `player(num_envs)`: who plays for it when it is evaluated, because acting needs what came before
+    - `begin_episodes()`: drop the episodes that it holds open, as all environments begin anew
+    - `frozen`: an attribute; set, what is trained rests while the memory lives on
+    - `retrieved(observation)`: what its memory says now in the first environment, for people
+      (`engram_rl.agents.retrieval.retrieved.Retrieved`), or None
     """
 
     def act(self, observation: Observation, *, explore: bool = True) -> np.ndarray:

@@ -11,13 +11,13 @@ import numpy as np
 from gymnasium import spaces
 
 from engram_rl.agents.agent import Observation, Transition
-from engram_rl.agents.fast import EpisodeTrace, GoalNetwork
-from engram_rl.agents.goals import FoundGoal, Goals, ShownGoal, Targets
-from engram_rl.agents.look_ahead import NONE, Branches, Plan, Search, Situation, Slow
-from engram_rl.agents.observations import require_discrete
-from engram_rl.agents.perceptron import Perceptron
-from engram_rl.agents.views import View
-from engram_rl.agents.visits import EpisodeVisits
+from engram_rl.agents.common.actions import require_discrete
+from engram_rl.agents.goal_directed.goal_network import EpisodeTrace, GoalNetwork
+from engram_rl.agents.goal_directed.goals import FoundGoal, Goals, ShownGoal, Targets
+from engram_rl.agents.goal_directed.look_ahead import NONE, Branches, Plan, Search, Situation, Slow
+from engram_rl.agents.goal_directed.perceptron import Perceptron
+from engram_rl.agents.goal_directed.views import GoalView
+from engram_rl.agents.goal_directed.visits import EpisodeVisits
 from engram_rl.memory import Planner, TransitionMemory
 
 _PARTS = ("memory", "planner", "goals", "fast", "visits", "trace", "rng", "size")
@@ -56,7 +56,7 @@ class FastSlow:
     def __init__(
         self,
         *,
-        view: View,
+        view: GoalView,
         memory: TransitionMemory,
         planner: Planner,
         goals: Goals,
@@ -221,27 +221,36 @@ def harm(transition: Transition) -> np.ndarray:
     return np.maximum(np.where(died, 1.0, 0.0), 0.0 - transition.reward)  # -0.0 is equal to 0.0: max may give either
 
 
+PLANNER = partial(Planner, unknown_cost=1.2, doubt_cost=np.inf)
+"""An imagined step costs a little more than a remembered one; into what refused entry from elsewhere none is taken."""
+
+
 def make_fast_slow(
     observation_space: spaces.Space,
     action_space: spaces.Space,
     num_envs: int,
     seed: int,
     *,
-    view: Callable[[spaces.Space], View],
+    view: Callable[[spaces.Space], GoalView],
     memory: Callable[..., TransitionMemory],
-    slow: Literal["search", "branches", "none"],
-    planner: Callable[..., Planner],
-    branches: int,
-    depth: int,
-    fast: bool,
-    hidden: Sequence[int],
-    learning_rate: float,
-    batch_size: int,
-    visit_weight: float,
-    share_memory: bool,
-    danger: bool,
+    slow: Literal["search", "branches", "none"] = "search",
+    planner: Callable[..., Planner] = PLANNER,
+    branches: int = 100,
+    depth: int = 20,
+    fast: bool = False,
+    hidden: Sequence[int] = (128, 128),
+    learning_rate: float = 1e-3,
+    batch_size: int = 32,
+    visit_weight: float = 1.0,
+    share_memory: bool = False,
+    danger: bool = True,
 ) -> FastSlow:
-    """Build the agent for the spaces of an environment; `conf/agent/fast_slow.yaml` says what each value means.
+    """Build the agent for the spaces of an environment; `conf/agent/fast_slow.yaml` says what its values mean.
+
+    - `planner`: for `slow="search"`; makes it over the memory
+    - `branches`, `depth`: for `slow="branches"`: how many start in a state, and the longest
+    - `learning_rate` (of Adam), `batch_size`: of the network
+    - `visit_weight`: c: an action loses c sqrt(how often it was taken in this state in this episode)
 
     Raises:
         ValueError: Actions that are not Discrete, observations that the view cannot read, or an unknown `slow`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,18 +12,18 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from engram_rl.agents.action_memories import ActionMemories, make_memories
-from engram_rl.agents.actions import Actions
 from engram_rl.agents.agent import Observation, Transition
-from engram_rl.agents.device import choose_device
-from engram_rl.agents.exploration import EpsilonGreedy
-from engram_rl.agents.keys import ModalityKeys
-from engram_rl.agents.networks import make_projection
-from engram_rl.agents.observations import hash_observations, map_observation, require_supported, to_tensors
-from engram_rl.agents.returns import MonteCarloReturns, Returns
-from engram_rl.agents.schedules import Schedule
-from engram_rl.agents.seeding import generator_for
-from engram_rl.memory import DifferentiableNeuralDictionary, KeySpace
+from engram_rl.agents.common.actions import Actions
+from engram_rl.agents.common.device import choose_device
+from engram_rl.agents.common.encoders import make_projection
+from engram_rl.agents.common.exploration import EPSILON, EpsilonGreedy
+from engram_rl.agents.common.observations import hash_observations, require_supported, rows_of, to_tensors
+from engram_rl.agents.common.schedules import Schedule, as_schedule
+from engram_rl.agents.common.seeding import generator_for
+from engram_rl.agents.episodic_control.action_memories import ActionMemories, make_memories
+from engram_rl.agents.episodic_control.modality_keys import make_keys
+from engram_rl.agents.episodic_control.returns import MonteCarloReturns, Returns
+from engram_rl.memory import DifferentiableNeuralDictionary
 
 
 class Seen(NamedTuple):
@@ -42,8 +43,8 @@ class MFEC:
     3. At the end of an episode write each pair's return, `Q(s, a) <- max(Q(s, a), R_t)` (equation 1).
 
     The write rule and the kernel are the memories' own, so other rules than the maximum are a matter of configuration.
-    Of several visits to a pair in one episode the one with the highest return counts. Where a rule blames failures on
-    what was promised, a return of 0 or less leaves alone what another episode has written since the visit.
+    Of several visits to a pair in one episode the one with the highest return counts. Where a rule corrects
+    overestimates, a return of 0 or less leaves alone what another episode has written since the visit.
 
     Args:
         project: Observations to keys; never trained. `[B, ...] -> [B, D]`
@@ -82,11 +83,11 @@ class MFEC:
         keys, identity = self._keys(observation)
         if explore:
             self._acted_on = Seen(observation, keys, identity)
-        q, recalled = self.memories.read_exact(keys, identity, touch=explore)
+        q, lookups = self.memories.read_exact(keys, identity, touch=explore)
         elapsed = time.perf_counter() - began
         if not explore:
             return self._actions.named(q.argmax(dim=1).numpy())
-        self._diagnostics = self.memories.report(recalled, self._steps) | {"memory/lookup_ms": 1000 * elapsed}
+        self._diagnostics = self.memories.report(lookups, self._steps) | {"memory/lookup_ms": 1000 * elapsed}
         return self._actions.named(self._explore(q, self._steps, self._tries(identity)).numpy())
 
     def observe(self, transition: Transition) -> None:
@@ -133,7 +134,7 @@ class MFEC:
         values = np.zeros(self._num_envs)
         cut = transition.truncated & ~transition.terminated
         if self._bootstrap and cut.any():
-            keys, identity = self._keys(map_observation(lambda part: part[cut], transition.next_observation))
+            keys, identity = self._keys(rows_of(transition.next_observation, cut))
             values[cut] = self.memories.read_exact(keys, identity, touch=False)[0].max(dim=1).values.numpy()
         return values
 
@@ -141,7 +142,7 @@ class MFEC:
         observed: Any = best.observation
         keys = torch.as_tensor(observed["key"], device=self._device)
         identity = torch.from_numpy(observed["identity"])
-        newer = self.memories.promised_since(best.action, identity, torch.from_numpy(observed["step"]))
+        newer = self.memories.newer_overestimates(best.action, identity, torch.from_numpy(observed["step"]))
         rows = torch.from_numpy(best.target > 0) | ~newer
         actions, identity = best.action[rows.numpy()], identity[rows]
         targets = torch.as_tensor(best.target, dtype=torch.float32, device=self._device)[rows]
@@ -174,7 +175,7 @@ def best_of_each(episodes: Returns) -> Returns:
     falling = np.argsort(-episodes.target, kind="stable")
     first = np.unique(pairs[falling], axis=0, return_index=True)[1]
     best = np.sort(falling[first])
-    kept = map_observation(lambda part: part[best], observed)
+    kept = rows_of(observed, best)
     return Returns(kept, episodes.action[best], episodes.target[best])
 
 
@@ -184,16 +185,21 @@ def make_mfec(
     num_envs: int,
     seed: int,
     *,
-    key_size: int,
     memory: Callable[..., DifferentiableNeuralDictionary],
-    exploration: Schedule,
-    novelty: float | None,
-    discount: float,
-    bootstrap: bool,
-    device: str,
+    key_size: int = 64,
     modalities: Mapping[str, Any] | None = None,
+    exploration: float | Schedule = EPSILON,
+    novelty: float | None = None,
+    discount: float = 0.99,
+    bootstrap: bool = False,
+    device: str = "cpu",
 ) -> MFEC:
-    """Build MFEC for the spaces of an environment; `conf/agent/mfec.yaml` says what each value means.
+    """Build MFEC for the spaces of an environment; `conf/agent/mfec.yaml` says what its values mean.
+
+    - `key_size`: columns of the random projection, where a key is one vector
+    - `novelty`: bonus for what was tried once in a situation during the episode; 0 settles ties by it, None ignores it
+    - `bootstrap`: whether the return of an episode that was cut goes on with the value of its last observation; without
+      it, an episode cut without reward is evidence that what was expected of it failed
 
     Raises:
         ValueError: Actions that cannot be counted, or observations of an unsupported kind.
@@ -201,25 +207,15 @@ def make_mfec(
     require_supported(observation_space, "MFEC")
     actions = Actions(action_space, "MFEC")
     place = choose_device(device)
-    project, space = _make_keys(observation_space, key_size, seed, modalities)
+    project, space = make_keys(observation_space, key_size, modalities, partial(make_projection, seed=seed))
     return MFEC(
         project=project.to(place),
         memories=make_memories(memory, space, actions.count, place),
         actions=actions,
         returns=MonteCarloReturns(discount, num_envs),
-        explore=EpsilonGreedy(exploration, generator_for(seed, "exploration"), novelty or 0.0),
+        explore=EpsilonGreedy(as_schedule(exploration), generator_for(seed, "exploration"), novelty or 0.0),
         num_envs=num_envs,
         novelty=novelty is not None,
         bootstrap=bootstrap,
         device=place,
     )
-
-
-def _make_keys(
-    space: spaces.Space, key_size: int, seed: int, modalities: Mapping[str, Any] | None
-) -> tuple[nn.Module, KeySpace]:
-    """The projection, and the space of its keys: one vector, or the modalities that a YAML makes of the observation."""
-    if modalities is None:
-        return make_projection(space, key_size, seed), KeySpace(key_size)
-    keys = ModalityKeys(space, modalities, lambda part, size: make_projection(part, size, seed))
-    return keys, keys.space

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,26 +12,25 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from engram_rl.agents.action_memories import ActionMemories, Recalled, by_action, double_value, make_memories
-from engram_rl.agents.actions import Actions
 from engram_rl.agents.agent import Observation, Transition
-from engram_rl.agents.device import choose_device
-from engram_rl.agents.exploration import EpsilonGreedy
-from engram_rl.agents.keys import ModalityKeys
-from engram_rl.agents.networks import make_encoder
-from engram_rl.agents.observations import (
-    hash_observations,
-    map_observation,
-    require_rows,
-    require_supported,
-    to_tensors,
+from engram_rl.agents.common.actions import Actions
+from engram_rl.agents.common.device import choose_device
+from engram_rl.agents.common.encoders import make_encoder
+from engram_rl.agents.common.exploration import EPSILON, EpsilonGreedy
+from engram_rl.agents.common.observations import hash_observations, require_rows, require_supported, rows_of, to_tensors
+from engram_rl.agents.common.replay import Replay
+from engram_rl.agents.common.schedules import Schedule, as_schedule
+from engram_rl.agents.common.seeding import generator_for
+from engram_rl.agents.episodic_control.action_memories import (
+    ActionMemories,
+    Lookups,
+    double_value,
+    make_memories,
 )
-from engram_rl.agents.promises import STEPS, errors_by_age
-from engram_rl.agents.replay import Replay
-from engram_rl.agents.returns import NStepReturns, Returns
-from engram_rl.agents.schedules import Schedule
-from engram_rl.agents.seeding import generator_for
-from engram_rl.memory import DifferentiableNeuralDictionary, Found, KeySpace, RowSGD
+from engram_rl.agents.episodic_control.modality_keys import make_keys
+from engram_rl.agents.episodic_control.overestimates import STEPS, errors_by_age
+from engram_rl.agents.episodic_control.returns import NStepReturns, Returns
+from engram_rl.memory import DifferentiableNeuralDictionary, Found, RowRMSprop, RowSGD
 
 
 def q_loss(q_tm1: Tensor, target_tm1: Tensor) -> Tensor:
@@ -104,12 +104,12 @@ class NEC:
     def act(self, observation: Observation, *, explore: bool = True) -> np.ndarray:
         """Epsilon-greedy actions, `[E]`; greedy, and without a trace, if not exploring."""
         began = time.perf_counter()
-        q, recalled = self._action_values(observation, touch=explore)
+        q, lookups = self._action_values(observation, touch=explore)
         elapsed = time.perf_counter() - began
         if not explore:
             return self._actions.named(q.argmax(dim=1).numpy())
-        self._values = self._state_values(q, recalled)
-        self._diagnostics = self.memories.report(recalled, self._steps) | {"memory/lookup_ms": 1000 * elapsed}
+        self._values = self._state_values(q, lookups)
+        self._diagnostics = self.memories.report(lookups, self._steps) | {"memory/lookup_ms": 1000 * elapsed}
         return self._actions.named(self._explore(q, self._steps).numpy())
 
     def observe(self, transition: Transition) -> None:
@@ -143,22 +143,22 @@ class NEC:
         """All environments begin anew, wherever they were; of the open episodes nothing is written."""
         self._returns.clear()
 
-    def _action_values(self, observation: Observation, touch: bool) -> tuple[Tensor, Recalled]:
+    def _action_values(self, observation: Observation, touch: bool) -> tuple[Tensor, Lookups]:
         """`Q(s, a)` for every action, 0 where its memory is empty. `[B, A]` on the CPU."""
         with torch.no_grad():
             keys = self.encoder(to_tensors(observation, self._device))  # [B, D]
         return self.memories.read(keys, touch)
 
-    def _state_values(self, q: Tensor, recalled: Recalled) -> np.ndarray:
+    def _state_values(self, q: Tensor, lookups: Lookups) -> np.ndarray:
         """What is bootstrapped from. `[B]` of float64."""
-        return (double_value(recalled) if self._double else q.max(dim=1).values).double().numpy()
+        return (double_value(lookups) if self._double else q.max(dim=1).values).double().numpy()
 
     def _final_values(self, transition: Transition) -> np.ndarray:
         """Bootstrap where an episode was cut, 0 elsewhere. `[E]`."""
         values = np.zeros(self._num_envs)
         cut = transition.truncated & ~transition.terminated
         if cut.any():
-            last = map_observation(lambda part: part[cut], transition.next_observation)
+            last = rows_of(transition.next_observation, cut)
             values[cut] = self._state_values(*self._action_values(last, touch=False))
         return values
 
@@ -183,7 +183,7 @@ class NEC:
         keys = self.encoder(to_tensors(batch["observation"], self._device))  # [B, D]
         target = torch.as_tensor(batch["target"], device=self._device)
         own = self._own_slots(batch)
-        found = self._lookup_taken(keys, batch["action"], own)
+        found = self.memories.lookup_taken(keys, batch["action"], own if self._exclude_self else None)
         q = torch.cat([one.value.squeeze(1) for one in found.values()])
         loss = q_loss(q, target)
         self._descend(loss, found)
@@ -224,15 +224,7 @@ class NEC:
         """A minibatch, sorted by action."""
         batch = self._replay.sample(self._batch_size)
         order = np.argsort(batch["action"], kind="stable")
-        return map_observation(lambda part: part[order], batch)
-
-    def _lookup_taken(self, keys: Tensor, actions: np.ndarray, own: Tensor | None) -> dict[int, Found]:
-        """Lookups in the memory of the action each row took, by action in ascending order."""
-        found = {}
-        for action, rows in by_action(actions):
-            exclude = own[rows] if own is not None and self._exclude_self else None  # [b]
-            found[action] = self.memories[action].lookup(keys[rows], exclude=exclude)
-        return found
+        return rows_of(batch, order)
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, optimisers, counters, generator, unfinished returns, replay and memories."""
@@ -264,31 +256,45 @@ class NEC:
         self._values = state["values"]
 
 
+RMSPROP = partial(torch.optim.RMSprop, alpha=0.9, eps=0.01)
+"""The paper's."""
+
+
 def make_nec(
     observation_space: spaces.Space,
     action_space: spaces.Space,
     num_envs: int,
     seed: int,
     *,
-    key_size: int,
-    hidden: Sequence[int],
     memory: Callable[..., DifferentiableNeuralDictionary],
-    optimiser: Callable[..., torch.optim.Optimizer] | None,
-    row_optimiser: Callable[..., RowSGD] | None,
-    exploration: Schedule,
-    discount: float,
-    horizon: int,
-    replay_capacity: int,
-    batch_size: int,
-    learn_every: int,
-    learn_after: int,
-    identify: bool,
-    exclude_self: bool,
-    double: bool,
-    device: str,
+    key_size: int = 64,
     modalities: Mapping[str, Any] | None = None,
+    hidden: Sequence[int] = (64,),
+    learning_rate: float | None = 1e-4,
+    optimiser: Callable[..., torch.optim.Optimizer] | None = RMSPROP,
+    row_learning_rate: float | None = 1e-4,
+    row_optimiser: Callable[..., RowSGD] | None = RowRMSprop,
+    exploration: float | Schedule = EPSILON,
+    discount: float = 0.99,
+    n_step: int = 100,
+    replay_capacity: int = 100_000,
+    batch_size: int = 32,
+    learn_every: int = 4,
+    learn_after: int = 1000,
+    identify: bool = True,
+    exclude_self: bool = True,
+    double: bool = False,
+    device: str = "cpu",
 ) -> NEC:
-    """Build NEC for the spaces of an environment; `conf/agent/nec.yaml` says what each value means.
+    """Build NEC for the spaces of an environment; `conf/agent/nec.yaml` says what its values mean.
+
+    - `optimiser`: of the encoder, made from its weights and `lr`; None leaves it as it began, as no rate does
+    - `row_learning_rate`: of the keys and values in memory; None leaves them as written
+    - `row_optimiser`: makes theirs, from a memory and `lr`
+    - `replay_capacity`, `batch_size`, `learn_every` (environment steps between two minibatches): of the replay
+    - `identify`: whether the same observation is the same entry; if not, the memory's `match_within` decides
+    - `exclude_self`: whether a replayed situation is hidden from its own lookup
+    - `double`: whether a double estimate is bootstrapped rather than the maximum
 
     Raises:
         ValueError: Actions that cannot be counted, or observations that no encoder here reads.
@@ -296,21 +302,22 @@ def make_nec(
     require_supported(observation_space, "NEC")
     actions = Actions(action_space, "NEC")
     require_rows(f"replay_capacity={replay_capacity}", replay_capacity, observation_space, "lower replay_capacity")
-    require_rows(f"horizon={horizon}", horizon * num_envs, observation_space, "lower horizon or env.num_envs")
+    require_rows(f"n_step={n_step}", n_step * num_envs, observation_space, "lower n_step or env.num_envs")
     place = choose_device(device)
     torch.manual_seed(seed)
-    encoder, space = _make_keys(observation_space, key_size, tuple(hidden), modalities)
+    make_part = partial(make_encoder, hidden=tuple(hidden))
+    encoder, space = make_keys(observation_space, key_size, modalities, make_part)
     encoder = encoder.to(place)
     memories = make_memories(memory, space, actions.count, place)
     return NEC(
         encoder=encoder,
         memories=memories,
         actions=actions,
-        optimiser=_optimiser_of(encoder, optimiser),
-        row_optimisers=[row_optimiser(one) for one in memories.per_action] if row_optimiser else [],
-        returns=NStepReturns(horizon, discount, num_envs),
+        optimiser=_optimiser_of(encoder, optimiser, learning_rate),
+        row_optimisers=_row_optimisers_of(memories, row_optimiser, row_learning_rate),
+        returns=NStepReturns(n_step, discount, num_envs),
         replay=Replay(replay_capacity, generator_for(seed, "replay")),
-        explore=EpsilonGreedy(exploration, generator_for(seed, "exploration")),
+        explore=EpsilonGreedy(as_schedule(exploration), generator_for(seed, "exploration")),
         num_envs=num_envs,
         batch_size=batch_size,
         learn_every=learn_every,
@@ -322,19 +329,18 @@ def make_nec(
     )
 
 
-def _make_keys(
-    space: spaces.Space, key_size: int, hidden: tuple[int, ...], modalities: Mapping[str, Any] | None
-) -> tuple[nn.Module, KeySpace]:
-    """The encoder, and the space of its keys: one vector, or the modalities that a YAML makes of the observation."""
-    if modalities is None:
-        return make_encoder(space, key_size, hidden), KeySpace(key_size)
-    keys = ModalityKeys(space, modalities, lambda part, size: make_encoder(part, size, hidden))
-    return keys, keys.space
-
-
 def _optimiser_of(
-    encoder: nn.Module, optimiser: Callable[..., torch.optim.Optimizer] | None
+    encoder: nn.Module, optimiser: Callable[..., torch.optim.Optimizer] | None, rate: float | None
 ) -> torch.optim.Optimizer | None:
     """None where there is nothing to train, as when all modalities are numbers as they are."""
     weights = list(encoder.parameters())
-    return optimiser(weights) if optimiser and weights else None
+    return optimiser(weights, lr=rate) if optimiser and rate is not None and weights else None
+
+
+def _row_optimisers_of(
+    memories: ActionMemories, optimiser: Callable[..., RowSGD] | None, rate: float | None
+) -> list[RowSGD]:
+    """One for each memory, or none at all."""
+    if optimiser is None or rate is None:
+        return []
+    return [optimiser(memory, lr=rate) for memory in memories.per_action]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
+from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from engram_rl.agents.ppo import make_ppo
 from engram_rl.training.cli import explain, prepare
 from engram_rl.training.environments import import_owner
 from engram_rl.training.errors import UsageError, did_you_mean
@@ -53,7 +56,24 @@ def agent_config(given: str, others: Collection[str] = ()) -> dict[str, Any]:
     known = [path.stem for path in (CONF / "agent").glob("*.yaml")]
     if name not in known:
         raise UsageError(f"There is no agent {name!r}. {did_you_mean(name, [*known, *others])}")
-    return plain(_compose([f"agent={name}", *(f"agent.{override}" for override in overrides)]).agent)
+    return plain(_compose([f"agent={name}", *(_of_agent(override) for override in overrides)]).agent)
+
+
+def _of_agent(override: str) -> str:
+    """`memory.k=11` as `agent.memory.k=11`, `+depth=30` as `+agent.depth=30`."""
+    bare = override.lstrip("+")
+    return f"{override[: len(override) - len(bare)]}agent.{bare}"
+
+
+def value_of(settings: Mapping[str, Any], name: str) -> Any:
+    """What an agent is built with: what its settings say, else the default of its factory."""
+    return settings[name] if name in settings else parameters_of(settings)[name].default
+
+
+def parameters_of(settings: Mapping[str, Any]) -> Mapping[str, inspect.Parameter]:
+    """What the factory of an agent takes; for one built on PPO, what PPO's takes as well."""
+    own = inspect.signature(get_method(settings["_target_"])).parameters
+    return {**inspect.signature(make_ppo).parameters, **own} if "ppo" in own else own
 
 
 def _leaves(path: str, options: dict[str, Any]) -> Iterator[tuple[str, Any]]:

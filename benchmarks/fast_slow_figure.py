@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from benchmarks.cli import parse
 from benchmarks.configuration import agent_config
 from engram_rl.agents.fast_slow import FastSlow
-from engram_rl.agents.look_ahead import Search
+from engram_rl.agents.goal_directed.look_ahead import Search
 from engram_rl.training.construction import build_agent
 from engram_rl.training.environments import make_environments
 from engram_rl.training.rollout import step

@@ -21,9 +21,9 @@ from omegaconf import DictConfig, OmegaConf
 from torch.nn import functional
 
 from benchmarks.cli import parse
-from benchmarks.configuration import agent_config
+from benchmarks.configuration import agent_config, value_of
+from engram_rl.agents.common.perceptron import Perceptron
 from engram_rl.agents.fast_slow import FastSlow
-from engram_rl.agents.networks import perceptron
 from engram_rl.training.construction import build_agent
 from engram_rl.training.environments import make_environments
 from engram_rl.training.rollout import step
@@ -60,9 +60,9 @@ class PlainNetwork:
     """
 
     def __init__(self, agent: DictConfig, num_actions: int) -> None:
-        self.network = perceptron(4, num_actions, tuple(agent.hidden))
-        self.optimiser = torch.optim.Adam(self.network.parameters(), agent.learning_rate)
-        self.batch_size = agent.batch_size
+        self.network = Perceptron([4, *agent.hidden, num_actions])
+        self.optimiser = torch.optim.Adam(self.network.parameters(), value_of(agent, "learning_rate"))
+        self.batch_size = value_of(agent, "batch_size")
 
     @torch.no_grad()
     def probabilities(self, row: list[float]) -> list[float]:
@@ -90,7 +90,8 @@ class PlainFastSlow:
     def __init__(self, agent: DictConfig, num_actions: int, seed: int) -> None:
         torch.manual_seed(seed)
         self.network = PlainNetwork(agent, num_actions)
-        self.branches, self.depth, self.num_actions = agent.branches, agent.depth, num_actions
+        self.branches, self.depth = value_of(agent, "branches"), value_of(agent, "depth")
+        self.num_actions = num_actions
         self.memory: dict[Cell, dict[int, Cell]] = defaultdict(dict)
         self.visits: dict[tuple[Cell, int], int] = defaultdict(int)
         self.trace: list[tuple[Cell, int]] = []
@@ -152,7 +153,7 @@ class _Play:
 
     def __init__(self, bench: SpeedBench, envs: int, plain: bool = False) -> None:
         self._environments = make_environments("engram/ShiftWall-v0", envs, vectorization="vector_entry_point")
-        agent = _agent(f"fast_slow_paper batch_size={32 * envs}", self._environments, bench.seed)
+        agent = _agent(f"fast_slow_paper +batch_size={32 * envs}", self._environments, bench.seed)
         self._player: Any = _Plain(bench.seed) if plain else agent
         self._observation, _ = self._environments.reset(seed=bench.seed)
         self._episodes, self._solved = np.zeros(envs, np.int64), 0

@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
 from benchmarks.cli import parse, write_lines
-from benchmarks.configuration import CONF
+from benchmarks.configuration import CONF, parameters_of, plain
 from benchmarks.same_run import differences
 from engram_rl.training import train
 from engram_rl.training.cli import prepare
@@ -35,7 +35,7 @@ SMALL = {
     "agent.memory.capacity": 300,
     "agent.learn_after": 50,
     "agent.replay_capacity": 200,
-    "agent.horizon": 10,
+    "agent.n_step": 10,
     "agent.branches": 10,
     "agent.depth": 8,
     "agent.num_steps": 12,
@@ -114,8 +114,16 @@ def overrides_of(agent: str, bench: KillBench) -> list[str]:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         composed = compose("train", chosen)
     sizes = SMALL | LARGER.get(agent, {})
-    small = [f"{key}={value}" for key, value in sizes.items() if OmegaConf.select(composed, key) is not None]
+    small = [word for key, value in sizes.items() if (word := _given(composed, key, value))]
     return [*chosen, *cadence, *small]
+
+
+def _given(composed: DictConfig, key: str, value: int) -> str:
+    """The word of a command line that gives an agent a value; empty for one that it does not take."""
+    if OmegaConf.select(composed, key) is not None:
+        return f"{key}={value}"
+    taken = parameters_of(plain(composed.agent))
+    return f"+{key}={value}" if key.removeprefix("agent.") in taken else ""
 
 
 def _kill_and_go_on(

@@ -23,7 +23,7 @@ class NaiveNEC:
         k: Neighbours.
         batch_size: Rows of a minibatch.
         learn_every: Steps between two minibatches.
-        horizon: Steps of the n-step return.
+        n_step: Steps of the n-step return.
         seed: Of exploration and replay.
     """
 
@@ -36,13 +36,13 @@ class NaiveNEC:
         k: int,
         batch_size: int,
         learn_every: int,
-        horizon: int,
+        n_step: int,
         seed: int,
     ):
         self.encoder, self.keys, self.values = encoder, keys, values
         self.norms = [one.square().sum(dim=1) for one in keys]  # [N] each
         self.optimiser = torch.optim.RMSprop(encoder.parameters(), lr=1e-4, alpha=0.9, eps=0.01)
-        self.k, self.batch_size, self.learn_every, self.horizon = k, batch_size, learn_every, horizon
+        self.k, self.batch_size, self.learn_every, self.n_step = k, batch_size, learn_every, n_step
         self.random = np.random.default_rng(seed)
         self.replay: list[tuple[np.ndarray, int, float]] = []
         self.pending: list[tuple[np.ndarray, int, float]] = []
@@ -60,7 +60,7 @@ class NaiveNEC:
         """Write what is complete, and learn when it is time."""
         self.steps += 1
         self.pending.append((observation, action, reward))
-        if done or len(self.pending) > self.horizon:
+        if done or len(self.pending) > self.n_step:
             self._write(len(self.pending) if done else 1)
         if self.steps % self.learn_every == 0 and self.replay:
             self._learn()

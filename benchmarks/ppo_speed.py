@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from benchmarks.configuration import environment_config, plain
+from benchmarks.configuration import environment_config, plain, value_of
 from benchmarks.control.baselines import build_model
 from benchmarks.control.runs import ControlRun, resolve_agent
 from benchmarks.control.zoo import OURS
@@ -41,7 +41,7 @@ class Entrant:
 
 def is_on_policy(settings: dict[str, Any]) -> bool:
     """Whether an agent's settings are those of our PPO, or of an agent built on it."""
-    return "num_steps" in settings and "trace" in settings
+    return "num_steps" in settings and "gae_lambda" in settings
 
 
 def time_side_by_side(env: str, options: dict[str, Any], agents: list[str], seconds: float) -> list[Row]:
@@ -123,12 +123,12 @@ def slowed(model: Any) -> bool:
     return any(taken)
 
 
-def their_model(env: str, options: dict[str, Any], given: str) -> Any:
+def their_model(env: str, options: dict[str, Any], agent: str) -> Any:
     """Stable-Baselines3's model with the values of one of our agents."""
     seed_everything(0)
     environment = environment_config(env, options)
-    settings = resolve_agent(given, env)
-    chosen = {name: settings[ours] for ours, (name, _) in OURS.items() if not isinstance(settings[ours], dict)}
-    chosen |= {name: settings[ours]["start"] for ours, (name, _) in OURS.items() if isinstance(settings[ours], dict)}
+    settings = resolve_agent(agent, env)
+    given = {name: value_of(settings, ours) for ours, (name, _) in OURS.items()}
+    chosen = {name: value["start"] if isinstance(value, dict) else value for name, value in given.items()}
     chosen |= {"n_envs": environment["num_envs"], "net_arch": list(settings["hidden"])}
     return build_model(ControlRun(env, environment, THEIRS, plain(OmegaConf.create(chosen)), seed=0, steps=0))

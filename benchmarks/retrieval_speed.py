@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from benchmarks.cli import env_options, parse, write_lines
 from benchmarks.configuration import agent_config, environment_config
 from benchmarks.provenance import with_command
-from engram_rl.agents.recall import Recall
+from engram_rl.agents.retrieval.memory_input import MemoryInput
 from engram_rl.training.construction import build_agent, build_environments
 from engram_rl.training.rollout import step
 from engram_rl.training.seeding import use_threads
@@ -103,11 +103,11 @@ class _Running:
         self.fastest = max(self.fastest, steps / (time.process_time() - began))
 
 
-def _recall_of(agent: Any) -> Recall | None:
-    return next((extra for extra in agent.extras if isinstance(extra, Recall)), None)
+def _recall_of(agent: Any) -> MemoryInput | None:
+    return next((extra for extra in agent.extras if isinstance(extra, MemoryInput)), None)
 
 
-def _fill(recall: Recall, entries: int) -> None:
+def _fill(recall: MemoryInput, entries: int) -> None:
     """Random entries under names of their own, all in the first world."""
     memory, generator = recall.memory, torch.Generator().manual_seed(0)
     for first in range(0, entries, 1000):

@@ -13,12 +13,12 @@ from omegaconf import OmegaConf
 
 from benchmarks import ppo_speed
 from benchmarks.cli import env_options, parse, run_main, write_lines
-from benchmarks.configuration import environment_config
+from benchmarks.configuration import environment_config, value_of
 from benchmarks.control.runs import resolve_agent
 from benchmarks.naive_nec import NaiveNEC
 from benchmarks.runs import Row
 from engram_rl.agents.agent import Agent
-from engram_rl.agents.networks import make_encoder
+from engram_rl.agents.common.encoders import make_encoder
 from engram_rl.memory import IVFIndex
 from engram_rl.training.construction import build_agent, build_environments
 from engram_rl.training.errors import UsageError
@@ -26,7 +26,7 @@ from engram_rl.training.rollout import step
 from engram_rl.training.seeding import seed_everything, use_threads
 
 NAIVE = "naive"
-LEARNING = ("batch_size", "learn_every", "horizon")
+LEARNING = ("batch_size", "learn_every", "n_step")
 
 
 @dataclass
@@ -133,7 +133,7 @@ def time_naive(bench: Throughput, entries: int) -> float:
     encoder = make_encoder(environments.single_observation_space, nec["key_size"], tuple(nec["hidden"]))
     actions = int(environments.single_action_space.n)  # type: ignore[attr-defined]
     keys, values = zip(*[stored(entries, nec["key_size"], seed) for seed in range(actions)], strict=True)
-    schedule = {key: nec[key] for key in LEARNING}
+    schedule = {key: value_of(nec, key) for key in LEARNING}
     agent = NaiveNEC(encoder, list(keys), list(values), k=nec["memory"]["k"], seed=0, **schedule)
     observation, _ = environments.reset(seed=0)
 

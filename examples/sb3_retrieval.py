@@ -10,7 +10,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import Tensor, nn
 
-from engram_rl.agents.retrieval import Retrieval
+from engram_rl.agents.retrieval.attention import RetrievalAttention
 from engram_rl.memory import DifferentiableNeuralDictionary, Modality
 from engram_rl.memory.gymnasium import MemoryWrapper
 
@@ -26,7 +26,7 @@ class RetrievingFeatures(BaseFeaturesExtractor):
         self.actions = observation_space["memory"].shape[0] // 3  # type: ignore[index]
         seen = spaces.flatdim(observation_space["observation"])
         self.perceive = nn.Sequential(nn.Linear(seen, features_dim), nn.Tanh())
-        self.retrieval = Retrieval(features_dim, 2 + self.actions, width=32, heads=4, gate=1.0)
+        self.retrieval = RetrievalAttention(features_dim, 2 + self.actions, width=32, heads=4, gate=1.0)
 
     def forward(self, observation: dict[str, Tensor]) -> Tensor:
         """`{"observation": [B, O], "memory": [B, 3 A]}` to `[B, features_dim]`."""

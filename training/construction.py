@@ -7,7 +7,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from engram_rl.agents.agent import Agent
-from engram_rl.agents.keys import parts_named
+from engram_rl.agents.episodic_control.modality_keys import parts_named
 from engram_rl.training.configuration.signatures import in_whole_numbers, require_types
 from engram_rl.training.environments import Resumable, make_environments
 from engram_rl.training.errors import UsageError

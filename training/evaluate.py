@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engram_rl.agents.agent import Agent
-from engram_rl.agents.uniform import Uniform
+from engram_rl.agents.random import RandomAgent
 from engram_rl.training.cli import require_positive, stored_config
 from engram_rl.training.construction import build_agent, build_environments
 from engram_rl.training.errors import UsageError, did_you_mean
@@ -68,7 +68,7 @@ def evaluate_run(config: DictConfig) -> float:
     trained = build_agent(stored.agent, environments, stored.seed)
     restore_agent(trained, _with_memory(checkpoint, untrained, config.memory_mode), folder.path)
     players = {
-        "random": Uniform(environments.action_space, config.seed),
+        "random": RandomAgent(environments.action_space, config.seed),
         "untrained": untrained,
         "trained": trained,
     }

@@ -10,13 +10,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
-Place: TypeAlias = tuple[str, ...]
+from engram_rl.agents.common.observations import map_observation
+from engram_rl.training.legacy_agents import agent_today
+
+Place: TypeAlias = tuple[Any, ...]
 
 ROOMS = ("agents", "conf", "envs", "memory", "training")
 """Packages of the first version, which lie below `engram_rl` now."""
 
 MODULES: dict[str, str] = {
     "envs.schedules": "engram_rl.envs.shifting.schedules",
+    "agents.schedules.Linear": "engram_rl.agents.common.schedules.Linear",
+    "agents.self_imitation.make_self_imitation_ppo": "engram_rl.agents.self_imitation_ppo.make_self_imitation_ppo",
+    "agents.situations.Places": "engram_rl.agents.retrieval.situations.PlaceSituations",
+    "agents.situations.Projections": "engram_rl.agents.retrieval.situations.ProjectionSituations",
+    "agents.views.Columns": "engram_rl.agents.goal_directed.views.Columns",
+    "agents.views.PartialGrid": "engram_rl.agents.goal_directed.minigrid_views.PartialGrid",
+    "agents.views.SymbolGrid": "engram_rl.agents.goal_directed.minigrid_views.SymbolGrid",
 }
 """Dotted names of the first version that did more than move below `engram_rl`, by what they are today; that of a module
 stands for all that is in it."""
@@ -24,14 +34,50 @@ stands for all that is in it."""
 KEYS: dict[str, str] = {
     "log.film": "log.video",
     "log.recalled": "log.retrieved",
+    "agent.by_action": "agent.retrieval.by_action",
+    "agent.found": "agent.retrieval.reward_sites",
+    "agent.gate": "agent.attention.gate",
+    "agent.heads": "agent.attention.heads",
+    "agent.here": "agent.retrieval.neighbours",
+    "agent.hide": "agent.retrieval.memory_dropout",
+    "agent.horizon": "agent.n_step",
+    "agent.learn_gate": "agent.attention.learn_gate",
+    "agent.least_trust": "agent.retrieval.min_confidence",
+    "agent.optimiser.lr": "agent.learning_rate",
+    "agent.recall_discount": "agent.retrieval.discount",
+    "agent.refuted": "agent.retrieval.refuted",
+    "agent.row_optimiser.lr": "agent.row_learning_rate",
+    "agent.separate": "agent.retrieval.separate",
+    "agent.trace": "agent.gae_lambda",
+    "agent.vote": "agent.retrieval.logit_bias",
+    "agent.width": "agent.attention.width",
 }
 """Places of values in a configuration, or of whole branches, by where they are today."""
 
-CHOICES: dict[str, dict[str, str]] = {}
+CHOICES: dict[str, dict[str, str]] = {
+    "agent": {"nec_eager": "nec_sample_efficient"},
+    "memory": {"recall": "retrieval", "recall_best": "retrieval_best"},
+}
 """Names of YAMLs, by what they are called today, for each group."""
 
-STATES: dict[str, str] = {}
-"""Places in the state of an agent of ours, by where they are today; `*` is any name, the same on both sides."""
+STATES: dict[str, str] = {
+    f"policy.{part}._layers.{layer}.*": f"policy.{part}.{2 * layer}.*"
+    for part in ("actor", "critic", "encoder")
+    for layer in range(8)
+} | {
+    "extras.*.ballot": "extras.*.action_returns",
+    "extras.*.hidden": "extras.*.dropped",
+    "policy.actor_fusion.retrieval": "policy.actor_fusion.attention",
+    "policy.actor_vote.vote.log_strength": "policy.logit_bias.log_strength",
+    "policy.critic_fusion.retrieval": "policy.critic_fusion.attention",
+    "rollout.steps.extras.recalled": "rollout.steps.extras.shown",
+    "rollout.steps.extras.votes": "rollout.steps.extras.action_returns",
+}
+"""Places in the state of an agent of ours, by where they are today.
+
+`*` is any name, the same on both sides; a list counts as names from 0; and the dots in the name of a network's weights
+(`actor._layers.0.bias`) are those of the pattern.
+"""
 
 ENVIRONMENT_STATES = {
     "state.runs.phase": "state.runs.task_index",
@@ -57,13 +103,16 @@ def named_today(dotted: str) -> str:
 def config_today(config: Mapping[str, Any]) -> dict[str, Any]:
     """A stored configuration, plain dicts and lists, with today's names and places.
 
-    An agent that was not ours keeps the places of its own values.
+    An agent that was not ours keeps the places of its own values; one that was says no more than today's YAML.
     """
     moved: dict[str, Any] = {}
     ours = _is_first_versions(config.get("agent"))
     for place, value in _leaves(config, ()):
         _put(moved, place if place[0] == "agent" and not ours else _moved(place, KEYS), value)
-    return {name: _renamed(part) for name, part in moved.items()}
+    today = {name: _renamed(part) for name, part in _with_lists(moved).items()}
+    if ours:
+        today["agent"] = agent_today(today["agent"])
+    return today
 
 
 def override_today(override: str) -> str:
@@ -93,22 +142,41 @@ def metrics_today(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 def state_today(state: Mapping[str, Any]) -> dict[str, Any]:
     """The state of an agent of ours, its parts where they are today."""
-    return _all_moved(state, STATES)
+    today = _all_moved(state, STATES)
+    if "kept" in today.get("imitation", {}):
+        today["imitation"] = _replayed(today["imitation"])
+    return today
 
 
 def _all_moved(node: Mapping[str, Any], table: Mapping[str, str]) -> dict[str, Any]:
     moved: dict[str, Any] = {}
     for place, value in _leaves(node, ()):
         _put(moved, _moved(place, table), value)
-    return moved
+    return _with_lists(moved)
+
+
+def _replayed(imitation: Mapping[str, Any]) -> dict[str, Any]:
+    """What self-imitation kept in a ring of its own, `[capacity, ...]` by name, and a count, as a replay's state."""
+    kept, count = imitation["kept"], imitation["count"]
+    capacity = len(kept["gained"]) if kept else 0
+    size = min(count, capacity)
+    rows = map_observation(lambda part: part[:size].numpy(), kept)
+    replay = {"rows": rows, "next": count % max(capacity, 1), "size": size, "generator": imitation["draws"]}
+    return {"replay": replay, "returns": imitation["returns"]}
 
 
 def _is_first_versions(agent: Any) -> bool:
     return isinstance(agent, Mapping) and str(agent.get("_target_", "")).partition(".")[0] in ROOMS
 
 
+class _Item(int):
+    """The name of what a list holds."""
+
+
 def _leaves(node: Any, place: Place) -> Iterator[tuple[Place, Any]]:
-    """Everything that holds nothing further by name, with its place."""
+    """Everything that holds nothing further by name, with its place; lists are entered for what they hold by name."""
+    if isinstance(node, list) and any(isinstance(item, Mapping) for item in node):
+        node = {_Item(at): item for at, item in enumerate(node)}
     if not isinstance(node, Mapping) or not node:
         yield place, node
         return
@@ -116,14 +184,26 @@ def _leaves(node: Any, place: Place) -> Iterator[tuple[Place, Any]]:
         yield from _leaves(value, (*place, name))
 
 
+def _with_lists(node: Any) -> Any:
+    """The same, with lists where they were."""
+    if not isinstance(node, dict):
+        return node
+    parts = {name: _with_lists(part) for name, part in node.items()}
+    return list(parts.values()) if parts and all(isinstance(name, _Item) for name in parts) else parts
+
+
 def _moved(place: Place, table: Mapping[str, str]) -> Place:
     """Where a place is today: the longest beginning of it that the table knows is replaced."""
-    for length in range(len(place), 0, -1):
+    dotted = isinstance(place[-1], str) and "." in place[-1]  # weights of a network
+    names: Place = (*place[:-1], *place[-1].split(".")) if dotted else place
+    for length in range(len(names), 0, -1):
         for old, new in table.items():
             pattern = old.split(".")
-            if len(pattern) == length and all(p in ("*", str(name)) for p, name in zip(pattern, place, strict=False)):
-                wild = [name for p, name in zip(pattern, place, strict=False) if p == "*"]
-                return (*(wild.pop(0) if part == "*" else part for part in new.split(".")), *place[length:])
+            if len(pattern) == length and all(p in ("*", str(name)) for p, name in zip(pattern, names, strict=False)):
+                wild = [name for p, name in zip(pattern, names, strict=False) if p == "*"]
+                found = (*(wild.pop(0) if part == "*" else part for part in new.split(".")), *names[length:])
+                above = len(place) - 1
+                return (*found[:above], ".".join(map(str, found[above:]))) if dotted else found
     return place
 
 

@@ -1,1 +1,30 @@
-../../engram_rl/__init__.py
+"""Reinforcement-learning agents with an episodic memory that learn where the targets shift.
+
+`engram_rl.memory` is the memory, usable alone; `engram_rl.agents`, `engram_rl.envs` and `engram_rl.training` are what
+surrounds it. Names are imported when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+LAZY = {
+    "DifferentiableNeuralDictionary": "engram_rl.memory",
+    "KeySpace": "engram_rl.memory",
+    "MemoryWrapper": "engram_rl.memory.gymnasium",
+    "Modality": "engram_rl.memory",
+}
+"""Where each name of the face lives."""
+
+__all__ = list(LAZY)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *LAZY])

@@ -1,1 +1,5 @@
-../../engram_rl/__main__.py
+"""`python -m engram_rl train ...` is `engram train ...`."""
+
+from engram_rl.command_line import main
+
+main()

@@ -20,7 +20,7 @@ class AdaptationBench:
     """Measure adaptation without learning: train where goals shift, freeze all weights, and play new runs.
 
     python -m benchmarks.adaptation env=newgoal_searched agents=[retrieval,plain,gru_carried,last_site] seeds=10
-    python -m benchmarks.adaptation 'agents=[retrieval, retrieval here=4, shuffled]' seeds=[0]
+    python -m benchmarks.adaptation 'agents=[retrieval, retrieval retrieval.neighbours=4, shuffled]' seeds=[0]
 
     env: newgoal_searched or recurringgoal_searched; env.<key>=<value> changes a value of its YAML.
     agents: retrieval, and with its hyper-parameters empty, shuffled, random_neighbours (recall broken on purpose),

@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 from benchmarks.adaptation.runs import ACTING, AdaptationRun
 from benchmarks.episodes import Episodes, play
 from benchmarks.runs import Row, counted_gradient_steps
+from engram_rl.agents.common.seeding import generator_for
 from engram_rl.agents.ppo import PPO
-from engram_rl.agents.seeding import generator_for
 from engram_rl.envs.oracles import make_policy
 from engram_rl.training import shift_metrics
 from engram_rl.training.construction import build_agent, build_environments

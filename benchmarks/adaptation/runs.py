@@ -9,7 +9,7 @@ from typing import Any
 from gymnasium import Space
 from omegaconf import OmegaConf
 
-from benchmarks.configuration import agent_config, environment_config
+from benchmarks.configuration import agent_config, environment_config, parameters_of
 from benchmarks.identity import adaptation_key
 from benchmarks.runs import AgentRun
 from engram_rl.training.construction import build_environments
@@ -20,8 +20,8 @@ POLICIES = ("oracle", "last_site", "known_sites", "random")
 ACTING = ("drawn", "greedy")
 """How actions are chosen in the test: from the policy's distribution, or its most probable."""
 
-RATE = "learning_rate.end=3e-4 learning_rate.steps=200000"
-RECALL = f"retrieval_ppo memory.forgetting.doubt=1.0 hide=0.05 {RATE}"
+RATE = "learning_rate={_target_:engram_rl.agents.common.schedules.Linear,start:3e-3,end:3e-4,steps:200000}"
+RECALL = f"retrieval_ppo memory.forgetting.doubt=1.0 retrieval.memory_dropout=0.05 {RATE}"
 PLAIN = f"retrieval_ppo control=novelty {RATE}"
 GRU = f"{PLAIN} recurrent=64 hidden=[64]"
 AGENTS = {
@@ -32,7 +32,7 @@ AGENTS = {
     "plain": PLAIN,
     "self_imitation": f"self_imitation_ppo {RATE}",
     "gru": GRU,
-    "gru_carried": f"{GRU} carry_state=true show_previous=true",
+    "gru_carried": f"{GRU} +carry_state=true +show_previous=true",
 }
 """Agents that are compared, all with the hyper-parameters of `retrieval_ppo` and a falling learning rate: PPO with
 retrieval that never forgives a place that failed it; with retrieval that shows nothing, other outcomes, or any entries;
@@ -135,4 +135,5 @@ def _settings(given: str) -> dict[str, Any]:
 def without_recall(settings: dict[str, Any]) -> dict[str, Any]:
     """Of PPO alone: what recall would have been does not define a run without it."""
     plain = agent_config("ppo")
-    return {name: settings[name] for name in plain} | {"_target_": plain["_target_"]}
+    taken = parameters_of(plain)
+    return {name: value for name, value in settings.items() if name in taken} | {"_target_": plain["_target_"]}

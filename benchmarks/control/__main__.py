@@ -19,7 +19,7 @@ class ControlBench:
     """Measure how fast agents learn: same environment, same seeds, a stated budget, one JSON object a run.
 
     python -m benchmarks.control env=cartpole agents=[nec] seeds=5 steps=20000
-    python -m benchmarks.control env=cartpole agents=[nec,nec memory.k=11 row_optimiser=null,sb3_dqn,sb3_ppo]
+    python -m benchmarks.control env=cartpole agents=[nec,nec memory.k=11 +row_learning_rate=null,sb3_dqn,sb3_ppo]
 
     env: a name of conf/env or a registered id; env.<key>=<value> changes a value of its YAML.
     agents: names of conf/agent, or sb3_dqn and sb3_ppo of Stable-Baselines3 (extra `compare`) with the values that

@@ -88,7 +88,7 @@ def _resolve(env: str, env_options: dict[str, Any], given: str) -> tuple[dict[st
 
 
 def resolve_agent(given: str, environment_id: str) -> dict[str, Any]:
-    """The settings of an agent: `nec`, or with values of its own `nec memory.k=11 row_optimiser=null`."""
+    """The settings of an agent: `nec`, or with values of its own `nec memory.k=11 +row_learning_rate=null`."""
     name, *overrides = given.split()
     if name in ALGORITHMS:
         algorithm(name)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+LINEAR = "engram_rl.agents.common.schedules.Linear"
+
 DEFAULTS: dict[str, Any] = {"n_envs": 1, "normalize": False}
 
 _GRID_PPO = {
@@ -116,7 +118,7 @@ OURS = {
     "minibatch_size": ("batch_size", 64),
     "epochs": ("n_epochs", 10),
     "discount": ("gamma", 0.99),
-    "trace": ("gae_lambda", 0.95),
+    "gae_lambda": ("gae_lambda", 0.95),
     "entropy_coefficient": ("ent_coef", 0.0),
     "normalise_observations": ("normalize", False),
     "scale_rewards": ("normalize", False),
@@ -139,11 +141,12 @@ def for_our_ppo(environment_id: str, steps: int) -> str:
 
 
 def _as_words(name: str, value: Any, steps: int) -> list[str]:
-    if name not in ("learning_rate", "clip"):
-        return [f"{name}={str(value).lower()}"]
-    falls = isinstance(value, str)
-    first = float(value.removeprefix("lin_")) if falls else value
-    return [f"{name}.start={first}", f"{name}.end={0.0 if falls else first}", f"{name}.steps={steps}"]
+    if name in ("normalise_observations", "scale_rewards"):
+        return [f"+{name}=true"] if value else []
+    if not isinstance(value, str):
+        return [f"{name}={value}"]
+    first = float(value.removeprefix("lin_"))
+    return [f"{name}={{_target_:{LINEAR},start:{first},end:0.0,steps:{steps}}}"]
 
 
 def settings(algorithm: str, environment_id: str) -> dict[str, Any]:

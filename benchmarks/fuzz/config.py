@@ -24,7 +24,7 @@ from engram_rl.training.runs.folder import RunFolder
 VALUES = ["-1", "0", "1", "1.5", "nan", "inf", "abc", "''", "null", "true", "[]", "[1,2]", "{}", "{a: 1}"]
 TINY = ["progress=false", "steps=24", "log.every=8", "evaluation.every=0", "evaluation.episodes=1", "env.num_envs=2"]
 RUNS = {
-    "nec": ["env=cartpole", "agent.learn_after=8", "agent.memory.capacity=30", "agent.replay_capacity=30"],
+    "nec": ["env=cartpole", "agent.learn_after=8", "agent.memory.capacity=30", "+agent.replay_capacity=30"],
     "mfec": ["env=cartpole", "agent.memory.capacity=30"],
     "episodic": ["env=cornergoal", "agent.memory.capacity=30"],
     "fast_slow": ["env=shiftwall"],

@@ -11,11 +11,12 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from engram_rl.agents.agent import Observation, Transition
-from engram_rl.agents.exploration import EpsilonGreedy
-from engram_rl.agents.networks import make_projection
-from engram_rl.agents.observations import hash_observations, require_discrete, to_tensors
-from engram_rl.agents.schedules import Schedule
-from engram_rl.agents.seeding import generator_for
+from engram_rl.agents.common.actions import require_discrete
+from engram_rl.agents.common.encoders import make_projection
+from engram_rl.agents.common.exploration import EpsilonGreedy
+from engram_rl.agents.common.observations import hash_observations, to_tensors
+from engram_rl.agents.common.schedules import Schedule
+from engram_rl.agents.common.seeding import generator_for
 from engram_rl.memory import DifferentiableNeuralDictionary, KeySpace, Modality
 
 

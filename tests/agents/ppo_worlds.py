@@ -5,9 +5,9 @@ import torch
 from gymnasium import spaces
 
 from engram_rl.agents.agent import Transition
-from engram_rl.agents.observations import map_observation
+from engram_rl.agents.common.observations import map_observation
+from engram_rl.agents.common.schedules import Linear
 from engram_rl.agents.ppo import make_ppo
-from engram_rl.agents.schedules import Linear
 
 VECTOR, TWO = spaces.Box(-1, 1, (3,), np.float32), spaces.Discrete(2)
 E, T = 3, 8
@@ -16,7 +16,8 @@ E, T = 3, 8
 def make_agent(observation_space=VECTOR, action_space=TWO, num_envs=E, seed=0, **changes):
     settings = {
         "hidden": [8], "picture_features": 16, "recurrent": 0, "carry_state": False, "show_previous": False,
-        "num_steps": T, "epochs": 2, "minibatch_size": 6, "discount": 0.9, "trace": 0.8, "cut_at_episode_ends": True,
+        "num_steps": T, "epochs": 2, "minibatch_size": 6, "discount": 0.9, "gae_lambda": 0.8,
+        "cut_at_episode_ends": True,
         "optimiser": lambda parameters: torch.optim.Adam(parameters, eps=1e-5),
         "learning_rate": Linear(0.01, 0.01, 1), "clip": Linear(0.2, 0.2, 1), "value_clip": None,
         "value_coefficient": 0.5, "entropy_coefficient": 0.01, "normalise_advantage": True, "max_gradient_norm": 0.5,

@@ -7,11 +7,12 @@ import torch
 import engram_rl.envs  # noqa: F401
 from benchmarks import fast_slow_figure, fast_slow_speed
 from engram_rl.agents.agent import Transition
-from engram_rl.agents.fast import EpisodeTrace
 from engram_rl.agents.fast_slow import harm, make_fast_slow
-from engram_rl.agents.probing import PATIENCE
-from engram_rl.agents.views import Columns, PartialGrid
-from engram_rl.agents.visits import EpisodeVisits
+from engram_rl.agents.goal_directed.goal_network import EpisodeTrace
+from engram_rl.agents.goal_directed.minigrid_views import PartialGrid
+from engram_rl.agents.goal_directed.probing import PATIENCE
+from engram_rl.agents.goal_directed.views import Columns
+from engram_rl.agents.goal_directed.visits import EpisodeVisits
 from engram_rl.envs.dead_reckoning import DeadReckoning
 from engram_rl.memory import Planner, TransitionMemory
 from engram_rl.training.environments import make_environments

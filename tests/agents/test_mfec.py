@@ -6,9 +6,9 @@ import torch
 from gymnasium import spaces
 
 from engram_rl.agents.agent import Transition
+from engram_rl.agents.common.schedules import Linear
+from engram_rl.agents.episodic_control.returns import Returns
 from engram_rl.agents.mfec import best_of_each, make_mfec
-from engram_rl.agents.returns import Returns
-from engram_rl.agents.schedules import Linear
 from engram_rl.memory import DifferentiableNeuralDictionary, identify
 
 CELLS = 6

@@ -5,10 +5,10 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from engram_rl.agents.action_memories import double_value
 from engram_rl.agents.agent import Transition
+from engram_rl.agents.common.schedules import Linear
+from engram_rl.agents.episodic_control.action_memories import double_value
 from engram_rl.agents.nec import make_nec, q_loss
-from engram_rl.agents.schedules import Linear
 from engram_rl.memory import Blend, DifferentiableNeuralDictionary, RowSGD, identify
 
 VECTOR = spaces.Box(-1, 1, (3,), np.float32)
@@ -22,11 +22,13 @@ def make_agent(num_envs=1, seed=0, observation_space=VECTOR, action_space=TWO, *
         "memory": lambda space, **more: DifferentiableNeuralDictionary(
             space, capacity=200, k=5, write_rule=Blend(0.25), **more
         ),
-        "optimiser": lambda parameters: torch.optim.SGD(parameters, lr=0.01),
-        "row_optimiser": lambda memory: RowSGD(memory, lr=0.01),
+        "learning_rate": 0.01,
+        "optimiser": torch.optim.SGD,
+        "row_learning_rate": 0.01,
+        "row_optimiser": RowSGD,
         "exploration": Linear(0.0, 0.0, 1),
         "discount": 0.9,
-        "horizon": 3,
+        "n_step": 3,
         "replay_capacity": 100,
         "batch_size": 16,
         "learn_every": 1,
@@ -98,7 +100,7 @@ def test_q_is_the_kernel_weighted_mean_of_the_nearest_values():
 
 
 def test_written_values_are_the_n_step_returns_of_equation_3():
-    agent = make_agent(horizon=2)
+    agent = make_agent(n_step=2)
     seen, rewards = observations(5), [1.0, 2.0, 3.0, 4.0]
     value = walk(agent, seen, rewards)
     expected = [1 + 0.9 * 2 + 0.81 * value[2], 2 + 0.9 * 3 + 0.81 * value[3], 3 + 0.9 * 4, 4.0]
@@ -108,11 +110,11 @@ def test_written_values_are_the_n_step_returns_of_equation_3():
 
 
 def test_a_truncated_episode_bootstraps_from_its_last_observation():
-    agent = filled(horizon=50)
+    agent = filled(n_step=50)
     seen = observations(3, 7)
     walk(agent, seen, [1.0, 2.0], terminated=False)
     # The lookup of the last observation happened before these two were written, as does this one on a copy.
-    before = filled(horizon=50)
+    before = filled(n_step=50)
     last = before._action_values(seen[2:], touch=False)[0].max().item()
     slots = agent.memories[0].find(identify(seen[:2]))
     expected = [1 + 0.9 * 2 + 0.81 * last, 2 + 0.9 * last]
@@ -120,7 +122,7 @@ def test_a_truncated_episode_bootstraps_from_its_last_observation():
 
 
 def test_the_same_observation_again_is_blended_and_keeps_one_entry():
-    agent = make_agent(horizon=1)
+    agent = make_agent(n_step=1)
     seen = observations(2)
     walk(agent, seen, [4.0])
     walk(agent, seen, [8.0])
@@ -129,7 +131,7 @@ def test_the_same_observation_again_is_blended_and_keeps_one_entry():
 
 
 def test_keys_are_the_embedding_of_the_observation():
-    agent = make_agent(horizon=1)
+    agent = make_agent(n_step=1)
     seen = observations(2)
     walk(agent, seen, [4.0])
     with torch.no_grad():
@@ -160,7 +162,7 @@ def test_gradients_reach_encoder_keys_and_values_as_in_a_plain_reference(exclude
     batch = agent._sample()
     keys = agent.encoder(torch.from_numpy(batch["observation"]))
     own = agent._own_slots(batch)
-    found = agent._lookup_taken(keys, batch["action"], own)
+    found = agent.memories.lookup_taken(keys, batch["action"], own if exclude_self else None)
     target = torch.from_numpy(batch["target"])
     agent.optimiser.zero_grad()
     q_loss(torch.cat([one.value.squeeze(1) for one in found.values()]), target).backward()
@@ -217,7 +219,7 @@ def test_a_replayed_situation_does_not_answer_its_own_question():
     agent = filled()
     batch = agent._sample()
     keys = agent.encoder(torch.from_numpy(batch["observation"]))
-    found = agent._lookup_taken(keys, batch["action"], agent._own_slots(batch))
+    found = agent.memories.lookup_taken(keys, batch["action"], agent._own_slots(batch))
     for action, one in found.items():
         own = agent.memories[action].find(torch.from_numpy(batch["identity"][batch["action"] == action]))
         assert (own >= 0).all()
@@ -247,7 +249,7 @@ def test_frozen_keys_or_a_frozen_encoder_stay_as_they_were():
     assert all(torch.equal(a, b) for a, b in zip(weights, agent.encoder.parameters(), strict=True))
     assert all(not torch.equal(a, m.key_vectors) for a, m in zip(keys, agent.memories.per_action, strict=True))
 
-    agent = filled(optimiser=None, row_optimiser=None)
+    agent = filled(learning_rate=None, row_learning_rate=None)
     agent._due = 1
     assert agent.learn()["train/loss"] > 0  # still said, though nothing learns from it
     assert all(parameter.grad is None for parameter in agent.encoder.parameters())
@@ -260,7 +262,7 @@ def test_without_identities_the_same_observation_is_a_new_entry_unless_it_lies_c
     seen = observations(2)
     for match_within, entries in ((None, 2), (1e-6, 1)):
         within = {"memory": lambda space, m=match_within, **more: memory(space, match_within=m, **more)}
-        agent = make_agent(horizon=1, identify=False, exclude_self=False, **within)
+        agent = make_agent(n_step=1, identify=False, exclude_self=False, **within)
         walk(agent, seen, [4.0])
         walk(agent, seen, [8.0])
         assert len(agent.memories[0]) == entries

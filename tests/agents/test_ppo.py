@@ -8,7 +8,7 @@ import torch
 from gymnasium import spaces
 from torch import distributions, nn
 
-from engram_rl.agents.schedules import Linear
+from engram_rl.agents.common.schedules import Linear
 from tests.agents.ppo_worlds import E, T, World, make_agent, play, same
 
 
@@ -95,7 +95,7 @@ def test_the_recurrent_state_of_acting_is_that_of_the_update():
     agent.policy.features = listen
     play(agent, World(ends=0.4), T, learn=False)
     acted = torch.stack([one for one in seen if len(one) == E][:T])
-    agent._judged()
+    agent._evaluated()
     unrolled = next(one for one in seen if len(one) == T * E)
     torch.testing.assert_close(unrolled.unflatten(0, (T, E)), acted)
 
@@ -105,10 +105,10 @@ def test_a_state_begins_anew_with_each_episode_unless_it_is_carried():
         agent = make_agent(recurrent=5, carry_state=carry)
         world = World(ends=0)
         play(agent, world, 3, learn=False)
-        assert not agent._starts.any()
+        assert not agent.starts.any()
         world.ends = 2.0
         play(agent, world, 1, learn=False)
-        assert agent._starts.all() == (not carry)
+        assert agent.starts.all() == (not carry)
 
 
 def test_a_cut_episode_is_worth_its_last_observation_and_an_ended_one_nothing():
@@ -188,7 +188,7 @@ def test_an_update_stops_when_it_has_gone_far_enough():
 
 def test_weights_begin_orthogonal():
     agent = make_agent(hidden=[16, 16], observation_space=spaces.Box(-1, 1, (16,)))
-    for layer, gain in [(agent.policy.actor._layers[0], 2**0.5), (agent.policy.critic._layers[1], 2**0.5)]:
+    for layer, gain in [(agent.policy.actor[0], 2**0.5), (agent.policy.critic[2], 2**0.5)]:
         torch.testing.assert_close(layer.weight @ layer.weight.T, gain**2 * torch.eye(16), atol=1e-5, rtol=0)
         assert (layer.bias == 0).all()
     assert agent.policy.head.weight.norm(dim=1).tolist() == pytest.approx([0.01, 0.01])
@@ -198,7 +198,7 @@ def test_weights_begin_orthogonal():
 ERRORS = {
     "num_steps is 0": {"num_steps": 0},
     "discount is 1.5": {"discount": 1.5},
-    "trace is -0.1": {"trace": -0.1},
+    "gae_lambda is -0.1": {"gae_lambda": -0.1},
     "minibatch_size is -4": {"minibatch_size": -4},
     "shows pictures": {"normalise_observations": True, "observation_space": spaces.Box(0, 255, (40, 40, 3), np.uint8)},
     "cannot read observations of Text": {"observation_space": spaces.Text(4)},

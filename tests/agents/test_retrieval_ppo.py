@@ -10,8 +10,8 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from benchmarks.configuration import agent_config, environment_config
-from engram_rl.agents.recall import Recall
-from engram_rl.agents.seeding import generator_for
+from engram_rl.agents.common.seeding import generator_for
+from engram_rl.agents.retrieval.tokens import NEIGHBOURS, SHOWN
 from engram_rl.training.construction import build_agent, build_environments
 from engram_rl.training.rollout import step
 from tests.agents import ppo_worlds
@@ -48,10 +48,10 @@ def weights(made):
     return {name: part for name, part in made.policy.state_dict().items() if "fusion" not in name}
 
 
-@pytest.mark.parametrize("held", ["gate=0.0 learn_gate=false", "control=novelty"])
+@pytest.mark.parametrize("held", ["+attention.gate=0.0 +attention.learn_gate=false", "control=novelty"])
 def test_with_the_gate_held_at_0_it_is_plain_ppo_bit_for_bit(held):
     envs = environments()
-    same = "learning_rate.start=3e-3 learning_rate.end=3e-3 entropy_coefficient=0.01 cut_at_episode_ends=false"
+    same = "learning_rate=3e-3 entropy_coefficient=0.01 cut_at_episode_ends=false"
     plain = agent(envs, "ppo", same)
     shut = agent(envs, settings=held)
     (actions, reports), (same_actions, same_reports) = (play(made, envs, 100) for made in (plain, shut))
@@ -62,7 +62,9 @@ def test_with_the_gate_held_at_0_it_is_plain_ppo_bit_for_bit(held):
 
 def test_an_open_gate_makes_a_difference():
     envs = environments()
-    reports = [play(agent(envs, settings=s), envs, 100)[1] for s in ("", "gate=0.0 learn_gate=false")]
+    reports = [
+        play(agent(envs, settings=s), envs, 100)[1] for s in ("", "+attention.gate=0.0 +attention.learn_gate=false")
+    ]
     assert reports[0] != reports[1]
 
 
@@ -90,7 +92,7 @@ def test_the_future_of_the_episode_changes_nothing_before_it_not_even_in_the_upd
             observation = transition.reset_observation
         shown.append(made)
     before = slice(0, fork + 1)
-    for name in (Recall.TOKENS, Recall.VALID):
+    for name in (NEIGHBOURS, SHOWN):
         one, other = (made._rollout.stacked()["extras"][name] for made in shown)
         assert torch.equal(one[before], other[before])
         assert not torch.equal(one[27:31], other[27:31])  # once that episode has ended, it is known
@@ -145,7 +147,15 @@ def test_a_player_with_a_generator_draws_its_actions():
     assert any(not np.array_equal(a, c) for a, _, c in rounds)
 
 
-@pytest.mark.parametrize("settings", ["", "hide=0 control=random", "control=shuffled", "separate=false here=2"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "",
+        "retrieval.memory_dropout=0 control=random",
+        "control=shuffled",
+        "retrieval.separate=false retrieval.neighbours=2",
+    ],
+)
 def test_a_player_changes_nothing(settings):
     envs = environments()
     made = agent(envs, settings=settings)
@@ -171,7 +181,7 @@ def test_it_reports_what_it_attends_to():
         seen |= made.learn()
         observation = transition.reset_observation
     assert 0 <= seen["retrieval/null_share"] <= 1
-    assert 0 <= seen["retrieval/attention_entropy"] <= np.log(made.extras[-1].neighbours + 1)
+    assert 0 <= seen["retrieval/attention_entropy"] <= np.log(4 + 1)
     assert seen["retrieval/gate"] == pytest.approx(np.tanh(1.0), abs=0.1)
     assert seen["memory/size"] == len(made.extras[-1].memory)
 
@@ -179,11 +189,11 @@ def test_it_reports_what_it_attends_to():
 @pytest.mark.parametrize(("control", "shown"), [("none", True), ("empty", False), ("shuffled", True), ("random", True)])
 def test_under_every_control_it_learns_from_what_it_was_shown(control, shown):
     envs = environments()
-    made = agent(envs, settings=f"control={control} hide=0")
+    made = agent(envs, settings=f"control={control} retrieval.memory_dropout=0")
     valid = []
-    play(made, envs, 32 + 31, tamper=lambda t, transition: valid.append(made.extras[0]._shown.there) or transition)
+    play(made, envs, 32 + 31, tamper=lambda t, transition: valid.append(made.extras[0]._acted_on.shown) or transition)
     assert bool(torch.stack(valid).any()) == shown
-    assert torch.equal(made._rollout.stacked()["extras"][Recall.VALID], torch.stack(valid[32:]))
+    assert torch.equal(made._rollout.stacked()["extras"][SHOWN], torch.stack(valid[32:]))
 
 
 WORLDS = {
@@ -198,7 +208,7 @@ WORLDS = {
 @pytest.mark.parametrize("name", ["retrieval_ppo_view", "self_imitation_ppo"])
 @pytest.mark.parametrize("space", WORLDS.values(), ids=WORLDS)
 def test_it_learns_from_every_kind_of_observation(space, name, show_previous):
-    config = agent_config(f"{name} num_steps=8 minibatch_size=8 epochs=1 show_previous={show_previous}".lower())
+    config = agent_config(f"{name} num_steps=8 minibatch_size=8 epochs=1 +show_previous={show_previous}".lower())
     make = instantiate({**config, "_partial_": True})
     made = make(space, spaces.Discrete(3), 2, 0)
     reports = ppo_worlds.play(made, ppo_worlds.World(space, rows=2, ends=0.5), 16)[1]
@@ -229,30 +239,33 @@ def test_what_once_led_to_reward_is_done_again_at_once_without_an_update():
         assert made.act(seen, explore=True)[0] == made.act(seen, explore=False)[0] == action
 
 
-@pytest.mark.parametrize("settings", ["here=2", "here=2 control=random"])
+@pytest.mark.parametrize("settings", ["retrieval.neighbours=2", "retrieval.neighbours=2 control=random"])
 def test_looking_at_what_is_recalled_tells_what_the_actor_is_shown_and_leaves_no_trace(settings):
-    (looked_at, left_alone), told = (agent(environments(), settings=f"{settings} hide=0") for _ in range(2)), []
+    settings, told = f"{settings} retrieval.memory_dropout=0", []
+    looked_at, left_alone = (agent(environments(), settings=settings) for _ in range(2))
 
     def look(t, transition):
-        told.append(looked_at.recalled(transition.reset_observation))
+        told.append(looked_at.retrieved(transition.reset_observation))
         return transition
 
     actions = play(looked_at, environments(), 90, tamper=look)[0]
     assert np.array_equal(actions, play(left_alone, environments(), 90)[0])
     assert same_state(looked_at.state_dict(), left_alone.state_dict())
     observation = environments().reset(seed=1)[0]
-    recalled, extra = looked_at.recalled(observation), looked_at.extras[0]
-    drawn = extra._control.state_dict()
+    retrieved, extra = looked_at.retrieved(observation), looked_at.extras[0]
+    control = extra._retrieve.control
+    drawn = deepcopy(control.state_dict()) if control else None
     shown = extra.read(observation, explore=False)
-    extra._control.load_state_dict(drawn)
-    tokens = shown[Recall.TOKENS][0, shown[Recall.VALID][0]]
-    assert len(recalled.attention) == len(tokens) > 1
-    assert recalled.attention.sum() + recalled.nothing == pytest.approx(1, abs=1e-5)
-    assert np.array_equal(recalled.place, observation["place"][0])
-    assert np.array_equal(recalled.site, tokens[:, 0] > 0)
-    assert np.allclose(recalled.gained, torch.expm1(tokens[:, extra.return_column].abs()), atol=1e-5)
-    assert np.allclose(recalled.trust, tokens[:, -1])
-    assert np.allclose(np.maximum(recalled.age, 1), 1 / tokens[:, -2])
+    if control:
+        control.load_state_dict(drawn)
+    tokens = shown[NEIGHBOURS][0, shown[SHOWN][0]]
+    assert len(retrieved.attention) == len(tokens) > 1
+    assert retrieved.attention.sum() + retrieved.nothing == pytest.approx(1, abs=1e-5)
+    assert np.array_equal(retrieved.place, observation["place"][0])
+    assert np.array_equal(retrieved.site, tokens[:, 0] > 0)
+    assert np.allclose(retrieved.gained, torch.expm1(tokens[:, extra.return_column].abs()), atol=1e-5)
+    assert np.allclose(retrieved.confidence, tokens[:, -1])
+    assert np.allclose(np.maximum(retrieved.age, 1), 1 / tokens[:, -2])
     assert all(one is not None for one in told) and any(len(one.attention) for one in told)
 
 
@@ -267,4 +280,4 @@ def same_state(one, other):
 
 def test_an_agent_without_attention_tells_nothing():
     made = agent(environments(), settings="control=novelty")
-    assert not hasattr(made, "recalled")
+    assert not hasattr(made, "retrieved")

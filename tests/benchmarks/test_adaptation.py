@@ -98,7 +98,7 @@ def test_training_where_it_is_tested_is_nothing_special():
 def test_what_recall_would_have_been_does_not_define_a_run_without_it():
     plain, same, retrieval = (
         resolve("newgoal_searched", {}, [agent], [0], 64, Trial(2, 1, 4))[0]
-        for agent in ("plain", "plain found=1", "retrieval")
+        for agent in ("plain", "plain retrieval.reward_sites=1", "retrieval")
     )
     assert plain.key == same.key
     assert plain.settings["_target_"] == "engram_rl.agents.ppo.make_ppo"

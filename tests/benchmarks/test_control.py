@@ -59,8 +59,8 @@ def test_a_run_in_which_no_episode_ended_has_no_score():
 
 
 def test_what_differs_from_the_yaml_stands_in_the_name_and_makes_another_run():
-    plain, changed = resolve("cartpole", {}, ["nec", "nec memory.k=11 row_optimiser=null"], [0], 100)
-    assert (changed.settings["memory"]["k"], changed.settings["row_optimiser"]) == (11, None)
+    plain, changed = resolve("cartpole", {}, ["nec", "nec memory.k=11 +row_learning_rate=null"], [0], 100)
+    assert (changed.settings["memory"]["k"], changed.settings["row_learning_rate"]) == (11, None)
     assert plain.key != changed.key
     assert plain.key == resolve("CartPole-v1", {"success_above": 474.99}, ["nec"], [0], 100)[0].key
 
@@ -141,11 +141,11 @@ def test_an_agent_may_have_values_of_the_environment_of_its_own():
 
 def test_our_ppo_takes_the_zoos_values_for_the_task():
     (run,) = resolve("Acrobot-v1", {}, ["zoo_ppo epochs=3"], [0], 1000)
-    chosen = {"num_steps": 256, "minibatch_size": 64, "trace": 0.94, "normalise_observations": True, "epochs": 3}
+    chosen = {"num_steps": 256, "minibatch_size": 64, "gae_lambda": 0.94, "normalise_observations": True, "epochs": 3}
     assert run.settings.items() >= chosen.items()
     assert run.environment["num_envs"] == 16 and not run.baseline
     (cartpole,) = resolve("cartpole", {}, ["zoo_ppo"], [0], 1000)
-    falling = {"_target_": "engram_rl.agents.schedules.Linear", "start": 0.001, "end": 0.0, "steps": 1000}
+    falling = {"_target_": "engram_rl.agents.common.schedules.Linear", "start": 0.001, "end": 0.0, "steps": 1000}
     assert cartpole.settings["learning_rate"] == falling
 
 

@@ -26,7 +26,7 @@ def test_a_row_each_beside_the_library_with_the_same_values(tmp_path):
 def test_the_librarys_ppo_has_the_agents_values(monkeypatch):
     built = []
     monkeypatch.setattr("benchmarks.ppo_speed.build_model", lambda run: built.append(run.settings))
-    their_model("cartpole", {"num_envs": 4}, SMALL + " discount=0.9 learning_rate.start=0.5")
+    their_model("cartpole", {"num_envs": 4}, SMALL + " discount=0.9 learning_rate=0.5")
     chosen = {"n_envs": 4, "n_steps": 16, "batch_size": 32, "n_epochs": 2, "gamma": 0.9, "learning_rate": 0.5}
     assert built[0].items() >= (chosen | {"normalize": False, "net_arch": [64, 64]}).items()
 

@@ -14,7 +14,7 @@ from engram_rl.training.errors import UsageError
 
 def naive(entries, actions=2, k=5):
     keys, values = zip(*[stored(entries, 3, seed) for seed in range(actions)], strict=True)
-    return NaiveNEC(nn.Linear(3, 3), list(keys), list(values), k=k, batch_size=8, learn_every=1, horizon=2, seed=0)
+    return NaiveNEC(nn.Linear(3, 3), list(keys), list(values), k=k, batch_size=8, learn_every=1, n_step=2, seed=0)
 
 
 def test_every_agent_has_a_row_at_every_size(tmp_path):

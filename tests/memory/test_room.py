@@ -5,14 +5,14 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from engram_rl.agents.action_memories import make_memories
-from engram_rl.agents.gru import ResettingGRU
-from engram_rl.agents.networks import linear
-from engram_rl.agents.observations import require_rows, space_bytes
-from engram_rl.agents.perceptron import Perceptron
-from engram_rl.agents.replay import Replay
-from engram_rl.agents.returns import NStepReturns
-from engram_rl.agents.visits import EpisodeVisits
+from engram_rl.agents.common.observations import require_rows, space_bytes
+from engram_rl.agents.common.perceptron import linear
+from engram_rl.agents.common.replay import Replay
+from engram_rl.agents.episodic_control.action_memories import make_memories
+from engram_rl.agents.episodic_control.returns import NStepReturns
+from engram_rl.agents.goal_directed.perceptron import Perceptron
+from engram_rl.agents.goal_directed.visits import EpisodeVisits
+from engram_rl.agents.policy_gradient.gru import ResettingGRU
 from engram_rl.memory import (
     Decay,
     DifferentiableNeuralDictionary,

@@ -136,7 +136,7 @@ BAD = {
     "agent=nce": "no agent 'nce'. Did you mean nec",
     "env=cartpol": "no env 'cartpol'. Did you mean cartpole",
     "seeed=1": "no key 'seeed'.*Did you mean seed",
-    "agent.horizn=3": "no key 'horizn' under 'agent'. Did you mean horizon",
+    "agent.n_stp=3": "no key 'n_stp' under 'agent'. Did you mean n_step",
     "env.kwargs.gravity=1": r"takes new keys with a plus: \+env.kwargs.gravity",
     "steps=many": "many",
     "seed=-1": "seed is -1.*at least 0",
@@ -147,7 +147,7 @@ BAD = {
     "agent.device=cuda:7": "cuda:7|no NVIDIA GPU",
     "agent.memory.capacity=0": "capacity is 0.*at least 1",
     "agent.memory.k=many": "agent.memory.k is 'many'.*a whole number",
-    "agent.horizon=0": "steps >= 1",
+    "agent.n_step=0": "steps >= 1",
     "resume=nowhere": "nowhere does not exist",
     "resume=.": "holds no run",
 }

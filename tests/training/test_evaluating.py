@@ -6,7 +6,7 @@ import torch
 from omegaconf import OmegaConf
 
 from benchmarks.configuration import agent_config, environment_config
-from engram_rl.agents.observations import batch_size
+from engram_rl.agents.common.observations import batch_size
 from engram_rl.training.construction import build_agent, build_environments
 from engram_rl.training.evaluation import evaluate
 from engram_rl.training.rollout import step

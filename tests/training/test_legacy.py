@@ -4,9 +4,13 @@ import json
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 
+from benchmarks.configuration import agent_config
+from engram_rl.agents.common.replay import Replay
 from engram_rl.memory import DifferentiableNeuralDictionary
 from engram_rl.training import evaluate, train
 from engram_rl.training.legacy import config_today, named_today, state_today
@@ -54,6 +58,41 @@ def test_its_memory_files_answer_alike(first_version, name):
     torch.testing.assert_close(memory.strength(memory.slots).tolist(), then["strength"])
 
 
+GIVEN = {
+    "nec": "nec learn_after=200 memory.capacity=500 +replay_capacity=500 hidden=[16] key_size=8",
+    "mfec": "mfec memory.capacity=500",
+    "fast_slow": "fast_slow memory.capacity=500 fast=true hidden=[16]",
+    "ppo": "ppo hidden=[16,16] num_steps=32 minibatch_size=64",
+    "retrieval_ppo": "retrieval_ppo hidden=[16,16] num_steps=16 minibatch_size=64 memory.capacity=500",
+}
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_its_configurations_are_those_that_todays_yamls_give(first_version, agent):
+    stored = OmegaConf.to_container(OmegaConf.load(first_version / agent / "config.yaml"))
+    assert config_today(stored)["agent"] == agent_config(GIVEN[agent])
+
+
+def test_what_an_old_run_had_of_its_own_reaches_what_takes_it():
+    old = {"_target_": "agents.nec.make_nec", "optimiser": None, "learn_every": 16, "double": False}
+    own = {"_target_": "agents.retrieval_ppo.make_retrieval_ppo", "here": 3, "least_trust": 0.5, "refuted": 0.05}
+    linear = {"_target_": "agents.schedules.Linear", "start": 0.2, "end": 0.2, "steps": 1}
+    assert config_today({"agent": old})["agent"] == {
+        "_target_": "engram_rl.agents.nec.make_nec",
+        "learning_rate": None,
+        "learn_every": 16,
+    }
+    assert config_today({"agent": own | {"clip": linear}})["agent"] == {
+        "_target_": "engram_rl.agents.retrieval_ppo.make_retrieval_ppo",
+        "retrieval": {
+            "_target_": "engram_rl.agents.retrieval.options.RetrievalOptions",
+            "neighbours": 3,
+            "min_confidence": 0.5,
+        },
+        "clip": 0.2,
+    }
+
+
 def test_names_that_were_never_ours_stay():
     assert named_today("agents.nec.make_nec") == "engram_rl.agents.nec.make_nec"
     for name in ("torch.optim.Adam", "my_agents.nec.make", "memory", "engram_rl.memory.Decay"):
@@ -75,6 +114,29 @@ def test_places_are_moved_for_agents_of_ours_only(monkeypatch):
 
 
 def test_parts_of_states_are_moved_by_pattern(monkeypatch):
-    monkeypatch.setattr("engram_rl.training.legacy.STATES", {"extras.*.ballot": "extras.*.votes", "trace": "episode"})
-    state = {"extras": {"0": {"ballot": {"low": 1}}}, "trace": {"rows": 2}, "steps": 3}
-    assert state_today(state) == {"extras": {"0": {"votes": {"low": 1}}}, "episode": {"rows": 2}, "steps": 3}
+    table = {"extras.*.ballot": "extras.*.votes", "trace": "episode", "net.a._layers.1.*": "net.a.2.*"}
+    monkeypatch.setattr("engram_rl.training.legacy.STATES", table)
+    state = {"extras": [{"ballot": {"low": 1}}, {"rows": 4}], "trace": {"rows": 2}, "steps": [3, 4]}
+    weights = {"net": {"a._layers.1.bias": 5, "b.1.bias": 6}, "optimiser": {0: {"step": 7}}}
+    assert state_today(state | weights) == {
+        "extras": [{"votes": {"low": 1}}, {"rows": 4}],
+        "episode": {"rows": 2},
+        "steps": [3, 4],
+        "net": {"a.2.bias": 5, "b.1.bias": 6},
+        "optimiser": {0: {"step": 7}},
+    }
+
+
+@pytest.mark.parametrize("count", [0, 3, 9])
+def test_what_self_imitation_kept_in_a_ring_of_its_own_is_a_replay(count):
+    ring = {"gained": torch.zeros(4), "seen": torch.zeros(4, 2)} if count else {}
+    for step in range(count):
+        ring["gained"][step % 4] = step
+    draws = torch.Generator().manual_seed(1).get_state()
+    old = {"imitation": {"kept": ring, "count": count, "returns": {"count": np.zeros(2)}, "draws": draws}}
+    replay = Replay(4, torch.Generator())
+    replay.load_state_dict(state_today(old)["imitation"]["replay"])
+    assert len(replay) == min(count, 4)
+    if count:
+        replay.add({"gained": np.full(1, count, np.float32), "seen": np.zeros((1, 2), np.float32)})
+        assert set(replay.sample(100)["gained"]) == set(range(max(count - 3, 0), count + 1))

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engram_rl.agents.action_memories import ActionMemories
 from engram_rl.agents.agent import Agent
+from engram_rl.agents.episodic_control.action_memories import ActionMemories
 from engram_rl.memory import DifferentiableNeuralDictionary, TransitionMemory
 from engram_rl.training.legacy import metrics_today
 from engram_rl.training.logging.logger import METRICS, read_rows

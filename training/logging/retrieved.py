@@ -8,7 +8,7 @@ import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
 from engram_rl.agents.agent import Agent, Observation
-from engram_rl.agents.recalled import Recalled
+from engram_rl.agents.retrieval.retrieved import Retrieved
 from engram_rl.training.logging.tensorboard import add_image
 
 if TYPE_CHECKING:
@@ -20,12 +20,12 @@ HERE, STEP, SITE, REWARD, NOTHING = "black", "tab:blue", "tab:orange", "tab:gree
 
 def show_retrieved(agent: Agent, observation: Observation, writer: SummaryWriter, step: int) -> None:
     """Draw what the agent retrieves in its first environment, if it is one that says so."""
-    found = agent.recalled(observation) if hasattr(agent, "recalled") else None
+    found = agent.retrieved(observation) if hasattr(agent, "retrieved") else None
     if found is not None:
         add_image(writer, TAG, image(found), step)
 
 
-def image(found: Recalled) -> np.ndarray:
+def image(found: Retrieved) -> np.ndarray:
     """`[H, W, 3]` of uint8."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -42,7 +42,7 @@ def image(found: Recalled) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def draw_map(axes: Axes, found: Recalled) -> None:
+def draw_map(axes: Axes, found: Retrieved) -> None:
     """Where the agent is, and an arrow to where each entry says that reward was: the more attended to, the bolder."""
     share = found.attention / max(1e-9, float(found.attention.max(initial=0)))
     for i, strength in enumerate(share):
@@ -62,7 +62,7 @@ def draw_map(axes: Axes, found: Recalled) -> None:
     axes.grid(alpha=0.3)
 
 
-def draw_attention(axes: Axes, found: Recalled) -> None:
+def draw_attention(axes: Axes, found: Retrieved) -> None:
     """A bar for each entry, and one for the attention on nothing."""
     count = len(found.attention)
     colors = [*(_color(found, i) for i in range(count)), NOTHING]
@@ -73,15 +73,15 @@ def draw_attention(axes: Axes, found: Recalled) -> None:
     axes.set(xlim=(0, 1.05 * max(attention)), xlabel="attention of the actor")
 
 
-def described(found: Recalled, i: int) -> str:
+def described(found: Retrieved, i: int) -> str:
     """An entry in a line."""
-    numbers = f"return {found.gained[i]:.2f}, trust {found.trust[i]:.2f}, age {found.age[i]:.0f}"
+    numbers = f"return {found.gained[i]:.2f}, confidence {found.confidence[i]:.2f}, age {found.age[i]:.0f}"
     if found.site[i]:
         return f"{i + 1}: reward at {_numbers(found.where[i])}, {numbers}"
     return f"{i + 1}: action {_action(found.action[i])}, {numbers}, distance {found.distance[i]:.2g}"
 
 
-def _color(found: Recalled, i: int) -> str:
+def _color(found: Retrieved, i: int) -> str:
     if found.site[i]:
         return SITE
     return REWARD if found.rewarded[i] else STEP

@@ -25,15 +25,15 @@ def test_every_agent_of_ours_passes_as_it_is(agent):
         ("nec hidden=-1", "agent.hidden is -1.* a list, each of it a whole number"),
         ("nec hidden=[a]", r"agent.hidden is \['a'\]"),
         (
-            "nec exploration.start=abc",
-            "agent.exploration.start is 'abc', but engram_rl.agents.schedules.Linear takes a number",
+            "nec exploration.end=abc",
+            "agent.exploration.end is 'abc', but .*schedules.Linear takes a number",
         ),
         ("nec memory.capacity=null", "agent.memory.capacity is None"),
         ("nec memory._partial_=-1", "agent.memory._partial_ is -1.* true or false"),
         ("nec memory._target_=''", "agent.memory._target_ is"),
-        ("nec optimiser.lr=abc", "agent.optimiser.lr is 'abc', but torch.optim.RMSprop takes a number"),
-        ("nec optimiser.lr=null", "agent.optimiser.lr is None"),
-        ("nec row_optimiser.lr=abc", "agent.row_optimiser.lr is 'abc'"),
+        ("nec learning_rate=abc", "agent.learning_rate is 'abc', but .*make_nec takes a number"),
+        ("nec +row_learning_rate=abc", "agent.row_learning_rate is 'abc'"),
+        ("retrieval_ppo retrieval.neighbours=1.5", "agent.retrieval.neighbours is 1.5.* a whole number"),
         ("nec modalities=3", "agent.modalities is 3.* names with values or null"),
         ("fast_slow slow=backwards", "agent.slow is 'backwards'.* one of search, branches, none"),
         ("fast_slow danger=1.5", "agent.danger is 1.5.* true or false"),
@@ -46,7 +46,14 @@ def test_a_value_of_another_kind_is_named_with_what_is_taken(given, said):
 
 
 @pytest.mark.parametrize(
-    "given", ["nec optimiser=null", "nec discount=1", "mfec novelty=null", "nec memory.write_rule=max"]
+    "given",
+    [
+        "nec learning_rate=null",
+        "nec discount=1",
+        "episodic novelty=null",
+        "ppo clip={_target_:mine.Schedule}",
+        "nec memory.write_rule=max",
+    ],
 )
 def test_what_a_parameter_takes_passes(given):
     require_types(OmegaConf.create(agent_config(given)), "agent")

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from engram_rl.agents.recalled import Recalled
+from engram_rl.agents.retrieval.retrieved import Retrieved
 from engram_rl.training.logging.retrieved import described, draw_attention, draw_map, image
 
-EXAMPLE = Recalled(
+EXAMPLE = Retrieved(
     place=np.array([1.0, 2.0]),
     where=np.array([[4.0, 6.0], [1.0, 3.0], [0.0, 0.0]]),
     outcome=np.array([[4.0, 6.0], [5.0, 5.0], [0.0, 0.0]]),
@@ -17,7 +17,7 @@ EXAMPLE = Recalled(
     site=np.array([True, False, False]),
     action=np.array([[0.0, 0.0], [0.0, 1.0], [0.5, 2.0]]),
     gained=np.array([1.0, 0.5, 0.0]),
-    trust=np.array([0.9, 0.8, 1.0]),
+    confidence=np.array([0.9, 0.8, 1.0]),
     distance=np.array([0.0, 1.0, 5.0]),
     age=np.array([2.0, 3.0, 7.0]),
     attention=np.array([0.6, 0.2, 0.1]),
@@ -49,8 +49,8 @@ def test_the_bars_are_the_attention_and_say_what_they_stand_for():
     assert [bar.get_width() for bar in drawn.patches] == pytest.approx([0.6, 0.2, 0.1, 0.1])
     labels = [label.get_text() for label in drawn.get_yticklabels()]
     assert labels == [*(described(EXAMPLE, i) for i in range(3)), "nothing"]
-    assert labels[0] == "1: reward at (4, 6), return 1.00, trust 0.90, age 2"
-    assert labels[1] == "2: action 1, return 0.50, trust 0.80, age 3, distance 1"
+    assert labels[0] == "1: reward at (4, 6), return 1.00, confidence 0.90, age 2"
+    assert labels[1] == "2: action 1, return 0.50, confidence 0.80, age 3, distance 1"
     assert labels[2].startswith("3: action (0.5, 2),")
 
 

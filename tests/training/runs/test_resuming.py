@@ -16,24 +16,27 @@ TINY = ["progress=false", "log.every=100", "evaluation.every=150", "evaluation.e
 TINY += ["log.video=false", "log.memory=false"]
 AGENTS = {
     "nec": [
-        "agent.learn_after=50", "agent.memory.capacity=150", "agent.memory.k=5", "agent.horizon=7",
-        "agent.replay_capacity=90",
+        "agent.learn_after=50", "agent.memory.capacity=150", "agent.memory.k=5", "agent.n_step=7",
+        "+agent.replay_capacity=90",
     ],
-    "nec_eager": ["agent.learn_after=50", "agent.memory.capacity=150", "agent.memory.k=5", "agent.horizon=7"],
-    "nec_atari": ["agent.learn_after=50", "agent.memory.capacity=150", "agent.memory.k=5", "agent.horizon=7"],
-    "mfec": ["agent.memory.capacity=150", "agent.novelty=0.1", "agent.bootstrap=true"],
+    "nec_sample_efficient": ["agent.learn_after=50", "agent.memory.capacity=150", "agent.memory.k=5", "agent.n_step=7"],
+    "nec_atari": ["agent.learn_after=50", "agent.memory.capacity=150", "agent.memory.k=5", "agent.n_step=7"],
+    "mfec": ["agent.memory.capacity=150", "+agent.novelty=0.1", "+agent.bootstrap=true"],
     "episodic": ["agent.memory.capacity=150"],
     "fast_slow": ["agent.fast=true", "agent.memory.capacity=300"],
     "fast_slow_grid": ["agent.memory.capacity=150"],
     "fast_slow_partial": ["agent.memory.capacity=1000"],
-    "fast_slow_paper": ["agent.branches=10", "agent.depth=8"],
+    "fast_slow_paper": ["+agent.branches=10", "+agent.depth=8"],
     "ppo": [
-        "agent.num_steps=12", "agent.minibatch_size=40", "agent.normalise_observations=true",
-        "agent.scale_rewards=true", "agent.learning_rate.end=0", "agent.learning_rate.steps=500",
+        "agent.num_steps=12", "agent.minibatch_size=40", "+agent.normalise_observations=true",
+        "+agent.scale_rewards=true",
+        "agent.learning_rate={_target_:engram_rl.agents.common.schedules.Linear,start:1e-3,end:0.0,steps:500}",
     ],
     "ppo_gru": ["agent.num_steps=12", "agent.minibatch_size=24", "agent.recurrent=8"],
     "ppo_gru_carried": ["agent.num_steps=12", "agent.minibatch_size=24", "agent.recurrent=8"],
-    "retrieval_ppo": ["agent.num_steps=12", "agent.minibatch_size=40", "agent.here=2", "agent.memory.capacity=60"],
+    "retrieval_ppo": [
+        "agent.num_steps=12", "agent.minibatch_size=40", "agent.retrieval.neighbours=2", "agent.memory.capacity=60",
+    ],
     "self_imitation_ppo": ["agent.num_steps=12", "agent.minibatch_size=40", "agent.capacity=90"],
     "retrieval_ppo_view": ["agent.num_steps=12", "agent.minibatch_size=40", "agent.memory.capacity=60"],
 }  # fmt: skip

@@ -1,0 +1,70 @@
+"""A ring of past experience, sampled uniformly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from engram_rl.agents.common.observations import batch_size, map_observation, put_rows, rows_of
+from engram_rl.memory.room import require_room
+
+
+class Replay:
+    """Keeps the newest `capacity` rows of named arrays and draws uniform minibatches from them.
+
+    Args:
+        capacity: Rows, at least 1. Buffers take their shapes and dtypes from the first rows added.
+        generator: Draws the minibatches; its state belongs to `state_dict`.
+    """
+
+    def __init__(self, capacity: int, generator: torch.Generator):
+        if capacity < 1:
+            raise ValueError(f"A replay of capacity {capacity} holds nothing; it must be at least 1.")
+        self._capacity = capacity
+        self._generator = generator
+        self._buffers: dict[str, Any] = {}
+        self._next = 0
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def add(self, rows: dict[str, Any]) -> None:
+        """Append rows, `{name: [B, ...]}`; the oldest make room."""
+        if not self._buffers:
+            self._buffers = map_observation(self._room_for, rows)
+        count = batch_size(next(iter(rows.values())))
+        at = (self._next + np.arange(count)) % self._capacity
+        newest = slice(-self._capacity, None)
+        put_rows(self._buffers, at[newest], rows_of(rows, newest) if count > self._capacity else rows)
+        self._next = (self._next + count) % self._capacity
+        self._size = min(self._size + count, self._capacity)
+
+    def sample(self, count: int) -> dict[str, Any]:
+        """Draw `count` rows with replacement, `{name: [count, ...]}`."""
+        if not self._size:
+            raise ValueError("Nothing to sample: the replay is empty.")
+        at = torch.randint(self._size, (count,), generator=self._generator).numpy()
+        return rows_of(self._buffers, at)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows held, in place, and the generator's state."""
+        rows = map_observation(lambda buffer: buffer[: self._size].copy(), self._buffers)
+        return {"rows": rows, "next": self._next, "size": self._size, "generator": self._generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore rows and generator."""
+        if state["size"] > self._capacity:
+            raise ValueError(f"The state holds {state['size']} rows, this replay at most {self._capacity}.")
+        self._size, self._next = state["size"], state["next"] % self._capacity
+        self._generator.set_state(state["generator"])
+        self._buffers = map_observation(self._room_for, state["rows"]) if state["rows"] else {}
+        if state["rows"]:
+            put_rows(self._buffers, slice(self._size), state["rows"])
+
+    def _room_for(self, rows: np.ndarray) -> np.ndarray:
+        what = f"a replay of capacity {self._capacity} of rows of {rows[:1].nbytes} bytes"
+        require_room(what, self._capacity * rows[:1].nbytes, "lower replay_capacity")
+        return np.empty((self._capacity, *rows.shape[1:]), dtype=rows.dtype)

@@ -1,0 +1,1 @@
+"""What returned in similar situations, action by action: returns, memories of actions, keys, and their errors."""

@@ -1,0 +1,252 @@
+"""One dictionary per action: what each action returned in similar situations (Pritzel et al. 2017, section 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engram_rl.agents.episodic_control.overestimates import STEPS, errors_by_age
+from engram_rl.memory import DifferentiableNeuralDictionary, Found, KeySpace
+from engram_rl.memory.room import require_room
+
+
+class Lookups(NamedTuple):
+    """What answered one reading of all memories, by action.
+
+    Attributes:
+        found: The neighbours of those queries that were searched for.
+        stored: The slots of the entries that are the very situations asked for; `[n]` each.
+    """
+
+    found: dict[int, Found]
+    stored: dict[int, Tensor]
+
+
+class Drift(NamedTuple):
+    """Of the rows whose situation is stored for its action.
+
+    Attributes:
+        rows: Which of those asked for. `[n]`
+        squared: Squared distance between the stored key and the one of now. `[n]`
+        age: Environment steps since the entry was written. `[n]`
+    """
+
+    rows: Tensor
+    squared: Tensor
+    age: Tensor
+
+
+class ActionMemories:
+    """Reads and writes the memories of all actions, and says how they answer.
+
+    Args:
+        memories: One per action, of keys `[D]` and values `[1]`.
+    """
+
+    def __init__(self, memories: Sequence[DifferentiableNeuralDictionary]):
+        self.per_action = list(memories)
+        self._written = [torch.zeros(memory.capacity, dtype=torch.int64) for memory in memories]  # [N] step of writing
+        self._known = self._writes = 0  # of the rows written since the last report
+
+    def __getitem__(self, action: int) -> DifferentiableNeuralDictionary:
+        return self.per_action[action]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.per_action))
+
+    def slots_of(self, identity: Tensor) -> Tensor:
+        """Where each situation is stored for each action, -1 where it is not.  `[B]` -> `[B, A]` on the CPU."""
+        return torch.stack([memory.find(identity) for memory in self.per_action], dim=1).cpu()
+
+    @torch.no_grad()
+    def read(self, keys: Tensor, touch: bool) -> tuple[Tensor, Lookups]:
+        """The value of every action, 0 where its memory is empty.  `[B, D]` -> `[B, A]` on the CPU."""
+        found = {action: memory.lookup(keys, touch=touch) for action, memory in enumerate(self.per_action)}
+        return torch.cat([one.value for one in found.values()], dim=1).cpu(), Lookups(found, {})
+
+    @torch.no_grad()
+    def read_exact(self, keys: Tensor, identity: Tensor, touch: bool) -> tuple[Tensor, Lookups]:
+        """As `read`, but the stored value wherever this very situation is stored; only the others are searched for."""
+        slots = self.slots_of(identity)  # [B, A]
+        q, lookups = torch.zeros(slots.shape), Lookups({}, {})
+        for action, memory in enumerate(self.per_action):
+            known = slots[:, action] >= 0
+            stored = slots[known, action].to(memory.device)
+            q[known, action] = memory.values[stored, 0].cpu().float()
+            lookups.stored[action] = stored
+            if touch and len(stored):
+                memory.forgetting.retrieved(stored)
+            if not known.all():
+                found = lookups.found[action] = memory.lookup(keys[(~known).to(keys.device)], touch=touch)
+                q[~known, action] = found.value[:, 0].cpu().float()
+        return q, lookups
+
+    def write(self, actions: np.ndarray, keys: Tensor, values: Tensor, identity: Tensor | None, step: int) -> None:
+        """Store `[B]` values under `[B, D]` keys in the memories of the actions `[B]`.
+
+        Args:
+            actions: `[B]`
+            keys: `[B, D]`
+            values: `[B]`
+            identity: What makes two rows the same entry; None leaves that to the memories. `[B]`
+            step: The environment step, from which ages count.
+        """
+        for action, rows in by_action(actions):
+            memory, names = self.per_action[action], None if identity is None else identity[rows]
+            before = len(memory) + memory.evictions
+            slots = memory.write(keys[rows], values[rows].unsqueeze(1), identity=names)
+            self._known += len(rows) - (len(memory) + memory.evictions - before)
+            self._written[action][slots.cpu()] = step
+        self._writes += len(actions)
+
+    def age(self, action: int, slots: Tensor, step: int) -> Tensor:
+        """Environment steps since entries were last written.  `[...]` int64 on the CPU."""
+        return step - self._written[action][slots.cpu()]
+
+    def newer_overestimates(self, actions: np.ndarray, identity: Tensor, step: Tensor) -> Tensor:
+        """Whether what is stored was written after these steps, and a failure would count against it.  `[B]` each."""
+        newer = torch.zeros(len(actions), dtype=torch.bool)
+        for action, rows in by_action(actions):
+            if getattr(self[action].write_rule, "blames", False):
+                slots = self[action].find(identity[rows]).cpu()  # [b]
+                newer[rows] = (slots >= 0) & (self._written[action][slots.clamp(min=0)] > step[rows])
+        return newer
+
+    def lookup_taken(self, keys: Tensor, actions: np.ndarray, exclude: Tensor | None) -> dict[int, Found]:
+        """Lookups in the memory of the action each row took, by action in ascending order, with gradients.
+
+        Args:
+            keys: `[B, D]`
+            actions: `[B]`
+            exclude: A slot for each row that does not answer it, -1 for none. `[B]`
+        """
+        return {
+            action: self[action].lookup(keys[rows], exclude=None if exclude is None else exclude[rows])
+            for action, rows in by_action(actions)
+        }
+
+    def slots_of_taken(self, actions: np.ndarray, identity: Tensor) -> Tensor:
+        """Where each situation is stored for its action, -1 where it is not.  `[B]`, `[B]` -> `[B]` on the CPU."""
+        slots = torch.empty(len(actions), dtype=torch.int64)
+        for action, rows in by_action(actions):
+            slots[rows] = self[action].find(identity[rows]).cpu()
+        return slots
+
+    def drift(self, actions: np.ndarray, slots: Tensor, keys: Tensor, step: int) -> Drift:
+        """How far the keys of stored situations are from what they would be now.
+
+        Args:
+            actions: `[B]`
+            slots: Where the situations are stored for these actions, -1 where they are not. `[B]`
+            keys: What the situations' keys would be now. `[B, D]`
+            step: The environment step now.
+        """
+        parts = []
+        for action, rows in by_action(actions):
+            rows = rows[slots[rows] >= 0]
+            at = slots[rows]  # [b]
+            now = self[action].space.pack(keys[rows]).vectors.to(keys.device)  # [b, D] without discrete modalities
+            squared = (self[action].key_vectors[at.to(keys.device)] - now).square().sum(dim=1).cpu()
+            parts.append((rows, squared, self.age(action, at, step)))
+        return Drift(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+    def value_errors(self, actions: np.ndarray, identity: Tensor, values: Tensor, step: int) -> dict[str, float]:
+        """How wrong what is stored of situations proves, by age; to be asked before their `[B]` values are written."""
+        errors, ages = [], []
+        for action, rows in by_action(actions):
+            slots = self[action].find(identity[rows])
+            known = slots >= 0
+            stored = self[action].values[slots[known], 0]
+            errors.append((stored - values[rows.to(values.device)][known]).abs().cpu())
+            ages.append(self.age(action, slots[known], step))
+        return errors_by_age(torch.cat(errors), torch.cat(ages), STEPS) if errors else {}
+
+    def report(self, lookups: Lookups, step: int) -> dict[str, float]:
+        """How the memories answered, for TensorBoard; distances, weights, ages and strengths are means.
+
+        `memory/match_rate` is the share of the rows written since the last report whose situation was known,
+        `memory/recall` the share of true neighbours that approximate indexes find, by their own samples.
+        """
+        metrics = {
+            "memory/size": float(len(self)),
+            "memory/evictions": float(sum(memory.evictions for memory in self.per_action)),
+        }
+        recalls = [recall for memory in self.per_action if (recall := memory.index.report().get("recall")) is not None]
+        if recalls:
+            metrics["memory/recall"] = float(np.mean(recalls))
+        if self._writes:
+            metrics["memory/match_rate"] = self._known / self._writes
+            self._known = self._writes = 0
+        answered = {action: one for action, one in lookups.found.items() if one.valid.any()}
+        if answered:
+            metrics["memory/hit_distance"] = _mean([one.distances[:, 0] for one in answered.values()])
+            metrics["memory/top_weight"] = _mean([one.weights.amax(dim=1) for one in answered.values()])
+        slots = [(action, one.slots[one.valid]) for action, one in answered.items()]
+        slots += [(action, stored) for action, stored in lookups.stored.items() if len(stored)]
+        if slots:
+            metrics["memory/age"] = _mean([self.age(action, of, step) for action, of in slots])
+            metrics["memory/strength"] = _mean([self[action].strength(of) for action, of in slots])
+        return metrics
+
+    def state_dict(self) -> dict[str, Any]:
+        """The memories, when their entries were written, and the counts since the last report."""
+        written = [steps[: memory.used].clone() for steps, memory in zip(self._written, self.per_action, strict=True)]
+        memories = [memory.state_dict() for memory in self.per_action]
+        return {"memories": memories, "written": written, "known": self._known, "writes": self._writes}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        for memory, saved in zip(self.per_action, state["memories"], strict=True):
+            memory.load_state_dict(saved)
+        for steps, saved in zip(self._written, state["written"], strict=True):
+            steps[: len(saved)] = saved
+        self._known, self._writes = state["known"], state["writes"]
+
+
+def make_memories(
+    make: Callable[..., DifferentiableNeuralDictionary], space: KeySpace, actions: int, device: torch.device
+) -> ActionMemories:
+    """Empty memories, one per action, if there is room for all of them.
+
+    Raises:
+        ValueError: There is not. None has taken any memory then.
+    """
+    first = make(space, value_dim=1, device=device)  # whose pages are taken as they fill
+    what = f"memory.capacity={first.capacity} with keys of {space.dim} numbers for each of {actions} actions"
+    require_room(what, actions * first.nbytes, "lower memory.capacity or key_size", device)
+    return ActionMemories([first, *(make(space, value_dim=1, device=device) for _ in range(actions - 1))])
+
+
+def double_value(lookups: Lookups) -> Tensor:
+    """`max_a Q` without its upward bias: half of the neighbours chooses the action, the others say what it is worth.
+
+    Entries fall into halves by the parity of their slot, which makes them two memories of different experience; both
+    take both parts and the mean is given (van Hasselt 2010, "Double Q-learning"). A half without neighbours leaves the
+    judgement to the whole.  `[B]`.
+    """
+    found = lookups.found.values()
+    halves = [torch.cat([_half_value(one, parity) for one in found], dim=1) for parity in (0, 1)]  # [B, A] each
+    chosen = [half.argmax(dim=1, keepdim=True) for half in halves]
+    return (halves[1].gather(1, chosen[0]) + halves[0].gather(1, chosen[1])).squeeze(1) / 2
+
+
+def _half_value(found: Found, parity: int) -> Tensor:
+    """The value that the neighbours in even or odd slots give.  `[B, 1]`."""
+    weights = found.weights * (found.slots % 2 == parity)  # [B, k]
+    total = weights.sum(dim=1, keepdim=True)
+    value = (weights.unsqueeze(2) * found.values).sum(dim=1) / total.clamp(min=1e-12)
+    return torch.where(total > 0, value, found.value).detach().cpu()
+
+
+def by_action(actions: np.ndarray) -> Iterator[tuple[int, Tensor]]:
+    """Each action that was taken, with the rows that took it."""
+    for action in np.unique(actions).tolist():
+        yield action, torch.from_numpy(np.flatnonzero(actions == action))
+
+
+def _mean(parts: list[Tensor]) -> float:
+    return float(torch.cat([part.double().cpu() for part in parts]).mean())

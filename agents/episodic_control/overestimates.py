@@ -1,0 +1,42 @@
+"""How wrong stored values prove, most of all how much too high: errors by the age of their entries."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from engram_rl.memory import DifferentiableNeuralDictionary
+
+STEPS = {"young": (0, 1_000), "middle": (1_000, 10_000), "old": (10_000, math.inf)}
+"""Environment steps since an entry was written, by which errors are told apart."""
+
+EPISODES = {"young": (0, 10), "middle": (10, 100), "old": (100, math.inf)}
+"""The same in episodes, where those are what a memory counts."""
+
+
+def errors_by_age(errors: Tensor, age: Tensor, groups: Mapping[str, tuple[float, float]]) -> dict[str, float]:
+    """Mean error of each age group that occurs, under its TensorBoard name. `[B]`, `[B]`."""
+    of = {name: (age >= youngest) & (age < limit) for name, (youngest, limit) in groups.items()}
+    return {f"memory/value_error_{name}": float(errors[rows].mean()) for name, rows in of.items() if rows.any()}
+
+
+def met_again(
+    memory: DifferentiableNeuralDictionary, values: Tensor, identity: Tensor, column: int | None
+) -> dict[str, float]:
+    """Of what is about to be written: which share is known, and how wrong what is stored of it proves.
+
+    Args:
+        memory: Not yet written to.
+        values: Their last column counts episodes. `[B, V]`
+        identity: `[B]`
+        column: The column of a value that errors are of; None for none.
+    """
+    slots = memory.find(identity)  # [B]
+    known = slots >= 0
+    metrics = {"memory/match_rate": float(known.double().mean())}
+    if column is None:
+        return metrics
+    change = values[known] - memory.values[slots[known]]  # [n, V]
+    return metrics | errors_by_age(change[:, column].abs(), change[:, -1], EPISODES)

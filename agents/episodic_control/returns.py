@@ -1,0 +1,255 @@
+"""Returns of unfinished and finished episodes, for many environments at once: n-step and Monte-Carlo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from engram_rl.agents.agent import Observation
+from engram_rl.agents.common.observations import map_observation, put_rows, rows_of
+from engram_rl.memory.room import require_room
+
+
+@dataclass(frozen=True)
+class Returns:
+    """Transitions whose n-step return is complete, oldest first within each environment.
+
+    Attributes:
+        observation: `[B, ...]`
+        action: `[B]`
+        target: The n-step return. `[B]` of float64
+    """
+
+    observation: Observation
+    action: np.ndarray
+    target: np.ndarray
+
+
+class NStepReturns:
+    """Holds the last N transitions of E environments until their n-step returns are known.
+
+    `Q^(N)_t = sum_{j<N} gamma^j r_{t+j} + gamma^N V(s_{t+N})` (Pritzel et al. 2017, equation 3). Where the episode
+    ends after L < N more steps the sum ends there and the bootstrap is `gamma^L` times the value of the last
+    observation: 0 if it terminated, an estimate if it was truncated.
+
+    Args:
+        steps: N, at least 1.
+        discount: gamma in [0, 1].
+        num_envs: E.
+    """
+
+    def __init__(self, steps: int, discount: float, num_envs: int):
+        if steps < 1 or not 0 <= discount <= 1:
+            raise ValueError(f"n-step returns need steps >= 1 and discount in [0, 1]; got {steps} and {discount}.")
+        self._steps = steps
+        self._discount = discount
+        require_room(f"n_step={steps}", 8 * steps * (steps + 2 * num_envs), "lower n_step")
+        lag = np.arange(steps)[None, :] - np.arange(steps)[:, None]  # [N, N] how far ahead a reward lies
+        self._weights = np.where(lag >= 0, discount ** np.maximum(lag, 0).astype(np.float64), 0.0)
+        self._start = np.zeros(num_envs, dtype=np.int64)  # [E] ring position of the oldest transition held
+        self._count = np.zeros(num_envs, dtype=np.int64)  # [E] transitions held
+        self._reward = np.zeros((num_envs, steps))
+        self._action = np.zeros((num_envs, steps), dtype=np.int64)
+        self._observation: Observation | None = None  # [E, N, ...]
+
+    def push(
+        self,
+        observation: Observation,
+        action: np.ndarray,
+        reward: np.ndarray,
+        done: np.ndarray,
+        value: np.ndarray,
+        final_value: np.ndarray,
+    ) -> Returns:
+        """Add one vector step and return what it completes.
+
+        Args:
+            observation: What was acted on. `[E, ...]`
+            action: `[E]`
+            reward: `[E]`
+            done: Whether the episode ended with this step. `[E]`
+            value: Estimated value of `observation`, which completes the transition N steps before it. `[E]`
+            final_value: Value of the episode's last observation, 0 where it terminated; read where `done`. `[E]`
+        """
+        if self._observation is None:
+            self._observation = map_observation(self._room_for, observation)
+        complete = np.flatnonzero(self._count == self._steps)
+        matured = self._oldest(complete, value)
+        self._start[complete] = (self._start[complete] + 1) % self._steps
+        self._count[complete] -= 1
+        self._append(observation, action, reward)
+        ended = np.flatnonzero(done)
+        return _concatenate(matured, self._flush(ended, final_value)) if len(ended) else matured
+
+    def clear(self) -> None:
+        """Forget the transitions held."""
+        self._count[:] = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The transitions held."""
+        names = ("_start", "_count", "_reward", "_action", "_observation")
+        return {name[1:]: _copy(getattr(self, name)) for name in names}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the transitions held."""
+        if state["reward"].shape != self._reward.shape:
+            raise ValueError(
+                f"These returns hold {self._reward.shape} (environments, steps), the state {state['reward'].shape}."
+            )
+        for name, value in state.items():
+            setattr(self, f"_{name}", _copy(value))
+
+    def _oldest(self, rows: np.ndarray, value: np.ndarray) -> Returns:
+        """The oldest transition of each environment in `rows`, which holds N and sees the value after them."""
+        order = self._ring(rows)  # [R, N]
+        rewards = np.take_along_axis(self._reward[rows], order, axis=1)
+        target = rewards @ self._weights[0] + self._discount**self._steps * value[rows]
+        return self._gather(rows, order[:, 0], target)
+
+    def _flush(self, rows: np.ndarray, final_value: np.ndarray) -> Returns:
+        """All transitions held by the environments in `rows`, whose episodes are over."""
+        order = self._ring(rows)  # [R, N]
+        held = np.arange(self._steps)[None, :] < self._count[rows, None]  # [R, N]
+        rewards = np.where(held, np.take_along_axis(self._reward[rows], order, axis=1), 0.0)
+        ahead = self._count[rows, None] - np.arange(self._steps)[None, :]  # [R, N] steps to the end
+        bootstrap = np.power(self._discount, np.maximum(ahead, 0)) * final_value[rows, None]
+        target = rewards @ self._weights.T + bootstrap  # [R, N]
+        self._count[rows] = 0
+        of_row, at = np.nonzero(held)
+        return self._gather(rows[of_row], order[of_row, at], target[of_row, at])
+
+    def _append(self, observation: Observation, action: np.ndarray, reward: np.ndarray) -> None:
+        rows = np.arange(len(self._count))
+        at = (self._start + self._count) % self._steps
+        self._reward[rows, at] = reward
+        self._action[rows, at] = action
+        put_rows(self._observation, (rows, at), observation)
+        self._count += 1
+
+    def _ring(self, rows: np.ndarray) -> np.ndarray:
+        return (self._start[rows, None] + np.arange(self._steps)[None, :]) % self._steps
+
+    def _gather(self, rows: np.ndarray, at: np.ndarray, target: np.ndarray) -> Returns:
+        return Returns(rows_of(self._observation, (rows, at)), self._action[rows, at], target)
+
+    def _room_for(self, observation: np.ndarray) -> np.ndarray:
+        num_envs, steps = self._reward.shape
+        return np.zeros((num_envs, steps, *observation.shape[1:]), dtype=observation.dtype)
+
+
+class MonteCarloReturns:
+    """Holds the running episodes of E environments until they end and their discounted returns are known.
+
+    `R_t = sum_j gamma^j r_{t+j}` (Blundell et al. 2016, section 3); where an episode was cut after L more steps,
+    `gamma^L` times the value of its last observation is added. Room grows with the longest episode.
+
+    Args:
+        discount: gamma in [0, 1].
+        num_envs: E.
+    """
+
+    def __init__(self, discount: float, num_envs: int):
+        if not 0 <= discount <= 1:
+            raise ValueError(f"Returns need a discount in [0, 1]; got {discount}.")
+        self._discount = discount
+        self._count = np.zeros(num_envs, dtype=np.int64)  # [E] transitions held
+        self._reward = np.zeros((num_envs, 64))  # [E, T]
+        self._action = np.zeros((num_envs, 64), dtype=np.int64)  # [E, T]
+        self._observation: Observation | None = None  # [E, T, ...]
+
+    def push(
+        self,
+        observation: Observation,
+        action: np.ndarray,
+        reward: np.ndarray,
+        done: np.ndarray,
+        final_value: np.ndarray,
+    ) -> Returns:
+        """Add one vector step and return the episodes it ended.
+
+        Args:
+            observation: What was acted on. `[E, ...]`
+            action: `[E]`
+            reward: `[E]`
+            done: Whether the episode ended with this step. `[E]`
+            final_value: Value of the episode's last observation, 0 where it terminated; read where `done`. `[E]`
+        """
+        if self._observation is None:
+            self._observation = map_observation(self._room_for, observation)
+        if self._count.max() == self._reward.shape[1]:
+            self._double()
+        at = (np.arange(len(self._count)), self._count)
+        self._reward[at], self._action[at] = reward, action
+        put_rows(self._observation, at, observation)
+        self._count += 1
+        return self._flush(np.flatnonzero(done), final_value)
+
+    def tries(self, identity: np.ndarray, actions: int) -> np.ndarray:
+        """How often each action was taken in these very situations during the running episodes. `[B]` -> `[B, A]`.
+
+        All environments count together, so that episodes side by side search different ways. The observations pushed
+        must have a part `identity`; this is a pass over the running episodes for each.
+        """
+        counts = np.zeros((len(identity), actions))
+        if self._observation is None:
+            return counts
+        held = np.arange(int(self._count.max())) < self._count[:, None]  # [E, L]
+        seen, taken = self._observation["identity"][:, : held.shape[1]][held], self._action[:, : held.shape[1]][held]
+        row, at = np.nonzero(identity[:, None] == seen)
+        np.add.at(counts, (row, taken[at]), 1)
+        return counts
+
+    def clear(self) -> None:
+        """Forget the running episodes."""
+        self._count[:] = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The transitions held."""
+        return {name: _copy(getattr(self, f"_{name}")) for name in ("count", "reward", "action", "observation")}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the transitions held."""
+        if len(state["count"]) != len(self._count):
+            raise ValueError(
+                f"These returns are of {len(self._count)} environments, the state of {len(state['count'])}."
+            )
+        for name, value in state.items():
+            setattr(self, f"_{name}", _copy(value))
+
+    def _flush(self, rows: np.ndarray, final_value: np.ndarray) -> Returns:
+        if not len(rows):
+            return Returns(rows_of(self._observation, (slice(0), 0)), self._action[:0, 0], self._reward[:0, 0])
+        length = int(self._count[rows].max())
+        held = np.arange(length) < self._count[rows, None]  # [R, L]
+        rewards = np.where(held, self._reward[rows, :length], 0.0)
+        rewards[np.arange(len(rows)), self._count[rows] - 1] += self._discount * final_value[rows]
+        for t in reversed(range(length - 1)):
+            rewards[:, t] += self._discount * rewards[:, t + 1]  # R_t = r_t + gamma R_{t+1}
+        self._count[rows] = 0
+        of_row, at = np.nonzero(held)
+        return Returns(
+            rows_of(self._observation, (rows[of_row], at)), self._action[rows[of_row], at], rewards[of_row, at]
+        )
+
+    def _double(self) -> None:
+        self._reward, self._action = _twice(self._reward), _twice(self._action)
+        self._observation = map_observation(_twice, self._observation)
+
+    def _room_for(self, observation: np.ndarray) -> np.ndarray:
+        return np.zeros((*self._reward.shape, *observation.shape[1:]), dtype=observation.dtype)
+
+
+def _twice(held: np.ndarray) -> np.ndarray:
+    return np.concatenate([held, np.zeros_like(held)], axis=1)
+
+
+def _concatenate(first: Returns, second: Returns) -> Returns:
+    observation = map_observation(lambda a, b: np.concatenate([a, b]), first.observation, second.observation)
+    action = np.concatenate([first.action, second.action])
+    return Returns(observation, action, np.concatenate([first.target, second.target]))
+
+
+def _copy(value: Any) -> Any:
+    return None if value is None else map_observation(np.copy, value)

@@ -1,0 +1,163 @@
+"""What a policy sees of an observation: a row of numbers, perhaps normalised, or pictures as they are."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from engram_rl.agents.agent import Observation
+from engram_rl.agents.common.flattening import Flatten, has_picture
+from engram_rl.agents.common.observations import map_observation, to_tensors
+
+LIMIT = 10.0
+"""Normalised numbers are clipped to this many standard deviations."""
+
+
+class Perception(Protocol):
+    """Turns observations into what a network takes, once for acting and learning alike."""
+
+    def __call__(self, observation: Observation, *, learn: bool) -> Any:
+        """Tensors `[E, ...]`, perhaps by name; `learn` says whether running statistics take the observation in."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The running statistics."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+
+
+class AsTensors:
+    """Observations with pictures, copied as they are: bytes stay bytes until the network scales them."""
+
+    def __init__(self, device: torch.device):
+        self._device = device
+
+    def __call__(self, observation: Observation, *, learn: bool) -> Any:
+        """`[E, ...]`, perhaps by name."""
+        return to_tensors(map_observation(np.copy, observation), self._device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to restore."""
+
+
+class AsRows:
+    """Vectors, symbol grids, codes and Dicts of these as one row of numbers each, codes as one-hot.
+
+    Args:
+        space: Of one environment.
+        device: Of the tensors.
+        normalise: Whether each number is brought to mean 0 and standard deviation 1 over all that was seen so far.
+    """
+
+    def __init__(self, space: spaces.Space, device: torch.device, normalise: bool = False):
+        self._rows, self._device = Flatten(space), device
+        self.size = self._rows.size
+        self.moments = RunningMoments(self.size) if normalise else None
+
+    def __call__(self, observation: Observation, *, learn: bool) -> Tensor:
+        """`[E, ...]`, perhaps by name, to `[E, F]` of float32."""
+        rows = self._rows(to_tensors(observation))
+        if not self.moments:
+            return rows.to(self._device, copy=True)  # what is kept of an environment is a copy
+        if learn:
+            self.moments.update(rows.numpy())
+        return torch.as_tensor(self.moments.normalised(rows.numpy()), device=self._device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The running moments."""
+        return self.moments.state_dict() if self.moments else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        if self.moments:
+            self.moments.load_state_dict(state)
+
+
+def make_perception(space: spaces.Space, device: torch.device, normalise: bool) -> Perception:
+    """Observations as tensors where a part is a picture, as rows of numbers otherwise.
+
+    Raises:
+        ValueError: Pictures are to be normalised.
+    """
+    if not has_picture(space):
+        return AsRows(space, device, normalise)
+    if normalise:
+        raise ValueError(
+            f"normalise_observations=true is for rows of numbers, but this environment shows pictures ({space}), which "
+            f"the network scales. Set agent.normalise_observations=false."
+        )
+    return AsTensors(device)
+
+
+class RunningMoments:
+    """Mean and variance of all rows so far, in one pass (Chan et al. 1983, the parallel update).
+
+    Args:
+        size: Columns.
+    """
+
+    def __init__(self, size: int):
+        self.mean, self.variance, self.count = np.zeros(size), np.ones(size), 1e-4
+
+    def update(self, rows: np.ndarray) -> None:
+        """Take in rows. `[B, F]`."""
+        mean, variance, count = rows.mean(axis=0), rows.var(axis=0), len(rows)
+        gap, total = mean - self.mean, self.count + count
+        between = gap * gap * (self.count * count / total)
+        self.variance = (self.variance * self.count + variance * count + between) / total
+        self.mean = self.mean + gap * (count / total)
+        self.count = total
+
+    @property
+    def deviation(self) -> np.ndarray:
+        """Standard deviation, never 0. `[F]`."""
+        return np.sqrt(self.variance + 1e-8)
+
+    def normalised(self, rows: np.ndarray) -> np.ndarray:
+        """Rows in standard deviations from the mean, clipped. `[B, F]` of float32."""
+        return np.clip((rows - self.mean) / self.deviation, -LIMIT, LIMIT).astype(np.float32)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The moments."""
+        return {"mean": self.mean, "variance": self.variance, "count": self.count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        self.mean, self.variance, self.count = state["mean"], state["variance"], state["count"]
+
+
+class RewardScale:
+    """Divides rewards by the standard deviation of the discounted return so far (Engstrom et al. 2020, 2005.12729).
+
+    Args:
+        num_envs: E.
+        discount: gamma.
+    """
+
+    def __init__(self, num_envs: int, discount: float):
+        self._returns, self._discount = np.zeros(num_envs), discount  # [E]
+        self._moments = RunningMoments(1)
+
+    def __call__(self, reward: np.ndarray, done: np.ndarray) -> np.ndarray:
+        """`[E]` to `[E]`, clipped."""
+        self._returns = self._returns * self._discount + reward
+        self._moments.update(self._returns[:, None])
+        self._returns[done] = 0
+        return np.clip(reward / self._moments.deviation, -LIMIT, LIMIT)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The open returns and their moments."""
+        return {"returns": self._returns, "moments": self._moments.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        self._returns = state["returns"]
+        self._moments.load_state_dict(state["moments"])

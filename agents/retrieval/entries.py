@@ -1,0 +1,141 @@
+"""What is remembered of episodes: keys, values and identities of their steps and of sites where reward was found."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from engram_rl.agents.common.flattening import Flatten
+from engram_rl.agents.common.observations import rows_of
+from engram_rl.agents.episodic_control.returns import Returns
+from engram_rl.agents.retrieval.situations import Situations
+from engram_rl.memory import KeySpace, Modality, identify
+
+STEP, REWARD = 0, 1
+"""Kinds of entries: a step of an episode, and a site where reward was found."""
+
+TIME_UNIT = np.float32(100)
+"""Episodes of one unit of time in a key: numbers of the size of the view's, which rounding does not touch."""
+
+Rows = tuple[dict[str, Tensor], Tensor, Tensor]
+"""Keys by name, values `[B, V]` and identities `[B]`."""
+
+
+class Entries:
+    """Makes the rows that are written to a memory over `key_space`, and the parts of keys that queries share with them.
+
+    A value tells where the episode found reward, whether it did, the return, the entry's own place, the action, and the
+    episode's number.
+
+    Args:
+        situations: Reads keys and places from observations.
+        actions: Numbers in an action, A.
+        separate: Whether each environment has a world of its own.
+        sites: Whether there are reward sites beside the steps.
+        by_action: Whether a situation in which another action was taken is another entry.
+
+    Attributes:
+        parts: Numbers of a value that tell where reward was found, whether it was, the return, the entry's place, its
+            action and its episode.
+    """
+
+    def __init__(self, situations: Situations, actions: int, *, separate: bool, sites: bool, by_action: bool) -> None:
+        self._key_size, self._actions = situations.key_size, actions
+        self._separate, self._sites, self._by_action = separate, sites, by_action
+        self.parts = (situations.place_size, 1, 1, situations.place_size, actions, 1)
+
+    def context(self, envs: np.ndarray, kind: int) -> dict[str, Tensor]:
+        """The parts of a key that say whose and what kind. `[R, 1]` each."""
+        context = {"kind": torch.full((len(envs), 1), kind)} if self._sites else {}
+        return context | ({"stream": torch.from_numpy(envs[:, None])} if self._separate else {})
+
+    def given(self, keys: dict[str, Tensor]) -> dict[str, Tensor] | None:
+        """Which parts entries have: a step the view, a reward site the time."""
+        if not self._sites:
+            return None
+        step = keys["kind"][:, 0] == STEP
+        return {"view": step, "when": ~step}
+
+    def latest(self, ended: Returns) -> tuple[Returns, Tensor]:
+        """Of an episode's situations each as it was left last, and their identities."""
+        observed: Any = ended.observation
+        situation = observed["name"][:, None].view(np.int32)  # [B, 2]
+        what = np.concatenate([situation, observed["action"].view(np.int32)], 1) if self._by_action else situation
+        names = self._names(observed["stream"], what, STEP)
+        last = _last_of_each(names.numpy())
+        held = rows_of(observed, last)
+        return replace(ended, observation=held, action=ended.action[last], target=ended.target[last]), names[last]
+
+    def steps(
+        self, ended: Returns, names: Tensor, outcome: np.ndarray, rewarded: np.ndarray, episodes: np.ndarray
+    ) -> Rows:
+        """Rows for the steps of episodes.
+
+        Args:
+            ended: From `latest`; observations have the parts view, place, action and stream. `[B]`
+            names: Likewise. `[B]`
+            outcome: Where each environment's episode found reward. `[E, P]`
+            rewarded: Whether it did. `[E]`
+            episodes: Its number. `[E]`
+        """
+        held: Any = ended.observation
+        stream = held["stream"]
+        values = np.concatenate(
+            [
+                outcome[stream],
+                rewarded[stream][:, None],
+                ended.target[:, None],
+                held["place"],
+                held["action"],
+                episodes[stream][:, None],
+            ],
+            axis=1,
+        )
+        keys = {"view": torch.from_numpy(held["view"])} | self.context(stream, STEP)
+        if self._sites:
+            keys["when"] = torch.zeros(len(stream), 1)
+        return keys, torch.from_numpy(values).float(), names
+
+    def sites(self, envs: np.ndarray, where: np.ndarray, episodes: np.ndarray) -> Rows:
+        """Rows for the places where environments found reward. `[R]`, `[R, P]`, `[R]`."""
+        episode = episodes[:, None].astype(np.float32)
+        certain, no_action = np.ones((len(envs), 1)), np.zeros((len(envs), self._actions))
+        values = np.concatenate([where, certain, certain, where, no_action, episode], axis=1)
+        keys = {"view": torch.zeros(len(envs), self._key_size), "when": torch.from_numpy(episode / TIME_UNIT)}
+        keys |= self.context(envs, REWARD)
+        return keys, torch.from_numpy(values).float(), self.site_names(envs, where)
+
+    def site_names(self, envs: np.ndarray, places: np.ndarray) -> Tensor:
+        """Identities of reward sites. `[R]`, `[R, P]` -> `[R]`."""
+        return self._names(envs, places.view(np.int32), REWARD)
+
+    def _names(self, envs: np.ndarray, what: np.ndarray, kind: int) -> Tensor:
+        """Identities of entries; those of separate worlds differ. `[R]`, `[R, n]` -> `[R]`."""
+        owner = envs if self._separate else np.zeros_like(envs)
+        return identify(np.concatenate([np.stack([owner, np.full_like(owner, kind)], 1), what], 1))
+
+
+def key_space(situations: Situations, separate: bool, sites: bool) -> KeySpace:
+    """What is needed to ask both questions: the view, and where they are asked, the time, the kind and whose it is."""
+    modalities = [Modality("view", situations.key_size)]
+    if sites:
+        modalities += [Modality("when", 1), Modality("kind", 1, kind="discrete")]
+    if separate:
+        modalities.append(Modality("stream", 1, kind="discrete"))
+    return KeySpace(modalities)
+
+
+def value_size(situations: Situations, action_space: spaces.Space) -> int:
+    """Numbers stored with each entry."""
+    return 2 * situations.place_size + Flatten(action_space).size + 3
+
+
+def _last_of_each(names: np.ndarray) -> np.ndarray:
+    """The position of the last of equal names, in rising order. `[N]` -> `[n]`."""
+    backwards = np.unique(names[::-1], return_index=True)[1]
+    return np.sort(len(names) - 1 - backwards)

@@ -1,0 +1,87 @@
+"""A bias of the logits from retrieved returns: how good each action has been in situations like this one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from engram_rl.agents.retrieval.tokens import ACTION_RETURNS
+
+NEAR = 1e-3
+"""Squared distance at which an entry counts half as much as one of this very situation; NEC's delta."""
+
+
+class ActionReturns:
+    """How good each action has been in situations like this one: 0 as the least return remembered, 1 as the greatest.
+
+    A return of 0, that of nothing known, always counts among them.
+
+    Entries of an action are averaged with the weights `w = NEAR / (d^2 + NEAR)`, as NEC reads its dictionaries (Pritzel
+    et al. 2017, equation 5). What is averaged counts as much as the nearest of them, by w times the confidence in it:
+    an action of which nothing near is known has 0.
+    """
+
+    def __init__(self) -> None:
+        self.least, self.most = 0.0, 0.0
+
+    def note(self, returns: np.ndarray) -> None:
+        """Take in returns that are about to be remembered. `[B]`."""
+        self.least, self.most = min(self.least, float(returns.min())), max(self.most, float(returns.max()))
+
+    def __call__(self, actions: Tensor, returns: Tensor, distances: Tensor, confidence: Tensor) -> Tensor:
+        """How good each action has been.
+
+        Args:
+            actions: Taken in the entries, one-hot. `[E, K, A]`
+            returns: That followed. `[E, K]`
+            distances: Squared, from the present situation. `[E, K]`
+            confidence: 0 for those that do not count. `[E, K]`
+
+        Returns:
+            Within 0 and 1. `[E, A]`
+        """
+        if not self.most > self.least:
+            return torch.zeros(actions.shape[::2])
+        nearness = actions * (confidence * NEAR / (distances + NEAR)).unsqueeze(2)  # [E, K, A]
+        good = (returns - self.least) / (self.most - self.least)
+        mean = (nearness * good.unsqueeze(2)).sum(1) / nearness.sum(1).clamp(min=1e-12)
+        return mean * nearness.amax(1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The range of returns."""
+        return {"least": self.least, "most": self.most}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        self.least, self.most = state["least"], state["most"]
+
+
+class LogitBias(nn.Module):
+    """Adds to logits how good each action has been, times a strength that is trained.
+
+    Args:
+        strength: At first: logits between the best and the worst that is remembered.
+
+    Raises:
+        ValueError: The strength is not positive.
+    """
+
+    def __init__(self, strength: float) -> None:
+        super().__init__()
+        if not strength > 0:
+            raise ValueError(
+                f"A logit bias of {strength} has no strength; it must be above 0 (in a YAML, 0 leaves it out)."
+            )
+        self.log_strength = nn.Parameter(torch.tensor(float(np.log(strength))))
+
+    @property
+    def strength(self) -> Tensor:
+        """Logits between the best and the worst that is remembered."""
+        return self.log_strength.exp()
+
+    def forward(self, extras: dict[str, Tensor]) -> Tensor:
+        """What a `MemoryInput` shows, by name, to `[N, A]`."""
+        return self.strength * extras[ACTION_RETURNS]

@@ -1,0 +1,186 @@
+"""Which entries a situation retrieves, and how credible they are: the nearest, and the sites where reward was found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engram_rl.agents.agent import Observation
+from engram_rl.agents.retrieval.controls import Control
+from engram_rl.agents.retrieval.entries import REWARD, STEP, TIME_UNIT, Entries
+from engram_rl.agents.retrieval.situations import Situations
+from engram_rl.memory import DifferentiableNeuralDictionary
+
+WIDER = 4
+"""Times as many reward sites are looked up as are shown; of these the most credible and latest are."""
+
+AGING = 0.02
+"""What an episode of age costs a reward site beside the logarithm of its confidence."""
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Entries retrieved for R situations, K each, the reward sites last.
+
+    Attributes:
+        values: What is stored with them. `[R, K, V]`
+        confidence: How far they are believed, 0 to 1. `[R, K]`
+        distances: Squared, of their keys from the situation's; 0 for reward sites. `[R, K]`
+        age: In episodes. `[R, K]`
+        shown: Which of them are shown: those that exist and are believed enough. `[R, K]` of bool
+    """
+
+    values: Tensor
+    confidence: Tensor
+    distances: Tensor
+    age: Tensor
+    shown: Tensor
+
+
+class Retriever:
+    """Retrieves entries for situations: nearest neighbours, then reward sites.
+
+    Args:
+        memory: Over the key space of `entries`.
+        situations: Reads keys from observations.
+        entries: Makes the queries.
+        neighbours: Entries retrieved by the present situation.
+        reward_sites: Places retrieved as those where reward was found.
+        min_confidence: Entries believed less are not shown.
+        num_envs: E.
+        control: What is done to retrieval on purpose, for comparison; None for nothing.
+    """
+
+    def __init__(
+        self,
+        memory: DifferentiableNeuralDictionary,
+        situations: Situations,
+        entries: Entries,
+        *,
+        neighbours: int,
+        reward_sites: int,
+        min_confidence: float,
+        num_envs: int,
+        control: Control | None,
+    ) -> None:
+        self.memory, self.control = memory, control
+        self.sites = RewardSites(entries, reward_sites, num_envs)
+        self._situations, self._entries = situations, entries
+        self._neighbours, self._reward_sites, self._min_confidence = neighbours, reward_sites, min_confidence
+
+    def __call__(
+        self, observation: Observation, envs: np.ndarray, episodes: np.ndarray, *, touch: bool, refresh: bool
+    ) -> Neighbours:
+        """What some environments retrieve.
+
+        Args:
+            observation: What they show. `[R, ...]`
+            envs: `[R]`
+            episodes: The number of every environment's episode. `[E]`
+            touch: Whether the entries count as used.
+            refresh: Whether to look up anew which reward sites may have changed.
+        """
+        if refresh:
+            self.sites.refresh(self.memory, episodes)
+        slots, distances = self._slots(observation, envs, touch)
+        if self.control:
+            slots = self.control.choose(slots, self.memory)
+        values, confidence = self.memory.values[slots.clamp(min=0)], self._confidence(slots, envs)
+        if self.control:
+            values, confidence = self.control.alter(slots, values, confidence, self.memory)
+        age = torch.from_numpy(episodes[envs]).float().unsqueeze(1) - values[..., -1]  # [R, K]
+        shown = (slots >= 0) & (confidence >= self._min_confidence)
+        return Neighbours(values, confidence, distances, age, shown)
+
+    def _slots(self, observation: Observation, envs: np.ndarray, touch: bool) -> tuple[Tensor, Tensor]:
+        """Slots and squared distances, the reward sites last. `[R, K]` each."""
+        sites = self.sites.slots[envs]  # [R, S]
+        if not self._neighbours:
+            return sites, torch.zeros(sites.shape)
+        query = {"view": self._situations.keys(observation)} | self._entries.context(envs, STEP)
+        near = self.memory.lookup(query, self._neighbours, touch=touch)
+        if not self._reward_sites:
+            return near.slots, near.distances
+        return torch.cat([near.slots, sites], 1), torch.cat([near.distances, torch.zeros(sites.shape)], 1)
+
+    def _confidence(self, slots: Tensor, envs: np.ndarray) -> Tensor:
+        """How far entries are believed: a step as far as the reward site that it led to. `[R, K]`."""
+        if not (self._reward_sites and self._neighbours):
+            return confidence_in(self.memory, slots)
+        steps = slots[:, : self._neighbours]
+        outcome, rewarded = self.memory.values[steps.clamp(min=0)].split(self._entries.parts, dim=2)[:2]
+        owners = np.repeat(envs, self._neighbours)
+        led_to = self.memory.find(self._entries.site_names(owners, outcome.flatten(0, 1).numpy())).view(steps.shape)
+        own = (rewarded.squeeze(2) == 0) | (steps < 0)
+        believed = torch.cat([torch.where(own, steps, led_to), slots[:, self._neighbours :]], 1)
+        return confidence_in(self.memory, believed)
+
+
+class RewardSites:
+    """The most credible and latest reward sites, kept until a write or a removal could change them.
+
+    Args:
+        entries: Makes the queries.
+        count: Sites shown to each environment, S.
+        num_envs: E.
+
+    Attributes:
+        slots: Of their entries, -1 for none. `[E, S]`
+    """
+
+    def __init__(self, entries: Entries, count: int, num_envs: int) -> None:
+        self._count = count
+        self._entries = entries
+        self.slots = torch.full((num_envs, count), -1)
+        self._held = torch.zeros(num_envs, count, dtype=torch.int32)  # [E, S] generation of these then
+        self._outdated = np.ones(num_envs, bool)  # [E] whether these must be looked up anew
+
+    def outdate(self, envs: np.ndarray) -> None:
+        """Something was written in the worlds of these environments. `[R]`."""
+        self._outdated[envs] = True
+
+    def refresh(self, memory: DifferentiableNeuralDictionary, episodes: np.ndarray) -> None:
+        """Look up anew what may have changed.
+
+        Args:
+            memory: Of reward sites; their values end with the episode's number.
+            episodes: The number of each environment's episode. `[E]`
+        """
+        if not self._count:
+            return
+        envs = np.flatnonzero(self._outdated | self._gone(memory).any(1).numpy())  # [R]
+        if not len(envs):
+            return
+        now = torch.from_numpy(episodes[envs]).float().unsqueeze(1)
+        query = {"when": now / float(TIME_UNIT)} | self._entries.context(envs, REWARD)
+        found = memory.lookup(query, WIDER * self._count, touch=False)
+        age = now - found.values[..., -1]  # [R, WIDER S]
+        credible = confidence_in(memory, found.slots).clamp(min=1e-6).log() - AGING * age
+        best = credible.masked_fill(~found.valid, -torch.inf).topk(self._count, dim=1).indices
+        self.slots[envs], self._held[envs] = found.slots.gather(1, best), found.generation.gather(1, best)
+        self._outdated[envs] = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is shown, and where that must be looked up anew."""
+        return {"slots": self.slots.clone(), "held": self._held.clone(), "outdated": self._outdated.copy()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        self.slots, self._held = state["slots"].clone(), state["held"].clone()
+        self._outdated = state["outdated"].copy()
+
+    def _gone(self, memory: DifferentiableNeuralDictionary) -> Tensor:
+        """Whether the entry of a site has been removed since it was looked up. `[E, S]` of bool."""
+        slots = self.slots.clamp(min=0)
+        present = memory.alive[slots] & (memory.generation[slots] == self._held)
+        return (self.slots >= 0) & ~present
+
+
+def confidence_in(memory: DifferentiableNeuralDictionary, slots: Tensor) -> Tensor:
+    """How far a memory believes entries, 0 where there is none. `[R, K]`."""
+    confidence = memory.strength(slots.clamp(min=0).flatten()).view(slots.shape)
+    return confidence.float().masked_fill(slots < 0, 0.0)

@@ -1,0 +1,136 @@
+"""Self-imitation learning (Oh et al. 2018, arXiv 1806.05635): the same experience, learned from instead of recalled."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from engram_rl.agents.agent import Transition
+from engram_rl.agents.common.observations import map_observation, require_rows, to_tensors
+from engram_rl.agents.common.replay import Replay
+from engram_rl.agents.common.seeding import generator_for
+from engram_rl.agents.episodic_control.returns import MonteCarloReturns
+from engram_rl.agents.ppo import PPO, make_ppo
+
+
+def imitation_loss(log_prob: Tensor, value: Tensor, gained: Tensor, value_coefficient: float) -> Tensor:
+    """What went better than expected is done again and expected from now on (equations 1 to 3). `[N]` each -> `[]`."""
+    better = (gained - value).clamp(min=0)
+    return -(log_prob * better.detach()).mean() + value_coefficient * 0.5 * better.square().mean()
+
+
+class SelfImitationPPO(PPO):
+    """PPO that imitates its own past successes after each update.
+
+    Args:
+        capacity: Steps of finished episodes that are kept, the newest.
+        batches: Minibatches of them after each update, as large as PPO's.
+        imitation_value: Weight of the value's error.
+        imitation_generator: Of the minibatches.
+        **options: Of PPO; what counts as return is what its critic learns, so values must end with the episode and be
+            of rewards as they are.
+
+    Raises:
+        ValueError: The policy is recurrent: single steps say nothing of its state. Or values are of something else than
+            the returns that are imitated.
+    """
+
+    def __init__(
+        self,
+        *,
+        capacity: int,
+        batches: int,
+        imitation_value: float,
+        imitation_generator: torch.Generator,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        if self.policy.recurrent:
+            raise ValueError("Self-imitation learns from single steps: set agent.recurrent=0.")
+        if not self.cut_at_episode_ends or self.reward_scale:
+            raise ValueError(
+                "Self-imitation compares an episode's return with its value, which must be of the same: set "
+                "agent.cut_at_episode_ends=true and agent.scale_rewards=false."
+            )
+        self._batches, self._value_weight = batches, imitation_value
+        self._returns = MonteCarloReturns(self.discount, self.num_envs)
+        self._replay = Replay(capacity, imitation_generator)
+
+    def forget_open_steps(self) -> None:
+        """Those of the open episodes as well."""
+        super().forget_open_steps()
+        self._returns.clear()
+
+    def observe(self, transition: Transition) -> None:
+        """Add one vector step; keep the episodes that it ended."""
+        if self.acted and not self.frozen:
+            taken = {name: self.acted[name] for name in ("seen", "action", "extras")}
+            held = map_observation(lambda part: part.cpu().numpy(), taken)
+            nothing = np.zeros(self.num_envs)
+            ended = self._returns.push(held, nothing.astype(np.int64), transition.reward, transition.done, nothing)
+            if len(ended.target):
+                self._replay.add(ended.observation | {"gained": ended.target.astype(np.float32)})
+        super().observe(transition)
+
+    def update(self, data: dict[str, Any]) -> dict[str, float]:
+        """PPO's update, then imitation."""
+        metrics = super().update(data)
+        if not len(self._replay):
+            return metrics
+        losses = [self._imitate() for _ in range(self._batches)]
+        return metrics | {"train/imitation_loss": float(np.mean(losses))}
+
+    def _imitate(self) -> float:
+        """One minibatch."""
+        size = min(self.minibatch_size, len(self._replay))
+        state = self.policy.initial_state(size)
+        batch = to_tensors(self._replay.sample(size), state.device)
+        starts = torch.zeros(1, size, dtype=torch.bool, device=state.device)
+        judged = self.policy(batch["seen"], state, starts, batch["extras"])
+        log_prob = judged.distribution.log_prob(batch["action"])
+        loss = imitation_loss(log_prob, judged.value, batch["gained"], self._value_weight)
+        self.descent(loss)
+        return float(loss.detach())
+
+    def state_dict(self) -> dict[str, Any]:
+        """PPO's, and what is imitated."""
+        own = {"replay": self._replay.state_dict(), "returns": self._returns.state_dict()}
+        return super().state_dict() | {"imitation": own}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        super().load_state_dict(state)
+        self._replay.load_state_dict(state["imitation"]["replay"])
+        self._returns.load_state_dict(state["imitation"]["returns"])
+
+
+def make_self_imitation_ppo(
+    observation_space: spaces.Space,
+    action_space: spaces.Space,
+    num_envs: int,
+    seed: int,
+    *,
+    capacity: int,
+    batches: int,
+    imitation_value: float,
+    **ppo: Any,
+) -> PPO:
+    """Build it for the spaces of an environment; `conf/agent/self_imitation_ppo.yaml` says what each value means.
+
+    Raises:
+        ValueError: Spaces that cannot be handled, or values out of range.
+    """
+    require_rows(f"capacity={capacity}", capacity, observation_space, "lower capacity")
+    agent = partial(
+        SelfImitationPPO,
+        capacity=capacity,
+        batches=batches,
+        imitation_value=imitation_value,
+        imitation_generator=generator_for(seed, "imitation"),
+    )
+    return make_ppo(observation_space, action_space, num_envs, seed, **ppo, agent=agent)

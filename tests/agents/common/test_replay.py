@@ -1,0 +1,65 @@
+"""The replay keeps the newest rows, draws them uniformly, and continues after a reload."""
+
+import numpy as np
+import pytest
+import torch
+
+from engram_rl.agents.common.replay import Replay
+
+
+def rows(*values):
+    column = np.array(values, dtype=np.float32)
+    return {"observation": {"a": np.stack([column, -column], axis=1)}, "target": column}
+
+
+def replay(capacity=4, seed=0):
+    return Replay(capacity, torch.Generator().manual_seed(seed))
+
+
+def test_the_oldest_rows_make_room():
+    memory = replay(capacity=3)
+    memory.add(rows(0, 1))
+    memory.add(rows(2, 3))
+    assert len(memory) == 3
+    assert set(memory.sample(200)["target"].tolist()) == {1.0, 2.0, 3.0}
+
+
+def test_a_batch_larger_than_the_capacity_leaves_its_newest():
+    memory = replay(capacity=3)
+    memory.add(rows(*range(8)))
+    assert set(memory.sample(200)["target"].tolist()) == {5.0, 6.0, 7.0}
+
+
+def test_parts_of_a_row_stay_together():
+    memory = replay(capacity=100)
+    memory.add(rows(*range(50)))
+    batch = memory.sample(64)
+    assert np.array_equal(batch["observation"]["a"][:, 0], batch["target"])
+
+
+def test_draws_are_uniform():
+    memory = replay(capacity=4)
+    memory.add(rows(0, 1, 2, 3))
+    counts = np.bincount(memory.sample(8000)["target"].astype(int), minlength=4)
+    assert np.abs(counts - 2000).max() < 200  # over 5 standard deviations of a fair draw
+
+
+def test_a_reloaded_replay_draws_the_same_and_overwrites_the_same():
+    original = replay(capacity=5)
+    original.add(rows(0, 1, 2))
+    copy = replay(capacity=5, seed=9)
+    copy.load_state_dict(original.state_dict())
+    for memory in (original, copy):
+        memory.add(rows(3, 4, 5, 6))
+    assert original.sample(50)["target"].tolist() == copy.sample(50)["target"].tolist()
+
+
+def test_nothing_to_sample_and_no_room_are_said():
+    with pytest.raises(ValueError, match="empty"):
+        replay().sample(1)
+    with pytest.raises(ValueError, match="capacity 0"):
+        replay(capacity=0)
+    full = replay(capacity=4)
+    full.add(rows(0, 1, 2))
+    with pytest.raises(ValueError, match="3 rows, this replay at most 2"):
+        replay(capacity=2).load_state_dict(full.state_dict())

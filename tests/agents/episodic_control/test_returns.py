@@ -1,0 +1,122 @@
+"""N-step returns against a sum written out, float64."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engram_rl.agents.episodic_control.returns import MonteCarloReturns, NStepReturns
+
+
+def slow_targets(rewards, values, final_value, steps, discount):
+    """Equation 3, one transition at a time: rewards r_0..r_{L-1}, values of s_0..s_{L-1}, value of s_L."""
+    length = len(rewards)
+    targets = []
+    for t in range(length):
+        ahead = min(steps, length - t)
+        total = sum(discount**j * rewards[t + j] for j in range(ahead))
+        bootstrap = values[t + steps] if t + steps < length else final_value
+        targets.append(total + discount**ahead * bootstrap)
+    return targets
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    steps=st.integers(1, 6),
+    discount=st.sampled_from([0.0, 0.5, 0.99, 1.0]),
+    lengths=st.lists(st.lists(st.integers(1, 12), min_size=1, max_size=4), min_size=1, max_size=3),
+    seed=st.integers(0, 99),
+)
+def test_every_transition_of_every_episode_gets_its_return(steps, discount, lengths, seed):
+    rng = np.random.default_rng(seed)
+    horizon = min(sum(episodes) for episodes in lengths)
+    returns = NStepReturns(steps, discount, len(lengths))
+    done = np.zeros((horizon, len(lengths)), dtype=bool)
+    for env, episodes in enumerate(lengths):
+        ends = np.cumsum(episodes) - 1
+        done[ends[ends < horizon], env] = True
+    reward, value, final = rng.normal(size=(3, horizon, len(lengths)))
+    got = {}
+    for t in range(horizon):
+        observation = np.stack([[env, t] for env in range(len(lengths))])  # [E, 2] names the transition
+        out = returns.push(observation, np.full(len(lengths), t), reward[t], done[t], value[t], final[t])
+        assert (out.action == out.observation[:, 1]).all()
+        got |= {tuple(row): target for row, target in zip(out.observation.tolist(), out.target, strict=True)}
+    for env in range(len(lengths)):
+        start = 0
+        for end in np.flatnonzero(done[:, env]):
+            span = slice(start, end + 1)
+            slow = slow_targets(reward[span, env], value[span, env], final[end, env], steps, discount)
+            for t, expected in enumerate(slow):
+                assert got[env, start + t] == pytest.approx(expected, abs=1e-12)
+            start = end + 1
+
+
+def test_the_last_reward_counts_and_short_episodes_need_no_padding():
+    returns = NStepReturns(steps=100, discount=1.0, num_envs=1)
+    one = np.ones(1)
+    first = returns.push(np.zeros((1, 1)), np.zeros(1, int), one, np.array([False]), 0 * one, 0 * one)
+    second = returns.push(np.ones((1, 1)), np.zeros(1, int), 5 * one, np.array([True]), 0 * one, 0 * one)
+    assert len(first.target) == 0
+    assert second.target.tolist() == [6.0, 5.0]
+
+
+def test_truncation_bootstraps_and_termination_does_not():
+    returns = NStepReturns(steps=3, discount=0.5, num_envs=2)
+    done, zero = np.array([True, True]), np.zeros(2)
+    out = returns.push(np.zeros((2, 1)), np.zeros(2, int), np.ones(2), done, zero, np.array([0.0, 8.0]))
+    assert out.target.tolist() == [1.0, 1.0 + 0.5 * 8.0]
+
+
+def test_state_dict_continues_an_open_episode():
+    def run(stop_at):
+        returns = NStepReturns(2, 0.9, 1)
+        targets = []
+        for t in range(6):
+            if t == stop_at:
+                state = returns.state_dict()
+                returns = NStepReturns(2, 0.9, 1)
+                returns.load_state_dict(state)
+            row = np.array([float(t)])
+            out = returns.push(np.array([[t]]), np.array([t]), row, np.array([t == 5]), row, 0 * row)
+            targets += out.target.tolist()
+        return targets
+
+    assert run(stop_at=3) == run(stop_at=None)
+
+
+@pytest.mark.parametrize(("steps", "discount"), [(0, 0.9), (3, 1.1), (3, -0.1)])
+def test_impossible_settings_are_refused_by_value(steps, discount):
+    with pytest.raises(ValueError, match=str(steps if steps < 1 else discount)):
+        NStepReturns(steps, discount, 1)
+
+
+@pytest.mark.parametrize("discount", [0.0, 0.9, 1.0])
+def test_an_episodes_monte_carlo_returns_are_known_when_it_ends(discount):
+    rng = np.random.default_rng(0)
+    lengths = [[5, 200, 1], [130, 7]]  # longer than the first room
+    returns = MonteCarloReturns(discount, len(lengths))
+    horizon = min(map(sum, lengths))
+    done = np.zeros((horizon, 2), dtype=bool)
+    for env, episodes in enumerate(lengths):
+        ends = np.cumsum(episodes) - 1
+        done[ends[ends < horizon], env] = True
+    reward, final = rng.normal(size=(2, horizon, 2))
+    got = {}
+    for t in range(horizon):
+        if t == 100:  # as a resumed run would go on
+            saved, returns = returns.state_dict(), MonteCarloReturns(discount, 2)
+            returns.load_state_dict(saved)
+        observation = {"name": np.stack([[env, t] for env in range(2)])}  # [E, 2]
+        out = returns.push(observation, np.full(2, t), reward[t], done[t], final[t])
+        assert (out.action == out.observation["name"][:, 1]).all()
+        got |= {tuple(row): target for row, target in zip(out.observation["name"].tolist(), out.target, strict=True)}
+    for env in range(2):
+        start = 0
+        for end in np.flatnonzero(done[:, env]):
+            expected = final[end, env]
+            for t in range(end, start - 1, -1):
+                expected = reward[t, env] + discount * expected
+                assert got.pop((env, t)) == pytest.approx(expected, abs=1e-9)
+            start = end + 1
+    assert not got

@@ -1,0 +1,57 @@
+"""How the fast/slow agent reads observations: states, goals, and places seen to be empty."""
+
+import minigrid.wrappers
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+import engram_rl.envs  # noqa: F401
+from engram_rl.agents.goal_directed.minigrid_views import PartialGrid, SymbolGrid
+from engram_rl.agents.goal_directed.views import Columns
+from engram_rl.envs.dead_reckoning import DeadReckoning
+from engram_rl.training.environments import make_environments
+
+
+def test_the_symbol_grid_reads_place_heading_and_goal():
+    environments = make_environments(
+        "MiniGrid-Empty-5x5-v0", 2, vectorization="sync", wrappers=[minigrid.wrappers.FullyObsWrapper]
+    )
+    view = SymbolGrid(environments.single_observation_space)
+    observation, _ = environments.reset(seed=0)
+    assert view.states(observation).tolist() == [[1, 1, 0]] * 2
+    assert view.goals(observation)[:, :2].tolist() == [[3, 3]] * 2 and np.isnan(view.goals(observation)[:, 2]).all()
+    observation, *_ = environments.step(np.array([1, 2]))  # one turns right, one goes ahead
+    assert view.states(observation).tolist() == [[1, 1, 1], [2, 1, 0]]
+
+
+def test_what_is_in_sight_is_put_where_it_is():
+    environments = make_environments("engram/FourRoomsShift-v0", 2, vectorization="sync", wrappers=[DeadReckoning])
+    view, rng = PartialGrid(environments.single_observation_space), np.random.default_rng(0)
+    observation, _ = environments.reset(seed=0)
+    grids, seen_goals = [env.unwrapped for env in environments.unwrapped.envs], 0
+    for _ in range(150):
+        rows, places = view.empty_places(observation)
+        kinds = [
+            getattr(grids[row].grid.get(*map(int, place[:2])), "type", None)
+            for row, place in zip(rows, places, strict=True)
+        ]
+        assert set(kinds) <= {None, "wall"} and kinds.count("wall") < len(kinds)
+        for grid, goal in zip(grids, view.goals(observation), strict=True):
+            seen_goals += not np.isnan(goal[0])
+            assert np.isnan(goal[0]) or grid.grid.get(*map(int, goal[:2])).type == "goal"
+        observation, *_ = environments.step(rng.choice([0, 1, 2, 2, 2], 2))
+    assert seen_goals > 5
+
+
+def test_a_partial_view_without_a_place_is_refused():
+    environments = make_environments("MiniGrid-Empty-5x5-v0", 1, vectorization="sync")
+    with pytest.raises(ValueError, match="DeadReckoning"):
+        PartialGrid(environments.single_observation_space)
+
+
+def test_columns_that_do_not_exist_are_refused():
+    space = spaces.Box(0, 9, (4,), np.float32)
+    with pytest.raises(ValueError, match="4 numbers"):
+        Columns(space, [0, 7], [2, 3])
+    with pytest.raises(ValueError, match="as many for the goal"):
+        Columns(space, [0, 1], [2])

@@ -1,0 +1,134 @@
+"""The losses against their equations, number by number in float64."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from engram_rl.agents.common.schedules import Linear
+from engram_rl.agents.policy_gradient.distributions import Categorical
+from engram_rl.agents.policy_gradient.objectives import (
+    REPORTED,
+    Objective,
+    explained_variance,
+    means,
+    policy_loss,
+    value_loss,
+)
+from engram_rl.agents.policy_gradient.policies import Judgement
+
+N, CLIP = 40, 0.2
+
+
+def slow_policy_loss(log_ratio, advantage, clip):
+    """Schulman et al. (2017), equation 7."""
+    terms = []
+    for r, a in zip(np.exp(log_ratio), advantage, strict=True):
+        terms.append(min(r * a, min(max(r, 1 - clip), 1 + clip) * a))
+    return -float(np.mean(terms))
+
+
+def slow_value_loss(value, old, target, clip):
+    terms = []
+    for v, o, t in zip(value, old, target, strict=True):
+        held = o + min(max(v - o, -clip), clip)
+        terms.append(max((v - t) ** 2, (held - t) ** 2))
+    return float(np.mean(terms))
+
+
+def numbers(seed=0):
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=(4, N)))
+
+
+def test_the_clipped_surrogate_is_equation_7():
+    log_ratio, advantage, *_ = numbers()
+    expected = slow_policy_loss(log_ratio.numpy(), advantage.numpy(), CLIP)
+    assert policy_loss(log_ratio, advantage, CLIP).item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "moves"),
+    [(1.1, 1, True), (1.3, 1, False), (1.3, -1, True), (0.7, 1, True), (0.7, -1, False)],
+)
+def test_only_what_would_go_further_than_the_clip_has_no_gradient(ratio, advantage, moves):
+    log_ratio = torch.tensor([math.log(ratio)], requires_grad=True)
+    policy_loss(log_ratio, torch.tensor([float(advantage)]), CLIP).backward()
+    assert bool(log_ratio.grad) == moves
+
+
+def test_the_value_loss_is_the_squared_error_or_the_worse_of_it_and_the_clipped_one():
+    value, old, target, _ = numbers()
+    assert value_loss(value, old, target, None).item() == pytest.approx(float(((value - target) ** 2).mean()))
+    expected = slow_value_loss(value.numpy(), old.numpy(), target.numpy(), 0.3)
+    assert value_loss(value, old, target, 0.3).item() == pytest.approx(expected, rel=1e-12)
+
+
+def judged(logits, value):
+    return Judgement(Categorical(logits), value, torch.zeros(0))
+
+
+def batch(seed=0):
+    log_prob, value, advantage, target = numbers(seed)
+    action = torch.randint(0, 3, (N,), generator=torch.Generator().manual_seed(seed))
+    return {"action": action, "log_prob": -log_prob.abs(), "value": value, "advantage": advantage, "target": target}
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+def test_the_whole_is_equation_9_and_reports_its_parts(normalise):
+    data, logits = batch(), torch.randn(N, 3, generator=torch.Generator().manual_seed(1)).double()
+    value = numbers(5)[0]
+    aim = Objective(
+        Linear(0.2, 0.2, 1), value_clip=0.3, value_coefficient=0.7, entropy_coefficient=0.1,
+        normalise_advantage=normalise,
+    )  # fmt: skip
+    loss, report = aim.loss(judged(logits, value), data, CLIP)
+
+    advantage = data["advantage"].numpy()
+    if normalise:
+        advantage = (advantage - advantage.mean()) / (advantage.std(ddof=1) + 1e-8)
+    log_probs = logits.numpy() - np.log(np.exp(logits.numpy()).sum(axis=1, keepdims=True))
+    log_ratio = log_probs[np.arange(N), data["action"].numpy()] - data["log_prob"].numpy()
+    actor = slow_policy_loss(log_ratio, advantage, CLIP)
+    critic = slow_value_loss(value.numpy(), data["value"].numpy(), data["target"].numpy(), 0.3)
+    entropy = float(-(np.exp(log_probs) * log_probs).sum(axis=1).mean())
+    ratio = np.exp(log_ratio)
+    divergence, clipped = (ratio - 1 - log_ratio).mean(), (np.abs(ratio - 1) > CLIP).mean()
+    assert loss.item() == pytest.approx(actor + 0.7 * critic - 0.1 * entropy, rel=1e-9)
+    assert report.tolist() == pytest.approx([actor, critic, entropy, divergence, clipped], rel=1e-6)
+
+
+def test_without_weight_the_entropy_is_reported_and_moves_nothing():
+    data = batch() | {"advantage": torch.zeros(N)}
+    logits = torch.randn(N, 3, dtype=torch.float64, requires_grad=True)
+    value = numbers(5)[0].requires_grad_()
+    aim = Objective(Linear(0.2, 0.2, 1), normalise_advantage=False)
+    loss, report = aim.loss(judged(logits, value), data, CLIP)
+    loss.backward()
+    assert (logits.grad == 0).all() and (value.grad != 0).all()
+    assert report[REPORTED.index("entropy")] > 0
+
+
+def test_an_update_has_gone_far_enough_beyond_one_and_a_half_times_the_divergence():
+    aim = Objective(Linear(0.2, 0.2, 1), target_kl=0.02)
+    assert not aim.diverged(torch.tensor([0, 0, 0, 0.0299, 0]))
+    assert aim.diverged(torch.tensor([0, 0, 0, 0.0301, 0]))
+    assert not Objective(Linear(0.2, 0.2, 1)).diverged(torch.tensor([0, 0, 0, 9.0, 0]))
+
+
+@pytest.mark.parametrize("name", ["value_clip", "target_kl"])
+def test_a_limit_that_is_not_positive_is_refused(name):
+    with pytest.raises(ValueError, match=rf"{name} is 0.*null"):
+        Objective(Linear(0.2, 0.2, 1), **{name: 0})
+
+
+def test_reports_are_means_over_minibatches():
+    found = means([torch.arange(5.0), torch.arange(5.0) + 2])
+    assert found == {f"train/{name}": i + 1.0 for i, name in enumerate(REPORTED)}
+
+
+def test_the_explained_variance_is_1_for_true_values_and_0_for_a_constant():
+    target = torch.randn(5, 3)
+    assert explained_variance(target, target) == 1
+    assert explained_variance(torch.zeros(5, 3), target) == pytest.approx(0)
+    assert explained_variance(torch.zeros(5, 3), torch.ones(5, 3)) == 0

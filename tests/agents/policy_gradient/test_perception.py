@@ -1,0 +1,108 @@
+"""What a policy is shown: rows of numbers, running moments and scaled rewards against slow references."""
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from gymnasium.spaces.utils import flatten
+
+from engram_rl.agents.agent import Transition
+from engram_rl.agents.common.observations import map_observation
+from engram_rl.agents.policy_gradient.extra_inputs import PreviousStep
+from engram_rl.agents.policy_gradient.perception import AsRows, AsTensors, RewardScale, has_picture
+
+CPU = torch.device("cpu")
+SPACES = {
+    "vector": spaces.Box(-1, 1, (5,)),
+    "grid": spaces.Box(0, 255, (7, 7, 3), np.uint8),
+    "code": spaces.Discrete(4, start=2),
+    "codes": spaces.MultiDiscrete([[3, 2], [2, 4]]),
+    "bits": spaces.MultiBinary(3),
+    "dict": spaces.Dict({"image": spaces.Box(0, 10, (7, 7, 3), np.uint8), "direction": spaces.Discrete(4)}),
+    "nested": spaces.Dict({"a": spaces.Dict({"b": spaces.Box(-1, 1, (2,))}), "c": spaces.MultiBinary(2)}),
+}
+
+
+def samples(space, count=6):
+    space.seed(0)
+    return [space.sample() for _ in range(count)]
+
+
+def batch(singles):
+    return map_observation(lambda *parts: np.stack(parts), *singles)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_rows_are_gymnasiums_flat_observations(name):
+    singles = samples(SPACES[name])
+    found = AsRows(SPACES[name], CPU)(batch(singles), learn=True)
+    assert found.dtype == torch.float32
+    expected = np.stack([flatten(SPACES[name], one) for one in singles])
+    assert found.numpy() == pytest.approx(expected.astype(np.float32))
+
+
+def test_normalised_rows_have_the_mean_and_deviation_of_all_seen_so_far():
+    rng = np.random.default_rng(0)
+    perceive = AsRows(spaces.Box(-np.inf, np.inf, (3,)), CPU, normalise=True)
+    seen = [rng.normal([5, -2, 0], [0.1, 3, 1], (4, 3)).astype(np.float32) for _ in range(30)]
+    for one in seen:
+        found = perceive(one, learn=True)
+    every = np.concatenate(seen).astype(np.float64)
+    expected = (seen[-1] - every.mean(axis=0)) / every.std(axis=0)
+    assert found.numpy() == pytest.approx(expected, abs=2e-3)
+    far = perceive(np.full((1, 3), 1e6, np.float32), learn=False)
+    assert far.tolist() == [[10, 10, 10]]
+
+
+def test_looking_without_learning_changes_no_moments():
+    perceive = AsRows(SPACES["vector"], CPU, normalise=True)
+    rows = batch(samples(SPACES["vector"]))
+    before = perceive(rows, learn=True)
+    assert torch.equal(perceive(rows, learn=False), perceive(rows, learn=False))
+    again = AsRows(SPACES["vector"], CPU, normalise=True)
+    again.load_state_dict(perceive.state_dict())
+    assert torch.equal(again(rows, learn=False), before)
+
+
+def test_pictures_keep_their_bytes_and_are_no_views_of_what_the_environment_may_overwrite():
+    images = np.zeros((2, 40, 40, 3), np.uint8)
+    seen = AsTensors(CPU)({"image": images, "speed": np.ones((2, 1), np.float32)}, learn=True)
+    images[:] = 9
+    assert seen["image"].dtype == torch.uint8 and (seen["image"] == 0).all()
+
+
+def test_a_picture_is_found_within_a_dict():
+    assert has_picture(spaces.Dict({"a": spaces.Dict({"image": spaces.Box(0, 255, (64, 64, 3), np.uint8)})}))
+    assert not has_picture(SPACES["dict"])
+
+
+def test_rewards_are_scaled_by_the_deviation_of_the_discounted_return():
+    rng = np.random.default_rng(1)
+    scale, discount = RewardScale(2, 0.9), 0.9
+    returns, history = np.zeros(2), []
+    for t in range(50):
+        reward, done = rng.normal(3, 2, 2), np.array([t % 7 == 6, False])
+        returns = returns * discount + reward
+        history.append(returns.copy())
+        found = scale(reward, done)
+        returns[done] = 0
+    assert found == pytest.approx(np.clip(reward / np.std(history), -10, 10), rel=2e-3)
+
+
+def transition(action, reward, done):
+    flags = np.array(done)
+    nothing = np.zeros((len(flags), 1))
+    return Transition(nothing, np.array(action), np.array(reward), flags, np.zeros_like(flags), nothing, nothing)
+
+
+@pytest.mark.parametrize("carry", [False, True])
+def test_the_step_before_is_shown_and_across_episodes_only_if_carried(carry):
+    previous = PreviousStep(spaces.Discrete(3, start=1), 2, carry, CPU)
+    assert (previous.read(np.zeros((2, 1)), explore=True)["previous"] == 0).all()
+    step = transition([3, 1], [0.5, 2.0], [False, True])
+    assert previous.read_final(step, np.array([1]))["previous"].tolist() == [[1, 0, 0, 2.0, 0]]
+    previous.observe(step)
+    second = [1, 0, 0, 2.0, 1] if carry else [0, 0, 0, 0, 0]
+    assert previous.read(np.zeros((2, 1)), explore=True)["previous"].tolist() == [[0, 0, 1, 0.5, 0], second]
+    player = previous.player(3)
+    assert (player.read(np.zeros((3, 1)), explore=False)["previous"] == 0).all()

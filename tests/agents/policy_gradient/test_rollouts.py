@@ -1,0 +1,129 @@
+"""Advantages against their definition in float64; rollouts that keep, return and restore what they were given."""
+
+import numpy as np
+import pytest
+import torch
+
+from engram_rl.agents.policy_gradient.rollouts import Rollout, generalised_advantages, shuffled_rows, shuffled_sequences
+
+T, E = 12, 3
+DISCOUNT, TRACE = 0.9, 0.8
+
+
+def slow_advantages(reward, value, next_value, cut):
+    """Schulman et al. (2016), equation 16: the sum of all later temporal differences of the same episode."""
+    advantage = np.zeros((T, E))
+    for e in range(E):
+        for t in range(T):
+            for later in range(t, T):
+                delta = reward[later, e] + DISCOUNT * next_value[later, e] - value[later, e]
+                advantage[t, e] += (DISCOUNT * TRACE) ** (later - t) * delta
+                if cut[later, e]:
+                    break
+    return advantage
+
+
+def case(seed=0):
+    rng = np.random.default_rng(seed)
+    reward, value, final = rng.normal(size=(3, T, E))
+    done = rng.random((T, E)) < 0.25
+    done[-1] = [True, False, True]
+    return reward, value, final, done, rng.normal(size=E)
+
+
+def filled(seed=0):
+    reward, _, final, done, _ = case(seed)
+    rollout = Rollout(T, E)
+    for t in range(T):
+        step = {"action": torch.arange(E) + t, "seen": {"x": torch.rand(E, 2)}}
+        rollout.add(torch.full((E, 2), float(t)), step, reward[t], done[t], final[t])
+    return rollout
+
+
+def test_advantages_are_the_sum_of_later_differences():
+    reward, value, following, cut, _ = case()
+    found = generalised_advantages(reward, value, following, cut, DISCOUNT, TRACE)
+    assert found == pytest.approx(slow_advantages(reward, value, following, cut), abs=1e-12)
+
+
+def test_an_episodes_end_bootstraps_its_last_observation_and_lets_nothing_through():
+    _, value, final, done, last = case()
+    rollout = filled()
+    found = rollout.advantages(value, last, DISCOUNT, TRACE, cut_at_episode_ends=True)
+    following = np.concatenate([value[1:], last[None]])
+    following[done] = final[done]
+    expected = slow_advantages(case()[0], value, following, done)
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_without_a_cut_what_the_next_episode_is_worth_counts():
+    reward, value, _, _, last = case()
+    found = filled().advantages(value, last, DISCOUNT, TRACE, cut_at_episode_ends=False)
+    expected = slow_advantages(reward, value, np.concatenate([value[1:], last[None]]), np.zeros((T, E), dtype=bool))
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_steps_come_back_stacked_with_the_state_before_the_first():
+    stacked, rollout = filled().stacked(), filled()
+    assert stacked["action"].tolist() == (np.arange(T)[:, None] + np.arange(E)).tolist()
+    assert stacked["seen"]["x"].shape == (T, E, 2)
+    assert (rollout.initial_state == 0).all()
+
+
+def test_a_full_rollout_takes_no_more_and_says_what_to_do():
+    with pytest.raises(RuntimeError, match=r"12 steps is full.*learn"):
+        filled().add(torch.zeros(E, 0), {}, np.zeros(E), np.zeros(E, bool), np.zeros(E))
+
+
+def test_a_rollout_is_restored_to_the_step():
+    whole, part = Rollout(T, E), Rollout(T, E)
+    reward, value, final, done, last = case()
+    seen = torch.rand(T, E)
+
+    def play(rollout, steps):
+        for t in steps:
+            rollout.add(torch.zeros(E, 0), {"action": seen[t]}, reward[t], done[t], final[t])
+
+    play(whole, range(T))
+    play(part, range(5))
+    restored = Rollout(T, E)
+    restored.load_state_dict(part.state_dict())
+    assert len(restored) == 5
+    play(restored, range(5, T))
+    assert torch.equal(restored.stacked()["action"], seen)
+    args = (value, last, DISCOUNT, TRACE, True)
+    assert (restored.advantages(*args) == whole.advantages(*args)).all()
+
+
+def test_an_empty_rollout_is_restored_too():
+    restored = filled()
+    restored.load_state_dict(Rollout(T, E).state_dict())
+    assert len(restored) == 0 and not restored.full
+
+
+@pytest.mark.parametrize("shape", [(T, E + 1), (3, E)])
+def test_another_size_is_refused_before_anything_is_changed(shape):
+    rollout = filled()
+    with pytest.raises(ValueError, match=r"12 steps of 3 environments.*env.num_envs"):
+        Rollout(*shape).load_state_dict(rollout.state_dict())
+
+
+def test_every_step_is_in_one_minibatch():
+    data = {"action": torch.arange(T * E).reshape(T, E), "seen": {"x": torch.arange(T * E).reshape(T, E) * 2}}
+    batches = list(shuffled_rows(data, 10, torch.Generator().manual_seed(0)))
+    assert [len(batch["action"]) for batch in batches] == [10, 10, 10, 6]
+    actions = torch.cat([batch["action"] for batch in batches])
+    assert sorted(actions.tolist()) == list(range(T * E)) != actions.tolist()
+    assert all(torch.equal(batch["seen"]["x"], 2 * batch["action"]) for batch in batches)
+
+
+@pytest.mark.parametrize(("size", "rows"), [(2 * T, [2, 1]), (5, [1, 1, 1]), (1000, [3])])
+def test_sequences_stay_whole_and_keep_their_state(size, rows):
+    data = {"action": torch.arange(T * E).reshape(T, E)}
+    state = torch.arange(E).float().unsqueeze(1)
+    batches = list(shuffled_sequences(data, state, size, torch.Generator().manual_seed(1)))
+    assert [batch["action"].shape for batch, _ in batches] == [(T, count) for count in rows]
+    for batch, initial in batches:
+        assert torch.equal(batch["action"][0].float(), initial[:, 0])
+        assert (batch["action"].diff(dim=0) == E).all()
+    assert sorted(torch.cat([initial[:, 0] for _, initial in batches]).tolist()) == [0, 1, 2]
