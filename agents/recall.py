@@ -29,8 +29,8 @@ from engram_rl.agents.situations import Situations
 from engram_rl.agents.tokens import Tokens
 from engram_rl.agents.votes import Ballot
 from engram_rl.memory import DifferentiableNeuralDictionary
-from engram_rl.memory.forgetting import Forgetting
-from engram_rl.memory.writing import Blend, Max, SurpriseGated
+from engram_rl.memory.forgetting.policy import Forgetting
+from engram_rl.memory.writing.rules import Blend, Max, SurpriseGated
 
 
 class Recall:

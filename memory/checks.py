@@ -1,9 +1,13 @@
-"""What arguments must be: checked at the door, so that an error names the value, the limit and the remedy."""
+"""What arguments must be and what fits into this machine: an error names the value, the limit and the remedy."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+import os
+from collections.abc import Collection, Iterable
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +21,9 @@ LARGEST_VALUE = 1e30
 """In size; weighing and blending such values cannot overflow."""
 
 MOST_NEIGHBOURS = 2**20
+
+CONTAINERS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+"""Where Linux says what the processes of a container may use, in its two versions."""
 
 INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
@@ -175,4 +182,46 @@ def check_moved(name: str, new: Tensor | None, slots: int, like: Tensor, most: f
     if not limited(new, most):
         raise ValueError(
             f"{name} would become NaN, infinite or larger than {most:g}; lower the learning rate or clip the gradient"
+        )
+
+
+def unknown(what: str, name: str, valid: Iterable[str]) -> ValueError:
+    """The error for a `name` that is none of `valid`: says which one was probably meant, then lists all."""
+    choices = sorted(valid)
+    near = get_close_matches(name, choices, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return ValueError(f"unknown {what} {name!r}: {hint}choose from {', '.join(choices)}")
+
+
+@cache
+def ram(device: torch.device) -> int:
+    """Bytes of memory that a device has, whatever is free just now; on the CPU no more than a container may use."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min([installed, *_granted()])
+
+
+def _granted() -> list[int]:
+    told = [Path(name).read_text(encoding="ascii").strip() for name in CONTAINERS if Path(name).is_file()]
+    return [int(limit) for limit in told if limit.isdecimal()]
+
+
+def require_ram(what: str, size: int, remedy: str, device: torch.device | str = "cpu") -> None:
+    """Raise unless so many bytes fit into the whole memory of a device.
+
+    Args:
+        what: Would take them, with the values that make it so.
+        size: Bytes.
+        remedy: What to lower.
+        device: Where.
+
+    Raises:
+        ValueError: They do not.
+    """
+    device = torch.device(device)
+    if size > (limit := ram(device)):
+        raise ValueError(
+            f"{what} would take {size / 2**30:.1f} GiB, more than the {limit / 2**30:.1f} GiB of memory that this "
+            f"{'GPU' if device.type == 'cuda' else 'machine'} has; {remedy}"
         )

@@ -10,8 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engram_rl.memory.auto import make_index
-from engram_rl.memory.batches import checked_batch, checked_identity, checked_slots
 from engram_rl.memory.checks import (
     LARGEST_KEY,
     LARGEST_VALUE,
@@ -19,28 +17,30 @@ from engram_rl.memory.checks import (
     checked_k,
     checked_place,
     number,
+    require_ram,
     slots_of,
     truth,
     whole,
 )
-from engram_rl.memory.files import load, save
-from engram_rl.memory.forgetting import Forgetting, make_forgetting
-from engram_rl.memory.identity import IdentityTable
-from engram_rl.memory.index import Index
+from engram_rl.memory.forgetting.policy import Forgetting, make_forgetting
+from engram_rl.memory.indexes.auto import make_index
+from engram_rl.memory.indexes.exact import Index
+from engram_rl.memory.indexes.reranking import nearest
 from engram_rl.memory.inspection import describe, to_arrays, to_pandas
 from engram_rl.memory.kernels import InverseDistance, Kernel, make_kernel
-from engram_rl.memory.keys import KeyInput, KeySpace, Modality, Present
+from engram_rl.memory.keys.identity import IdentityTable
+from engram_rl.memory.keys.masked import KeyStore, entry_bytes
+from engram_rl.memory.keys.space import KeyInput, KeySpace, Modality, Present
+from engram_rl.memory.keys.subsets import References, combinations_of, under_each
 from engram_rl.memory.links import Links, Reached
+from engram_rl.memory.persistence.file import load, save
+from engram_rl.memory.persistence.state import restore, state_of
 from engram_rl.memory.reading import Found, read
-from engram_rl.memory.references import References, combinations_of, under_each
-from engram_rl.memory.room import require_room
-from engram_rl.memory.saving import restore, state_of
-from engram_rl.memory.search import nearest
-from engram_rl.memory.slots import Slots
-from engram_rl.memory.store import KeyStore, entry_bytes
-from engram_rl.memory.storing import store
 from engram_rl.memory.usage import Usage
-from engram_rl.memory.writing import WriteRule, make_write_rule
+from engram_rl.memory.writing.batch import checked_batch, checked_identity, checked_slots
+from engram_rl.memory.writing.rules import WriteRule, make_write_rule
+from engram_rl.memory.writing.slots import Slots
+from engram_rl.memory.writing.storing import store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,7 +101,7 @@ class DifferentiableNeuralDictionary:
         self.space = KeySpace(space)
         self.value_dim, self.capacity, self.k = whole("value_dim", value_dim), whole("capacity", capacity), checked_k(k)
         self.device, self.dtype = checked_place(device, dtype)
-        require_room(
+        require_ram(
             f"capacity={self.capacity} of keys of {self.space.dim} numbers and values of {self.value_dim}",
             self.nbytes,
             "lower the capacity or the sizes of key and value",

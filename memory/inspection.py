@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from engram_rl.memory.checks import whole
-from engram_rl.memory.identity import NOBODY
+from engram_rl.memory.keys.identity import NOBODY
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,8 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from engram_rl.memory.checks import number, offers
-from engram_rl.memory.errors import unknown
+from engram_rl.memory.checks import number, offers, unknown
 
 
 class Kernel(Protocol):

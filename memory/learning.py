@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from engram_rl.memory.store import rows_at
+from engram_rl.memory.keys.masked import rows_at
 
 if TYPE_CHECKING:
     from engram_rl.memory.dictionary import DifferentiableNeuralDictionary

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engram_rl.memory.checks import INTEGERS, LARGEST_VALUE, limited, number, real, slots_of, whole
-from engram_rl.memory.room import require_room
+from engram_rl.memory.checks import INTEGERS, LARGEST_VALUE, limited, number, real, require_ram, slots_of, whole
 
 NOTHING = -1
 KINDS = 256
@@ -68,7 +67,7 @@ class Links:
     def _allocate(self, slots: int) -> None:
         shape, device = (slots, self.per_source), self._alive.device
         what = f"room for links_per_entry={self.per_source} links from each of {slots} slots"
-        require_room(what, slots * (13 * self.per_source + 4), "lower links_per_entry or the capacity", device)
+        require_ram(what, slots * (13 * self.per_source + 4), "lower links_per_entry or the capacity", device)
         self.target = torch.full(shape, NOTHING, dtype=torch.int32, device=device)  # [N, L]
         self.target_generation = torch.zeros(shape, dtype=torch.int32, device=device)  # [N, L]
         self.weight = torch.zeros(shape, device=device)  # [N, L]

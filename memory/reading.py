@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from engram_rl.memory.indexes.reranking import Neighbours
 from engram_rl.memory.kernels import Kernel, weigh
-from engram_rl.memory.keys import Keys
-from engram_rl.memory.references import evidence
-from engram_rl.memory.search import Neighbours
-from engram_rl.memory.store import KeyStore, rows_at
+from engram_rl.memory.keys.masked import KeyStore, rows_at
+from engram_rl.memory.keys.space import Keys
+from engram_rl.memory.keys.subsets import evidence
 
 
 @dataclass(frozen=True)

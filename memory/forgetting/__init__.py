@@ -1,0 +1,1 @@
+"""Which entry makes room: one file a policy."""
