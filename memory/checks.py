@@ -7,6 +7,7 @@ import os
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from functools import cache
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -129,15 +130,33 @@ def offers(name: str, value: Any, methods: Collection[str], kinds: Collection[st
     """The value, which is an object that has these attributes.
 
     Raises:
-        TypeError: It is not.
+        TypeError: It is a class, or lacks some.
     """
+    if isinstance(value, type):
+        raise TypeError(f"{name} is the class {value.__name__}; give an object of it, {value.__name__}(...)")
     lacking = [method for method in methods if not hasattr(value, method)]
-    if lacking or isinstance(value, type):
+    if lacking:
         raise TypeError(
-            f"{name} is {shown(value)}; give one of {', '.join(sorted(kinds))}, or an object that has "
-            f"{', '.join(sorted(methods))}"
+            f"{name} is {shown(value)}, which lacks {', '.join(lacking)}; give one of {', '.join(sorted(kinds))}, or an "
+            f"object that has {', '.join(methods)}"
         )
     return value
+
+
+def takes(name: str, value: Any, method: str, *arguments: str) -> None:
+    """Raise unless a method of the value can be called with these arguments, in this order.
+
+    Raises:
+        TypeError: It cannot.
+    """
+    form = signature(getattr(value, method))
+    try:
+        form.bind(*arguments)
+    except TypeError as error:
+        raise TypeError(
+            f"{name} is {shown(value)}, whose {method}{form} is called as {method}({', '.join(arguments)}); give it "
+            "these arguments"
+        ) from error
 
 
 def shown(value: Any) -> str:

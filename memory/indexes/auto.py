@@ -1,21 +1,19 @@
-"""Choosing an index: by name, or by the clock."""
+"""Choosing an index by the clock."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from engram_rl.memory.checks import offers, unknown
-from engram_rl.memory.indexes.cached import KeptIndex
-from engram_rl.memory.indexes.exact import ExactIndex, Index, Proposer
+from engram_rl.memory.indexes.exact import ExactIndex
+from engram_rl.memory.indexes.index import Proposer
 from engram_rl.memory.indexes.ivf import IVFIndex
-from engram_rl.memory.keys.masked import KeyStore
 from engram_rl.memory.keys.space import Keys
+from engram_rl.memory.keys.store import KeyStore
 
 TRIALS = 8
 """Searches of each kind before the faster one is chosen."""
@@ -92,18 +90,3 @@ class _Timed:
 
     def typical(self) -> float:
         return float(np.median(self.seconds))
-
-
-def make_index(index: Index | str) -> Index:
-    """An index from its name, with its defaults."""
-    indexes: dict[str, Callable[[], Index]] = {
-        "exact": ExactIndex,
-        "kept": KeptIndex,
-        "ivf": IVFIndex,
-        "auto": AutoIndex,
-    }
-    if not isinstance(index, str):
-        return offers("index", index, ("attach", "serving", "propose", "written", "moving"), indexes)
-    if index not in indexes:
-        raise unknown("index", index, indexes)
-    return indexes[index]()

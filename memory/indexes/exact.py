@@ -1,7 +1,8 @@
-"""Who is near: an index proposes slots, and the dictionary re-ranks them on the live keys.
+"""The index proposes, torch disposes: proposals of any index, re-ranked on the keys themselves; and the exact index.
 
-Inner products of long rows lose small distances to rounding, and an approximate index misses some entries: neither
-matters as long as the true neighbours are among the proposals, so more are proposed than asked for.
+An exact search ranks all rows, in the fastest way there is: by inner products, which round small distances away. So
+more are proposed than asked for, and when a row that was not proposed might be nearer than those that were, by more
+than one part in a thousand, the query is searched again by differences.
 """
 
 from __future__ import annotations
@@ -9,14 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import faiss
 import torch
 from torch import Tensor
 
-from engram_rl.memory.keys.masked import KeyStore
+from engram_rl.memory.indexes.index import Index, Proposer
 from engram_rl.memory.keys.space import Keys
+from engram_rl.memory.keys.store import KeyStore
+from engram_rl.memory.writing.slots import Slots
 
 BLAS_THRESHOLD = 700
 """From this many queries x columns on, one matrix product beats a pass per query."""
@@ -27,37 +30,85 @@ MOST_ON_GPU = 2048
 SPARE = 16
 """Proposals beyond k, so that hardly ever one of the k nearest is lost to rounding."""
 
-
-class Proposer(Protocol):
-    """Answers queries."""
-
-    exact: bool
-    """Whether it looks at every row."""
-
-    def propose(self, query: Keys, k: int, used: int) -> Tensor:
-        """Slots among the first `used` that probably hold the k nearest and a few more, -1 where there are no more.
-
-        Columns are in no promised order. `[B, >= min(k, used)]`
-        """
+TOLERANCE = 1e-3
+"""How much nearer, relatively, an entry may be that rounding hides."""
 
 
-class Index(Proposer, Protocol):
-    """A cache over the rows of a `KeyStore`; may be dropped and rebuilt at any time."""
+class Neighbours(NamedTuple):
+    """Nearest first.
 
-    def attach(self, store: KeyStore) -> None:
-        """Serve this store from now on, from scratch."""
+    Attributes:
+        slots: -1 where there is none. `[B, k]`
+        distances: Weighted squared distances, 0 where there is none. `[B, k]`
+        valid: Whether there is one. `[B, k]` bool
+        complete: Whether there is one everywhere.
+    """
 
-    def serving(self, query: Keys, used: int) -> Proposer:
-        """Who should answer: itself, or another where it would do badly."""
+    slots: Tensor
+    distances: Tensor
+    valid: Tensor
+    complete: bool
 
-    def written(self, slots: Tensor) -> None:
-        """These slots hold other keys now, or none."""
 
-    def moving(self, slots: Tensor, vectors: Tensor) -> None:
-        """These slots' vectors are about to become these."""
+@torch.no_grad()
+def nearest(
+    store: KeyStore, index: Index, query: Keys, k: int, slots: Slots, excluded: Tensor | None = None
+) -> Neighbours:
+    """The k nearest entries, without those excluded for their query (`[B, E]` slots)."""
+    used, wanted = slots.used, k + (0 if excluded is None else excluded.shape[1])
+    proposer = index.serving(query, used)
+    proposals = proposer.propose(query, wanted, used)  # [B, k']
+    at = proposals if proposer.exact else proposals.clamp(min=0)
+    distances = store.distances_at(query, at)  # [B, k']
+    anyone = proposer.exact and excluded is None and not slots.free.shape[0]
+    if anyone and proposals.shape[1] == k < used and store.by_distance:  # compared by differences, so in order
+        return Neighbours(proposals, distances, torch.ones_like(proposals, dtype=torch.bool), True)
+    if proposer.exact and wanted < proposals.shape[1] < used:
+        match = distances.isfinite()
+        kth = distances.kthvalue(wanted, dim=1).values  # [B]
+        farthest = distances.masked_fill(~match, 0).amax(1)  # what was not proposed is hardly nearer than this
+        hidden = store.rounding(query, torch.minimum(kth, farthest))
+        doubtful = (farthest - hidden).clamp(min=0) < (1 - TOLERANCE) * kth
+        if doubtful.any():
+            doubtful &= (match | store.comparable(query, at)).all(1)  # others were ranked behind every match
+            _search_again(store, query, doubtful.nonzero().squeeze(1), proposals, distances, used)
+    if not anyone:
+        usable = (proposals >= 0) & slots.alive[at]
+        if excluded is not None:
+            usable &= (proposals.unsqueeze(2) != excluded.unsqueeze(1)).all(2)
+        distances = distances.masked_fill(~usable, torch.inf)
+    distances, order = distances.topk(min(k, distances.shape[1]), dim=1, largest=False)
+    valid = distances.isfinite()
+    found = proposals.gather(1, order)
+    if found.shape[1] == k and valid.all():
+        return Neighbours(found, distances, valid, True)
+    return _padded(found, distances, valid, k)
 
-    def report(self) -> dict[str, Any]:
-        """How it is doing, for people."""
+
+def _search_again(store: KeyStore, query: Keys, rows: Tensor, proposals: Tensor, distances: Tensor, used: int) -> None:
+    """Put better proposals, and their distances, in these rows, by a search that loses nothing to rounding.  `[n]`."""
+    if rows.shape[0]:
+        again = query[rows]
+        proposals[rows] = by_differences(store, again, proposals.shape[1], used)
+        distances[rows] = store.distances_at(again, proposals[rows])
+
+
+def by_differences(store: KeyStore, query: Keys, k: int, used: int) -> Tensor:
+    """The k nearest by a pass over all keys that takes no products, so that nothing is lost to rounding.  `[B, k]`."""
+    block = max(1, 2**20 // max(1, len(query) * store.space.vector_size))
+
+    def score(start: int) -> Tensor:
+        slots = torch.arange(start, min(start + block, used), device=store.rows.device)
+        return -store.distances_at(query, slots.expand(len(query), -1))  # [B, block]
+
+    return torch_topk(score, range(0, used, block), k)
+
+
+def _padded(slots: Tensor, distances: Tensor, valid: Tensor, k: int) -> Neighbours:
+    """With k columns, and nothing said where there is no neighbour."""
+    short, pad = (0, k - slots.shape[1]), torch.nn.functional.pad
+    slots, distances = slots.masked_fill(~valid, -1), distances.masked_fill(~valid, 0)
+    return Neighbours(pad(slots, short, value=-1), pad(distances, short), pad(valid, short), False)
 
 
 class ExactIndex:
@@ -68,22 +119,21 @@ class ExactIndex:
     def attach(self, store: KeyStore) -> None:
         """Search this store's rows."""
         self._store = store
+        self._search = search_on(store.rows.device.type, store.rows.dtype)
 
     def serving(self, query: Keys, used: int) -> Proposer:
         """Every query can be answered."""
         return self
 
     def propose(self, query: Keys, k: int, used: int) -> Tensor:
-        """The k nearest; with spare ones, up to all, unless a few plain queries can be compared by differences."""
+        """The k nearest, and spare ones unless a few queries can be compared by differences.  `[B, k']`."""
         store = self._store
-        plain = store.space.plain
         rows, queries = store.rows[:used], store.queries(query).detach()
-        search = search_on(rows.device.type, rows.dtype)
-        rounds = not plain or queries.numel() >= BLAS_THRESHOLD or search is not faiss_search
+        rounds = not store.by_distance or queries.numel() >= BLAS_THRESHOLD or self._search is not faiss_search
         k = min(k + SPARE * rounds, used)
         if k == 0:
-            return torch.empty(len(query), 0, dtype=torch.int64, device=rows.device)
-        return search(rows, queries, k, plain)
+            return torch.empty(queries.shape[0], 0, dtype=torch.int64, device=rows.device)
+        return self._search(rows, queries, k, store.by_distance)
 
     def written(self, slots: Tensor) -> None:
         """Nothing is kept."""
@@ -108,7 +158,7 @@ def products_early() -> Iterator[None]:
 
 
 Search: TypeAlias = Callable[[Tensor, Tensor, int, bool], Tensor]
-"""Rows `[n, W]`, queries `[B, W]`, k, and whether they are plain -> slots `[B, k]`, best first."""
+"""Rows `[n, W]`, queries `[B, W]`, k, by distance or by product -> slots `[B, k]`, best first."""
 
 
 def search_on(device: str, dtype: torch.dtype) -> Search:
@@ -120,13 +170,13 @@ def search_on(device: str, dtype: torch.dtype) -> Search:
     return torch_search
 
 
-def faiss_gpu_search(rows: Tensor, queries: Tensor, k: int, plain: bool) -> Tensor:
+def faiss_gpu_search(rows: Tensor, queries: Tensor, k: int, by_distance: bool) -> Tensor:
     """The same on the GPU, where the rows lie.  `[B, k]`."""
     import faiss.contrib.torch_utils  # lets faiss take CUDA tensors, and changes its functions for that
 
     if k > MOST_ON_GPU:
-        return torch_search(rows, queries, k, plain)
-    metric = faiss.METRIC_L2 if plain else faiss.METRIC_INNER_PRODUCT
+        return torch_search(rows, queries, k, by_distance)
+    metric = faiss.METRIC_L2 if by_distance else faiss.METRIC_INNER_PRODUCT
     with torch.cuda.device(rows.device):
         return faiss.knn_gpu(_gpu_resources(rows.device.index), queries.contiguous(), rows, k, metric=metric)[1]
 
@@ -137,20 +187,20 @@ def _gpu_resources(device: int) -> Any:
     return faiss.StandardGpuResources()
 
 
-def faiss_search(rows: Tensor, queries: Tensor, k: int, plain: bool) -> Tensor:
-    """The k rows with the least L2 distance if plain, else with the largest inner product; best first.  `[B, k]`."""
-    metric = faiss.METRIC_L2 if plain else faiss.METRIC_INNER_PRODUCT
+def faiss_search(rows: Tensor, queries: Tensor, k: int, by_distance: bool) -> Tensor:
+    """The k rows with the least L2 distance, or with the largest inner product; best first.  `[B, k]`."""
+    metric = faiss.METRIC_L2 if by_distance else faiss.METRIC_INNER_PRODUCT
     with products_early():
         return torch.from_numpy(faiss.knn(queries.numpy(), rows.numpy(), k, metric)[1])
 
 
-def torch_search(rows: Tensor, queries: Tensor, k: int, plain: bool, block: int = 262_144) -> Tensor:
+def torch_search(rows: Tensor, queries: Tensor, k: int, by_distance: bool, block: int = 262_144) -> Tensor:
     """The same search in torch, on any device and in any precision, a block of rows at a time.  `[B, k]`."""
 
     def score(start: int) -> Tensor:
         part = rows[start : start + block]
         products = queries @ part.T  # [B, block]
-        return 2 * products - part.square().sum(1) if plain else products
+        return 2 * products - part.square().sum(1) if by_distance else products
 
     return torch_topk(score, range(0, len(rows), block), k)
 

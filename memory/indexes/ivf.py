@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from engram_rl.memory.checks import number, whole
-from engram_rl.memory.indexes.exact import SPARE, ExactIndex, Proposer, products_early
-from engram_rl.memory.keys.masked import KeyStore, rows_at
+from engram_rl.memory.indexes.exact import SPARE, ExactIndex, products_early
+from engram_rl.memory.indexes.index import Proposer
 from engram_rl.memory.keys.space import Keys
+from engram_rl.memory.keys.store import KeyStore
 
 PIECE = 512
 """Rows that a job looks at in one go: a few milliseconds with 4000 lists."""
@@ -96,8 +97,7 @@ class IVFIndex:
         self._store = store
         self._lists = self.lists or int(min(4096, 4 * len(store.rows) ** 0.5, self.start))
         self._probes = self.probes
-        weights = store.weights[store.continuous] if store.continuous else store.weights.new_ones(0)
-        self._scale = (weights.sqrt() @ store.membership.T).numpy()  # [D]
+        self._scale = store.column_weights.sqrt().numpy()  # [D]
         self._file: Any = None
         """The faiss index, once there are centres."""
         self._ready = False
@@ -119,12 +119,12 @@ class IVFIndex:
 
     def serving(self, query: Keys, used: int) -> Proposer:
         """Itself if it is ready and the queries ask for everything; else the exact search, while it works on."""
-        if self._store.discrete or used < self.start:
+        if self._store.space.code_size or used < self.start:
             return self._exact
         if not self._ready:
             self._work(used)
             return self._exact
-        return self if self._store.space.plain or bool(query.present.all()) else self._exact
+        return self if query.present.all() else self._exact
 
     def propose(self, query: Keys, k: int, used: int) -> Tensor:
         """Filed entries near the queries, after keeping up with what has changed."""
@@ -149,7 +149,7 @@ class IVFIndex:
         if self._file is None:
             return
         at = slots.numpy()
-        change = (vectors - rows_at(self._store.vectors, slots)) * torch.from_numpy(self._scale)
+        change = (vectors - self._store.vectors.index_select(0, slots)) * torch.from_numpy(self._scale)
         self._drift[at] += torch.linalg.vector_norm(change, dim=1).numpy()
         far = at[self._drift[at] > DRIFT * self._reach]
         if len(far):
@@ -283,7 +283,7 @@ class IVFIndex:
     def _vectors(self, slots: np.ndarray) -> np.ndarray:
         """What is filed for these slots; far from everything where there is no entry."""
         at = torch.from_numpy(slots)
-        rows = self._scaled(rows_at(self._store.vectors, at))
+        rows = self._scaled(self._store.vectors.index_select(0, at))
         rows[~self._store.present[at].any(1).numpy()] = HALF
         return rows
 

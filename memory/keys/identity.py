@@ -1,4 +1,4 @@
-"""Which slot holds what: a table from 64-bit identities to slots, in arrays."""
+"""What makes two rows the same: hashes of observations, repeats in a batch, and a table from identities to slots."""
 
 from __future__ import annotations
 
@@ -29,6 +29,17 @@ def identify(observations: np.ndarray) -> Tensor:
     mixed = _mix(_mix(words) * _factors(words.shape[1]))
     hashes = _mix(mixed.sum(axis=1, dtype=np.uint64)).view(np.int64)
     return torch.from_numpy(np.where(hashes == NOBODY, 0, hashes))
+
+
+def occurrence(items: np.ndarray) -> np.ndarray:
+    """How many equal items come before each of `[B]` integers: 0 for the first of its kind, then 1 ... `[B]`."""
+    order = np.argsort(items, kind="stable")
+    ordered = items[order]
+    starts = np.r_[True, ordered[1:] != ordered[:-1]]
+    positions = np.arange(len(items))
+    nth = np.empty(len(items), np.int64)
+    nth[order] = positions - np.maximum.accumulate(np.where(starts, positions, 0))
+    return nth
 
 
 class IdentityTable:
@@ -83,6 +94,14 @@ class IdentityTable:
             left = room.any(1)
             left[placed] = False
             slots, identities = slots[left], identities[left]
+
+    def restore(self, identities: np.ndarray) -> None:
+        """Become the table in which the first slots have these identities.  `[used]`."""
+        self.identities.fill(NOBODY)
+        self._cells.fill(-1)
+        self._overflow.clear()
+        filed = np.flatnonzero(identities != NOBODY)
+        self.set(filed, identities[filed])
 
     def remove(self, slots: np.ndarray) -> None:
         """Forget who these slots held."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -9,7 +10,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from engram_rl.memory.checks import LARGEST_KEY, limited, number, real, shown, unknown, whole
+from engram_rl.memory.checks import LARGEST_KEY, number, real, shown, unknown, whole
 
 KeyInput: TypeAlias = Tensor | Mapping[str, Tensor]
 """Flat keys `[B, D]`, or one tensor per modality by name; a modality that is left out is not matched."""
@@ -93,6 +94,7 @@ class KeySpace:
             raise TypeError(f"a key is made of {shown(modalities)}; give its size, or a list of Modality")
         self.modalities: list[Modality] = list(modalities)
         self.names = [m.name for m in self.modalities]
+        self._sizes = [m.size for m in self.modalities]
         if not self.names or len(set(self.names)) < len(self.names):
             raise ValueError(f"a key needs at least one modality and distinct names; it got the names {self.names}")
         self.columns: dict[str, slice] = {}
@@ -100,8 +102,6 @@ class KeySpace:
         self.vector_size = self._place([m for m in self if m.kind != "discrete"])
         self.code_size = self._place([m for m in self if m.kind == "discrete"])
         self.dim = self.vector_size + self.code_size
-        self.plain = len(self) == 1 and self.code_size == 0
-        """Whether keys are one vector, so that nothing can ever be absent."""
 
     def __len__(self) -> int:
         return len(self.modalities)
@@ -132,15 +132,13 @@ class KeySpace:
             ValueError: A name is unknown, a shape or row count is off, a number is not finite, a code is not whole,
                 a cosine part has no direction, or a key has no part at all. Nothing has been changed then.
         """
-        if self.plain and present is None and (alone := self._alone(keys)) is not None:
-            return self._pack_plain(alone, dtype, device)
         if not isinstance(keys, Tensor | Mapping):
             raise TypeError(
                 f"keys are {shown(keys)}; give a tensor [batch, {self.dim}], or one for each modality by name"
             )
-        parts = self._split(keys) if isinstance(keys, Tensor) else dict(keys)
-        rows = self._check(parts)
-        given = self._present(parts, present, rows, device)  # [B, M]
+        parts = self._split(keys) if isinstance(keys, Tensor) else keys
+        rows = self._rows_of(parts)
+        given = self._given(parts, present, rows, device)  # [B, M]
         vectors: list[Tensor] = []
         codes: list[Tensor] = []
         for m, has in zip(self.modalities, given.unbind(1), strict=True):
@@ -157,60 +155,43 @@ class KeySpace:
             end += m.size
         return end
 
-    def _alone(self, keys: KeyInput) -> Tensor | None:
-        """The one vector of plain keys, flat or well given by name; None to look closer."""
-        if isinstance(keys, Tensor):
-            return keys
-        part = keys.get(self.names[0]) if isinstance(keys, Mapping) and len(keys) == 1 else None
-        well = isinstance(part, Tensor) and part.is_floating_point() and part.dim() == 2 and part.shape[1] == self.dim
-        return part if well else None
-
-    def _pack_plain(self, keys: Tensor, dtype: torch.dtype, device: torch.device | str | None) -> Keys:
-        self._check_flat(keys)
-        vectors = _checked_vector(self.modalities[0], keys.to(dtype=dtype, device=device), None)
-        rows = len(keys)
-        return Keys(
-            vectors,
-            torch.empty(rows, 0, dtype=torch.int64, device=device),
-            torch.ones(rows, 1, dtype=torch.bool, device=device),
-        )
-
-    def _check_flat(self, flat: Tensor) -> None:
-        real("keys", flat)
+    def _split(self, flat: Tensor) -> dict[str, Tensor]:
+        if flat.is_complex():
+            real("keys", flat)
         if flat.dim() != 2 or flat.shape[1] != self.dim:
             raise ValueError(
                 f"keys have shape {tuple(flat.shape)}; expected [batch, {self.dim}] for the modalities "
-                f"{', '.join(f'{m.name} ({m.size})' for m in self)}"
+                f"{', '.join(f'{m.name} ({m.size})' for m in self.modalities)}"
             )
+        return dict(zip(self.names, flat.split(self._sizes, dim=1), strict=True))
 
-    def _split(self, flat: Tensor) -> dict[str, Tensor]:
-        self._check_flat(flat)
-        return dict(zip(self.names, flat.split([m.size for m in self], dim=1), strict=True))
-
-    def _check(self, parts: Mapping[str, Tensor]) -> int:
-        sizes = {m.name: m.size for m in self}
+    def _rows_of(self, parts: Mapping[str, Tensor]) -> int:
+        """How many rows the parts have, which are of this space."""
+        rows = set()
         for name, part in parts.items():
-            if name not in sizes:
-                raise unknown("modality", str(name), sizes)
-            real(f"the modality {name!r}", part)
-            if part.dim() != 2 or part.shape[1] != sizes[name]:
-                raise ValueError(f"{name!r} has shape {tuple(part.shape)}; expected [batch, {sizes[name]}]")
-        rows = {part.shape[0] for part in parts.values()}
+            if name not in self.columns:
+                raise unknown("modality", str(name), self.columns)
+            if not isinstance(part, Tensor) or part.is_complex():
+                real(f"the modality {name!r}", part)
+            size = self._sizes[self.names.index(name)]
+            if part.dim() != 2 or part.shape[1] != size:
+                raise ValueError(f"{name!r} has shape {tuple(part.shape)}; expected [batch, {size}]")
+            rows.add(part.shape[0])
         if len(rows) != 1:
             raise ValueError(
                 f"the modalities have {sorted(rows)} rows; give some of {', '.join(self.names)}, all with as many rows"
             )
         return rows.pop()
 
-    def _present(
+    def _given(
         self, parts: Mapping[str, Tensor], present: Present, rows: int, device: torch.device | str | None
     ) -> Tensor:
-        given = torch.zeros(rows, len(self), dtype=torch.bool, device=device)
-        for m, name in enumerate(self.names):
-            given[:, m] = name in parts
-        if not isinstance(present, Mapping | None):
+        given = torch.tensor([[name in parts for name in self.names]], device=device).repeat(rows, 1)
+        if present is None:
+            return given
+        if not isinstance(present, Mapping):
             raise TypeError(f"present is {shown(present)}; give a bool tensor [{rows}] for each modality by name")
-        for name, has in (present or {}).items():
+        for name, has in present.items():
             if name not in parts:
                 raise unknown("modality in `present`", str(name), parts)
             if real(f"present[{name!r}]", has).shape != (rows,) or has.dtype != torch.bool:
@@ -224,12 +205,8 @@ class KeySpace:
 def _vector(modality: Modality, part: Tensor | None, has: Tensor, dtype: torch.dtype) -> Tensor:
     if part is None:
         return torch.zeros(len(has), modality.size, dtype=dtype, device=has.device)
-    part = part.to(dtype=dtype, device=has.device)
-    return _checked_vector(modality, torch.where(has.unsqueeze(1), part, 0), has)
-
-
-def _checked_vector(modality: Modality, part: Tensor, has: Tensor | None) -> Tensor:
-    if not limited(part):
+    part = torch.where(has.unsqueeze(1), part.to(dtype=dtype, device=has.device), 0)
+    if part.numel() and not torch.linalg.vector_norm(part.detach(), ord=math.inf) <= LARGEST_KEY:
         raise ValueError(
             f"{modality.name!r} has a value that is NaN, infinite or above {LARGEST_KEY:g} in size; keys must be "
             "finite and smaller: scale what they are made of"
@@ -237,11 +214,9 @@ def _checked_vector(modality: Modality, part: Tensor, has: Tensor | None) -> Ten
     return unit(modality.name, part, has) if modality.kind == "cosine" else part
 
 
-def unit(name: str, part: Tensor, has: Tensor | None) -> Tensor:
-    """The directions of the rows that are there (None: all); the others are 0.  `[B, S]`."""
-    length = part.norm(dim=1, keepdim=True)
-    if has is not None:
-        length = torch.where(has.unsqueeze(1), length, 1)
+def unit(name: str, part: Tensor, has: Tensor) -> Tensor:
+    """The directions of the rows that are there; the others are 0.  `[B, S]`."""
+    length = torch.where(has.unsqueeze(1), part.norm(dim=1, keepdim=True), 1)
     if (length == 0).any():
         raise ValueError(f"cosine modality {name!r} was given a zero vector, which has no direction; mark it absent")
     return part / length

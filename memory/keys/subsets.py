@@ -26,7 +26,7 @@ SHARPNESS = 0.01
 """Share of the typical distance below which nearer is hardly better evidence."""
 
 
-def combinations_of(space: KeySpace, given: Sequence[str], references: References) -> list[tuple[str, ...]]:
+def subsets_of(space: KeySpace, given: Sequence[str], references: References) -> list[tuple[str, ...]]:
     """The combinations to match, each a tuple of modalities in the space's order."""
     names = [name for name in space.names if name in given]
     if references == "all":

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from engram_rl.memory.checks import require_ram
+from engram_rl.memory.keys.identity import occurrence
 from engram_rl.memory.transitions.checks import check_settings, checked_actions, checked_outcome, checked_states
-from engram_rl.memory.transitions.movements import MovementMemory, occurrence
+from engram_rl.memory.transitions.movements import MovementMemory
 from engram_rl.memory.transitions.states import ABSENT, StateTable, first_of_each
 from engram_rl.memory.transitions.table import FAINTEST, Outcome, TransitionTable
 

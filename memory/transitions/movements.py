@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from engram_rl.memory.keys.identity import occurrence
+
 _SAVED = ("displacements", "begun", "stored")
 
 
@@ -124,14 +126,3 @@ class MovementMemory:
         group = np.arange(len(rings))
         found = counts.any(1)
         return np.where(found[:, None], moved[group, best], 0), np.where(found, share[group, best], 0)
-
-
-def occurrence(items: np.ndarray) -> np.ndarray:
-    """How many equal items come before each of `[B]` integers: 0 for the first of its kind, then 1 ... `[B]`."""
-    order = np.argsort(items, kind="stable")
-    ordered = items[order]
-    starts = np.r_[True, ordered[1:] != ordered[:-1]]
-    positions = np.arange(len(items))
-    nth = np.empty(len(items), np.int64)
-    nth[order] = positions - np.maximum.accumulate(np.where(starts, positions, 0))
-    return nth

@@ -11,7 +11,7 @@ from engram_rl.agents.controls import Control
 from engram_rl.agents.entries import key_space, value_size
 from engram_rl.agents.recall import Recall
 from engram_rl.agents.situations import Places
-from engram_rl.memory import DifferentiableNeuralDictionary, Trust
+from engram_rl.memory import Confidence, DifferentiableNeuralDictionary
 
 SPACE = spaces.MultiDiscrete([9, 9])
 ACTIONS = spaces.Discrete(4)
@@ -26,7 +26,7 @@ def recall(num_envs=2, separate=True, here=2, found=2, control=None, situations=
         value_size(situations, ACTIONS),
         500,
         write_rule="last",
-        forgetting=Trust(doubt=0.8),
+        forgetting=Confidence(lost_decay=0.8),
     )
     return Recall(
         situations=situations,

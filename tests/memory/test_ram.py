@@ -14,13 +14,13 @@ from engram_rl.agents.replay import Replay
 from engram_rl.agents.returns import NStepReturns
 from engram_rl.agents.visits import EpisodeVisits
 from engram_rl.memory import (
+    Confidence,
     Decay,
     DifferentiableNeuralDictionary,
     KeySpace,
     Modality,
     RandomProjection,
     TransitionMemory,
-    Trust,
     checks,
 )
 
@@ -29,13 +29,15 @@ CPU = torch.device("cpu")
 
 
 def taken_by(*things):
-    """Bytes of the arrays among these, and among the attributes of those that are none."""
+    """Bytes of the arrays among these, and among the attributes of those that are none; views take no more."""
     flat = [one for thing in things for one in ([thing] if isinstance(thing, torch.Tensor) else vars(thing).values())]
-    return sum(one.nbytes for one in flat if isinstance(one, torch.Tensor | np.ndarray))
+    storages = [one.untyped_storage() for one in flat if isinstance(one, torch.Tensor)]
+    tensors = {storage.data_ptr(): storage.nbytes() for storage in storages}
+    return sum(tensors.values()) + sum(one.nbytes for one in flat if isinstance(one, np.ndarray))
 
 
 @pytest.mark.parametrize("space", [KeySpace(64), PARTS])
-@pytest.mark.parametrize("forgetting", ["lru", Decay(10.0), Trust()])
+@pytest.mark.parametrize("forgetting", ["lru", Decay(10.0), Confidence()])
 def test_a_dictionary_takes_what_it_says(space, forgetting):
     made = DifferentiableNeuralDictionary(space, 3, 20_000, forgetting=forgetting)
     parts = (made.store, made.values, made.slot_table, made.identities, made.usage, made.forgetting)

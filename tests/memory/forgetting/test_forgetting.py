@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from engram_rl.memory import Blend, Decay, DifferentiableNeuralDictionary, Priority, Trust
-from engram_rl.memory.forgetting import pool as pools
-from engram_rl.memory.forgetting.pool import WeakestPool
+from engram_rl.memory import Blend, Confidence, Decay, DifferentiableNeuralDictionary, Priority
+from engram_rl.memory.forgetting import weakest
+from engram_rl.memory.forgetting.weakest import WeakestEntries
 
 
 def memory_with(forgetting, capacity=4, **options):
@@ -133,9 +133,9 @@ def test_priority_keeps_the_highest_whatever_their_age():
     assert stored(memory) == [0, 49]
 
 
-class TestTrust:
-    def test_contradiction_takes_trust_and_time_gives_it_back(self):
-        memory = memory_with(Trust(doubt=0.8))
+class TestConfidence:
+    def test_contradiction_takes_confidence_and_time_gives_it_back(self):
+        memory = memory_with(Confidence(lost_decay=0.8))
         slots = write(memory, 1, 2)
         memory.contradict(slots[:1], 0.05)
         assert memory.strength(slots).tolist() == pytest.approx([0.05, 1])
@@ -143,33 +143,33 @@ class TestTrust:
         assert memory.strength(slots).tolist() == pytest.approx([1 - 0.95 * 0.8**3, 1])
 
     def test_doubt_adds_up(self):
-        memory = memory_with(Trust(doubt=0.5))
+        memory = memory_with(Confidence(lost_decay=0.5))
         slots = write(memory, 1)
         memory.contradict(slots, 0.5)
         memory.tick()
         memory.contradict(slots, 0.5)
         assert memory.strength(slots).item() == pytest.approx(0.5 * 0.75)
 
-    def test_what_is_written_again_is_trusted_again(self):
-        memory = memory_with(Trust(), write_rule="last")
+    def test_what_is_written_again_has_full_confidence_again(self):
+        memory = memory_with(Confidence(), write_rule="last")
         slots = write(memory, 1, identity=torch.tensor([7]))
         memory.contradict(slots, 0.05)
         assert write(memory, 1, identity=torch.tensor([7])).equal(slots)
         assert memory.strength(slots).item() == 1
 
-    def test_the_least_recently_used_makes_room_whatever_its_trust(self):
-        memory = memory_with(Trust(), capacity=2)
+    def test_the_least_recently_used_makes_room_whatever_the_confidence(self):
+        memory = memory_with(Confidence(), capacity=2)
         slots = write(memory, 1, 2)
         memory.contradict(slots[1:], 0.05)
         assert write(memory, 3).item() == slots[0]
 
     @pytest.mark.parametrize("wrong", [-0.1, 1.1, float("nan")])
-    def test_doubt_is_a_share(self, wrong):
-        with pytest.raises(ValueError, match="doubt is"):
-            Trust(wrong)
+    def test_the_decay_of_what_is_lost_is_a_share(self, wrong):
+        with pytest.raises(ValueError, match="lost_decay is"):
+            Confidence(wrong)
 
 
-@pytest.mark.parametrize("policy", ["lru", "fifo", "priority", "decay", "trust"])
+@pytest.mark.parametrize("policy", ["lru", "fifo", "priority", "decay", "confidence"])
 def test_a_batch_evicts_as_its_rows_would_one_by_one(policy):
     generator = torch.Generator().manual_seed(3)
     batched, single = (memory_with(Decay(5) if policy == "decay" else policy, 6, write_rule="blend") for _ in range(2))
@@ -202,45 +202,45 @@ def test_a_batch_of_mixed_priorities_is_stored_at_once_where_age_decides_who_goe
     assert pieces == [1000]
 
 
-class TestWeakestPool:
+class TestWeakestEntries:
     @pytest.fixture(autouse=True)
     def small(self, monkeypatch):
-        monkeypatch.setattr(pools, "SIZE", 16)
-        monkeypatch.setattr(pools, "CHUNK", 32)
-        monkeypatch.setattr(pools, "SAMPLE", 20)
+        monkeypatch.setattr(weakest, "SIZE", 16)
+        monkeypatch.setattr(weakest, "CHUNK", 32)
+        monkeypatch.setattr(weakest, "SAMPLE", 20)
 
     @pytest.mark.parametrize("spread", [3, 1000])  # with 3 different scores nearly all are equal
     def test_it_always_gives_the_weakest_of_all(self, spread):
         generator = torch.Generator().manual_seed(0)
         score = torch.randint(0, spread, (300,), generator=generator).double()
-        pool = WeakestPool(score)
+        entries = WeakestEntries(score)
         for _ in range(300):
             n = int(torch.randint(1, 12, (), generator=generator))
-            weakest = pool.weakest(n, 300)
+            weakest = entries.lowest(n, 300)
             expected = sorted(range(300), key=lambda slot: (score[slot].item(), slot))[:n]
             assert weakest.tolist() == expected
             score[weakest] += torch.randint(0, spread, (n,), generator=generator)
             score[torch.randint(0, 300, (5,), generator=generator)] += 1
-            pool.lowered(weakest)
+            entries.lowered(weakest)
             fallen = torch.randint(0, 300, (4,), generator=generator)
             score[fallen] -= spread / 3
-            pool.lowered(fallen)
+            entries.lowered(fallen)
 
     def test_it_skips_slots_without_an_entry_and_gives_no_more_than_there_are(self):
         score = torch.full((100,), math.inf, dtype=torch.float64)
         score[[7, 70]] = torch.tensor([2.0, 1.0]).double()
-        assert WeakestPool(score).weakest(5, 100).tolist() == [70, 7]
+        assert WeakestEntries(score).lowest(5, 100).tolist() == [70, 7]
 
     def test_no_single_call_looks_at_more_than_a_chunk_while_entries_are_in_use(self, monkeypatch):
         looked = []
-        step = pools._Gathering.step
-        monkeypatch.setattr(pools._Gathering, "step", lambda self: looked.append(self._cursor) or step(self))
+        step = weakest._Gathering.step
+        monkeypatch.setattr(weakest._Gathering, "step", lambda self: looked.append(self._cursor) or step(self))
         score = torch.arange(1000).double()
-        pool = WeakestPool(score)
-        pool.weakest(1, 1000)
+        entries = WeakestEntries(score)
+        entries.lowest(1, 1000)
         for use in range(1000, 3000):
             looked.clear()
-            victim = pool.weakest(1, 1000)
+            victim = entries.lowest(1, 1000)
             score[victim] = use
-            pool.lowered(victim)
+            entries.lowered(victim)
             assert len(looked) <= 2

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from engram_rl.memory import DifferentiableNeuralDictionary, Modality
-from engram_rl.memory import auto as autos
+from engram_rl.memory.indexes import auto as autos
 from engram_rl.memory.indexes import exact
 from engram_rl.memory.indexes.auto import AutoIndex
-from engram_rl.memory.indexes.cached import KeptIndex
+from engram_rl.memory.indexes.cached import CachedIndex
 from engram_rl.memory.indexes.exact import ExactIndex, torch_search
 from engram_rl.memory.indexes.ivf import ENOUGH, IVFIndex
 
@@ -246,13 +246,13 @@ class TestAuto:
         assert memory.lookup(clustered(50)).valid.all() and memory.index.report()["kind"] == "auto"
 
 
-class TestKept:
+class TestCached:
     """What is kept must be what would be found; the reference is the exact search, asked anew each time."""
 
     def twins(self, capacity=40, most=64, **options):
         return [
             DifferentiableNeuralDictionary(D, 1, capacity, k=5, write_rule="last", index=index, **options)
-            for index in (KeptIndex(most), ExactIndex())
+            for index in (CachedIndex(most), ExactIndex())
         ]
 
     @staticmethod
@@ -327,7 +327,7 @@ class TestKept:
         self.agree(kept, exact, keys[:1])
 
     def test_what_it_cannot_keep_it_leaves_to_the_exact_search(self):
-        many = DifferentiableNeuralDictionary([Modality("a", 2), Modality("b", 1)], 1, 10, index="kept")
+        many = DifferentiableNeuralDictionary([Modality("a", 2), Modality("b", 1)], 1, 10, index="cached")
         many.write({"a": torch.eye(2), "b": torch.zeros(2, 1)}, torch.zeros(2, 1))
         assert many.lookup({"a": torch.eye(2)}).slots[:, 0].tolist() == [0, 1]
         kept, exact = self.twins()
@@ -335,11 +335,11 @@ class TestKept:
             memory.lookup(torch.zeros(2, D))  # nothing there yet
             memory.write(clustered(50)[:30], torch.zeros(30, 1))
         self.agree(kept, exact, clustered(100, seed=3))  # more queries than it keeps
-        assert kept.describe()["index"] == {"kind": "kept", "answers": 0}
+        assert kept.describe()["index"] == {"kind": "cached", "answers": 0}
 
     def test_it_keeps_at_least_one_answer(self):
-        with pytest.raises(ValueError, match="0 answers"):
-            KeptIndex(0)
+        with pytest.raises(ValueError, match="most is 0"):
+            CachedIndex(0)
 
 
 def count(propose, calls):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from engram_rl.memory import DifferentiableNeuralDictionary, KeySpace, Modality
-from engram_rl.memory.keys.masked import signature
+from engram_rl.memory.keys.signatures import signature
 
 SPACE = KeySpace(
     [

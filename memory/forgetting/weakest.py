@@ -6,22 +6,22 @@ import torch
 from torch import Tensor
 
 SIZE = 4096
-"""Entries a pool holds, about, when it has just been filled."""
+"""Candidates, about, when they have just been gathered."""
 
 CHUNK = 32_768
-"""Slots that one call looks through at most, unless the pool has run dry."""
+"""Slots that one call looks through at most, unless the candidates have run out."""
 
 SAMPLE = 8192
 """Scores from which the next bound is estimated."""
 
 
-class WeakestPool:
+class WeakestEntries:
     """All slots up to a bound in the order of (score, slot), so the weakest of all are the weakest of these.
 
-    Scores that rise past the bound leave on sight; scores that fall are reported by `lowered`. When half of the pool is
-    used up, the next one is gathered below a bound estimated from a sample, a chunk of slots per call, so that no call
-    passes over all slots. The answer is exact whatever the sample says: with too few members left the gathering is
-    finished at once, and too low a bound is raised to the true one.
+    Scores that rise past the bound leave on sight; scores that fall are reported by `lowered`. When half of these
+    candidates are used up, the next are gathered below a bound estimated from a sample, a chunk of slots per call, so
+    that no call passes over all slots. The answer is exact whatever the sample says: with too few of them left the
+    gathering is finished at once, and too low a bound is raised to the true one.
     """
 
     def __init__(self, score: Tensor) -> None:
@@ -32,7 +32,7 @@ class WeakestPool:
         self._full = 0
         self._next: _Gathering | None = None
 
-    def weakest(self, n: int, used: int) -> Tensor:
+    def lowest(self, n: int, used: int) -> Tensor:
         """The `n` lowest in order among the first `used` slots; fewer if there are fewer.  `[n]`."""
         if n == 0:
             return _none(self._score)
@@ -46,7 +46,7 @@ class WeakestPool:
         return _lowest(self._score, self._members, n)
 
     def lowered(self, slots: Tensor) -> None:
-        """Scores were set anew, so some of these may belong in the pool now."""
+        """Scores were set anew, so some of these may be candidates now."""
         inside = slots[_inside(self._score[slots], slots, self._bound)]
         if len(inside):
             self._members = torch.unique(torch.cat([self._members, inside]))
@@ -64,7 +64,7 @@ class WeakestPool:
 
 
 class _Gathering:
-    """A pool in the making: slots up to a bound, found a chunk at a time."""
+    """Candidates to come: slots up to a bound, found a chunk at a time."""
 
     def __init__(self, score: Tensor, used: int, target: int) -> None:
         self._score, self._used, self._target = score, used, target
