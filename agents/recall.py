@@ -29,7 +29,7 @@ from engram_rl.agents.situations import Situations
 from engram_rl.agents.tokens import Tokens
 from engram_rl.agents.votes import Ballot
 from engram_rl.memory import DifferentiableNeuralDictionary
-from engram_rl.memory.forgetting.policy import Forgetting
+from engram_rl.memory.forgetting import Forgetting
 from engram_rl.memory.writing.rules import Blend, Max, SurpriseGated
 
 
@@ -330,8 +330,8 @@ def _require_fitting(memory: DifferentiableNeuralDictionary, doubts: bool, whole
     forgetting, rule = memory.forgetting, memory.write_rule
     if doubts and type(forgetting).weakened is Forgetting.weakened:
         raise ValueError(
-            f"memory.forgetting is {type(forgetting).__name__}, which keeps no trust that a place of reward could "
-            f"lose: use memory.Trust or memory.Decay, or set refuted=0, which forgets such a place."
+            f"memory.forgetting is {type(forgetting).__name__}, which keeps no confidence that a place of reward could "
+            f"lose: use memory.Confidence or memory.Decay, or set refuted=0, which forgets such a place."
         )
     if whole and isinstance(rule, Blend | Max | SurpriseGated):
         raise ValueError(

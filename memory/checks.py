@@ -137,8 +137,8 @@ def offers(name: str, value: Any, methods: Collection[str], kinds: Collection[st
     lacking = [method for method in methods if not hasattr(value, method)]
     if lacking:
         raise TypeError(
-            f"{name} is {shown(value)}, which lacks {', '.join(lacking)}; give one of {', '.join(sorted(kinds))}, or an "
-            f"object that has {', '.join(methods)}"
+            f"{name} is {shown(value)}, which lacks {', '.join(lacking)}; give one of {', '.join(sorted(kinds))}, or "
+            f"an object that has {', '.join(methods)}"
         )
     return value
 

@@ -1,7 +1,8 @@
 """What the first version called things: its runs, checkpoints and stored rows load; a command line takes today's words.
 
-Three tables say it: `MODULES` (classes and functions by dotted name), `KEYS` (values of a configuration by place) and
-`STATES` (parts of an agent's state by place). Memory files have a table of their own, in `engram_rl.memory`.
+Four tables say it: `MODULES` (classes and functions by dotted name), `KEYS` (values of a configuration by place), `VALUES`
+(values that are names) and `STATES` (parts of an agent's state by place). Memory files have a table of their own, in
+`engram_rl.memory.persistence.names`.
 """
 
 from __future__ import annotations
@@ -14,11 +15,46 @@ Place: TypeAlias = tuple[str, ...]
 ROOMS = ("agents", "conf", "envs", "memory", "training")
 """Packages of the first version, which lie below `engram_rl` now."""
 
-MODULES: dict[str, str] = {}
+MODULES: dict[str, str] = {
+    "memory.Trust": "engram_rl.memory.Confidence",
+    "memory.KeptIndex": "engram_rl.memory.CachedIndex",
+    "memory.abstraction.RandomProjection": "engram_rl.memory.RandomProjection",
+    "memory.abstraction.RecursivePooling": "engram_rl.memory.RecursivePooling",
+    "memory.abstraction.Reencoder": "engram_rl.memory.Reencoder",
+    "memory.abstraction.SlowCopy": "engram_rl.memory.SlowCopy",
+    "memory.auto.AutoIndex": "engram_rl.memory.AutoIndex",
+    "memory.branches.RandomBranches": "engram_rl.memory.RandomBranches",
+    "memory.forgetting.Trust": "engram_rl.memory.Confidence",
+    "memory.identity.identify": "engram_rl.memory.identify",
+    "memory.index.ExactIndex": "engram_rl.memory.ExactIndex",
+    "memory.ivf.IVFIndex": "engram_rl.memory.IVFIndex",
+    "memory.kept.KeptIndex": "engram_rl.memory.CachedIndex",
+    "memory.kernels.Gaussian": "engram_rl.memory.Gaussian",
+    "memory.kernels.InverseDistance": "engram_rl.memory.InverseDistance",
+    "memory.kernels.Uniform": "engram_rl.memory.Uniform",
+    "memory.keys.KeySpace": "engram_rl.memory.KeySpace",
+    "memory.keys.Modality": "engram_rl.memory.Modality",
+    "memory.planning.Planner": "engram_rl.memory.Planner",
+    "memory.transitions.TransitionMemory": "engram_rl.memory.TransitionMemory",
+    "memory.writing.Append": "engram_rl.memory.Append",
+    "memory.writing.Blend": "engram_rl.memory.Blend",
+    "memory.writing.Last": "engram_rl.memory.Last",
+    "memory.writing.Max": "engram_rl.memory.Max",
+    "memory.writing.SurpriseGated": "engram_rl.memory.SurpriseGated",
+}
 """Dotted names of the first version that did more than move below `engram_rl`, by what they are today."""
 
-KEYS: dict[str, str] = {}
+KEYS: dict[str, str] = {
+    "agent.memory.forgetting.doubt": "agent.memory.forgetting.lost_decay",
+    "agent.planner.doubt_cost": "agent.planner.refused_cost",
+}
 """Places of values in a configuration, or of whole branches, by where they are today."""
+
+VALUES: dict[tuple[str, str], str] = {
+    ("agent.memory.forgetting", "trust"): "confidence",
+    ("agent.memory.index", "kept"): "cached",
+}
+"""Names that are values of a configuration, by place and name in the first version, by what they are today."""
 
 STATES: dict[str, str] = {}
 """Places in the state of an agent of ours, by where they are today; `*` is any name, the same on both sides."""
@@ -40,7 +76,10 @@ def config_today(config: Mapping[str, Any]) -> dict[str, Any]:
     moved: dict[str, Any] = {}
     ours = _is_first_versions(config.get("agent"))
     for place, value in _leaves(config, ()):
-        _put(moved, place if place[0] == "agent" and not ours else _moved(place, KEYS), value)
+        if ours or place[0] != "agent":
+            value = VALUES.get((".".join(map(str, place)), str(value)), value)
+            place = _moved(place, KEYS)
+        _put(moved, place, value)
     return {name: _renamed(part) for name, part in moved.items()}
 
 

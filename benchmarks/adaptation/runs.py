@@ -21,7 +21,7 @@ ACTING = ("drawn", "greedy")
 """How actions are chosen in the test: from the policy's distribution, or its most probable."""
 
 RATE = "learning_rate.end=3e-4 learning_rate.steps=200000"
-RECALL = f"retrieval_ppo memory.forgetting.doubt=1.0 hide=0.05 {RATE}"
+RECALL = f"retrieval_ppo memory.forgetting.lost_decay=1.0 hide=0.05 {RATE}"
 PLAIN = f"retrieval_ppo control=novelty {RATE}"
 GRU = f"{PLAIN} recurrent=64 hidden=[64]"
 CONTESTANTS = {

@@ -1,4 +1,4 @@
-"""What an environment's situations returned before: recalled while an episode runs, written when it is over."""
+"""Running episodes: what their situations returned before is looked up, and what they return is written at the end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MakeKeys: TypeAlias = Callable[[Any], Tensor | Mapping[str, Tensor]]
 """A batch of observations, `[E, ...]` or one such tensor by name, to keys without their action."""
 
 
-class Recollection:
+class RunningEpisodes:
     """Recalls for E environments side by side, and keeps their running episodes until their returns are known.
 
     Nothing of a running episode is in the memory. When it ends, each of its situations is written with the discounted

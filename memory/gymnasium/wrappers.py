@@ -20,7 +20,7 @@ from gymnasium.vector.utils import batch_space
 
 from engram_rl.memory.checks import unknown
 from engram_rl.memory.dictionary import DifferentiableNeuralDictionary
-from engram_rl.memory.gymnasium.episodes import ACTION, MakeKeys, Recollection, keys_of_parts
+from engram_rl.memory.gymnasium.episodes import ACTION, MakeKeys, RunningEpisodes, keys_of_parts
 
 OBSERVATION, MEMORY = "observation", "memory"
 
@@ -30,8 +30,8 @@ class MemoryWrapper(gym.Wrapper):
 
     The observation becomes a Dict: its own parts, or `observation` if it had none, and `memory`, `[3 A]` of float32:
     values, squared distances of the nearest entries and whether there are any, for each of A actions if the memory has
-    a discrete modality `action`, else for the situation (A = 1). `gymnasium.episodes.Recollection` says
-    what is written and why nothing leaks.
+    a discrete modality `action`, else for the situation (A = 1). `memory.gymnasium.episodes` says what is written and
+    why nothing leaks.
 
     Several wrappers may share a memory. `learning = False` leaves the memory as it is: nothing is written or touched.
 
@@ -57,29 +57,29 @@ class MemoryWrapper(gym.Wrapper):
     ) -> None:
         super().__init__(env)
         self.learning = True
-        self.recollection = _recollection(env.observation_space, env.action_space, memory, 1, key, discount)
-        self.observation_space = _with_memory_space(env.observation_space, self.recollection.width)
+        self.episodes = _episodes(env.observation_space, env.action_space, memory, 1, key, discount)
+        self.observation_space = _with_memory_space(env.observation_space, self.episodes.width)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
         """Begin an episode; one that was running is dropped."""
         observation, info = self.env.reset(seed=seed, options=options)
-        self.recollection.start(_batch_of_one(observation))
+        self.episodes.start(_batch_of_one(observation))
         return self._with_memory(observation)[0], info
 
     def step(self, action: Any) -> tuple[dict, Any, bool, bool, dict]:
         """Step; what is recalled of an episode's last observation was known before the episode is written."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         if not self.learning:
-            self.recollection.start(_batch_of_one(observation))
+            self.episodes.start(_batch_of_one(observation))
             return self._with_memory(observation)[0], reward, terminated, truncated, info
-        self.recollection.advance(np.asarray([action]), np.asarray([reward]), _batch_of_one(observation))
+        self.episodes.advance(np.asarray([action]), np.asarray([reward]), _batch_of_one(observation))
         extended, value = self._with_memory(observation)
         if terminated or truncated:
-            self.recollection.finish(0, 0.0 if terminated else value)
+            self.episodes.finish(0, 0.0 if terminated else value)
         return extended, reward, terminated, truncated, info
 
     def _with_memory(self, observation: Any) -> tuple[dict[str, Any], float]:
-        recalled, best = self.recollection.recall(self.recollection.now, touch=self.learning)
+        recalled, best = self.episodes.recall(self.episodes.now, touch=self.learning)
         return _extended(observation, recalled[0]), float(best[0])
 
 
@@ -116,14 +116,14 @@ class MemoryVectorWrapper(VectorWrapper):
             )
         single = env.single_observation_space
         self.learning = True
-        self.recollection = _recollection(single, env.single_action_space, memory, env.num_envs, key, discount)
-        self.single_observation_space = _with_memory_space(single, self.recollection.width)
+        self.episodes = _episodes(single, env.single_action_space, memory, env.num_envs, key, discount)
+        self.single_observation_space = _with_memory_space(single, self.episodes.width)
         self.observation_space = batch_space(self.single_observation_space, env.num_envs)
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
         """Begin episodes in all environments; those that were running are dropped."""
         observation, info = self.env.reset(seed=seed, options=options)
-        self.recollection.start(observation)
+        self.episodes.start(observation)
         return self._with_memory(observation), info
 
     def step(self, actions: Any) -> tuple[dict, Any, Any, Any, dict]:
@@ -134,41 +134,41 @@ class MemoryVectorWrapper(VectorWrapper):
         if len(ended):
             info, last_values = self._with_final_memory(info, ended)
         if self.learning:
-            self.recollection.advance(actions, reward, observation)
+            self.episodes.advance(actions, reward, observation)
             for e, value in zip(ended, np.where(terminated[ended], 0.0, last_values), strict=True):
-                self.recollection.finish(int(e), float(value))
+                self.episodes.finish(int(e), float(value))
         else:
-            self.recollection.start(observation)
+            self.episodes.start(observation)
         return self._with_memory(observation), reward, terminated, truncated, info
 
     def _with_memory(self, observation: Any) -> dict[str, Any]:
-        return _extended(observation, self.recollection.recall(self.recollection.now, touch=self.learning)[0])
+        return _extended(observation, self.episodes.recall(self.episodes.now, touch=self.learning)[0])
 
     def _with_final_memory(self, info: dict[str, Any], ended: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
         """`info` with the memory's part in its final observations, and the best values recalled of them `[n]`."""
         final = info["final_obs"]
         last = _rows(final, ended)  # [n, ...]
-        recalled, best = self.recollection.recall(self.recollection.keys(last), touch=False)
+        recalled, best = self.episodes.recall(self.episodes.keys(last), touch=False)
         extended = np.full(self.num_envs, None, dtype=object)
         for row, e in enumerate(ended):
             extended[e] = _extended(_row(last, row), recalled[row])
         return {**info, "final_obs": extended}, best
 
 
-def _recollection(
+def _episodes(
     space: spaces.Space,
     actions: spaces.Space,
     memory: DifferentiableNeuralDictionary,
     num_envs: int,
     key: MakeKeys | None,
     discount: float,
-) -> Recollection:
+) -> RunningEpisodes:
     names = [name for name in memory.space.names if name != ACTION]
     if key is None:
         _check_parts(space, memory, names)
         key = keys_of_parts(names)
     count = int(actions.n) if isinstance(actions, spaces.Discrete) and actions.start == 0 else None
-    return Recollection(memory, key, num_envs, count, discount)
+    return RunningEpisodes(memory, key, num_envs, count, discount)
 
 
 def _check_parts(space: spaces.Space, memory: DifferentiableNeuralDictionary, names: list[str]) -> None:

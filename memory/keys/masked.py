@@ -213,7 +213,7 @@ class Spread:
     def add(self, keys: Keys) -> None:
         """Take in a batch of stored keys (Chan et al. 1979, parallel variance)."""
         has = torch.zeros_like(keys.vectors, dtype=torch.bool)
-        for m, part in enumerate(self.space):
+        for m, part in enumerate(self.space.modalities):
             if part.kind != "discrete":
                 has[:, self.space.columns[part.name]] = keys.present[:, m : m + 1]
         self._typical = None
@@ -252,8 +252,8 @@ class Spread:
 
     def _computed(self) -> Tensor:
         variance = self.squares / self.count.clamp(min=1)
-        typical = torch.ones(len(self.space), dtype=self._dtype, device=self.count.device)
-        for m, part in enumerate(self.space):
+        typical = torch.ones(len(self.space.modalities), dtype=self._dtype, device=self.count.device)
+        for m, part in enumerate(self.space.modalities):
             if part.penalty is not None:
                 typical[m] = part.penalty
             elif part.kind != "discrete":

@@ -189,7 +189,7 @@ class TransitionMemory:
         self.table.weaken(np.unique((ids.astype(np.int64) * self.num_actions + actions)[ids != ABSENT]), factor)
 
     def tick(self, amount: float = 1, owners: np.ndarray | None = None) -> None:
-        """Let time pass for owners `[N]` (None: all): strength fades; a leap makes everything old doubtful at once."""
+        """Let time pass for owners `[N]` (None: all): strength fades; a leap makes everything old uncertain at once."""
         if not (amount >= 0 and np.isfinite(amount)):
             raise ValueError(f"time goes forward by a finite number of ticks >= 0, got {amount}")
         self.clock[slice(None) if owners is None else owners] += amount

@@ -65,8 +65,9 @@ class Planner:
         unknown_cost: Cost of an imagined step; a remembered one costs 1.
         harm_cost: Cost of each unit of remembered harm; infinite: such transitions are vetoed.
         min_support: Share of the recalled movements of an action that must agree for it to be imagined.
-        doubt_cost: Added cost of an imagined step into a doubted state: one that a remembered step should have led to,
-            as imagination has it, and did not. What blocked the way from one side probably blocks it from the others.
+        refused_cost: Added cost of an imagined step into a state that refused entry: one that a remembered step should
+            have led to, as imagination has it, and did not. What blocked the way from one side probably blocks it from
+            the others.
     """
 
     def __init__(
@@ -78,13 +79,13 @@ class Planner:
         unknown_cost: float = 1.0,
         harm_cost: float = np.inf,
         min_support: float = 0.0,
-        doubt_cost: float = 0.0,
+        refused_cost: float = 0.0,
     ) -> None:
-        if not unknown_cost > 0 or not harm_cost >= 0 or not doubt_cost >= 0:
-            raise ValueError(f"costs must be positive, got {unknown_cost=}, {harm_cost=}, {doubt_cost=}")
+        if not unknown_cost > 0 or not harm_cost >= 0 or not refused_cost >= 0:
+            raise ValueError(f"costs must be positive, got {unknown_cost=}, {harm_cost=}, {refused_cost=}")
         self.memory = memory
         self.imagine, self.min_support = imagine, min_support
-        self.unknown_cost, self.harm_cost, self.doubt_cost = unknown_cost, harm_cost, doubt_cost
+        self.unknown_cost, self.harm_cost, self.refused_cost = unknown_cost, harm_cost, refused_cost
         cells = memory.table.next.shape
         self.successor = np.full(cells, ABSENT, np.int64)  # [S, A], what is expected: remembered, else imagined
         self.cost = np.full(cells, np.inf)  # [S, A], of that step
@@ -252,15 +253,15 @@ class Planner:
         memory = self.memory
         known = memory.known(ids)  # [N, A]
         self._covered[ids] = True
-        row, action = np.nonzero((~known | (self.doubt_cost > 0)) & (self._guess[ids] == _NOT_IMAGINED))
+        row, action = np.nonzero((~known | (self.refused_cost > 0)) & (self._guess[ids] == _NOT_IMAGINED))
         if self.imagine and len(row):
             self._guess[ids[row], action] = self._imagined(ids[row], action)
-        if self.doubt_cost:
+        if self.refused_cost:
             self._compare(ids, known)
         following = np.where(known, memory.table.next[ids], np.maximum(self._guess[ids], ABSENT))
         harm = memory.table.harm[ids]
         pain = np.multiply(harm, self.harm_cost, out=np.zeros(harm.shape), where=known & (harm > 0))
-        imagined = self.unknown_cost + np.where(self._refusals[following] > 0, self.doubt_cost, 0.0)
+        imagined = self.unknown_cost + np.where(self._refusals[following] > 0, self.refused_cost, 0.0)
         cost = np.where(known, 1 + pain, np.where(following == ABSENT, np.inf, imagined))
         changed = ((self.successor[ids] != following) | (self.cost[ids] != cost)).any(1)
         self.successor[ids], self.cost[ids] = following, cost
@@ -276,10 +277,10 @@ class Planner:
         self._refused[ids] = now
         affected = np.unique(np.concatenate([before[before != now], now[before != now]]))
         affected = affected[affected != ABSENT]
-        doubted = self._refusals[affected] > 0
+        refusing = self._refusals[affected] > 0
         np.subtract.at(self._refusals, before[before != ABSENT], 1)
         np.add.at(self._refusals, now[now != ABSENT], 1)
-        flipped = affected[doubted != (self._refusals[affected] > 0)]
+        flipped = affected[refusing != (self._refusals[affected] > 0)]
         if len(flipped):
             self._covered[np.isin(self._guess, flipped).any(1)] = False
 

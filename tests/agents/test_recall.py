@@ -200,7 +200,7 @@ def test_a_memory_that_cannot_do_what_recall_asks_of_it_is_refused():
         )
         return recall(make_memory=partial(make, **memory))
 
-    with pytest.raises(ValueError, match="LeastRecentlyUsed, which keeps no trust"):
+    with pytest.raises(ValueError, match="LeastRecentlyUsed, which keeps no confidence"):
         build(write_rule="last", forgetting="lru")
     with pytest.raises(ValueError, match=r"write_rule is Max.* use memory\.write_rule=last"):
         build(write_rule="max", forgetting=Confidence(lost_decay=0.8))

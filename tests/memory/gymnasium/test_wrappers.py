@@ -143,14 +143,14 @@ class TestManyEnvironments:
             if terminated or truncated:
                 single, _ = one.reset()
             assert batch["memory"][0].tolist() == single["memory"].tolist()
-        assert torch.equal(many.recollection.memory.values, memory.values) and len(memory)
+        assert torch.equal(many.episodes.memory.values, memory.values) and len(memory)
 
     def test_steps_of_finished_episodes_are_not_kept(self):
         environments = self.make(Corridor(2), Corridor(3))
         environments.reset()
         for _ in range(30):
             environments.step(np.array([1, 1]))
-        assert len(environments.recollection._steps) <= 3
+        assert len(environments.episodes._steps) <= 3
 
     def test_another_way_to_reset_is_refused(self):
         made = SyncVectorEnv([Corridor], autoreset_mode=AutoresetMode.NEXT_STEP)

@@ -105,19 +105,19 @@ def test_costs_are_those_of_dijkstra_over_known_and_imagined_steps(walls, tried,
     goal=cell,
     half_life=st.sampled_from([np.inf, 2.0]),
     imagine=st.booleans(),
-    doubt_cost=st.sampled_from([0.0, 3.0, np.inf]),
+    refused_cost=st.sampled_from([0.0, 3.0, np.inf]),
 )
-def test_what_the_planner_keeps_is_what_a_new_planner_would_work_out(worlds, goal, half_life, imagine, doubt_cost):
+def test_what_the_planner_keeps_is_what_a_new_planner_would_work_out(worlds, goal, half_life, imagine, refused_cost):
     """Through contradiction, fading, new owners and, without imagination (which needs room), eviction."""
     memory = TransitionMemory(2, 4, 200 if imagine else 27, owners=2, half_life=half_life)
     bounds = (np.zeros(2), np.full(2, 4))
-    planner = Planner(memory, bounds=bounds, imagine=imagine, doubt_cost=doubt_cost)
+    planner = Planner(memory, bounds=bounds, imagine=imagine, refused_cost=refused_cost)
     for turn, (walls, tried) in enumerate(worlds):
         experience(memory, Grid(5, walls), tried, owner=turn % 2)
         memory.tick(1, np.array([turn % 2]))
         goals = [memory.name(np.array([goal]), np.array([owner])) for owner in (0, 1)]
         kept = planner.cost_to_go(goals)
-        fresh = Planner(memory, bounds=bounds, imagine=imagine, doubt_cost=doubt_cost).cost_to_go(goals)
+        fresh = Planner(memory, bounds=bounds, imagine=imagine, refused_cost=refused_cost).cost_to_go(goals)
         assert np.array_equal(kept, fresh)
 
 
@@ -128,20 +128,20 @@ def test_what_the_planner_keeps_is_what_a_new_planner_would_work_out(worlds, goa
     ),
     goal=cell,
     capacity=st.integers(27, 60),
-    doubt_cost=st.sampled_from([0.0, np.inf]),
+    refused_cost=st.sampled_from([0.0, np.inf]),
     bounded=st.booleans(),
     looked=st.booleans(),
     data=st.data(),
 )
 def test_a_planner_that_was_saved_goes_on_as_if_it_had_never_been(
-    worlds, goal, capacity, doubt_cost, bounded, looked, data
+    worlds, goal, capacity, refused_cost, bounded, looked, data
 ):
     """Also where the table is too full to imagine everything, which depends on what came first."""
     bounds = (np.zeros(2), np.full(2, 4)) if bounded else None
 
     def make():
         memory = TransitionMemory(2, 4, capacity, owners=2)
-        return memory, Planner(memory, bounds=bounds, doubt_cost=doubt_cost)
+        return memory, Planner(memory, bounds=bounds, refused_cost=refused_cost)
 
     def live(memory, planner, turn, walls, tried):
         experience(memory, Grid(5, walls), tried, owner=turn % 2)
@@ -239,7 +239,7 @@ def test_the_cost_of_each_action_is_its_step_and_the_way_on():
 def test_what_refused_entry_from_one_side_is_doubted_from_the_others():
     grid = Grid(5, walls=[(2, 2)])
     memory = TransitionMemory(2, 4, 200)
-    planner = Planner(memory, bounds=(np.zeros(2), np.full(2, 4)), doubt_cost=10.0)
+    planner = Planner(memory, bounds=(np.zeros(2), np.full(2, 4)), refused_cost=10.0)
     experience(memory, grid, [((0, 0), 2), ((1, 0), 0), ((0, 0), 3), ((0, 1), 1), ((1, 2), 2)])
     start, goal, middle = memory.name(np.array([(2, 1), (2, 3), (2, 2)]))
     assert planner.cost_to_go([np.array([goal])])[0, start] == 4  # around it
