@@ -221,7 +221,7 @@ def harm(transition: Transition) -> np.ndarray:
     return np.maximum(np.where(died, 1.0, 0.0), 0.0 - transition.reward)  # -0.0 is equal to 0.0: max may give either
 
 
-PLANNER = partial(Planner, unknown_cost=1.2, doubt_cost=np.inf)
+PLANNER = partial(Planner, unknown_cost=1.2, refused_cost=np.inf)
 """An imagined step costs a little more than a remembered one; into what refused entry from elsewhere none is taken."""
 
 

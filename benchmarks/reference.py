@@ -10,7 +10,8 @@ from typing import Any
 
 from engram_rl import memory
 from engram_rl.agents import agent
-from engram_rl.memory import gymnasium, index
+from engram_rl.memory import gymnasium
+from engram_rl.memory.indexes import exact
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference.md"
 OPENING = """# Reference
@@ -20,7 +21,7 @@ Written from the docstrings by `python -m benchmarks.reference`; a test compares
 MODULES: dict[ModuleType, list[str]] = {
     memory: memory.__all__,
     gymnasium: ["MemoryWrapper", "MemoryVectorWrapper"],
-    index: ["Index", "Proposer"],
+    exact: ["Index", "Proposer"],
     agent: ["Agent", "Transition"],
 }
 """What is described, by module; environments have a page of their own."""

@@ -1,52 +1,67 @@
 """Episodic memory: a differentiable neural dictionary with incomplete-hash keys, usable without any agent."""
 
-from engram_rl.memory.abstraction import RandomProjection, RecursivePooling, Reencoder, SlowCopy
-from engram_rl.memory.auto import AutoIndex
-from engram_rl.memory.branches import RandomBranches
 from engram_rl.memory.dictionary import DifferentiableNeuralDictionary
-from engram_rl.memory.forgetting import Decay, FirstInFirstOut, LeastRecentlyUsed, Priority, Trust
-from engram_rl.memory.identity import identify
-from engram_rl.memory.index import ExactIndex
-from engram_rl.memory.ivf import IVFIndex
-from engram_rl.memory.kept import KeptIndex
-from engram_rl.memory.kernels import Gaussian, InverseDistance, Uniform
-from engram_rl.memory.keys import KeySpace, Modality
-from engram_rl.memory.learning import RowRMSprop, RowSGD
-from engram_rl.memory.planning import Planner
-from engram_rl.memory.reading import Found
-from engram_rl.memory.transitions import TransitionMemory
-from engram_rl.memory.writing import Append, Blend, Last, Max, SurpriseGated
+from engram_rl.memory.forgetting import (
+    Confidence,
+    Decay,
+    FirstInFirstOut,
+    Forgetting,
+    LeastRecentlyUsed,
+    Priority,
+    WrittenRows,
+)
+from engram_rl.memory.indexes import AutoIndex, CachedIndex, ExactIndex, Index, IVFIndex, Proposer
+from engram_rl.memory.keys.abstraction import RandomProjection, RecursivePooling, SlowCopy
+from engram_rl.memory.keys.identity import identify
+from engram_rl.memory.keys.space import Keys, KeySpace, Modality
+from engram_rl.memory.keys.store import KeyStore
+from engram_rl.memory.learning import Reencoder, RowRMSprop, RowSGD
+from engram_rl.memory.reading import Found, Gaussian, InverseDistance, Kernel, Uniform
+from engram_rl.memory.transitions.branches import RandomBranches
+from engram_rl.memory.transitions.memory import TransitionMemory
+from engram_rl.memory.transitions.planner import Planner
+from engram_rl.memory.writing.rules import Append, Blend, Last, Max, RunningMean, SurpriseGated, WriteContext, WriteRule
 
 __all__ = [
     "Append",
     "AutoIndex",
     "Blend",
+    "CachedIndex",
+    "Confidence",
     "Decay",
     "DifferentiableNeuralDictionary",
     "ExactIndex",
     "FirstInFirstOut",
+    "Forgetting",
     "Found",
     "Gaussian",
     "IVFIndex",
+    "Index",
     "InverseDistance",
-    "KeptIndex",
+    "Kernel",
     "KeySpace",
+    "KeyStore",
+    "Keys",
     "Last",
     "LeastRecentlyUsed",
     "Max",
     "Modality",
     "Planner",
     "Priority",
+    "Proposer",
     "RandomBranches",
     "RandomProjection",
     "RecursivePooling",
     "Reencoder",
     "RowRMSprop",
     "RowSGD",
+    "RunningMean",
     "SlowCopy",
     "SurpriseGated",
     "TransitionMemory",
-    "Trust",
     "Uniform",
+    "WriteContext",
+    "WriteRule",
+    "WrittenRows",
     "identify",
 ]

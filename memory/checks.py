@@ -1,9 +1,14 @@
-"""What arguments must be: checked at the door, so that an error names the value, the limit and the remedy."""
+"""What arguments must be and what fits into this machine: an error names the value, the limit and the remedy."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+import os
+from collections.abc import Collection, Iterable
+from difflib import get_close_matches
+from functools import cache
+from inspect import signature
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +22,9 @@ LARGEST_VALUE = 1e30
 """In size; weighing and blending such values cannot overflow."""
 
 MOST_NEIGHBOURS = 2**20
+
+CONTAINERS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+"""Where Linux says what the processes of a container may use, in its two versions."""
 
 INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
@@ -122,15 +130,33 @@ def offers(name: str, value: Any, methods: Collection[str], kinds: Collection[st
     """The value, which is an object that has these attributes.
 
     Raises:
-        TypeError: It is not.
+        TypeError: It is a class, or lacks some.
     """
+    if isinstance(value, type):
+        raise TypeError(f"{name} is the class {value.__name__}; give an object of it, {value.__name__}(...)")
     lacking = [method for method in methods if not hasattr(value, method)]
-    if lacking or isinstance(value, type):
+    if lacking:
         raise TypeError(
-            f"{name} is {shown(value)}; give one of {', '.join(sorted(kinds))}, or an object that has "
-            f"{', '.join(sorted(methods))}"
+            f"{name} is {shown(value)}, which lacks {', '.join(lacking)}; give one of {', '.join(sorted(kinds))}, or "
+            f"an object that has {', '.join(methods)}"
         )
     return value
+
+
+def takes(name: str, value: Any, method: str, *arguments: str) -> None:
+    """Raise unless a method of the value can be called with these arguments, in this order.
+
+    Raises:
+        TypeError: It cannot.
+    """
+    form = signature(getattr(value, method))
+    try:
+        form.bind(*arguments)
+    except TypeError as error:
+        raise TypeError(
+            f"{name} is {shown(value)}, whose {method}{form} is called as {method}({', '.join(arguments)}); give it "
+            "these arguments"
+        ) from error
 
 
 def shown(value: Any) -> str:
@@ -175,4 +201,46 @@ def check_moved(name: str, new: Tensor | None, slots: int, like: Tensor, most: f
     if not limited(new, most):
         raise ValueError(
             f"{name} would become NaN, infinite or larger than {most:g}; lower the learning rate or clip the gradient"
+        )
+
+
+def unknown(what: str, name: str, valid: Iterable[str]) -> ValueError:
+    """The error for a `name` that is none of `valid`: says which one was probably meant, then lists all."""
+    choices = sorted(valid)
+    near = get_close_matches(name, choices, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return ValueError(f"unknown {what} {name!r}: {hint}choose from {', '.join(choices)}")
+
+
+@cache
+def ram(device: torch.device) -> int:
+    """Bytes of memory that a device has, whatever is free just now; on the CPU no more than a container may use."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min([installed, *_granted()])
+
+
+def _granted() -> list[int]:
+    told = [Path(name).read_text(encoding="ascii").strip() for name in CONTAINERS if Path(name).is_file()]
+    return [int(limit) for limit in told if limit.isdecimal()]
+
+
+def require_ram(what: str, size: int, remedy: str, device: torch.device | str = "cpu") -> None:
+    """Raise unless so many bytes fit into the whole memory of a device.
+
+    Args:
+        what: Would take them, with the values that make it so.
+        size: Bytes.
+        remedy: What to lower.
+        device: Where.
+
+    Raises:
+        ValueError: They do not.
+    """
+    device = torch.device(device)
+    if size > (limit := ram(device)):
+        raise ValueError(
+            f"{what} would take {size / 2**30:.1f} GiB, more than the {limit / 2**30:.1f} GiB of memory that this "
+            f"{'GPU' if device.type == 'cuda' else 'machine'} has; {remedy}"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engram_rl.memory.auto import make_index
-from engram_rl.memory.batches import checked_batch, checked_identity, checked_slots
+from engram_rl.memory import inspection
 from engram_rl.memory.checks import (
     LARGEST_KEY,
     LARGEST_VALUE,
@@ -19,28 +19,26 @@ from engram_rl.memory.checks import (
     checked_k,
     checked_place,
     number,
+    require_ram,
     slots_of,
     truth,
     whole,
 )
-from engram_rl.memory.files import load, save
-from engram_rl.memory.forgetting import Forgetting, make_forgetting
-from engram_rl.memory.identity import IdentityTable
-from engram_rl.memory.index import Index
-from engram_rl.memory.inspection import describe, to_arrays, to_pandas
-from engram_rl.memory.kernels import InverseDistance, Kernel, make_kernel
-from engram_rl.memory.keys import KeyInput, KeySpace, Modality, Present
+from engram_rl.memory.forgetting import Forgetting, WrittenRows, make_forgetting
+from engram_rl.memory.indexes import Index, make_index
+from engram_rl.memory.indexes.exact import nearest
+from engram_rl.memory.keys.identity import NOBODY, IdentityTable
+from engram_rl.memory.keys.space import KeyInput, Keys, KeySpace, Modality, Present
+from engram_rl.memory.keys.store import entry_bytes, make_store
+from engram_rl.memory.keys.subsets import References, evidence, subsets_of, under_each
 from engram_rl.memory.links import Links, Reached
-from engram_rl.memory.reading import Found, read
-from engram_rl.memory.references import References, combinations_of, under_each
-from engram_rl.memory.room import require_room
-from engram_rl.memory.saving import restore, state_of
-from engram_rl.memory.search import nearest
-from engram_rl.memory.slots import Slots
-from engram_rl.memory.store import KeyStore, entry_bytes
-from engram_rl.memory.storing import store
-from engram_rl.memory.usage import Usage
-from engram_rl.memory.writing import WriteRule, make_write_rule
+from engram_rl.memory.persistence.file import MOST_BYTES, named, opened, write_file
+from engram_rl.memory.persistence.names import state_today
+from engram_rl.memory.persistence.state import State
+from engram_rl.memory.reading import Found, InverseDistance, Kernel, Usage, make_kernel, weigh
+from engram_rl.memory.writing.batch import Placing, checked_batch, checked_identity, checked_slots
+from engram_rl.memory.writing.rules import WriteContext, WriteRule, make_write_rule
+from engram_rl.memory.writing.slots import Slots
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,18 +66,27 @@ class DifferentiableNeuralDictionary:
         value_dim: Numbers stored with each key.
         capacity: Most entries held; when full, each new one replaces the weakest.
         k: Neighbours a lookup uses.
-        index: Who proposes neighbours: "exact" (default), "kept" (exact, and keeps its answers for queries that come
-            again), "ivf" (approximate, for large memories), "auto" (exact until ivf measurably pays) or an object.
-        kernel: Distance to weight: "inverse_distance" (default), "gaussian", "uniform" or an object from `kernels`.
-        write_rule: What a repeated identity does: "append" (default), "blend", "last", "max", "surprise_gated" or an
-            object from `writing`.
-        forgetting: Who makes room: "lru" (default; least recently written or retrieved), "fifo", "priority" or an
-            object from `forgetting`, such as `Decay(half_life=10_000)`.
+        index: Who proposes neighbours: "exact" (default), "cached" (exact, with a cache of answers for queries that
+            come again), "ivf" (approximate, for large memories), "auto" (exact until ivf measurably pays) or an object.
+        kernel: Distance to weight: "inverse_distance" (default), "gaussian", "uniform" or an object from `reading`.
+        write_rule: What a repeated identity does: "append" (default), "blend", "last", "max", "mean", "surprise_gated"
+            or an object from `writing`.
+        forgetting: Which entry makes room: "lru" (default; least recently written or retrieved), "fifo", "priority",
+            "confidence" or an object from `forgetting`, such as `Decay(half_life=10_000)`.
         match_within: Squared distance within which a row that is written without an identity stands for the nearest
             entry of the same modalities; None: such rows are always new.
-        links_per_entry: Most links from one entry; room for them is taken at the first link.
+        links_per_entry: Most links from one entry; memory for them is taken at the first link.
         device: Where the tensors live.
         dtype: Of keys and values; float64 is for checking gradients.
+
+    Attributes:
+        store: The keys, as an index sees them.
+        values: The value of each slot. `[N, V]`
+        key_vectors: The keys' vectors in place, the modalities side by side. `[N, D]`
+        alive: Whether a slot holds an entry. `[N]` bool
+        generation: Counts the entries a slot has held: (slot, generation) names one entry for ever. `[N]` int32
+        usage: What lookups have found.
+        links: Links between entries; beyond `link` and `follow` it offers `spread`, for activation that spreads.
     """
 
     def __init__(
@@ -101,29 +108,43 @@ class DifferentiableNeuralDictionary:
         self.space = KeySpace(space)
         self.value_dim, self.capacity, self.k = whole("value_dim", value_dim), whole("capacity", capacity), checked_k(k)
         self.device, self.dtype = checked_place(device, dtype)
-        require_room(
+        require_ram(
             f"capacity={self.capacity} of keys of {self.space.dim} numbers and values of {self.value_dim}",
             self.nbytes,
             "lower the capacity or the sizes of key and value",
             self.device,
         )
-        self.kernel = make_kernel(kernel)
-        self.write_rule = make_write_rule(write_rule)
+        self.kernel, self.write_rule = make_kernel(kernel), make_write_rule(write_rule)
         if match_within is not None:
             number("match_within", match_within, 0, hint=": it is a squared distance")
         self.match_within = match_within
-        self.index: Index = _own(make_index(index))
-        self.forgetting: Forgetting = _own(make_forgetting(forgetting))
-        self.forgetting.attach(capacity, self.device)
-        self.store = KeyStore(self.space, capacity, dtype, self.device)
-        self.index.attach(self.store)
+        self.index, self.forgetting = _own(make_index(index)), _own(make_forgetting(forgetting))
+        self.store = make_store(self.space, capacity, dtype, self.device)
         self.values = torch.zeros(capacity, value_dim, dtype=dtype, device=self.device)
-        """The value of each slot. `[N, V]`"""
+        self.key_vectors = self.store.vectors
         self.slot_table = Slots(capacity, self.device)
+        self.alive, self.generation = self.slot_table.alive, self.slot_table.generation
         self.identities = IdentityTable(capacity)
         self.usage = Usage(capacity, self.device)
         self.links = Links(self.alive, self.generation, links_per_entry)
-        """Links between entries; beyond `link` and `follow` it offers `spread`, for activation that spreads."""
+        self.forgetting.attach(capacity, self.device)
+        self.index.attach(self.store)
+        self._placing = Placing(
+            self.write_rule.matches,
+            match_within,
+            self.store,
+            self.index,
+            self.slot_table,
+            self.identities,
+            self.forgetting,
+        )
+        self._state = State(
+            {name: getattr(self.store, name) for name in ("rows", "codes", "present")} | {"values": self.values},
+            self.identities,
+            self.store,
+            self.links,
+            {"slots": self.slot_table, "forgetting": self.forgetting, "usage": self.usage},
+        )
 
     def __len__(self) -> int:
         return len(self.slot_table)
@@ -132,16 +153,6 @@ class DifferentiableNeuralDictionary:
     def nbytes(self) -> int:
         """Bytes that its tensors take up once every slot has been used; links come on top."""
         return self.capacity * entry_bytes(self.space, self.value_dim, self.dtype)
-
-    @property
-    def alive(self) -> Tensor:
-        """Whether a slot holds an entry.  `[N]` bool."""
-        return self.slot_table.alive
-
-    @property
-    def generation(self) -> Tensor:
-        """Counts the entries a slot has held: a pair (slot, generation) names one entry for ever.  `[N]` int32."""
-        return self.slot_table.generation
 
     @property
     def used(self) -> int:
@@ -157,11 +168,6 @@ class DifferentiableNeuralDictionary:
     def slots(self) -> Tensor:
         """All slots that hold an entry, ascending; a pass over all.  `[len(self)]`."""
         return self.alive[: self.used].nonzero().squeeze(1)
-
-    @property
-    def key_vectors(self) -> Tensor:
-        """The keys' vectors in place, the modalities side by side.  `[N, D]`."""
-        return self.store.vectors
 
     # ---- reading
 
@@ -184,29 +190,55 @@ class DifferentiableNeuralDictionary:
             exclude: Slots each query must not find, such as its own, from `find` or `write`; -1 stands for none.
                 `[B]` or `[B, E]`
             present: Per modality, which queries of the batch give it; all by default.
-            references: Match each query under several combinations of its parts and average by evidence: "all" for
-                every combination, or a list of them, such as `[("view", "place"), ("view",)]`; `found.evidence` says
+            references: An ensemble over key subsets: match each query under several subsets of its modalities and
+                average by evidence. "all", or a list such as `[("view", "place"), ("view",)]`; `found.evidence` says
                 what each contributed.
 
         Raises:
             ValueError: Shapes, names or numbers are not those of a query. Nothing has been changed then.
         """
-        packed = self.space.pack(query, present, dtype=self.dtype, device=self.device)
         k = self.k if k is None else checked_k(k)
-        truth("touch", touch)
-        excluded = checked_slots(exclude, len(packed), self.device)
-        combinations = 1
-        if references is not None:
-            given = self.space.names if isinstance(query, Tensor) else list(query)
-            chosen = combinations_of(self.space, given, references)
-            combinations = len(chosen)
-            packed = under_each(packed, self.space, chosen)
-            excluded = None if excluded is None else excluded.repeat_interleave(combinations, 0)
-        near = nearest(self.store, self.index, packed, k, self.slot_table, excluded)
-        found = read(self.store, self.values, self.generation, self.kernel, packed, near, combinations)
+        touch = touch if isinstance(touch, bool) else truth("touch", touch)
+        asked, excluded, S = self._asked(query, present, exclude, references)  # [B S] rows
+        near = nearest(self.store, self.index, asked, k, self.slot_table, excluded)  # [B S, k]
+        valid = None if near.complete else near.valid
+        at = near.slots if valid is None else near.slots.clamp(min=0)
+        shape = (at.shape[0] // S, S * k)
+        values = torch.embedding(self.values, at.reshape(shape))  # [B, S k, V]
+        keys = torch.embedding(self.key_vectors, at.reshape(shape)) if torch.is_grad_enabled() else None
+        if valid is not None:
+            lacking = ~valid.reshape(*shape, 1)
+            values = values.masked_fill(lacking, 0)
+            keys = None if keys is None else keys.masked_fill(lacking, 0)
+        if keys is not None:  # leaves: a gradient for the rows that were read, not for the buffers
+            values.requires_grad_()
+            keys.requires_grad_()
+        entries = None if keys is None else keys.reshape(*at.shape, keys.shape[2])  # [B S, k, D]
+        distances, shares = near.distances, None
+        if S > 1:
+            parts = self.store.parts_at(asked, at, entries).masked_fill(~near.valid.unsqueeze(2), 0)  # [B S, k, M]
+            distances = self.store.weighted(parts, asked)
+        elif entries is not None:
+            distances = self.store.distances_at(asked, at, entries)
+            distances = distances if valid is None else distances.masked_fill(~valid, 0)
+        weights = weigh(self.kernel.log_similarity(distances), valid)  # [B S, k]
+        if S > 1:
+            shares = evidence(parts, asked.present, self.store.penalties(), weights, S)  # [B, S]
+            weights = weights * shares.reshape(-1, 1)
+        found = Found(
+            value=torch.bmm(weights.reshape(shape).unsqueeze(1), values).squeeze(1),
+            slots=near.slots.reshape(shape),
+            weights=weights.reshape(shape),
+            distances=distances.reshape(shape),
+            valid=near.valid.reshape(shape),
+            values=values,
+            keys=keys,
+            generation=self.generation.take(at.reshape(shape)),
+            evidence=shares,
+        )
         if touch:
-            self.forgetting.retrieved(found.slots.reshape(-1) if near.complete else found.slots[found.valid])
             self.usage.add(found)
+            self.forgetting.retrieved(found.slots.reshape(-1) if valid is None else found.slots[found.valid])
         return found
 
     def find(self, identity: Tensor) -> Tensor:
@@ -250,10 +282,29 @@ class DifferentiableNeuralDictionary:
         Raises:
             ValueError: Shapes, names or numbers are not those of an entry. Nothing has been changed then.
         """
-        packed = self.space.pack(keys, present, dtype=self.dtype, device=self.device)
-        slots = store(self, checked_batch(packed, values, priority, identity, self.values))
-        self._expire(2 * len(slots))  # twice as many as came, so that removal keeps up
-        return slots
+        batch = checked_batch(self.store.pack(keys, present), values, priority, identity, like=self.values)
+        total, stored = batch.values.shape[0], [self.slot_table.free[:0]]
+        done, most = 0, min(total, self.capacity)
+        while done < total:
+            piece = batch if most == total - done == total else batch[done : done + most]
+            placed = self._placing.first(piece)
+            rows = placed.rows if len(placed.fresh) == len(placed.rows.slots) else self._combined(placed.rows)
+            self.values[rows.slots] = rows.values
+            self.slot_table.take(placed.fresh, placed.victims)
+            self.usage.hits[placed.fresh] = 0
+            if piece.identity is not None:
+                new = rows.new.cpu().numpy()
+                self.identities.set(placed.fresh.cpu().numpy(), piece.identity[: len(new)][new])
+            elif len(placed.victims):
+                self.identities.remove(placed.victims.cpu().numpy())
+            self.store.put(rows.slots, rows.keys)
+            self.index.written(rows.slots)
+            self.forgetting.written(rows)
+            stored.append(rows.slots)
+            done += len(rows.slots)
+            most = min(2 * len(rows.slots), self.capacity)  # rows that depend on each other come in runs
+        self._expire(2 * total)  # twice as many as came, so that removal keeps up
+        return torch.cat(stored)
 
     @torch.no_grad()
     def move(self, slots: Tensor, keys: Tensor | None = None, values: Tensor | None = None) -> None:
@@ -317,7 +368,7 @@ class DifferentiableNeuralDictionary:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything, as tensors and plain values; of the per-slot tensors only the slots that have been used."""
-        return state_of(self)
+        return self._state.taken(self.used)
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -325,31 +376,131 @@ class DifferentiableNeuralDictionary:
 
         Raises:
             ValueError: It was saved by a dictionary of another shape. Nothing has been changed then.
+            TypeError: It is no state at all.
         """
-        restore(self, state)
+        state = state_today(state)
+        self._state.check(state)
+        self.forgetting.attach(self.capacity, self.device)
+        self._state.restore(state)
+        self.index.attach(self.store)
 
     def save(self, path: str | Path) -> None:
         """Write everything to one file, which `DifferentiableNeuralDictionary.load` reads on any device and index."""
-        save(self, path)
+        settings: dict[str, Any] = {
+            "space": [asdict(m) for m in self.space],
+            "links_per_entry": self.links.per_source,
+            "kernel": named("kernel", self.kernel),
+            "write_rule": named("write_rule", self.write_rule),
+            "forgetting": named("forgetting", self.forgetting),
+        }
+        settings |= {name: getattr(self, name) for name in ("value_dim", "capacity", "k", "match_within")}
+        write_file(path, settings, self._state.taken(self.used, copy=False))
 
-    load = staticmethod(load)
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        index: Index | str = "exact",
+        device: torch.device | str = "cpu",
+        capacity: int | None = None,
+        kernel: Kernel | None = None,
+        write_rule: WriteRule | None = None,
+        forgetting: Forgetting | None = None,
+        most_bytes: int = MOST_BYTES,
+    ) -> DifferentiableNeuralDictionary:
+        """Build the memory that a file holds.
+
+        Args:
+            path: From `save`.
+            index: Any kind; an index is not saved.
+            device: Where it shall live.
+            capacity: Another than it had.
+            kernel: In place of the saved one; needed if that was a class of your own. The same holds for the next two.
+            write_rule: See `kernel`.
+            forgetting: See `kernel`.
+            most_bytes: What its tensors may take up; a file that claims more is refused before anything is allocated.
+
+        Raises:
+            ValueError: It is no memory file, or a damaged one, or of a later version, or claims too much.
+        """
+        whole("most_bytes", most_bytes, most=2**62)
+        if capacity is not None:
+            whole("capacity", capacity)
+        own = {"kernel": kernel, "write_rule": write_rule, "forgetting": forgetting}
+        with opened(path) as file:
+            memory = cls(**file.arguments(capacity, most_bytes, own), index=index, device=device)
+            memory.load_state_dict(file.state())
+        return memory
 
     # ---- looking in
 
     def describe(self, most_used: int = 5) -> dict[str, Any]:
-        """Sizes, strengths, how near lookups hit, the most used entries, the index's own report."""
-        return describe(self, most_used)
+        """Sizes, strengths, how near lookups hit, the most used entries, the index's own report; a pass over all."""
+        whole("most_used", most_used, 0)
+        slots = self.slots
+        taken = inspection.bytes_of(
+            (self, self.store, self.slot_table, self.identities, self.forgetting, self.usage, self.links)
+        )
+        return {
+            "size": len(self),
+            "capacity": self.capacity,
+            "evictions": self.evictions,
+            "links": len(self.links),
+            "bytes": taken,
+            "bytes_per_entry": taken / self.capacity,
+            "modalities": inspection.modalities(self.space, self.store.present[slots]),
+            "strength": inspection.quantiles(self.strength(slots)),
+            "lookups": self.usage.lookups,
+            "hit_distance": float(self.usage.hit_distance),
+            "top_weight": float(self.usage.top_weight),
+            "most_used": inspection.most_used(slots, self.usage.hits[slots], self.values[slots], most_used),
+            "index": self.index.report(),
+        }
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Every entry by column: modalities by name (NaN where lacking), value, strength, hits, identity, slot."""
-        return to_arrays(self)
+        slots = self.slots
+        at = slots.cpu().numpy()
+        identities = self.identities.identities[at]
+        return inspection.key_columns(self.store, slots) | {
+            "slot": at,
+            "value": self.values[slots].cpu().numpy(),
+            "strength": self.strength(slots).cpu().numpy(),
+            "hits": self.usage.hits[slots].cpu().numpy(),
+            "identity": np.where(identities == NOBODY, 0, identities),
+            "has_identity": identities != NOBODY,
+        }
 
     def to_pandas(self) -> pd.DataFrame:
         """Every entry as a row of a table; needs pandas."""
-        return to_pandas(self)
+        return inspection.table(self.to_arrays())
+
+    def _asked(
+        self, query: KeyInput, present: Present, exclude: Tensor | None, references: References | None
+    ) -> tuple[Keys, Tensor | None, int]:
+        """What to search for, without which slots, and how many searches each query takes: one for each key subset."""
+        asked = self.store.pack(query, present)  # [B]
+        excluded = None if exclude is None else checked_slots(exclude, asked.vectors.shape[0], self.device)
+        if references is None:
+            return asked, excluded, 1
+        given = self.space.names if isinstance(query, Tensor) else list(query)
+        subsets = subsets_of(self.space, given, references)
+        excluded = None if excluded is None else excluded.repeat_interleave(len(subsets), 0)
+        return under_each(asked, self.space, subsets), excluded, len(subsets)
+
+    def _combined(self, rows: WrittenRows) -> WrittenRows:
+        """The rows with the values that their entries get, where some are written again."""
+        again = ~rows.new
+        slots, values = rows.slots[again], rows.values.clone()
+        context = WriteContext(slots, self.slot_table.writes[slots], rows.priority[again])
+        values[again] = self.write_rule.combine(self.values[slots], values[again], context)
+        self.slot_table.writes[slots] += 1
+        return replace(rows, values=values)
 
     def _expire(self, most: int) -> None:
-        expired = self.forgetting.expired(min(most, len(self)), self.used)
+        held = self.used - self.slot_table.free.shape[0]
+        expired = self.forgetting.expired(min(most, held), self.used)
         if len(expired):
             self.forget(expired)
 
@@ -357,5 +508,5 @@ class DifferentiableNeuralDictionary:
 def _own(part: Any) -> Any:
     """The part itself, or a copy if it serves another memory already: what it keeps is about one memory."""
     own = copy(part) if getattr(part, "serves", False) else part
-    own.serves = True
+    object.__setattr__(own, "serves", True)  # so, because a frozen dataclass may be a part
     return own

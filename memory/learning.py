@@ -1,4 +1,6 @@
-"""Gradient steps on the entries that lookups have read, at a cost that does not depend on how many are stored.
+"""Entries that learn: gradient steps on what lookups have read, and keys that follow an encoder.
+
+Neither costs more the more is stored.
 
 found = memory.lookup(query)             # gradients on: found.keys and found.values are leaves
 loss(found.value).backward()
@@ -7,16 +9,15 @@ optimiser.step(found)                    # or step(found_a, found_b, ...) after 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from engram_rl.memory.store import rows_at
-
-if TYPE_CHECKING:
-    from engram_rl.memory.dictionary import DifferentiableNeuralDictionary
-    from engram_rl.memory.reading import Found
+from engram_rl.memory.checks import unknown
+from engram_rl.memory.dictionary import DifferentiableNeuralDictionary
+from engram_rl.memory.reading import Found
 
 
 class RowSGD:
@@ -56,8 +57,8 @@ class RowSGD:
         key, value = self._directions(slots, [_summed(one, place, len(slots)) for one in gradients])
         self.memory.move(
             slots,
-            keys=rows_at(self.memory.key_vectors, slots).sub_(key, alpha=self.lr),
-            values=rows_at(self.memory.values, slots).sub_(value, alpha=self.value_lr),
+            keys=self.memory.key_vectors.index_select(0, slots).sub_(key, alpha=self.lr),
+            values=self.memory.values.index_select(0, slots).sub_(value, alpha=self.value_lr),
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -118,19 +119,101 @@ class RowRMSprop(RowSGD):
         self._generation[:used] = state["generation"].to(self._generation.device)
 
     def _directions(self, slots: Tensor, gradients: list[Tensor]) -> list[Tensor]:
-        now = rows_at(self.memory.generation, slots)
-        mine = rows_at(self._generation, slots) == now  # [U]
+        now = self.memory.generation.index_select(0, slots)
+        mine = self._generation.index_select(0, slots) == now  # [U]
         self._generation[slots] = now
         fresh = None if mine.all() else ~mine.unsqueeze(1)
         return [self._direction(*pair, slots, fresh) for pair in zip(self._squares.values(), gradients, strict=True)]
 
     def _direction(self, squares: Tensor, gradient: Tensor, slots: Tensor, fresh: Tensor | None) -> Tensor:
-        square = rows_at(squares, slots)
+        square = squares.index_select(0, slots)
         if fresh is not None:
             square.masked_fill_(fresh, 0)
         square.mul_(self.alpha).addcmul_(gradient, gradient, value=1 - self.alpha)
         squares.index_copy_(0, slots, square)
         return gradient / square.sqrt_().add_(self.eps)
+
+
+class Reencoder:
+    """Keeps the keys of a memory up to date with an encoder that moves, a bounded number of entries per call.
+
+    The observation of each entry is kept beside it, `capacity * size of an observation` bytes. Entries are visited in
+    turn; after `capacity / rows` calls every key is at most that many calls old.
+
+    Args:
+        memory: Whose keys to keep up to date.
+        encoder: Observations `[n, ...]` to vectors `[n, D]`, such as a `SlowCopy`.
+        observation_shape: Of one observation.
+        dtype: In which observations are kept; they are given to the encoder in it.
+        modality: Which part of the key the encoder makes; may be left out if there is only one.
+    """
+
+    def __init__(
+        self,
+        memory: DifferentiableNeuralDictionary,
+        encoder: Callable[[Tensor], Tensor],
+        observation_shape: tuple[int, ...],
+        dtype: torch.dtype = torch.float32,
+        modality: str | None = None,
+    ) -> None:
+        names = [part.name for part in memory.space if part.kind != "discrete"]
+        if modality is None and len(names) != 1:
+            raise ValueError(f"the key has the parts {', '.join(names)}; say which of them the encoder makes")
+        if modality is not None and modality not in names:
+            raise unknown("modality that is a vector", modality, names)
+        self.memory, self.encoder = memory, encoder
+        self.columns = memory.space.columns[modality or names[0]]
+        self.observations = torch.zeros(
+            memory.capacity, *observation_shape, dtype=dtype, device=memory.device
+        )  # [N, ...]
+        self.generation = torch.full((memory.capacity,), -1, dtype=torch.int32, device=memory.device)  # [N]
+        self._cursor = 0
+
+    def remember(self, slots: Tensor, observations: Tensor) -> None:
+        """Keep what was observed for entries just written, at slots `[B]`; of repeats the last counts.  `[B, ...]`."""
+        if observations.shape != (len(slots), *self.observations.shape[1:]):
+            expected = [len(slots), *self.observations.shape[1:]]
+            raise ValueError(f"observations have shape {list(observations.shape)}, expected {expected}")
+        distinct, which = torch.unique(slots, return_inverse=True)
+        last = torch.zeros_like(distinct).scatter_reduce_(0, which, torch.arange(len(slots)).to(which), "amax")
+        self.observations[distinct] = observations[last].to(self.observations)
+        self.generation[distinct] = self.memory.generation[distinct]
+
+    @torch.no_grad()
+    def refresh(self, rows: int = 256) -> Tensor:
+        """Re-encode the next `rows` slots in turn; returns how far each key that has an observation moved.  `[n]`."""
+        if rows < 1:
+            raise ValueError(f"rows is {rows}; re-encode at least 1")
+        used = max(self.memory.used, 1)
+        slots = torch.arange(self._cursor, self._cursor + min(rows, used), device=self.memory.device) % used
+        self._cursor = int(slots[-1] + 1) % used
+        slots = slots[self.memory.alive[slots] & (self.generation[slots] == self.memory.generation[slots])]
+        before = self.memory.key_vectors[slots].clone()
+        if not len(slots):
+            return before.new_zeros(0)
+        after = before.clone()
+        after[:, self.columns] = self.encoder(self.observations[slots]).to(after)
+        self.memory.move(slots, keys=after)
+        return (self.memory.key_vectors[slots] - before).norm(dim=1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The observations of all slots that were used."""
+        used = self.memory.used
+        return {
+            "observations": self.observations[:used].clone(),
+            "generation": self.generation[:used].clone(),
+            "cursor": self._cursor,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave, after the memory itself was restored."""
+        saved = state["observations"]
+        if saved.shape[1:] != self.observations.shape[1:] or len(saved) > len(self.observations):
+            raise ValueError(f"saved observations {list(saved.shape)} do not fit {list(self.observations.shape)}")
+        self.generation.fill_(-1)
+        self.observations[: len(saved)] = saved.to(self.observations)
+        self.generation[: len(saved)] = state["generation"].to(self.generation)
+        self._cursor = int(state["cursor"])
 
 
 def _gradient(leaf: Tensor | None, name: str) -> Tensor:

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engram_rl.memory.checks import INTEGERS, LARGEST_VALUE, limited, number, real, slots_of, whole
-from engram_rl.memory.room import require_room
+from engram_rl.memory.checks import INTEGERS, LARGEST_VALUE, limited, number, real, require_ram, slots_of, whole
+from engram_rl.memory.keys.identity import occurrence
 
 NOTHING = -1
 KINDS = 256
@@ -68,7 +68,7 @@ class Links:
     def _allocate(self, slots: int) -> None:
         shape, device = (slots, self.per_source), self._alive.device
         what = f"room for links_per_entry={self.per_source} links from each of {slots} slots"
-        require_room(what, slots * (13 * self.per_source + 4), "lower links_per_entry or the capacity", device)
+        require_ram(what, slots * (13 * self.per_source + 4), "lower links_per_entry or the capacity", device)
         self.target = torch.full(shape, NOTHING, dtype=torch.int32, device=device)  # [N, L]
         self.target_generation = torch.zeros(shape, dtype=torch.int32, device=device)  # [N, L]
         self.weight = torch.zeros(shape, device=device)  # [N, L]
@@ -93,7 +93,7 @@ class Links:
         weights, kinds = self._checked(weights, kinds, len(sources))
         if not len(self.target):
             self._allocate(len(self._alive))
-        nth = _occurrence(sources)
+        nth = torch.from_numpy(occurrence(sources.cpu().numpy())).to(sources.device)
         for turn in range(int(nth.max()) + 1 if len(nth) else 0):
             now = nth == turn
             self._add_one_each(sources[now], targets[now], weights[now], kinds[now])
@@ -259,16 +259,6 @@ def _merge(slots: Tensor, weights: Tensor, width: int) -> Reached:
     named = torch.where(total > 0, named.gather(1, order), NOTHING)
     kept = max(1, min(width, int((total > 0).sum(1).max()) if len(total) else 1))
     return Reached(named[:, :kept], total[:, :kept])
-
-
-def _occurrence(items: Tensor) -> Tensor:
-    """How many equal items come before each of `[B]` integers.  `[B]`."""
-    ordered, order = items.sort(stable=True)
-    positions = torch.arange(len(items), device=items.device)
-    starts = torch.ones_like(ordered, dtype=torch.bool)
-    starts[1:] = ordered[1:] != ordered[:-1]
-    first = torch.where(starts, positions, 0).cummax(0).values if len(items) else positions
-    return torch.empty_like(positions).scatter_(0, order, positions - first)
 
 
 def _check_walk(steps: int, width: int, kind: int | None) -> None:

@@ -1,17 +1,84 @@
-"""What a lookup finds, and how neighbours become a value."""
+"""What a lookup makes of the neighbours it is given: kernels from distance to weight, what was found, how often.
+
+A kernel gives the logarithm of a similarity, so that far neighbours fade smoothly instead of dividing 0 by 0.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from engram_rl.memory.kernels import Kernel, weigh
-from engram_rl.memory.keys import Keys
-from engram_rl.memory.references import evidence
-from engram_rl.memory.search import Neighbours
-from engram_rl.memory.store import KeyStore, rows_at
+from engram_rl.memory.checks import number, offers, unknown
+
+RECENT = 0.01
+"""Weight of one lookup in the running means."""
+
+
+class Kernel(Protocol):
+    """How similar two keys are, given their squared distance."""
+
+    def log_similarity(self, squared_distances: Tensor) -> Tensor:
+        """`log k(d)`, of any shape."""
+
+
+@dataclass(frozen=True)
+class InverseDistance:
+    """`k(h, h_i) = 1 / (|h - h_i|^2 + delta)`: Neural Episodic Control (Pritzel et al. 2017), equation 5."""
+
+    delta: float = 1e-3
+
+    def __post_init__(self) -> None:
+        number("delta", self.delta, above=0)
+
+    def log_similarity(self, squared_distances: Tensor) -> Tensor:
+        """`-log(d + delta)`."""
+        return -torch.log(squared_distances + self.delta)
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """`k(h, h_i) = exp(-|h - h_i|^2 / (2 bandwidth^2))`: Nadaraya-Watson regression, attention on unit keys."""
+
+    bandwidth: float = 1.0
+
+    def __post_init__(self) -> None:
+        number("bandwidth", self.bandwidth, above=0)
+
+    def log_similarity(self, squared_distances: Tensor) -> Tensor:
+        """`-d / (2 bandwidth^2)`."""
+        return squared_distances / (-2 * self.bandwidth**2)
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """`k = 1`, the mean of the neighbours: Model-Free Episodic Control (Blundell et al. 2016), equation 2."""
+
+    def log_similarity(self, squared_distances: Tensor) -> Tensor:
+        """0 everywhere; the gradient to the keys is 0 too."""
+        return squared_distances * 0
+
+
+def weigh(log_similarities: Tensor, valid: Tensor | None) -> Tensor:
+    """Weights that sum to 1 over the valid neighbours (None: all of them), 0 elsewhere and where there is none."""
+    if valid is None:
+        return torch.softmax(log_similarities, dim=-1)
+    lowest = torch.finfo(log_similarities.dtype).min
+    return torch.softmax(log_similarities.masked_fill(~valid, lowest), dim=-1) * valid
+
+
+KERNELS = {"inverse_distance": InverseDistance, "gaussian": Gaussian, "uniform": Uniform}
+
+
+def make_kernel(kernel: Kernel | str) -> Kernel:
+    """A kernel from its name, with its defaults."""
+    if not isinstance(kernel, str):
+        return offers("kernel", kernel, ("log_similarity",), KERNELS)
+    if kernel not in KERNELS:
+        raise unknown("kernel", kernel, KERNELS)
+    return KERNELS[kernel]()
 
 
 @dataclass(frozen=True)
@@ -19,8 +86,8 @@ class Found:
     """The neighbours of each query, nearest first, and the value they give together.
 
     Where a query has fewer than k neighbours the rest is `valid = False` with slot -1 and weight, distance and
-    values 0; one without any has the value 0. With S references, k stands for `S * k`: the neighbours under the first
-    combination, then those under the second, and so on.
+    values 0; one without any has the value 0. With S key subsets (`references`), k stands for `S * k`: the neighbours
+    under the first subset, then those under the second, and so on.
 
     Attributes:
         value: Sum of the neighbours' values by weight. `[B, V]`
@@ -31,7 +98,7 @@ class Found:
         values: The neighbours' values; a leaf that collects a gradient if gradients are on. `[B, k, V]`
         keys: Likewise the vectors of their keys; None if gradients are off. `[B, k, D]`
         generation: Which entry a slot held when it was read; `same_entries` of the dictionary compares it. `[B, k]`
-        evidence: What share of the value each combination gave; None without references. `[B, S]`
+        evidence: What share of the value each key subset gave; None if there was one only. `[B, S]`
     """
 
     value: Tensor
@@ -45,60 +112,51 @@ class Found:
     evidence: Tensor | None = None
 
 
-def read(
-    store: KeyStore,
-    values: Tensor,
-    generation: Tensor,
-    kernel: Kernel,
-    query: Keys,
-    near: Neighbours,
-    combinations: int = 1,
-) -> Found:
-    """`o = sum_i w_i v_i` with `w_i = k(h, h_i) / sum_j k(h, h_j)`: Pritzel et al. 2017, equations 1 and 2.
+class Usage:
+    """Counts and running means over lookups with `touch=True`.
 
-    Args:
-        store: Holds the keys.
-        values: Of all slots. `[N, V]`
-        generation: Of all slots. `[N]`
-        kernel: Distance to weight.
-        query: For each of B queries one key, or S side by side, one per combination. `[B * S]` rows
-        near: Their neighbours. `[B * S, k]`
-        combinations: S.
+    Attributes:
+        hits: How often each entry was a neighbour. `[N]` int32
+        lookups: How many lookups there were.
+        hit_distance: Running mean of the nearest neighbour's squared distance.
+        top_weight: Running mean of the largest weight.
     """
-    each = near.slots.shape  # [B S, k]
-    whole = (each[0] // combinations, combinations * each[1])  # [B, S k]
-    slots, distances, valid = (t.reshape(whole) for t in near[:3])
-    at, absent = (slots, None) if near.complete else (slots.clamp(min=0), ~valid.unsqueeze(2))
-    own = _gathered(values, at, absent)  # [B, S k, V]
-    keys = shares = None
-    parts = torch.empty(0)
-    if torch.is_grad_enabled():
-        own.requires_grad_()
-        keys = _gathered(store.vectors, at, absent).requires_grad_()
-    if keys is not None and store.space.plain and near.complete and combinations == 1:
-        distances = store.plain_distances(query.vectors, keys)
-    elif torch.is_grad_enabled() or combinations > 1:
-        parts, distances = _distances(store, query, at, keys, near.valid)
-    similarity = kernel.log_similarity(distances).reshape(each)
-    weights = weigh(similarity, None if near.complete else near.valid)  # [B S, k]
-    if combinations > 1:
-        shares = evidence(parts, query.present, store.penalties(), weights, combinations)  # [B, S]
-        weights = weights * shares.reshape(-1, 1)
-    weights = weights.reshape(whole)
-    value = torch.bmm(weights.unsqueeze(1), own).squeeze(1)
-    return Found(value, slots, weights, distances, valid, own, keys, rows_at(generation, at), shares)
 
+    def __init__(self, capacity: int, device: torch.device) -> None:
+        self.hits = torch.zeros(capacity, dtype=torch.int32, device=device)
+        self.lookups = 0
+        self.hit_distance = torch.zeros((), device=device)
+        self.top_weight = torch.zeros((), device=device)
 
-def _gathered(buffer: Tensor, at: Tensor, absent: Tensor | None) -> Tensor:
-    """A copy of the rows at slots, 0 where nothing is.  `[B, k, ...]`."""
-    gathered = rows_at(buffer, at)
-    return gathered if absent is None else gathered.masked_fill_(absent, 0)
+    @torch.no_grad()
+    def add(self, found: Found) -> None:
+        """Count one lookup's neighbours."""
+        if not len(found.slots):
+            return
+        self.lookups += 1
+        self.hits.index_add_(0, found.slots.clamp(min=0).reshape(-1), found.valid.reshape(-1).to(torch.int32))
+        share = max(RECENT, 1 / self.lookups)
+        hits = found.valid[:, 0].sum().clamp(min=1)
+        self.hit_distance.lerp_((found.distances[:, 0].sum() / hits).to(self.hit_distance), share)
+        self.top_weight.lerp_(found.weights.amax(1).mean().to(self.top_weight), share)
 
+    def forget(self, slots: Tensor) -> None:
+        """Other entries are there now."""
+        self.hits[slots] = 0
 
-def _distances(store: KeyStore, query: Keys, at: Tensor, keys: Tensor | None, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Differentiable, by part `[B S, k, M]` and in all `[B, S k]`."""
-    entries = store.gather(at)
-    if keys is not None:
-        entries = Keys(keys, entries.codes, entries.present)
-    parts = store.part_distances(query, entries.reshape(*valid.shape)).masked_fill(~valid.unsqueeze(2), 0)
-    return parts, store.weighted(parts, query).reshape(at.shape)
+    def state_dict(self, used: int) -> dict[str, Any]:
+        """The counts of the first `used` slots and the means."""
+        return {
+            "hits": self.hits[:used].clone(),
+            "lookups": self.lookups,
+            "hit_distance": self.hit_distance.clone(),
+            "top_weight": self.top_weight.clone(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        self.hits.zero_()
+        self.hits[: len(state["hits"])] = state["hits"].to(self.hits)
+        self.lookups = int(state["lookups"])
+        self.hit_distance.copy_(state["hit_distance"])
+        self.top_weight.copy_(state["top_weight"])

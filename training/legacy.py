@@ -1,8 +1,8 @@
 """What the first version called things: its runs, checkpoints and stored rows load; a command line takes today's words.
 
 Tables say it: `MODULES` (modules, classes and functions by dotted name), `KEYS` (values of a configuration by place),
-`STATES` (parts of an agent's state by place), `ENVIRONMENT_STATES` (of the environments') and `METRICS`. Memory
-files have a table of their own, in `engram_rl.memory`.
+`CHOICES` (values that are names), `STATES` (parts of an agent's state by place), `ENVIRONMENT_STATES` (of the
+environments') and `METRICS`. Memory files have a table of their own, in `engram_rl.memory.persistence.names`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,31 @@ MODULES: dict[str, str] = {
     "agents.views.Columns": "engram_rl.agents.goal_directed.views.Columns",
     "agents.views.PartialGrid": "engram_rl.agents.goal_directed.minigrid_views.PartialGrid",
     "agents.views.SymbolGrid": "engram_rl.agents.goal_directed.minigrid_views.SymbolGrid",
+    "memory.Trust": "engram_rl.memory.Confidence",
+    "memory.KeptIndex": "engram_rl.memory.CachedIndex",
+    "memory.abstraction.RandomProjection": "engram_rl.memory.RandomProjection",
+    "memory.abstraction.RecursivePooling": "engram_rl.memory.RecursivePooling",
+    "memory.abstraction.Reencoder": "engram_rl.memory.Reencoder",
+    "memory.abstraction.SlowCopy": "engram_rl.memory.SlowCopy",
+    "memory.auto.AutoIndex": "engram_rl.memory.AutoIndex",
+    "memory.branches.RandomBranches": "engram_rl.memory.RandomBranches",
+    "memory.forgetting.Trust": "engram_rl.memory.Confidence",
+    "memory.identity.identify": "engram_rl.memory.identify",
+    "memory.index.ExactIndex": "engram_rl.memory.ExactIndex",
+    "memory.ivf.IVFIndex": "engram_rl.memory.IVFIndex",
+    "memory.kept.KeptIndex": "engram_rl.memory.CachedIndex",
+    "memory.kernels.Gaussian": "engram_rl.memory.Gaussian",
+    "memory.kernels.InverseDistance": "engram_rl.memory.InverseDistance",
+    "memory.kernels.Uniform": "engram_rl.memory.Uniform",
+    "memory.keys.KeySpace": "engram_rl.memory.KeySpace",
+    "memory.keys.Modality": "engram_rl.memory.Modality",
+    "memory.planning.Planner": "engram_rl.memory.Planner",
+    "memory.transitions.TransitionMemory": "engram_rl.memory.TransitionMemory",
+    "memory.writing.Append": "engram_rl.memory.Append",
+    "memory.writing.Blend": "engram_rl.memory.Blend",
+    "memory.writing.Last": "engram_rl.memory.Last",
+    "memory.writing.Max": "engram_rl.memory.Max",
+    "memory.writing.SurpriseGated": "engram_rl.memory.SurpriseGated",
 }
 """Dotted names of the first version that did more than move below `engram_rl`, by what they are today; that of a module
 stands for all that is in it."""
@@ -51,14 +76,18 @@ KEYS: dict[str, str] = {
     "agent.trace": "agent.gae_lambda",
     "agent.vote": "agent.retrieval.logit_bias",
     "agent.width": "agent.attention.width",
+    "agent.memory.forgetting.doubt": "agent.memory.forgetting.lost_decay",
+    "agent.planner.doubt_cost": "agent.planner.refused_cost",
 }
 """Places of values in a configuration, or of whole branches, by where they are today."""
 
 CHOICES: dict[str, dict[str, str]] = {
     "agent": {"nec_eager": "nec_sample_efficient"},
+    "agent.memory.forgetting": {"trust": "confidence"},
+    "agent.memory.index": {"kept": "cached"},
     "memory": {"recall": "retrieval", "recall_best": "retrieval_best"},
 }
-"""Names of YAMLs, by what they are called today, for each group."""
+"""Values that are names, of a YAML or of a part of the memory, by place and by what they are called today."""
 
 STATES: dict[str, str] = {
     f"policy.{part}._layers.{layer}.*": f"policy.{part}.{2 * layer}.*"
@@ -108,7 +137,10 @@ def config_today(config: Mapping[str, Any]) -> dict[str, Any]:
     moved: dict[str, Any] = {}
     ours = _is_first_versions(config.get("agent"))
     for place, value in _leaves(config, ()):
-        _put(moved, place if place[0] == "agent" and not ours else _moved(place, KEYS), value)
+        if ours or place[0] != "agent":
+            value = CHOICES.get(".".join(map(str, place)), {}).get(str(value), value)
+            place = _moved(place, KEYS)
+        _put(moved, place, value)
     today = {name: _renamed(part) for name, part in _with_lists(moved).items()}
     if ours:
         today["agent"] = agent_today(today["agent"])

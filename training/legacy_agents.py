@@ -74,7 +74,7 @@ UNSAID: dict[str, dict[str, Any]] = {
             "_target_": "engram_rl.memory.Planner",
             "_partial_": True,
             "unknown_cost": 1.2,
-            "doubt_cost": float("inf"),
+            "refused_cost": float("inf"),
         },
         "visit_weight": 1.0,
     },

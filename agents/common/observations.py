@@ -12,7 +12,7 @@ from gymnasium import spaces
 
 from engram_rl.agents.agent import Observation
 from engram_rl.memory import identify
-from engram_rl.memory.room import require_room
+from engram_rl.memory.checks import require_ram
 
 
 def map_observation(function: Callable[..., Any], *observations: Any) -> Any:
@@ -63,7 +63,7 @@ def require_rows(what: str, rows: int, space: spaces.Space, remedy: str) -> None
     Raises:
         ValueError: They do not; it says `what` would take how much, and the remedy.
     """
-    require_room(f"{what} of {space_bytes(space)} bytes each", rows * space_bytes(space), remedy)
+    require_ram(f"{what} of {space_bytes(space)} bytes each", rows * space_bytes(space), remedy)
 
 
 def space_bytes(space: spaces.Space) -> int:

@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from engram_rl.memory.room import require_room
+from engram_rl.memory.checks import require_ram
 
 
 def linear(in_features: int, out_features: int) -> nn.Linear:
@@ -20,9 +20,7 @@ def linear(in_features: int, out_features: int) -> nn.Linear:
     if out_features < 1:
         raise ValueError(f"A layer of {out_features} units: the sizes of layers and keys must be at least 1.")
     what = f"a layer of {out_features} units over {in_features} numbers"
-    require_room(
-        what, 4 * (in_features + 1) * out_features, "lower the sizes of layers and keys, or of the observation"
-    )
+    require_ram(what, 4 * (in_features + 1) * out_features, "lower the sizes of layers and keys, or of the observation")
     return nn.Linear(in_features, out_features)
 
 

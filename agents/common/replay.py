@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from engram_rl.agents.common.observations import batch_size, map_observation, put_rows, rows_of
-from engram_rl.memory.room import require_room
+from engram_rl.memory.checks import require_ram
 
 
 class Replay:
@@ -66,5 +66,5 @@ class Replay:
 
     def _room_for(self, rows: np.ndarray) -> np.ndarray:
         what = f"a replay of capacity {self._capacity} of rows of {rows[:1].nbytes} bytes"
-        require_room(what, self._capacity * rows[:1].nbytes, "lower replay_capacity")
+        require_ram(what, self._capacity * rows[:1].nbytes, "lower replay_capacity")
         return np.empty((self._capacity, *rows.shape[1:]), dtype=rows.dtype)

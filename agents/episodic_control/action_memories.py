@@ -11,7 +11,7 @@ from torch import Tensor
 
 from engram_rl.agents.episodic_control.overestimates import STEPS, errors_by_age
 from engram_rl.memory import DifferentiableNeuralDictionary, Found, KeySpace
-from engram_rl.memory.room import require_room
+from engram_rl.memory.checks import require_ram
 
 
 class Lookups(NamedTuple):
@@ -217,7 +217,7 @@ def make_memories(
     """
     first = make(space, value_dim=1, device=device)  # whose pages are taken as they fill
     what = f"memory.capacity={first.capacity} with keys of {space.dim} numbers for each of {actions} actions"
-    require_room(what, actions * first.nbytes, "lower memory.capacity or key_size", device)
+    require_ram(what, actions * first.nbytes, "lower memory.capacity or key_size", device)
     return ActionMemories([first, *(make(space, value_dim=1, device=device) for _ in range(actions - 1))])
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from engram_rl.agents.common.flattening import Flatten
 from engram_rl.memory import KeySpace, Modality
-from engram_rl.memory.errors import unknown
+from engram_rl.memory.checks import unknown
 
 MakePart = Callable[[spaces.Space, int], nn.Module]
 """Turns a part of an observation, `[B, ...]`, into so many columns of a key."""

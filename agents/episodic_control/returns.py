@@ -9,7 +9,7 @@ import numpy as np
 
 from engram_rl.agents.agent import Observation
 from engram_rl.agents.common.observations import map_observation, put_rows, rows_of
-from engram_rl.memory.room import require_room
+from engram_rl.memory.checks import require_ram
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class NStepReturns:
             raise ValueError(f"n-step returns need steps >= 1 and discount in [0, 1]; got {steps} and {discount}.")
         self._steps = steps
         self._discount = discount
-        require_room(f"n_step={steps}", 8 * steps * (steps + 2 * num_envs), "lower n_step")
+        require_ram(f"n_step={steps}", 8 * steps * (steps + 2 * num_envs), "lower n_step")
         lag = np.arange(steps)[None, :] - np.arange(steps)[:, None]  # [N, N] how far ahead a reward lies
         self._weights = np.where(lag >= 0, discount ** np.maximum(lag, 0).astype(np.float64), 0.0)
         self._start = np.zeros(num_envs, dtype=np.int64)  # [E] ring position of the oldest transition held

@@ -11,8 +11,8 @@ import numpy as np
 from engram_rl.agents.goal_directed.goals import Targets
 from engram_rl.agents.goal_directed.probing import worth_trying
 from engram_rl.memory import Planner, RandomBranches, TransitionMemory
-from engram_rl.memory.planning import Walks
-from engram_rl.memory.transitions import Written
+from engram_rl.memory.transitions.memory import Written
+from engram_rl.memory.transitions.planner import Walks
 
 NONE = -1
 _SAME = 1e-9  # costs that differ by less are equal

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from engram_rl.memory.room import require_room
+from engram_rl.memory.checks import require_ram
 
 _SAVED = ("parameters", "mean", "square")
 
@@ -38,7 +38,7 @@ class Perceptron:
     ) -> None:
         self._layers = list(pairwise(sizes))
         size = sum((fan_in + 1) * fan_out for fan_in, fan_out in self._layers)
-        require_room(f"a network with layers of {list(sizes)}", 20 * size, "lower agent.hidden")
+        require_ram(f"a network with layers of {list(sizes)}", 20 * size, "lower agent.hidden")
         self.parameters = np.zeros(size, dtype)  # [P]
         self.mean, self.square = np.zeros_like(self.parameters), np.zeros_like(self.parameters)  # [P], of the gradients
         self.updates = 0

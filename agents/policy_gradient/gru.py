@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from engram_rl.memory.room import require_room
+from engram_rl.memory.checks import require_ram
 
 
 class ResettingGRU(nn.Module):
@@ -23,7 +23,7 @@ class ResettingGRU(nn.Module):
     def __init__(self, in_features: int, size: int):
         super().__init__()
         self.size = size
-        require_room(f"a recurrent core of {size} units", 12 * size * (in_features + size + 2), "lower agent.recurrent")
+        require_ram(f"a recurrent core of {size} units", 12 * size * (in_features + size + 2), "lower agent.recurrent")
         self._gru = nn.GRU(in_features, size)
         for name, parameter in self._gru.named_parameters():
             if "weight" in name:

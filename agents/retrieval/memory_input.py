@@ -32,7 +32,7 @@ from engram_rl.agents.retrieval.situations import Situations
 from engram_rl.agents.retrieval.tokens import ACTION_RETURNS, NEIGHBOURS, SHOWN, Tokens
 from engram_rl.memory import DifferentiableNeuralDictionary
 from engram_rl.memory.forgetting import Forgetting
-from engram_rl.memory.writing import Blend, Max, SurpriseGated
+from engram_rl.memory.writing.rules import Blend, Max, SurpriseGated
 
 
 class MemoryInput:

@@ -21,7 +21,7 @@ ACTING = ("drawn", "greedy")
 """How actions are chosen in the test: from the policy's distribution, or its most probable."""
 
 RATE = "learning_rate={_target_:engram_rl.agents.common.schedules.Linear,start:3e-3,end:3e-4,steps:200000}"
-RECALL = f"retrieval_ppo memory.forgetting.doubt=1.0 retrieval.memory_dropout=0.05 {RATE}"
+RECALL = f"retrieval_ppo memory.forgetting.lost_decay=1.0 retrieval.memory_dropout=0.05 {RATE}"
 PLAIN = f"retrieval_ppo control=novelty {RATE}"
 GRU = f"{PLAIN} recurrent=64 hidden=[64]"
 AGENTS = {

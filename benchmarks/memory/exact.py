@@ -13,9 +13,9 @@ import torch
 
 from benchmarks.memory.measure import Figure, Options, milliseconds, ratio, side_by_side
 from engram_rl.memory import DifferentiableNeuralDictionary, KeySpace, Modality
-from engram_rl.memory.index import products_early
+from engram_rl.memory.indexes.exact import products_early
+from engram_rl.memory.indexes.reranking import Neighbours
 from engram_rl.memory.reading import read
-from engram_rl.memory.search import Neighbours
 
 D, K = 64, 50
 PARTS = [Modality("view", 32), Modality("place", 16), Modality("goal", 16)]

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from engram_rl.memory import ExactIndex, RandomProjection
-from engram_rl.memory.forgetting import Forgetting
-from engram_rl.memory.index import Proposer
-from engram_rl.memory.keys import Keys
-from engram_rl.memory.store import KeyStore
+from engram_rl.memory.forgetting.policy import Forgetting
+from engram_rl.memory.indexes.exact import Proposer
+from engram_rl.memory.keys.masked import KeyStore
+from engram_rl.memory.keys.space import Keys
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from engram_rl.memory.checks import unknown
 from engram_rl.memory.cores.core import Core, Losses, State
 from engram_rl.memory.cores.gru import GRU
 from engram_rl.memory.cores.lstm import LSTM
-from engram_rl.memory.errors import unknown
 
 CORES: dict[str, type[Core]] = {
     "gru": GRU,

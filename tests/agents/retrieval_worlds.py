@@ -12,7 +12,7 @@ from engram_rl.agents.retrieval.memory_input import MemoryInput
 from engram_rl.agents.retrieval.options import RetrievalOptions
 from engram_rl.agents.retrieval.situations import PlaceSituations
 from engram_rl.agents.retrieval.tokens import NEIGHBOURS, SHOWN
-from engram_rl.memory import DifferentiableNeuralDictionary, Trust
+from engram_rl.memory import Confidence, DifferentiableNeuralDictionary
 
 SPACE = spaces.MultiDiscrete([9, 9])
 ACTIONS = spaces.Discrete(4)
@@ -29,7 +29,7 @@ def memory_input(num_envs=2, control=None, situations=None, make_memory=None, **
         value_size(situations, ACTIONS),
         500,
         write_rule="last",
-        forgetting=Trust(doubt=0.8),
+        forgetting=Confidence(lost_decay=0.8),
     )
     return MemoryInput(
         situations=situations,

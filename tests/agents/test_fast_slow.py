@@ -32,7 +32,7 @@ def make_agent(environments, seed=0, **changes):
         "fast": False,
         "share_memory": False,
         "memory": lambda *args, **kwargs: TransitionMemory(*args, 2000, **kwargs),
-        "planner": lambda *args, **kwargs: Planner(*args, unknown_cost=1.2, doubt_cost=np.inf, **kwargs),
+        "planner": lambda *args, **kwargs: Planner(*args, unknown_cost=1.2, refused_cost=np.inf, **kwargs),
         "branches": 30,
         "depth": 12,
         "hidden": [32],

@@ -13,7 +13,7 @@ def test_it_reads_what_is_recalled_and_is_trained():
     features = model.policy.features_extractor
     before = {name: weight.detach().clone() for name, weight in features.retrieval.named_parameters()}
     model.learn(256)
-    assert len(model.get_env().envs[0].get_wrapper_attr("recollection").memory) > 0
+    assert len(model.get_env().envs[0].get_wrapper_attr("episodes").memory) > 0
     assert all(not torch.equal(before[name], weight) for name, weight in features.retrieval.named_parameters())
     seen = {"observation": torch.zeros(1, 4), "memory": torch.zeros(1, 6)}
     found = seen | {"memory": torch.tensor([[5.0, 0.0, 0.0, 0.0, 1.0, 1.0]])}

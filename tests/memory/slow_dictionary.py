@@ -9,11 +9,12 @@ class Entry:
     value: list[float]
     identity: int | None
     used: int
+    writes: int = 1
 
 
 @dataclass
 class SlowDictionary:
-    """LRU as neighbour, inverse distance, and a write rule given as a function of (stored, new) numbers."""
+    """LRU as neighbour, inverse distance, and a write rule as a function of (stored, new, writes so far)."""
 
     capacity: int
     k: int
@@ -27,7 +28,8 @@ class SlowDictionary:
         slot = self.find(identity)
         if slot >= 0 and self.combine is not None:
             entry = self.slots[slot]
-            entry.value = [self.combine(old, new) for old, new in zip(entry.value, value, strict=True)]
+            entry.value = [self.combine(old, new, entry.writes) for old, new in zip(entry.value, value, strict=True)]
+            entry.writes += 1
             entry.key, entry.used = key, self.uses
         else:
             if slot >= 0:

@@ -15,8 +15,9 @@ ROW = st.tuples(st.tuples(GRID, GRID), GRID, IDENTITY)
 
 RULES = {
     "append": ("append", None),
-    "blend": (Blend(0.25), lambda old, new: old + 0.25 * (new - old)),
-    "max": (Max(), max),
+    "blend": (Blend(0.25), lambda old, new, writes: old + 0.25 * (new - old)),
+    "max": (Max(), lambda old, new, writes: max(old, new)),
+    "mean": ("mean", lambda old, new, writes: (old * writes + new) / (writes + 1)),
 }
 
 

@@ -11,7 +11,7 @@ from engram_rl.agents.agent import Transition
 from engram_rl.agents.retrieval.entries import key_space, value_size
 from engram_rl.agents.retrieval.situations import PlaceSituations, ProjectionSituations
 from engram_rl.agents.retrieval.tokens import SHOWN
-from engram_rl.memory import DifferentiableNeuralDictionary, Trust
+from engram_rl.memory import Confidence, DifferentiableNeuralDictionary
 from tests.agents.retrieval_worlds import ACTIONS, REACH, SPACE, found_at, memory_input, show, tell
 
 
@@ -204,9 +204,9 @@ def test_a_memory_that_cannot_do_what_recall_asks_of_it_is_refused():
     with pytest.raises(ValueError, match="LeastRecentlyUsed, which keeps no confidence"):
         build(write_rule="last", forgetting="lru")
     with pytest.raises(ValueError, match=r"write_rule is Max.* use memory\.write_rule=last"):
-        build(write_rule="max", forgetting=Trust(doubt=0.8))
+        build(write_rule="max", forgetting=Confidence(lost_decay=0.8))
     with pytest.raises(ValueError, match="write_rule is Blend"):
-        build(write_rule="blend", forgetting=Trust(doubt=0.8))
+        build(write_rule="blend", forgetting=Confidence(lost_decay=0.8))
 
 
 @pytest.mark.parametrize("wrong", [{"neighbours": 0, "reward_sites": 0}, {"neighbours": -1}])

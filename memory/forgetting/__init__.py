@@ -1,0 +1,43 @@
+"""Which entry makes room: one file a policy, all of them by name here."""
+
+from engram_rl.memory.checks import offers, takes, unknown
+from engram_rl.memory.forgetting.confidence import Confidence
+from engram_rl.memory.forgetting.decay import Decay, Priority
+from engram_rl.memory.forgetting.policy import Forgetting, WrittenRows
+from engram_rl.memory.forgetting.recency import FirstInFirstOut, LeastRecentlyUsed
+
+__all__ = [
+    "FORGETTING",
+    "Confidence",
+    "Decay",
+    "FirstInFirstOut",
+    "Forgetting",
+    "LeastRecentlyUsed",
+    "Priority",
+    "WrittenRows",
+    "make_forgetting",
+]
+
+FORGETTING: dict[str, type[Forgetting]] = {
+    "confidence": Confidence,
+    "decay": Decay,
+    "fifo": FirstInFirstOut,
+    "lru": LeastRecentlyUsed,
+    "priority": Priority,
+}
+
+_OWN = ("settings", "set_scores")
+_CALLED = [name for name in vars(Forgetting) if not name.startswith("_") and name not in _OWN]
+"""What a dictionary asks of a policy."""
+
+
+def make_forgetting(policy: Forgetting | str) -> Forgetting:
+    """A policy from its name, with its defaults."""
+    if isinstance(policy, str):
+        if policy not in FORGETTING or policy == "decay":
+            raise unknown("forgetting policy (give decay as Decay(half_life=...))", policy, FORGETTING)
+        return FORGETTING[policy]()
+    offers("forgetting", policy, _CALLED, FORGETTING)
+    takes("forgetting", policy, "written", "rows")
+    takes("forgetting", policy, "lowest_birth", "rows")
+    return policy

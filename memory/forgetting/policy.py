@@ -1,0 +1,110 @@
+"""What every policy of forgetting offers: an order of the slots by a score, in which the lowest score goes first."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engram_rl.memory.forgetting.weakest import WeakestEntries
+from engram_rl.memory.keys.space import Keys
+
+
+@dataclass(frozen=True)
+class WrittenRows:
+    """Rows that are written, each to a slot of its own.
+
+    Attributes:
+        slots: Where. `[B]`
+        new: Whether the entry is new, rather than written again. `[B]` bool
+        priority: How surprising or rewarding the experience was, as given; 0 where nothing was. `[B]`
+        keys: Their keys. `[B, ...]`
+        values: What the entries hold from now on, combined with what they held before. `[B, V]`
+    """
+
+    slots: Tensor
+    new: Tensor
+    priority: Tensor
+    keys: Keys
+    values: Tensor
+
+
+class Forgetting(ABC):
+    """The score of each entry, and the weakest of them without a pass over all.
+
+    A policy of your own must say what `written` and `retrieved` do: they set scores with `set_scores`, of the entries
+    that are touched and no others. Scores are stored in a form that does not change with time, so the order changes
+    only where entries are touched. Everything else has a default: overwrite `attach`, `state_dict` and
+    `load_state_dict` (and call these) if more than scores orders the entries, `settings` if it takes arguments,
+    `lowest_birth` so that many rows may replace entries at once, and the rest for a forgetting curve.
+    """
+
+    score: Tensor
+    """Of each slot: the lowest goes first, +inf where there is no entry.  `[N]` float64"""
+
+    _weakest: WeakestEntries
+
+    def settings(self) -> dict[str, Any]:
+        """The arguments that make another like it."""
+        return {}
+
+    def attach(self, capacity: int, device: torch.device) -> None:
+        """Make room for `capacity` slots; called once by the dictionary."""
+        score = torch.full((capacity,), math.inf, dtype=torch.float64, device=device)
+        vars(self).update(score=score, _weakest=WeakestEntries(score))  # so, because a frozen dataclass may be a policy
+
+    @abstractmethod
+    def written(self, rows: WrittenRows) -> None:
+        """Entries were written one after another, at distinct slots."""
+
+    @abstractmethod
+    def retrieved(self, slots: Tensor) -> None:
+        """Entries that were neighbours of one lookup; may hold repeats."""
+
+    def lowest_birth(self, rows: WrittenRows) -> float:
+        """A score that none of these rows falls short of if it is written now as a new entry.
+
+        As long as it is above the scores of the entries that make room, rows are stored many at a time. The values
+        are those that were given.
+        """
+        return -math.inf
+
+    def weakened(self, slots: Tensor, factor: float) -> None:
+        """Entries that experience spoke against."""
+        raise ValueError(f"{type(self).__name__} keeps no strength to weaken; use Decay or factor=0, which removes")
+
+    def expired(self, most: int, used: int) -> Tensor:
+        """At most `most` entries too weak to keep; policies without a threshold have none."""
+        return torch.empty(0, dtype=torch.int64, device=self.score.device)
+
+    def removed(self, slots: Tensor) -> None:
+        """Slots that hold no entry any more."""
+        self.score[slots] = math.inf
+
+    def tick(self, amount: float) -> None:  # noqa: B027 - most policies have nothing to do
+        """Time has passed; only policies with a forgetting curve care."""
+
+    def strength(self, slots: Tensor) -> Tensor:
+        """How strong entries are now; 1 where the policy knows no strength."""
+        return torch.ones(slots.shape, dtype=torch.float64, device=slots.device)
+
+    def weakest(self, n: int, used: int) -> Tensor:
+        """The `n` entries with the lowest score among the first `used` slots, lowest first, ties by slot."""
+        return self._weakest.lowest(n, used)
+
+    def state_dict(self, used: int) -> dict[str, Any]:
+        """The scores of the first `used` slots and whatever else orders the entries."""
+        return {"score": self.score[:used].clone()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave, right after `attach`."""
+        self.score[: len(state["score"])] = state["score"].to(self.score.device)
+
+    def set_scores(self, slots: Tensor, score: Tensor) -> None:
+        """Give entries these scores, lower or higher than before.  `[B]`, `[B]`."""
+        self.score[slots] = score
+        self._weakest.lowered(slots)

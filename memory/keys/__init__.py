@@ -1,0 +1,1 @@
+"""What a key is made of, how two are compared, and what may stand for one."""

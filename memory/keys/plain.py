@@ -1,0 +1,120 @@
+"""Keys that are one vector: a row is the key, and the nearest rows are the nearest keys."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engram_rl.memory.checks import LARGEST_KEY
+from engram_rl.memory.keys.space import KeyInput, Keys, KeySpace, Present, unit
+
+FAR = 1e15
+"""What a row without an entry holds, so that the search ranks it last; its square is still finite in float32."""
+
+
+class PlainStore:
+    """A `KeyStore` of one vector modality; nothing can be absent, and there are no codes."""
+
+    by_distance = True
+
+    def __init__(self, space: KeySpace, capacity: int, dtype: torch.dtype, device: torch.device) -> None:
+        self.space = space
+        self._modality = space.modalities[0]
+        self.rows = torch.zeros(capacity, self.row_width(space), dtype=dtype, device=device)  # [N, D]
+        self.vectors = self.rows
+        self.codes = torch.zeros(capacity, 0, dtype=torch.int64, device=device)
+        self.present = torch.zeros(capacity, 1, dtype=torch.bool, device=device)
+        self.column_weights = torch.full((space.vector_size,), self._modality.weight, dtype=dtype, device=device)
+
+    @staticmethod
+    def row_width(space: KeySpace) -> int:
+        """Numbers in a row: those of the key."""
+        return space.vector_size
+
+    def pack(self, keys: KeyInput, present: Present = None) -> Keys:
+        """One tensor, flat or by name, is checked here; everything else, and whatever is wrong, by the key space."""
+        part = keys.get(self._modality.name) if isinstance(keys, Mapping) and len(keys) == 1 else keys
+        vectors = self._vectors(part) if isinstance(part, Tensor) and present is None else None
+        if vectors is None:
+            return self.space.pack(keys, present, dtype=self.rows.dtype, device=self.rows.device)
+        rows, device = vectors.shape[0], vectors.device
+        codes = torch.empty(rows, 0, dtype=torch.int64, device=device)
+        given = torch.ones(rows, 1, dtype=torch.bool, device=device)
+        if self._modality.kind == "cosine":
+            vectors = unit(self._modality.name, vectors, given[:, 0])
+        return Keys(vectors, codes, given)
+
+    def queries(self, query: Keys) -> Tensor:
+        """The keys.  `[B, D]`."""
+        return query.vectors
+
+    def distances(self, query: Keys, entries: Keys) -> Tensor:
+        """`weight |q - x|^2`.  `[B, k]`."""
+        return self._squared(query, entries.vectors)
+
+    def distances_at(self, query: Keys, slots: Tensor, vectors: Tensor | None = None) -> Tensor:
+        """`weight |q - x|^2`.  `[B, k]`."""
+        return self._squared(query, torch.embedding(self.rows, slots) if vectors is None else vectors)
+
+    def parts_at(self, query: Keys, slots: Tensor, vectors: Tensor | None = None) -> Tensor:
+        """`|q - x|^2`.  `[B, k, 1]`."""
+        entries = torch.embedding(self.rows, slots) if vectors is None else vectors
+        return (query.vectors.unsqueeze(1) - entries).square().sum(-1, keepdim=True)
+
+    def weighted(self, parts: Tensor, query: Keys) -> Tensor:
+        """The part by its weight, where it is asked for.  `[B, k, 1]` -> `[B, k]`."""
+        return torch.where(query.present, parts.squeeze(2) * self._modality.weight, 0)
+
+    def penalties(self) -> Tensor:
+        """What the modality states, else nothing: no entry lacks it.  `[1]`."""
+        return self.rows.new_tensor([self._modality.penalty or 0.0])
+
+    def rounding(self, query: Keys, near: Tensor) -> Tensor:
+        """A few units in the last place of the largest terms, `weight (2 |q| + |q - x|)^2`.  `[B]`."""
+        weight = self._modality.weight
+        terms = (2 * query.vectors.norm(dim=1) + (near / weight).sqrt()).square() * weight
+        return 8 * torch.finfo(near.dtype).eps * terms
+
+    def comparable(self, query: Keys, slots: Tensor) -> Tensor:
+        """All are ranked by distance.  `[B, k]` bool."""
+        return torch.ones_like(slots, dtype=torch.bool)
+
+    def put(self, slots: Tensor, keys: Keys) -> None:
+        """Store new or replacing keys."""
+        self.present[slots] = True
+        self.rows[slots] = keys.vectors
+
+    def move(self, slots: Tensor, vectors: Tensor) -> None:
+        """Put keys elsewhere.  `[n, D]`."""
+        if self._modality.kind == "cosine":
+            vectors = unit(self._modality.name, vectors, self.present[slots, 0])
+        self.rows.index_copy_(0, slots, vectors)
+
+    def erase(self, slots: Tensor) -> None:
+        """Put these rows farther away than any entry."""
+        self.rows[slots] = FAR
+        self.present[slots] = False
+
+    def state_dict(self, used: int) -> dict[str, Any]:
+        """Nothing beside the rows."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+
+    def _vectors(self, part: Tensor) -> Tensor | None:
+        """What is given in this store's precision, if it is well."""
+        if part.dim() != 2 or part.shape[1] != self.rows.shape[1] or part.is_complex():
+            return None
+        vectors = part.to(dtype=self.rows.dtype, device=self.rows.device)
+        if vectors.numel() and not torch.linalg.vector_norm(vectors.detach(), ord=math.inf) <= LARGEST_KEY:
+            return None
+        return vectors
+
+    def _squared(self, query: Keys, entries: Tensor) -> Tensor:
+        squared = (query.vectors.unsqueeze(1) - entries).square().sum(-1)  # [B, k]
+        return squared if self._modality.weight == 1 else squared * self._modality.weight

@@ -1,0 +1,1 @@
+"""A memory as a state and as a file."""

@@ -1,0 +1,1 @@
+"""(state, action) -> next state: a table of what was experienced, and what plans on it."""

@@ -1,0 +1,64 @@
+"""What a batch of experience must look like before a transition memory takes it in."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engram_rl.memory.transitions.states import StateTable
+from engram_rl.memory.transitions.table import Outcome
+
+
+def checked_states(
+    states: np.ndarray, owners: np.ndarray | None, table: StateTable, num_owners: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """States `[B, D]` as the table compares them, and their owners `[B]`: 0 where none are given."""
+    states = np.asarray(states)
+    if states.ndim != 2 or states.shape[1] != table.dim:
+        raise ValueError(f"states must be [B, {table.dim}], got {list(states.shape)}")
+    states = table.canonical(states)
+    if not np.isfinite(states).all():
+        raise ValueError("states hold NaN or infinite numbers: such a state could never be found again")
+    owners = np.zeros(len(states), np.int64) if owners is None else np.asarray(owners)
+    if owners.shape != (len(states),) or not _within(owners, num_owners):
+        raise ValueError(f"owners must be [{len(states)}] integers below {num_owners}, got {owners}")
+    return states, owners
+
+
+def checked_actions(actions: np.ndarray, batch: int, num_actions: int) -> np.ndarray:
+    """Actions `[B]`."""
+    actions = np.asarray(actions)
+    if actions.shape != (batch,) or not _within(actions, num_actions):
+        raise ValueError(f"actions must be [{batch}] integers below {num_actions}, got {actions}")
+    return actions
+
+
+def checked_outcome(
+    batch: int, rewards: np.ndarray | float, terminals: np.ndarray | bool, harms: np.ndarray | float
+) -> Outcome:
+    """What came of B experiences, all but the next state."""
+    outcome = {
+        "reward": np.asarray(rewards, np.float32),
+        "terminal": np.asarray(terminals, bool),
+        "harm": np.asarray(harms, np.float32),
+    }
+    for name, value in outcome.items():
+        if value.shape not in ((), (batch,)) or not np.isfinite(value).all():
+            raise ValueError(f"{name} must be one finite number or [{batch}] of them, got {value}")
+    return {name: np.broadcast_to(value, (batch,)) for name, value in outcome.items()}
+
+
+def _within(numbers: np.ndarray, limit: int) -> bool:
+    """Whether all are integers from 0 to below the limit."""
+    return numbers.dtype.kind in "iu" and bool(((numbers >= 0) & (numbers < limit)).all())
+
+
+def check_settings(num_actions: int, owners: int, half_life: float, keep_refuted: float, same_within: float) -> None:
+    """Raise what is wrong with the settings of a transition memory."""
+    if num_actions < 1 or owners < 1:
+        raise ValueError(f"needs num_actions >= 1 and owners >= 1, got {num_actions} and {owners}")
+    if not half_life > 0:
+        raise ValueError(f"half_life must be above 0 ticks (infinite: nothing fades), got {half_life}")
+    if not 0 <= keep_refuted < 1:
+        raise ValueError(f"keep_refuted must be in [0, 1), got {keep_refuted}")
+    if not 0 <= same_within < np.inf:
+        raise ValueError(f"same_within must be a distance >= 0, got {same_within}")

@@ -1,0 +1,128 @@
+"""What an action does wherever it is done: movements recalled by action alone, for states never visited."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from engram_rl.memory.keys.identity import occurrence
+
+_SAVED = ("displacements", "begun", "stored")
+
+
+class MovementMemory:
+    """The last `size` displacements `next - state` of every action, by owner: rings in arrays.
+
+    Recall is by an incomplete key, the action without the state: of the remembered displacements the most frequent is
+    taken, the latest among equals. `context` names numbers of the state that belong to the key after all, such as a
+    heading where an agent moves forward: then only displacements that began with the same context count.
+
+    Args:
+        owners: Number of separate partitions, O.
+        num_actions: Number of actions, A.
+        dim: Numbers in a state, D.
+        size: Displacements remembered per owner and action, M. Memory: `4 O A M (C + D)` bytes. Recall compares pairs.
+        context: Which of the D numbers of a state a movement depends on.
+        optimistic: Do not believe that an action changes nothing (it was blocked) while any other displacement of it is
+            remembered.
+    """
+
+    def __init__(
+        self,
+        owners: int,
+        num_actions: int,
+        dim: int,
+        size: int = 32,
+        context: Sequence[int] = (),
+        optimistic: bool = True,
+    ) -> None:
+        if size < 1:
+            raise ValueError(f"a movement memory keeps size >= 1 displacements, got {size}")
+        if any(not 0 <= number < dim for number in context):
+            raise ValueError(f"context {list(context)} must name numbers of the state, 0 to {dim - 1}")
+        self.context = list(context)
+        self.optimistic = optimistic
+        self.displacements = np.zeros((owners * num_actions, size, dim), np.float32)  # [O A, M, D]
+        self.begun = np.zeros((owners * num_actions, size, len(self.context)), np.float32)  # [O A, M, C]
+        self.stored = np.zeros(owners * num_actions, np.int64)  # [O A], ever; ring position is this modulo M
+        self._num_actions = num_actions
+
+    @property
+    def size(self) -> int:
+        """Displacements remembered per owner and action, M."""
+        return self.displacements.shape[1]
+
+    def store(self, owners: np.ndarray, actions: np.ndarray, states: np.ndarray, next_states: np.ndarray) -> None:
+        """Remember movements from `[B, D]` to `[B, D]`, in order, in place of the oldest of that owner and action."""
+        rings = self._rings(owners, actions)
+        nth = occurrence(rings)
+        position = (self.stored[rings] + nth) % self.size
+        lasts = nth >= np.bincount(rings)[rings] - self.size  # of more than M into one ring, only the last M remain
+        self.displacements[rings[lasts], position[lasts]] = (next_states - states)[lasts]
+        self.begun[rings[lasts], position[lasts]] = states[lasts][:, self.context]
+        np.add.at(self.stored, rings, 1)
+
+    def recall(self, owners: np.ndarray, actions: np.ndarray, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The displacement to expect of actions `[Q]` in states `[Q, D]`, and which share of what is recalled agrees.
+
+        Returns:
+            displacement: 0 where nothing is remembered. `[Q, D]`
+            support: Between 0 (nothing remembered) and 1 (every recalled movement was this one). `[Q]`
+        """
+        rings = self._rings(owners, actions)
+        keys = np.concatenate([rings[:, None], states[:, self.context]], 1)  # [Q, 1 + C]
+        distinct, inverse = np.unique(
+            keys, axis=0, return_inverse=True
+        )  # movements differ by key only: few to work out
+        displacement, support = self._most_frequent(distinct[:, 0].astype(np.int64), distinct[:, 1:])
+        return displacement[inverse.reshape(-1)], support[inverse.reshape(-1)]
+
+    def distribution(self, action: int, owner: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Remembered displacements of an action, most frequent first, and how often each is there. `[N, D]`, `[N]`."""
+        ring = owner * self._num_actions + action
+        remembered = self.displacements[ring, : min(self.stored[ring], self.size)]
+        distinct, counts = np.unique(remembered, axis=0, return_counts=True)
+        order = np.argsort(-counts, kind="stable")
+        return distinct[order], counts[order]
+
+    def forget(self, owners: np.ndarray) -> None:
+        """Forget the movements of owners `[N]`."""
+        self.stored[self._rings(owners[:, None], np.arange(self._num_actions)).reshape(-1)] = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is remembered, as tensors."""
+        return {name: torch.from_numpy(getattr(self, name).copy()) for name in _SAVED}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Become the memory that `state_dict` described; the shapes must be the same."""
+        for name in _SAVED:
+            getattr(self, name)[...] = np.asarray(state[name])
+
+    def _rings(self, owners: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        return np.asarray(owners, np.int64) * self._num_actions + actions
+
+    def _distinct(self, rings: np.ndarray, context: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A row of each distinct ring `[Q]` and context `[Q, C]`, and which of those every row is. `[G]`, `[Q]`."""
+        keys = np.concatenate([rings[:, None], context], 1) if self.context else rings
+        _, first, inverse = np.unique(keys, axis=0 if self.context else None, return_index=True, return_inverse=True)
+        return first, inverse.reshape(-1)
+
+    def _most_frequent(self, rings: np.ndarray, context: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Most frequent displacement per ring `[G]` and context `[G, C]`, and its share. `[G, D]`, `[G]`."""
+        moved = self.displacements[rings]  # [G, M, D]
+        counts = np.arange(self.size) < np.minimum(self.stored[rings], self.size)[:, None]  # [G, M]
+        counts &= (self.begun[rings] == context[:, None]).all(2)
+        same = (moved[:, :, None] == moved[:, None]).all(3) & counts[:, None]  # [G, M, M]
+        votes = np.where(counts, same.sum(2), 0)  # [G, M]
+        share = votes / np.maximum(counts.sum(1, keepdims=True), 1)
+        age = (self.stored[rings][:, None] - 1 - np.arange(self.size)) % self.size  # [G, M], 0 is the latest
+        rank = votes * self.size - age
+        if self.optimistic:
+            rank -= np.where((moved == 0).all(2), self.size * self.size, 0)
+        best = np.where(counts, rank, np.iinfo(np.int64).min).argmax(1)  # [G]
+        group = np.arange(len(rings))
+        found = counts.any(1)
+        return np.where(found[:, None], moved[group, best], 0), np.where(found, share[group, best], 0)

@@ -1,0 +1,366 @@
+"""Looking ahead over remembered transitions: exact shortest paths that imagine what is unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from engram_rl.memory.transitions.memory import TransitionMemory
+from engram_rl.memory.transitions.states import ABSENT
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+_NOT_IMAGINED = -2
+_KEPT_FREE = 4  # imagination leaves one in so many places of the memory's table to experience
+_KEPT_COSTS = 16  # costs kept beside those to twice the most sets of goals ever asked for at once
+
+_SAVED_ROWS = ("guess", "refused", "refusals", "covered")
+_SAVED_BY_OWNER = ("low", "high", "valid_until")
+_CHANGING = (
+    "successor",
+    "cost",
+    *(f"_{name}" for name in (*_SAVED_ROWS, *_SAVED_BY_OWNER)),
+    *("_versions", "_mark", "_movement_mark", "_num_free", "_most_goals", "_cache"),
+)
+
+Goals = Sequence[np.ndarray]
+"""Sets of states to reach, for each set the ids of its states: all of one owner, at least one. G arrays `[N]`"""
+
+
+@dataclass(frozen=True)
+class Walks:
+    """Ways through states, padded with -1 where they have ended.
+
+    Attributes:
+        states: Ids, the start first. `[..., L + 1]`
+        actions: `[..., L]`
+        lengths: Steps until the goal was reached; -1 where it was not. `[...]`
+    """
+
+    states: np.ndarray
+    actions: np.ndarray
+    lengths: np.ndarray
+
+
+class Planner:
+    """Exact least-cost paths over remembered transitions and, where none is remembered, imagined ones.
+
+    An unknown outcome is imagined as the movement recalled by the action alone, applied to the state: optimistic, since
+    a movement that was blocked elsewhere is not expected to be blocked here. Imagined states get names in the memory
+    (while a quarter of its table is free), so that a path may lead over many states never visited to a goal never
+    visited. Experience replaces imagination cell by cell. Costs are worked out anew, in O(S A log S), only for owners
+    for whom what is expected has changed, and otherwise looked up.
+
+    Args:
+        memory: What is remembered. Imagination names states in it and changes nothing else.
+        imagine: Whether to use imagined transitions at all.
+        bounds: Lowest and highest numbers that states can have, `[D]` each; None: the range of those met, by owner.
+        unknown_cost: Cost of an imagined step; a remembered one costs 1.
+        harm_cost: Cost of each unit of remembered harm; infinite: such transitions are vetoed.
+        min_support: Share of the recalled movements of an action that must agree for it to be imagined.
+        refused_cost: Added cost of an imagined step into a state that refused entry: one that a remembered step should
+            have led to, as imagination has it, and did not. What blocked the way from one side probably blocks it from
+            the others.
+    """
+
+    def __init__(
+        self,
+        memory: TransitionMemory,
+        *,
+        imagine: bool = True,
+        bounds: tuple[np.ndarray, np.ndarray] | None = None,
+        unknown_cost: float = 1.0,
+        harm_cost: float = np.inf,
+        min_support: float = 0.0,
+        refused_cost: float = 0.0,
+    ) -> None:
+        if not unknown_cost > 0 or not harm_cost >= 0 or not refused_cost >= 0:
+            raise ValueError(f"costs must be positive, got {unknown_cost=}, {harm_cost=}, {refused_cost=}")
+        self.memory = memory
+        self.imagine, self.min_support = imagine, min_support
+        self.unknown_cost, self.harm_cost, self.refused_cost = unknown_cost, harm_cost, refused_cost
+        cells = memory.table.next.shape
+        self.successor = np.full(cells, ABSENT, np.int64)  # [S, A], what is expected: remembered, else imagined
+        self.cost = np.full(cells, np.inf)  # [S, A], of that step
+        self._guess = np.full(cells, _NOT_IMAGINED, np.int64)  # [S, A]
+        self._refused = np.full(cells, ABSENT, np.int64)  # [S, A], the guess that a remembered step belies
+        self._refusals = np.zeros(cells[0], np.int64)  # [S], how many steps belie a guess of this state
+        self._covered = np.zeros(cells[0], bool)  # [S], states whose cells are up to date
+        self._given_bounds = bounds
+        self._low = np.full((memory.num_owners, memory.states.dim), np.inf)  # [O, D]
+        self._high = -self._low
+        self._versions = np.zeros(memory.num_owners, np.int64)  # [O], of what is expected
+        self._mark, self._movement_mark, self._num_free = 0, -1, -1
+        self._valid_until = np.full(memory.num_owners, -np.inf)  # [O], tick at which something fades
+        self._most_goals = 0
+        self._cache: dict[tuple[int, bytes], tuple[int, np.ndarray]] = {}
+
+    def cost_to_go(self, goals: Goals) -> np.ndarray:
+        """Least cost from every state to the nearest of each set of goals; inf where there is no way. `[G, S]`."""
+        return np.stack(self._costs(goals))
+
+    def action_costs(self, ids: np.ndarray, goals: Goals) -> np.ndarray:
+        """Cost of each action in E states (ids) and of the way on from there, each to its set of goals. `[E, A]`."""
+        costs = self._costs(goals)
+        following = self.successor[ids]  # [E, A]
+        onward = np.stack([cost[states] for cost, states in zip(costs, following, strict=True)])
+        return np.where(following == ABSENT, np.inf, self.cost[ids] + onward)
+
+    def shortest_path(self, starts: np.ndarray, goals: Goals) -> Walks:
+        """A least-cost way from each of E states (ids) to the nearest of its goals; of equals the first action."""
+        here = np.asarray(starts)
+        cost = np.array([cost[start] for cost, start in zip(self._costs(goals), here, strict=True)])
+        lengths = np.where(np.isfinite(cost), 0, ABSENT)
+        walking = np.flatnonzero((cost > 0) & np.isfinite(cost))
+        states, actions = [here], []
+        while len(walking):
+            onward = self.action_costs(here[walking], [goals[int(env)] for env in walking])
+            action, there = np.full(len(here), ABSENT), np.full(len(here), ABSENT)
+            action[walking] = onward.argmin(1)
+            there[walking] = self.successor[here[walking], action[walking]]
+            lengths[walking] += 1
+            states.append(there)
+            actions.append(action)
+            walking = walking[onward.min(1) > self.cost[here[walking], action[walking]]]
+            here = there
+        stacked = np.stack(actions, 1) if actions else np.zeros((len(here), 0), np.int64)
+        return Walks(np.stack(states, 1), stacked, lengths)
+
+    def costs_from(self, starts: np.ndarray) -> np.ndarray:
+        """Least cost from each of E states (ids) to every state; inf where there is no way. `[E, S]`."""
+        self.refresh()
+        nodes = self._num_nodes()
+        costs = np.full((len(starts), self.memory.states.capacity), np.inf)
+        costs[:, :nodes] = _cheapest(_graph(self.successor[:nodes], self.cost[:nodes]), starts)
+        return costs
+
+    def refusals(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Remembered steps that should have led to one of states `[N]` and did not: where from, and which. `[M]`s."""
+        self.refresh()
+        states = states[self._refusals[states] > 0]
+        starts, actions = np.nonzero(np.isin(self._refused, states)) if len(states) else (states, states)
+        return starts, actions
+
+    def imagined(self, ids: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """Where imagination alone has actions `[N]` in states `[N]` lead; -1 where it was not asked. `[N]`, ids."""
+        self.refresh()
+        return np.maximum(self._guess[ids, actions], ABSENT)
+
+    def refresh(self) -> None:
+        """Take in what the memory has learned, dropped or let fade since the last time."""
+        if not self._is_outdated():
+            return
+        if self.memory.table.changed_since(self._mark) is None:
+            self._drop_evicted()
+        ids = self._outdated()
+        self._mark, self._movement_mark = self.memory.table.changes, self.memory.movement_changes
+        while len(ids):
+            self._expect(ids)
+            ids = np.flatnonzero(self.memory.states.used & ~self._covered)  # states just imagined
+        self._num_free = self.memory.states.num_free
+
+    @contextmanager
+    def only_looking(self) -> Iterator[None]:
+        """Take back what is worked out meanwhile: around it, the memory must take back the names that are given."""
+        kept = {name: copy(getattr(self, name)) for name in _CHANGING}
+        yield
+        for name, value in kept.items():
+            setattr(self, name, value)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it expects, as tensors of the memory's used rows; to be saved at the same time as the memory.
+
+        A new planner would expect something else where there was once more room, or less, to imagine states.
+        """
+        ids, pending = self.memory.ids(), self.memory.table.changed_since(self._mark)
+        rows = {name: torch.from_numpy(getattr(self, f"_{name}")[ids]) for name in _SAVED_ROWS}
+        rows |= {"successor": torch.from_numpy(self.successor[ids]), "cost": torch.from_numpy(self.cost[ids])}
+        owners = {name: torch.from_numpy(getattr(self, f"_{name}").copy()) for name in _SAVED_BY_OWNER}
+        return {
+            **rows,
+            **owners,
+            "free": self._num_free,
+            "pending": torch.from_numpy(np.zeros(0, np.int64) if pending is None else pending),
+            "begin": pending is None,
+            "moved": self._movement_mark != self.memory.movement_changes,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave, after the memory."""
+        ids, table = self.memory.ids(), self.memory.table
+        self._drop_evicted()
+        self._guess[:] = _NOT_IMAGINED
+        arrays = {name: np.asarray(value) for name, value in state.items()}
+        for name in _SAVED_ROWS:
+            getattr(self, f"_{name}")[ids] = arrays[name]
+        self.successor[ids], self.cost[ids] = arrays["successor"], arrays["cost"]
+        for name in _SAVED_BY_OWNER:
+            getattr(self, f"_{name}")[:] = arrays[name]
+        self._num_free, self._cache = int(state["free"]), {}
+        self._mark = -1 if state["begin"] else table.changes
+        table.note(arrays["pending"])
+        self._movement_mark = self.memory.movement_changes - bool(state["moved"])
+
+    def _costs(self, goals: Goals) -> list[np.ndarray]:
+        """Costs by state id for each set of goals, looked up where nothing has changed. G arrays `[S]`."""
+        if any(len(ids) == 0 for ids in goals):
+            raise ValueError("a set of goals is empty: there is nowhere to go; leave it out")
+        self._forget_guesses_of(self._widen(np.concatenate(goals)))
+        self.refresh()
+        owners = [int(self.memory.states.owners[ids[0]]) for ids in goals]
+        keys = [(owner, np.asarray(ids, np.int64).tobytes()) for owner, ids in zip(owners, goals, strict=True)]
+        self._most_goals = max(self._most_goals, len(goals))
+        if len(self._cache) > 2 * self._most_goals + _KEPT_COSTS:
+            self._cache.clear()
+        stale = {key: ids for key, ids in zip(keys, goals, strict=True) if self._is_stale(key)}
+        if stale:
+            costs = self._search(list(stale.values()))
+            self._cache |= {key: (int(self._versions[key[0]]), row) for key, row in zip(stale, costs, strict=True)}
+        return [self._cache[key][1] for key in keys]
+
+    def _is_outdated(self) -> bool:
+        """Whether anything was learned, dropped, named, widened or faded since the last time. O(O)."""
+        memory = self.memory
+        same = memory.table.changes == self._mark and memory.movement_changes == self._movement_mark
+        same &= memory.states.num_free == self._num_free  # eviction, which could hide a name, is a change of the table
+        return not same or bool((memory.clock > self._valid_until).any())
+
+    def _outdated(self) -> np.ndarray:
+        """States of which something may have changed. `[N]`."""
+        memory, owners = self.memory, self.memory.states.owners
+        changed = memory.table.changed_since(self._mark)
+        if changed is None or memory.movement_changes != self._movement_mark:
+            self._forget_guesses_of(np.arange(memory.num_owners))
+        new = np.flatnonzero(memory.states.used & ~self._covered)
+        grown = self._widen(new[memory.visited[new]])
+        self._forget_guesses_of(grown)
+        faded = np.flatnonzero(memory.clock > self._valid_until)
+        self._valid_until[faded] = np.inf
+        outdated = memory.states.used & (~self._covered | np.isin(owners, faded))
+        if changed is not None:
+            outdated[changed // memory.num_actions] = True
+        return np.flatnonzero(outdated)
+
+    def _expect(self, ids: np.ndarray) -> None:
+        """Work out what to expect of every action in distinct states `[N]`."""
+        memory = self.memory
+        known = memory.known(ids)  # [N, A]
+        self._covered[ids] = True
+        row, action = np.nonzero((~known | (self.refused_cost > 0)) & (self._guess[ids] == _NOT_IMAGINED))
+        if self.imagine and len(row):
+            self._guess[ids[row], action] = self._imagined(ids[row], action)
+        if self.refused_cost:
+            self._compare(ids, known)
+        following = np.where(known, memory.table.next[ids], np.maximum(self._guess[ids], ABSENT))
+        harm = memory.table.harm[ids]
+        pain = np.multiply(harm, self.harm_cost, out=np.zeros(harm.shape), where=known & (harm > 0))
+        imagined = self.unknown_cost + np.where(self._refusals[following] > 0, self.refused_cost, 0.0)
+        cost = np.where(known, 1 + pain, np.where(following == ABSENT, np.inf, imagined))
+        changed = ((self.successor[ids] != following) | (self.cost[ids] != cost)).any(1)
+        self.successor[ids], self.cost[ids] = following, cost
+        owners = memory.states.owners[ids]
+        self._versions[np.unique(owners[changed])] += 1
+        until = np.where(known, memory.table.known_until(ids), np.inf).min(1)
+        np.minimum.at(self._valid_until, owners, until)
+
+    def _compare(self, ids: np.ndarray, known: np.ndarray) -> None:
+        """Note which guesses about states `[N]` what is known `[N, A]` belies, and review steps into those states."""
+        guess, before = self._guess[ids], self._refused[ids]
+        now = np.where(known & (guess >= 0) & (self.memory.table.next[ids] != guess), guess, ABSENT)
+        self._refused[ids] = now
+        affected = np.unique(np.concatenate([before[before != now], now[before != now]]))
+        affected = affected[affected != ABSENT]
+        refusing = self._refusals[affected] > 0
+        np.subtract.at(self._refusals, before[before != ABSENT], 1)
+        np.add.at(self._refusals, now[now != ABSENT], 1)
+        flipped = affected[refusing != (self._refusals[affected] > 0)]
+        if len(flipped):
+            self._covered[np.isin(self._guess, flipped).any(1)] = False
+
+    def _imagined(self, ids: np.ndarray, actions: np.ndarray) -> np.ndarray:
+        """Where actions `[Q]` in states `[Q]` lead if they do as elsewhere; -1 where that says nothing. `[Q]`."""
+        memory = self.memory
+        states, owners = memory.states.vectors[ids], memory.states.owners[ids]
+        moved, support = memory.movements.recall(owners, actions, states)
+        targets = memory.states.canonical(states + moved)  # [Q, D]
+        believed = (support > 0) & (support >= self.min_support) & moved.any(1) & self._possible(targets, owners)
+        found = memory.states.find(targets, owners)
+        room = memory.states.num_free - memory.states.capacity // _KEPT_FREE
+        if (believed & (found == ABSENT)).sum() > room:
+            believed &= found != ABSENT
+        guess = np.full(len(ids), ABSENT)
+        guess[believed] = memory.name(targets[believed], owners[believed])
+        return guess
+
+    def _possible(self, states: np.ndarray, owners: np.ndarray) -> np.ndarray:
+        low, high = self._given_bounds or (self._low[owners], self._high[owners])
+        return np.all((states >= low) & (states <= high), axis=1)
+
+    def _widen(self, ids: np.ndarray) -> np.ndarray:
+        """Count states `[N]` among those met; returns the owners whose range became wider by that."""
+        if self._given_bounds is not None:
+            return np.array([], np.int64)
+        owners = self.memory.states.owners[ids]
+        low, high = self._low.copy(), self._high.copy()
+        np.minimum.at(self._low, owners, self.memory.states.vectors[ids])
+        np.maximum.at(self._high, owners, self.memory.states.vectors[ids])
+        return np.flatnonzero(((low != self._low) | (high != self._high)).any(1))
+
+    def _forget_guesses_of(self, owners: np.ndarray) -> None:
+        if len(owners):
+            ids = np.isin(self.memory.states.owners, owners)
+            self._guess[ids] = _NOT_IMAGINED
+            self._covered[ids] = False
+            self._num_free = -1
+
+    def _drop_evicted(self) -> None:
+        gone = ~self.memory.states.used
+        self.successor[gone], self.cost[gone] = ABSENT, np.inf
+        self._refused[:], self._refusals[:] = ABSENT, 0
+        self._covered[:] = False
+        self._versions += 1
+
+    def _is_stale(self, key: tuple[int, bytes]) -> bool:
+        return key not in self._cache or self._cache[key][0] != self._versions[key[0]]
+
+    def _num_nodes(self) -> int:
+        """One more than the highest id in use."""
+        return int(np.flatnonzero(self.memory.states.used).max(initial=-1)) + 1
+
+    def _search(self, goals: list[np.ndarray]) -> np.ndarray:
+        """Dijkstra from sets of goals backwards, each entered from a node of its own. `[G, S]`."""
+        from scipy.sparse import csr_array
+
+        nodes = self._num_nodes()
+        graph = _graph(self.successor[:nodes], self.cost[:nodes]).T.tocsr()  # the ways back
+        indices = np.concatenate([graph.indices, *goals])
+        weights = np.concatenate([graph.data, np.ones(len(indices) - graph.nnz)])
+        ends = graph.indptr[-1] + np.cumsum([len(ids) for ids in goals])
+        shape = (nodes + len(goals), nodes + len(goals))
+        entered = csr_array((weights, indices, np.concatenate([graph.indptr, ends])), shape=shape)
+        costs = np.full((len(goals), self.memory.states.capacity), np.inf)
+        costs[:, :nodes] = _cheapest(entered, nodes + np.arange(len(goals)))[:, :nodes] - 1
+        return costs
+
+
+def _cheapest(graph: csr_array, starts: np.ndarray) -> np.ndarray:
+    """Costs from each start to every node. `[G, N]`."""
+    from scipy.sparse.csgraph import dijkstra  # here and not above: not everyone who imports `memory` plans
+
+    return dijkstra(graph, indices=starts)
+
+
+def _graph(successor: np.ndarray, cost: np.ndarray) -> csr_array:
+    """From each state to those that an action leads to. `[N, N]` from `[N, A]`s."""
+    from scipy.sparse import csr_array
+
+    edge = np.isfinite(cost)
+    starts = np.concatenate([[0], np.cumsum(edge.sum(1))])
+    return csr_array((cost[edge], successor[edge], starts), shape=(len(successor),) * 2)

@@ -1,0 +1,207 @@
+"""Rows to be written: checked before anything changes, then placed, as if one were written after another."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engram_rl.memory.checks import LARGEST_VALUE, real
+from engram_rl.memory.forgetting.policy import Forgetting, WrittenRows
+from engram_rl.memory.indexes.exact import nearest
+from engram_rl.memory.indexes.index import Index
+from engram_rl.memory.keys.identity import NOBODY, IdentityTable
+from engram_rl.memory.keys.space import Keys
+from engram_rl.memory.keys.store import KeyStore
+from engram_rl.memory.writing.slots import Slots
+
+AT_ONCE = 128
+"""Rows that are compared with each other."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows to be written.
+
+    Attributes:
+        keys: Of B rows.
+        values: `[B, V]`
+        priority: `[B]`
+        identity: `[B]` int64; None if no row has one.
+    """
+
+    keys: Keys
+    values: Tensor
+    priority: Tensor
+    identity: np.ndarray | None
+
+    def __getitem__(self, rows: slice) -> Batch:
+        identity = None if self.identity is None else self.identity[rows]
+        return Batch(self.keys[rows], self.values[rows], self.priority[rows], identity)
+
+    def distinct(self) -> int:
+        """How many rows there are before the first whose identity an earlier row has."""
+        if self.identity is None:
+            return self.values.shape[0]
+        first = np.unique(self.identity, return_index=True)[1]
+        if len(first) == len(self.identity):
+            return len(first)
+        repeats = np.setdiff1d(np.arange(len(self.identity)), first, assume_unique=True)
+        return int(repeats[0])
+
+
+def checked_batch(keys: Keys, values: Tensor, priority: Tensor | None, identity: Tensor | None, like: Tensor) -> Batch:
+    """The rows on the device and in the precision of `like`, the values stored so far `[N, V]`.
+
+    Raises:
+        ValueError: Shapes or numbers are not those of entries.
+        TypeError: Something is no tensor.
+    """
+    rows, width = keys.vectors.shape[0], like.shape[1]
+    if not isinstance(values, Tensor) or values.is_complex():
+        real("values", values)
+    if values.shape != (rows, width):
+        raise ValueError(f"values have shape {tuple(values.shape)}; expected [{rows}, {width}]")
+    values = values.to(like)
+    if values.numel() and not torch.linalg.vector_norm(values.detach(), ord=math.inf) <= LARGEST_VALUE:
+        raise ValueError(
+            f"a value is NaN, infinite or above {LARGEST_VALUE:g} in size; values must be finite and smaller"
+        )
+    names = None if identity is None else checked_identity(identity)
+    if names is not None and len(names) != rows:
+        raise ValueError(f"identity has {len(names)} rows; expected {rows}")
+    weights = like.new_zeros(rows) if priority is None else _checked_priority(priority, rows).to(like)
+    return Batch(keys, values, weights, names)
+
+
+def _checked_priority(priority: Tensor, rows: int) -> Tensor:
+    if real("priority", priority).shape != (rows,):
+        raise ValueError(f"priority has shape {tuple(priority.shape)}; expected [{rows}]")
+    if not (sound := (priority >= 0) & torch.isfinite(priority)).all():
+        raise ValueError(f"priority holds {float(priority[~sound][0])}; it must be finite and at least 0")
+    return priority
+
+
+def checked_identity(identity: Tensor) -> np.ndarray:
+    """Identities as an array.  `[B]` int64."""
+    if real("identity", identity).dtype != torch.int64 or identity.dim() != 1:
+        raise ValueError(f"identity is {identity.dtype} {tuple(identity.shape)}; expected int64 [batch]")
+    names = identity.cpu().numpy()
+    if (names == NOBODY).any():
+        raise ValueError(f"identity {NOBODY} stands for none; use any other number")
+    return names
+
+
+def checked_slots(exclude: Tensor, rows: int, device: torch.device) -> Tensor:
+    """Slots to leave out, `[B]` or `[B, E]` -> `[B, E]` int64."""
+    slots = real("exclude", exclude).to(device)
+    slots = slots.unsqueeze(1) if slots.dim() == 1 else slots
+    if slots.dim() != 2 or len(slots) != rows or slots.dtype != torch.int64:
+        raise ValueError(
+            f"exclude is {exclude.dtype} {tuple(exclude.shape)}; expected int64 [{rows}] or [{rows}, E] slots"
+        )
+    return slots
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where the first rows of a batch go.
+
+    Attributes:
+        rows: They, and their slots. `[B]`
+        fresh: The slots of those that are new entries, in order. `[n]`
+        victims: Those of `fresh` whose entry makes room. `[v]`
+    """
+
+    rows: WrittenRows
+    fresh: Tensor
+    victims: Tensor
+
+
+class Placing:
+    """Which entry each row updates, by identity or by lying close to it, and which slot a new one gets.
+
+    Rows are placed in pieces as large as may be stored at once with what row after row would give; nothing is changed.
+
+    Args:
+        updates: Whether a row may update an entry at all.
+        within: Squared distance within which a row without an identity stands for the nearest entry of the same
+            modalities; None: such rows are always new.
+        store: Holds the keys.
+        index: Searches them.
+        slots: Which slots hold an entry.
+        identities: Which slot an identity has.
+        forgetting: Which entries make room.
+    """
+
+    def __init__(
+        self,
+        updates: bool,
+        within: float | None,
+        store: KeyStore,
+        index: Index,
+        slots: Slots,
+        identities: IdentityTable,
+        forgetting: Forgetting,
+    ) -> None:
+        self._updates = updates
+        self._within = within if updates else None
+        self._store, self._index = store, index
+        self._slots, self._identities, self._forgetting = slots, identities, forgetting
+
+    def first(self, batch: Batch) -> Placed:
+        """Place rows up to the first that depends on an earlier one."""
+        batch, known = self._matched(batch)
+        new = known < 0
+        fresh, victims = self._slots.for_new(int(new.sum()), self._forgetting)
+        slots = fresh if fresh.shape[0] == new.shape[0] else known.masked_scatter(new, fresh)
+        rows = WrittenRows(slots, new, batch.priority, batch.keys, batch.values)
+        if victims.shape[0] and slots.shape[0] > 1 and self._entangled(rows, known, victims):
+            return self.first(batch[: slots.shape[0] // 2])
+        return Placed(rows, fresh, victims)
+
+    def _matched(self, batch: Batch) -> tuple[Batch, Tensor]:
+        """The first rows, up to one that might stand for the entry of an earlier one; and their slots, -1 if new."""
+        distinct, device = batch.distinct(), self._store.rows.device
+        within = self._within
+        batch = _up_to(batch, distinct if within is None else min(distinct, AT_ONCE))
+        if self._updates and batch.identity is not None:
+            known = torch.from_numpy(self._identities.find(batch.identity)).to(device)
+        elif within is not None:
+            known = self._close(batch, within)
+        else:
+            known = torch.full((batch.values.shape[0],), -1, device=device)
+        if within is None:
+            return batch, known
+        rows = self._first_repeat(batch, known, within)
+        return _up_to(batch, rows), known[:rows]
+
+    def _close(self, batch: Batch, within: float) -> Tensor:
+        """The slot of the nearest entry where it has the same modalities and is near enough, else -1.  `[B]`."""
+        near = nearest(self._store, self._index, batch.keys, 1, self._slots)
+        slots = near.slots.squeeze(1)
+        alike = (self._store.present[slots.clamp(min=0)] == batch.keys.present).all(1)
+        match = near.valid.squeeze(1) & (near.distances.squeeze(1) <= within) & alike
+        return torch.where(match, slots, -1)
+
+    def _first_repeat(self, batch: Batch, known: Tensor, within: float) -> int:
+        """The first row that an earlier one, once written, might attract."""
+        keys, rows = batch.keys, batch.values.shape[0]
+        every = Keys(*(part.expand(rows, *part.shape) for part in (keys.vectors, keys.codes, keys.present)))
+        near = self._store.distances(keys, every) <= within  # [B, B]
+        same = (known.unsqueeze(1) == known) & (known >= 0)
+        repeats = (near | same).tril(-1).any(1).nonzero().squeeze(1)
+        return int(repeats[0]) if len(repeats) else rows
+
+    def _entangled(self, rows: WrittenRows, known: Tensor, victims: Tensor) -> bool:
+        """Whether storing one row might change which entry makes room for another."""
+        if self._forgetting.lowest_birth(rows) <= self._forgetting.score[victims[-1]]:
+            return True
+        return bool((known >= 0).any() and torch.isin(victims, known).any())
+
+
+def _up_to(batch: Batch, rows: int) -> Batch:
+    return batch if rows == batch.values.shape[0] else batch[:rows]

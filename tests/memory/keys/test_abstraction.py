@@ -1,0 +1,150 @@
+"""What the abstractions promise: fixed keys, one coarse-graining at every scale, and a learned key that keeps up."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from engram_rl.memory import DifferentiableNeuralDictionary, Modality
+from engram_rl.memory.keys.abstraction import RandomProjection, RecursivePooling, SlowCopy
+
+
+class TestRandomProjection:
+    def test_keeps_squared_distances_on_average(self):
+        torch.manual_seed(0)
+        project = RandomProjection(300, 64)
+        a, b = torch.randn(2, 500, 300)
+        ratio = (project(a) - project(b)).square().sum(1) / (a - b).square().sum(1)
+        assert ratio.mean() == pytest.approx(1, abs=0.05)
+        assert ratio.std() == pytest.approx((2 / 64) ** 0.5, rel=0.15)
+
+    def test_is_the_same_for_the_same_seed_and_survives_saving(self):
+        x = torch.randint(0, 255, (4, 5, 6), dtype=torch.uint8)
+        project, other = RandomProjection(30, 8, seed=1), RandomProjection(30, 8, seed=2)
+        assert torch.equal(project(x), RandomProjection(30, 8, seed=1)(x))
+        assert not torch.equal(project(x), other(x))
+        other.load_state_dict(project.state_dict())
+        assert torch.equal(project(x), other(x))
+
+    def test_refuses_observations_of_another_size(self):
+        with pytest.raises(ValueError, match="31 numbers each, the projection takes 30"):
+            RandomProjection(30, 8)(torch.zeros(2, 31))
+        with pytest.raises(ValueError, match="at least 1"):
+            RandomProjection(0, 8)
+
+
+def slow_pool(grid, rule):
+    """One step of coarse-graining over lists of lists."""
+    coarse = []
+    for y in range(0, len(grid), 2):
+        coarse.append([])
+        for x in range(0, len(grid[0]), 2):
+            block = [cell for row in grid[y : y + 2] for cell in row[x : x + 2]]
+            if rule == "majority":
+                counts = Counter(block)
+                coarse[-1].append(max(block, key=lambda cell: counts[cell]))  # the first of equals
+            else:
+                coarse[-1].append(max(block) if rule == "max" else sum(block) / len(block))
+    return coarse
+
+
+class TestRecursivePooling:
+    @settings(max_examples=60, deadline=None)
+    @given(
+        shape=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+        rule=st.sampled_from(["majority", "mean", "max"]),
+        seed=st.integers(0, 99),
+    )
+    def test_every_scale_is_the_same_coarse_graining_of_the_one_before(self, shape, rule, seed):
+        grid = np.random.default_rng(seed).integers(-1, 3, shape)
+        levels = RecursivePooling(shape, rule).pyramid(torch.from_numpy(grid).unsqueeze(0))
+        expected = grid.tolist()
+        for level in levels:
+            assert np.allclose(level[0, :, :, 0].numpy(), expected, atol=1e-6)
+            expected = slow_pool(expected, rule)
+        assert levels[-1].shape[1:3] == (1, 1)
+
+    def test_cells_of_several_numbers_are_compared_as_a_whole(self):
+        grid = torch.tensor([[[[1, 5], [2, 5]], [[1, 6], [1, 6]]]])
+        assert RecursivePooling((2, 2, 2)).pyramid(grid)[1].tolist() == [[[[1, 6]]]]
+
+    def test_there_is_one_discrete_modality_per_scale_for_symbols_and_one_vector_for_images(self):
+        assert list(RecursivePooling((8, 8)).space) == [Modality(f"scale_{i}", 1, "discrete") for i in range(4)]
+        assert list(RecursivePooling((5, 3), "mean", scales=3).space) == [
+            Modality("scale_0", 15, weight=1 / 15),
+            Modality("scale_1", 6, weight=1 / 6),
+            Modality("scale_2", 2, weight=1 / 2),
+        ]
+
+    def test_a_coarse_query_finds_what_looks_the_same_from_afar(self):
+        torch.manual_seed(0)
+        pool = RecursivePooling((8, 8))
+        memory = DifferentiableNeuralDictionary(pool.space, 1, 10, k=1)
+        stored = torch.zeros(2, 8, 8, dtype=torch.long)
+        stored[1, :4] = 1
+        memory.write(pool(stored), torch.tensor([[0.0], [1.0]]))
+        seen = stored[1:].clone()
+        seen[0, 0, 0] = 7  # a speck, gone at the next scale
+        key = pool(seen)
+        assert not memory.lookup({"scale_0": key["scale_0"]}).valid.any()
+        assert memory.lookup({"scale_1": key["scale_1"]}).value.item() == 1
+
+    def test_images_are_near_at_the_scale_at_which_they_are_alike(self):
+        pool = RecursivePooling((4, 4), "mean")
+        memory = DifferentiableNeuralDictionary(pool.space, 1, 10, k=1)
+        board = (torch.arange(4).unsqueeze(1) + torch.arange(4)).remainder(2).float()
+        memory.write(pool(torch.stack([board, board.T * 0 + 0.9])), torch.zeros(2, 1))
+        inverse = pool((1 - board).unsqueeze(0))
+        assert memory.lookup({"scale_0": inverse["scale_0"]}).slots.item() == 1
+        found = memory.lookup({"scale_1": inverse["scale_1"]})
+        assert found.slots.item() == 0 and found.distances.item() == 0
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (((8,),), "shape"),
+            (((8, 8), "median"), "unknown pooling rule 'median'"),
+            (((8, 8), "mean", 5), "has 1 to 4"),
+        ],
+    )
+    def test_impossible_settings_are_refused(self, arguments, message):
+        with pytest.raises(ValueError, match=message):
+            RecursivePooling(*arguments)
+
+    def test_grids_of_another_shape_are_refused(self):
+        with pytest.raises(ValueError, match=r"expected \['batch', 8, 8\]"):
+            RecursivePooling((8, 8))(torch.zeros(1, 8, 7))
+
+
+class TestSlowCopy:
+    def test_goes_the_given_share_of_the_way(self):
+        fast = nn.Linear(3, 2)
+        slow = SlowCopy(fast, rate=0.25)
+        start = fast.weight.detach().clone()
+        with torch.no_grad():
+            fast.weight += 1
+        for _ in range(2):
+            slow.update()
+        torch.testing.assert_close(slow.slow.weight, start + 1 - 0.75**2)
+
+    def test_copies_buffers_and_never_trains(self):
+        fast = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2), nn.Dropout(0.5))
+        slow = SlowCopy(fast)
+        fast(torch.randn(8, 3))
+        slow.train()
+        slow.update()
+        assert torch.equal(slow.slow[1].running_mean, fast[1].running_mean)
+        x = torch.randn(4, 3)
+        assert torch.equal(slow(x), slow(x)) and not slow(x).requires_grad
+        assert not any(p.requires_grad for p in slow.parameters())
+
+    def test_saves_the_copy_only(self):
+        assert set(SlowCopy(nn.Linear(3, 2)).state_dict()) == {"slow.weight", "slow.bias"}
+
+    def test_refuses_a_rate_that_never_arrives(self):
+        with pytest.raises(ValueError, match="rate is 0"):
+            SlowCopy(nn.Linear(1, 1), rate=0)

@@ -1,0 +1,271 @@
+"""What planning promises: exact paths over what is known and imagined."""
+
+import heapq
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engram_rl.memory.transitions.memory import TransitionMemory
+from engram_rl.memory.transitions.planner import Planner
+
+MOVES = np.array([[-1, 0], [0, -1], [1, 0], [0, 1]])
+
+
+class Grid:
+    """A square grid with blocked cells, for one walker."""
+
+    def __init__(self, size, walls=()):
+        self.size, self.walls = size, set(walls)
+
+    def step(self, state, action):
+        x, y = np.array(state) + MOVES[action]
+        free = min(x, y) >= 0 and max(x, y) < self.size and (x, y) not in self.walls
+        return (int(x), int(y)) if free else tuple(state)
+
+
+def experience(memory, grid, pairs, owner=0, **rest):
+    if pairs:
+        states, actions = (np.array(x) for x in zip(*pairs, strict=True))
+        next_states = np.array([grid.step(*pair) for pair in pairs])
+        memory.write(states, actions, next_states, owners=np.full(len(pairs), owner), **rest)
+
+
+def everything(grid):
+    cells = [(x, y) for x in range(grid.size) for y in range(grid.size) if (x, y) not in grid.walls]
+    return [(cell, action) for cell in cells for action in range(4)]
+
+
+def slow_cost(edges, start, goals):
+    """Dijkstra over a dictionary: {state: [(next, cost)]}."""
+    queue, done = [(0.0, start)], set()
+    while queue:
+        cost, state = heapq.heappop(queue)
+        if state in goals:
+            return cost
+        if state not in done:
+            done.add(state)
+            for following, step in edges.get(state, []):
+                heapq.heappush(queue, (cost + step, following))
+    return np.inf
+
+
+def slow_edges(grid, pairs, unknown_cost):
+    """What is known after experiencing the pairs in the grid, and, where nothing is, what the moves suggest."""
+    tried, moved = set(pairs), {action for state, action in pairs if grid.step(state, action) != state}
+    edges = {}
+    for x in range(grid.size):
+        for y in range(grid.size):
+            for action in range(4):
+                target = (x + MOVES[action][0], y + MOVES[action][1])
+                if ((x, y), action) in tried:
+                    edges.setdefault((x, y), []).append((grid.step((x, y), action), 1.0))
+                elif action in moved and min(target) >= 0 and max(target) < grid.size:
+                    edges.setdefault((x, y), []).append((target, unknown_cost))
+    return edges
+
+
+cell = st.tuples(st.integers(0, 4), st.integers(0, 4))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    walls=st.sets(cell, max_size=8),
+    tried=st.lists(st.tuples(cell, st.integers(0, 3)), min_size=1, max_size=60),
+    goal=cell,
+    unknown_cost=st.sampled_from([0.5, 1.0, 3.0]),
+)
+def test_costs_are_those_of_dijkstra_over_known_and_imagined_steps(walls, tried, goal, unknown_cost):
+    grid = Grid(5, walls)
+    memory = TransitionMemory(2, 4, 200)
+    planner = Planner(memory, bounds=(np.zeros(2), np.full(2, 4)), unknown_cost=unknown_cost)
+    goals = [memory.name(np.array([goal]))]
+    for upto in range(0, len(tried), 7):  # the planner keeps up with a memory that grows
+        experience(memory, grid, tried[upto : upto + 7])
+        planner.cost_to_go(goals)
+    edges = slow_edges(grid, tried, unknown_cost)
+    start = memory.states.find(np.array([tried[0][0]]), np.zeros(1, int))
+    cost = planner.cost_to_go(goals)[0, start[0]]
+    assert cost == pytest.approx(slow_cost(edges, tried[0][0], {goal}))
+    path = planner.shortest_path(start, goals)
+    if np.isfinite(cost):
+        states = [tuple(memory.states.vectors[i]) for i in path.states[0]]
+        assert states[0] == tried[0][0] and states[path.lengths[0]] == goal
+        steps = [min(c for n, c in edges[a] if n == b) for a, b in pairwise(states)]
+        assert sum(steps) == pytest.approx(cost)
+    else:
+        assert path.lengths[0] == -1
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    worlds=st.lists(st.tuples(st.sets(cell, max_size=6), st.lists(st.tuples(cell, st.integers(0, 3)), max_size=20))),
+    goal=cell,
+    half_life=st.sampled_from([np.inf, 2.0]),
+    imagine=st.booleans(),
+    refused_cost=st.sampled_from([0.0, 3.0, np.inf]),
+)
+def test_what_the_planner_keeps_is_what_a_new_planner_would_work_out(worlds, goal, half_life, imagine, refused_cost):
+    """Through contradiction, fading, new owners and, without imagination (which needs room), eviction."""
+    memory = TransitionMemory(2, 4, 200 if imagine else 27, owners=2, half_life=half_life)
+    bounds = (np.zeros(2), np.full(2, 4))
+    planner = Planner(memory, bounds=bounds, imagine=imagine, refused_cost=refused_cost)
+    for turn, (walls, tried) in enumerate(worlds):
+        experience(memory, Grid(5, walls), tried, owner=turn % 2)
+        memory.tick(1, np.array([turn % 2]))
+        goals = [memory.name(np.array([goal]), np.array([owner])) for owner in (0, 1)]
+        kept = planner.cost_to_go(goals)
+        fresh = Planner(memory, bounds=bounds, imagine=imagine, refused_cost=refused_cost).cost_to_go(goals)
+        assert np.array_equal(kept, fresh)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    worlds=st.lists(
+        st.tuples(st.sets(cell, max_size=6), st.lists(st.tuples(cell, st.integers(0, 3)), max_size=20)), min_size=2
+    ),
+    goal=cell,
+    capacity=st.integers(27, 60),
+    refused_cost=st.sampled_from([0.0, np.inf]),
+    bounded=st.booleans(),
+    looked=st.booleans(),
+    data=st.data(),
+)
+def test_a_planner_that_was_saved_goes_on_as_if_it_had_never_been(
+    worlds, goal, capacity, refused_cost, bounded, looked, data
+):
+    """Also where the table is too full to imagine everything, which depends on what came first."""
+    bounds = (np.zeros(2), np.full(2, 4)) if bounded else None
+
+    def make():
+        memory = TransitionMemory(2, 4, capacity, owners=2)
+        return memory, Planner(memory, bounds=bounds, refused_cost=refused_cost)
+
+    def live(memory, planner, turn, walls, tried):
+        experience(memory, Grid(5, walls), tried, owner=turn % 2)
+        return planner.cost_to_go([memory.name(np.array([goal]), np.array([owner])) for owner in (0, 1)])
+
+    (memory, planner), (other, resumed) = make(), make()
+    fork = data.draw(st.integers(1, len(worlds) - 1))
+    for turn, (walls, tried) in enumerate(worlds[:fork]):
+        live(memory, planner, turn, walls, tried)
+    live(other, resumed, 0, *worlds[-1])  # whatever it knew before
+    if not looked:
+        experience(memory, Grid(5, []), [((1, 1), 2), ((0, 3), 1)])
+    saved = memory.state_dict(), planner.state_dict()
+    other.load_state_dict(saved[0])
+    resumed.load_state_dict(saved[1])
+    for turn, (walls, tried) in enumerate(worlds[fork:], fork):
+        costs = [live(*pair, turn, walls, tried) for pair in ((memory, planner), (other, resumed))]
+        assert np.array_equal(*costs)
+        assert np.array_equal(planner.successor, resumed.successor)
+
+
+def test_an_agent_that_walks_its_shortest_path_reaches_a_goal_it_has_never_seen():
+    grid = Grid(10, [(x, 5) for x in range(10) if x != 5])
+    memory = TransitionMemory(2, 4, 400)
+    planner = Planner(memory, bounds=(np.zeros(2), np.full(2, 9)))
+    experience(memory, grid, [((5, 2), action) for action in range(4)])
+    state, steps = (1, 1), 0
+    while state != (8, 9):
+        ids = memory.name(np.array([state]))
+        action = int(planner.shortest_path(ids, [memory.name(np.array([[8, 9]]))]).actions[0, 0])
+        experience(memory, grid, [(state, action)])
+        state, steps = grid.step(state, action), steps + 1
+    assert 15 <= steps <= 40  # the way through the gap is 15; every wall met costs a step
+
+
+def test_the_range_of_what_was_met_bounds_imagination_unless_told_otherwise():
+    grid, memory = Grid(50), TransitionMemory(2, 4, 4000)
+    planner = Planner(memory)
+    experience(memory, grid, [((20, 20), action) for action in range(4)])
+    planner.cost_to_go([memory.name(np.array([[24, 23]]))])
+    assert len(memory.states) == (24 - 19 + 1) * (23 - 19 + 1)
+
+
+def test_imagination_leaves_room_for_experience():
+    grid, memory = Grid(1000), TransitionMemory(2, 4, 100)
+    planner = Planner(memory, bounds=(np.zeros(2), np.full(2, 999)))
+    experience(memory, grid, [((500, 500), action) for action in range(4)])
+    planner.refresh()
+    assert len(memory.states) <= 75
+    assert memory.known(memory.ids()).sum() == 4
+
+
+def test_without_imagination_only_what_was_experienced_counts():
+    grid, memory = Grid(3), TransitionMemory(2, 4)
+    planner = Planner(memory, imagine=False)
+    experience(memory, grid, [((0, 0), 2), ((1, 0), 3)])
+    ids = memory.name(np.array([[0, 0], [1, 1], [2, 0]]))
+    assert planner.cost_to_go([ids[1:2], ids[2:]])[:, ids[0]].tolist() == [2, np.inf]
+
+
+def test_remembered_harm_is_vetoed_or_costs_what_it_is_set_to():
+    grid = Grid(3)
+    ways = {}
+    for harm_cost in (np.inf, 5.0, 0.5):
+        memory = TransitionMemory(2, 4)
+        experience(memory, grid, everything(grid))
+        for state, action in everything(grid):
+            if grid.step(state, action) == (1, 0) and state != (1, 0):
+                experience(memory, grid, [(state, action)], harms=1.0)
+        ids = memory.name(np.array([[0, 0], [2, 0]]))
+        ways[harm_cost] = Planner(memory, harm_cost=harm_cost).cost_to_go([ids[1:]])[0, ids[0]]
+    assert ways == {np.inf: 4, 5.0: 4, 0.5: 2.5}
+
+
+def test_the_nearest_of_a_set_of_goals_counts_and_being_there_costs_nothing():
+    grid, memory = Grid(5), TransitionMemory(2, 4)
+    experience(memory, grid, everything(grid))
+    planner = Planner(memory)
+    ids = memory.name(np.array([[0, 0], [4, 4], [3, 3]]))
+    assert planner.cost_to_go([ids[:2]])[0, ids].tolist() == [0, 0, 2]
+    path = planner.shortest_path(ids[:1], [ids[:1]])
+    assert path.lengths.tolist() == [0] and path.actions.shape == (1, 0)
+    with pytest.raises(ValueError, match="empty"):
+        planner.cost_to_go([ids[:0]])
+
+
+def test_the_cost_of_each_action_is_its_step_and_the_way_on():
+    grid, memory = Grid(3), TransitionMemory(2, 4)
+    experience(memory, grid, everything(grid))
+    planner = Planner(memory)
+    ids = memory.name(np.array([[1, 1], [2, 1]]))
+    assert planner.action_costs(ids[:1], [ids[1:]]).tolist() == [[3, 3, 1, 3]]
+
+
+def test_what_refused_entry_from_one_side_is_doubted_from_the_others():
+    grid = Grid(5, walls=[(2, 2)])
+    memory = TransitionMemory(2, 4, 200)
+    planner = Planner(memory, bounds=(np.zeros(2), np.full(2, 4)), refused_cost=10.0)
+    experience(memory, grid, [((0, 0), 2), ((1, 0), 0), ((0, 0), 3), ((0, 1), 1), ((1, 2), 2)])
+    start, goal, middle = memory.name(np.array([(2, 1), (2, 3), (2, 2)]))
+    assert planner.cost_to_go([np.array([goal])])[0, start] == 4  # around it
+    refused_from, action = planner.refusals(np.array([middle]))
+    assert memory.states.vectors[refused_from].tolist() == [[1, 2]] and action.tolist() == [2]
+    memory.contradict(memory.states.vectors[refused_from], action)
+    assert planner.cost_to_go([np.array([goal])])[0, start] == 2  # through it
+    assert len(planner.refusals(np.array([middle]))[0]) == 0
+
+
+def test_costs_from_a_state_and_costs_to_it_agree():
+    grid = Grid(5, walls=[(1, 1), (2, 1)])
+    memory = TransitionMemory(2, 4, 200)
+    experience(memory, grid, everything(grid)[::3])
+    planner = Planner(memory, bounds=(np.zeros(2), np.full(2, 4)), unknown_cost=1.5)
+    places = memory.name(np.array([(0, 0), (4, 4), (3, 0)]))
+    forward = planner.costs_from(places)
+    back = planner.cost_to_go([places[i : i + 1] for i in range(3)])
+    assert np.allclose(forward[:, places], back[:, places].T)
+
+
+def test_looking_takes_its_names_back():
+    memory = TransitionMemory(2, 4, 20)
+    experience(memory, Grid(5), [((0, 0), 2)])
+    before = memory.state_dict()
+    with memory.only_looking():
+        memory.name(np.array([(3, 3), (4, 4)]))
+    assert all(np.array_equal(before[name], memory.state_dict()[name]) for name in before)
+    assert memory.name(np.array([(4, 4)]))[0] == 2  # as if nothing had been named

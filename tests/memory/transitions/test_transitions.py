@@ -1,0 +1,384 @@
+"""What the transition memory promises, against a dictionary of Python objects."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engram_rl.memory.transitions.memory import TransitionMemory
+from engram_rl.memory.transitions.states import StateTable
+
+A = 3
+
+
+@dataclass
+class Remembered:
+    next: tuple
+    strength: float
+    stamp: float
+    count: int
+    reward: float
+    terminal: bool
+    harm: float
+
+
+class SlowMemory:
+    """The promise of `TransitionMemory`, one transition at a time."""
+
+    def __init__(self, half_life, keep_refuted):
+        self.half_life, self.keep_refuted = half_life, keep_refuted
+        self.clock = {0: 0.0, 1: 0.0}
+        self.cells = {}
+
+    def strength(self, owner, state, action):
+        cell = self.cells.get((owner, state, action))
+        return cell.strength * 0.5 ** ((self.clock[owner] - cell.stamp) / self.half_life) if cell else 0.0
+
+    def known(self, owner, state, action):
+        return self.strength(owner, state, action) >= 0.5
+
+    def write(self, owner, state, action, next_state, reward, terminal, harm):
+        strength, key = self.strength(owner, state, action), (owner, state, action)
+        cell, now = self.cells.get(key), self.clock[owner]
+        known = strength >= 0.5
+        if known and (cell.next, cell.terminal) == (next_state, terminal):
+            cell.count, cell.stamp, cell.strength, cell.harm = cell.count + 1, now, strength + 1, harm
+            cell.reward += (reward - cell.reward) / (strength + 1)
+        elif known and strength * self.keep_refuted > 1:
+            cell.strength, cell.stamp = strength * self.keep_refuted, now
+            return True
+        else:
+            self.cells[key] = Remembered(next_state, 1.0, now, 1, reward, terminal, harm)
+            return known
+        return False
+
+
+numbers = st.integers(-2, 2)
+vector = st.tuples(numbers, numbers)
+experience = st.tuples(
+    st.integers(0, 1), vector, st.integers(0, A - 1), vector, st.sampled_from([0.0, 1.0]), st.booleans(), numbers
+)
+batches = st.lists(st.tuples(st.lists(experience, min_size=1, max_size=12), st.integers(0, 3)), max_size=12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(batches=batches, half_life=st.sampled_from([np.inf, 3.0]), keep=st.sampled_from([0.0, 0.5]))
+def test_remembers_what_a_dictionary_would_remember(batches, half_life, keep):
+    memory = TransitionMemory(2, A, 100, owners=2, half_life=half_life, keep_refuted=keep)
+    slow = SlowMemory(half_life, keep)
+    for batch, ticks in batches:
+        owners, states, actions, next_states, rewards, terminals, harms = (
+            np.array(x) for x in zip(*batch, strict=True)
+        )
+        met = memory.write(
+            states, actions, next_states, rewards=rewards, terminals=terminals, harms=harms, owners=owners
+        )
+        assert met.refuted.tolist() == [slow.write(*one) for one in batch]
+        memory.tick(ticks, np.array([0]))
+        slow.clock[0] += ticks
+    assert len(memory) == sum(slow.known(*key) for key in slow.cells)
+    for (owner, state, action), cell in slow.cells.items():
+        step = memory.expand(np.array([state]), np.array([owner]))
+        assert step.known[0, action] == slow.known(owner, state, action)
+        if step.known[0, action]:
+            row = memory.states.find(np.array([state]), np.array([owner]))[0]
+            assert tuple(step.next_states[0, action]) == cell.next
+            assert memory.strengths(np.array([row]))[0, action] == pytest.approx(slow.strength(owner, state, action))
+            assert memory.table.count[row, action] == cell.count
+            assert step.reward[0, action] == pytest.approx(cell.reward)
+            assert (step.terminal[0, action], step.harm[0, action]) == (cell.terminal, cell.harm)
+
+
+def write(memory, state, action, next_state, **rest):
+    return memory.write(np.array([state]), np.array([action]), np.array([next_state]), **rest)
+
+
+def known_successor(memory, state, action):
+    step = memory.expand(np.array([state]))
+    return tuple(step.next_states[0, action]) if step.known[0, action] else None
+
+
+def test_what_is_refuted_is_dropped_for_the_new_outcome():
+    memory = TransitionMemory(1, A)
+    for _ in range(5):
+        write(memory, [0], 0, [1])
+    met = write(memory, [0], 0, [2])
+    assert met.refuted.all() and not met.new.any()
+    assert known_successor(memory, [0], 0) == (2,)
+
+
+def test_when_refutation_only_weakens_the_old_outcome_stays_until_it_is_weaker_than_the_new():
+    memory = TransitionMemory(1, A, keep_refuted=0.5)
+    for _ in range(8):
+        write(memory, [0], 0, [1])
+    believed = []
+    for _ in range(3):
+        write(memory, [0], 0, [2])
+        believed.append(known_successor(memory, [0], 0))
+    assert believed == [(1,), (1,), (2,)]  # 8 -> 4 -> 2 -> 1, which no longer exceeds the new
+
+
+def test_the_end_of_the_task_is_part_of_the_outcome():
+    memory = TransitionMemory(1, A)
+    write(memory, [0], 0, [1], terminals=True, rewards=1.0)
+    met = write(memory, [0], 0, [1], terminals=False, rewards=0.0)
+    assert met.refuted.all()
+    assert memory.expand(np.array([[0]])).reward[0, 0] == 0
+
+
+def test_an_unconfirmed_experience_lasts_one_half_life_and_a_confirmed_one_longer():
+    memory = TransitionMemory(1, A, half_life=10)
+    write(memory, [0], 0, [1])
+    for _ in range(4):
+        write(memory, [0], 1, [1])
+    memory.tick(10)
+    assert memory.expand(np.array([[0]])).known[0].tolist() == [True, True, False]
+    memory.tick(1)
+    assert memory.expand(np.array([[0]])).known[0].tolist() == [False, True, False]
+    memory.tick(20)
+    assert len(memory) == 0
+
+
+def test_time_passes_for_the_named_owners_only():
+    memory = TransitionMemory(1, A, owners=2, half_life=1)
+    memory.write(np.zeros((2, 1)), np.zeros(2, int), np.ones((2, 1)), owners=np.array([0, 1]))
+    memory.tick(5, np.array([1]))
+    assert memory.expand(np.zeros((2, 1)), np.array([0, 1])).known[:, 0].tolist() == [True, False]
+
+
+def test_contradicting_without_an_experience_drops_or_weakens():
+    memory = TransitionMemory(1, A)
+    for action in (0, 0, 1):
+        write(memory, [0], action, [1])
+    memory.contradict(np.zeros((2, 1)), np.array([0, 1]), factor=0.4)
+    assert memory.expand(np.zeros((1, 1))).known[0].tolist() == [True, False, False]
+    memory.contradict(np.array([[7.0]]), np.array([0]))  # of what is not known nothing is left to drop
+
+
+def test_an_unknown_transition_is_imagined_as_the_movement_recalled_by_action_alone():
+    memory = TransitionMemory(2, A)
+    memory.write(np.array([[0, 0], [1, 0], [3, 0]]), np.array([2, 2, 2]), np.array([[1, 0], [2, 0], [3, 0]]))
+    step = memory.expand(np.array([[5, 5]]), imagine=True)
+    assert step.next_states[0].tolist() == [[5, 5], [5, 5], [6, 5]]  # blocked once, believed to be free
+    assert step.support[0].tolist() == [0, 0, pytest.approx(2 / 3)]
+    assert not step.known.any()
+
+
+def test_a_movement_may_depend_on_part_of_the_state():
+    memory = TransitionMemory(2, 1, movement_context=[1])  # (x, heading)
+    memory.write(np.array([[0, 0], [4, 1], [1, 0]]), np.array([0, 0, 0]), np.array([[1, 0], [3, 1], [2, 0]]))
+    imagined = memory.expand(np.array([[7, 0], [7, 1], [7, 2]]), imagine=True)
+    assert imagined.next_states[:, 0].tolist() == [[8, 0], [6, 1], [7, 2]]
+    assert imagined.support[:, 0].tolist() == [1, 1, 0]
+
+
+def test_the_distribution_of_an_actions_movements_counts_each():
+    memory = TransitionMemory(1, 2)
+    memory.write(np.arange(5.0)[:, None], np.ones(5, int), np.array([[1.0], [2], [3], [3], [4]]))
+    displacements, counts = memory.movements.distribution(1)
+    assert displacements.tolist() == [[1], [0]] and counts.tolist() == [3, 2]
+    assert len(memory.movements.distribution(0)[1]) == 0
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    moves=st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1), numbers), min_size=1, max_size=40),
+    size=st.integers(1, 6),
+)
+def test_recall_is_the_most_frequent_of_the_last_movements(moves, size):
+    from engram_rl.memory.transitions.movements import MovementMemory
+
+    movements = MovementMemory(1, 2, 2, size, context=[1], optimistic=False)
+    actions, contexts, steps = (np.array(x) for x in zip(*moves, strict=True))
+    states = np.stack([np.zeros(len(moves)), contexts], 1)
+    movements.store(np.zeros(len(moves), int), actions, states, states + np.stack([steps, np.zeros(len(moves))], 1))
+    for action in (0, 1):
+        last = [(c, s) for a, c, s in moves if a == action][-size:]
+        for context in (0, 1):
+            got, support = movements.recall(np.zeros(1, int), np.array([action]), np.array([[9.0, context]]))
+            expected = [s for c, s in last if c == context]
+            if expected:
+                latest_first = expected[::-1]
+                best = max(latest_first, key=latest_first.count)  # the first of equals
+                assert got[0].tolist() == [best, 0]
+                assert support[0] == pytest.approx(expected.count(best) / len(expected))
+            else:
+                assert support[0] == 0 and not got.any()
+
+
+def test_known_ways_into_a_state():
+    memory = TransitionMemory(1, A)
+    memory.write(np.array([[0], [2], [3]]), np.array([1, 0, 2]), np.array([[1], [1], [4]]))
+    ids, actions = memory.predecessors(np.array([1]))
+    assert {(memory.states.vectors[i, 0], a) for i, a in zip(ids, actions, strict=True)} == {(0, 1), (2, 0)}
+
+
+def test_an_incomplete_state_matches_every_state_that_has_the_given_numbers():
+    memory = TransitionMemory(2, A, owners=2)
+    ids = memory.name(np.array([[1, 5], [1, 6], [2, 5], [1, 7]]), np.array([0, 0, 0, 1]))
+    assert memory.states.matching(np.array([1, np.nan])).tolist() == ids[:2].tolist()
+    assert memory.states.matching(np.array([1.4, np.nan]), within=0.5).tolist() == ids[:2].tolist()
+    assert len(memory.states.matching(np.array([np.nan, np.nan]), owner=1)) == 1
+
+
+def test_a_full_memory_forgets_the_weakest_states_and_leaves_no_way_into_them():
+    memory = TransitionMemory(1, A, capacity=32)
+    for _ in range(2):
+        for i in range(8):
+            write(memory, [i], 0, [i + 1])
+    for i in range(100, 160):
+        write(memory, [i], 0, [i + 1])
+    assert len(memory.states) <= 32
+    assert all(known_successor(memory, [i], 0) == (i + 1,) for i in range(8))
+    assert known_successor(memory, [100], 0) is None
+    assert known_successor(memory, [159], 0) == (160,)
+    ids = memory.ids()
+    ends = memory.table.next[ids][memory.known(ids)]
+    assert memory.states.used[ends].all()
+
+
+def test_a_batch_larger_than_the_memory_is_refused_before_anything_changes():
+    memory = TransitionMemory(1, A, capacity=4)
+    write(memory, [0], 0, [1])
+    with pytest.raises(ValueError, match="raise capacity"):
+        memory.write(np.arange(10.0)[:, None], np.zeros(10, int), np.arange(1.0, 11)[:, None])
+    assert len(memory) == 1 and len(memory.states) == 2
+
+
+def test_nearby_vectors_are_one_state_if_asked_for():
+    memory = TransitionMemory(1, A, same_within=0.2)
+    write(memory, [0.0], 0, [1.0])
+    met = memory.write(np.array([[0.1], [5.0], [5.15], [5.3]]), np.zeros(4, int), np.array([[1.1], [6], [6.0], [7]]))
+    assert met.new.tolist() == [False, True, False, True]
+    assert len(memory.states) == 6
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 30), min_size=1, max_size=5), max_size=8))
+def test_nearest_names_are_those_of_one_after_another(batches):
+    table, slow, within = StateTable(1, 100), [], 2.0
+    for batch in batches:
+        vectors = np.array(batch, float)[:, None]
+        got = table.nearest_named(vectors, np.zeros(len(batch), int), within)
+        table.add(got, np.zeros(len(batch), int))
+        for value, name in zip(batch, got[:, 0], strict=True):
+            distances = [abs(value - known) for known in slow]
+            if distances and min(distances) <= within:
+                assert abs(value - name) == min(distances)
+            else:
+                assert name == value
+            if name not in slow:
+                slow.append(name)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["add", "add", "find", "remove"]), st.lists(vector, min_size=1, max_size=6))))
+def test_ids_are_stable_until_removed(steps):
+    table, slow = StateTable(2, 25), {}
+    for verb, rows in steps:
+        vectors, owners = np.array(rows), np.array([abs(r[0]) for r in rows])
+        names = [(v, o) for v, o in zip(rows, owners.tolist(), strict=True)]
+        if verb == "add":
+            slow.update(zip(names, table.add(vectors, owners).tolist(), strict=True))
+        elif verb == "find":
+            assert table.find(vectors, owners).tolist() == [slow.get(name, -1) for name in names]
+        else:
+            gone = {name for name in names if name in slow}
+            table.remove(np.array([slow.pop(name) for name in gone], int))
+        assert len(table) == len(slow) == len(set(slow.values()))
+    for name, row in slow.items():
+        assert table.find(np.array([name[0]]), np.array([name[1]])).tolist() == [row]
+
+
+def test_minus_zero_is_zero():
+    table = StateTable(1, 4)
+    assert table.add(np.array([[-0.0]]), np.zeros(1, int)) == table.add(np.array([[0.0]]), np.zeros(1, int))
+
+
+def test_a_saved_memory_continues_as_if_nothing_had_happened():
+    rng = np.random.default_rng(0)
+    old, new = (TransitionMemory(2, A, 40, owners=2, half_life=20) for _ in range(2))
+
+    def batch():
+        return (
+            rng.integers(0, 6, (4, 2)),
+            rng.integers(0, A, 4),
+            rng.integers(0, 6, (4, 2)),
+            {"owners": rng.integers(0, 2, 4), "rewards": rng.random(4)},
+        )
+
+    for _ in range(60):
+        *arguments, rest = batch()
+        old.write(*arguments, **rest)
+        old.tick()
+    *arguments, rest = batch()
+    new.write(*arguments, **rest)
+    new.load_state_dict(old.state_dict())
+    for _ in range(30):
+        *arguments, rest = batch()
+        assert np.array_equal(old.write(*arguments, **rest).refuted, new.write(*arguments, **rest).refuted)
+        old.tick()
+        new.tick()
+    everywhere = np.stack(np.meshgrid(np.arange(6), np.arange(6)), -1).reshape(-1, 2)
+    a, b = (m.expand(everywhere, np.ones(36, int), imagine=True) for m in (old, new))
+    assert np.array_equal(a.next_states, b.next_states) and np.array_equal(a.reward, b.reward)
+
+
+def test_what_was_forgotten_leaves_nothing_in_the_place_of_what_comes_after():
+    """Loading would not bring it back, so a resumed run would differ from one that was left alone."""
+    rng = np.random.default_rng(0)
+    old, new = (TransitionMemory(2, A, 320, half_life=20) for _ in range(2))
+
+    def write(*memories):
+        states, actions, ends = rng.integers(0, 60, (4, 2)), rng.integers(0, A, 4), rng.integers(0, 60, (4, 2))
+        for memory in memories:
+            memory.write(states, actions, ends, rewards=1.0, harms=1.0)
+            memory.tick()
+
+    for _ in range(45):  # to where some were forgotten at once
+        write(old)
+    new.load_state_dict(old.state_dict())
+    for _ in range(3):
+        write(old, new)
+    one, other = old.state_dict(), new.state_dict()
+    assert one.keys() == other.keys()
+    assert [name for name in one if not torch.equal(torch.as_tensor(one[name]), torch.as_tensor(other[name]))] == []
+
+
+def test_a_state_dict_that_does_not_fit_is_refused_before_anything_changes():
+    memory = TransitionMemory(1, A)
+    write(memory, [0], 0, [1])
+    with pytest.raises(ValueError, match="vectors"):
+        memory.load_state_dict(TransitionMemory(2, A).state_dict())
+    assert known_successor(memory, [0], 0) == (1,)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"states": np.zeros((1, 3))}, "states must be"),
+        ({"states": np.array([[np.nan, 0]])}, "NaN"),
+        ({"actions": np.array([A])}, "actions must be"),
+        ({"actions": np.array([0.5])}, "actions must be"),
+        ({"owners": np.array([1])}, "owners must be"),
+        ({"next_states": np.zeros((2, 2))}, "next_states|owners"),
+        ({"rewards": np.array([np.inf])}, "reward"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_changes(change, message):
+    memory = TransitionMemory(2, A)
+    good = {"states": np.zeros((1, 2)), "actions": np.zeros(1, int), "next_states": np.ones((1, 2))}
+    with pytest.raises(ValueError, match=message):
+        memory.write(**good | change)
+    assert len(memory.states) == 0
+
+
+@pytest.mark.parametrize(
+    "settings", [{"half_life": 0}, {"keep_refuted": 1.0}, {"same_within": -1}, {"owners": 0}, {"movement_context": [5]}]
+)
+def test_impossible_settings_are_refused(settings):
+    with pytest.raises(ValueError):
+        TransitionMemory(2, A, **settings)
