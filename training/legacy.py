@@ -1,8 +1,8 @@
 """What the first version called things: its runs, checkpoints and stored rows load; a command line takes today's words.
 
-Four tables say it: `MODULES` (classes and functions by dotted name), `KEYS` (values of a configuration by place), `VALUES`
-(values that are names) and `STATES` (parts of an agent's state by place). Memory files have a table of their own, in
-`engram_rl.memory.persistence.names`.
+Four tables say it: `MODULES` (classes and functions by dotted name), `KEYS` (values of a configuration by place),
+`VALUES` (values that are names) and `STATES` (parts of an agent's state by place). Memory files have a table of their
+own, in `engram_rl.memory.persistence.names`.
 """
 
 from __future__ import annotations
