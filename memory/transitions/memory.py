@@ -295,10 +295,10 @@ class TransitionMemory:
         missing = np.flatnonzero(ids == ABSENT)
         if len(missing) > self.states.num_free:
             needed = len(first_of_each(states[missing], owners[missing])[0])
-            self._make_room(needed, ids[ids != ABSENT])
+            self._evict_for(needed, ids[ids != ABSENT])
         return self.states.add(states, owners)
 
-    def _make_room(self, needed: int, kept: np.ndarray) -> None:
+    def _evict_for(self, needed: int, kept: np.ndarray) -> None:
         """If fewer places are free than needed evict the weakest sixteenth of the states, none of those kept `[N]`."""
         if needed <= self.states.num_free:
             return

@@ -287,8 +287,8 @@ class Planner:
         targets = memory.states.canonical(states + moved)  # [Q, D]
         believed = (support > 0) & (support >= self.min_support) & moved.any(1) & self._possible(targets, owners)
         found = memory.states.find(targets, owners)
-        room = memory.states.num_free - memory.states.capacity // _KEPT_FREE
-        if (believed & (found == ABSENT)).sum() > room:
+        spare = memory.states.num_free - memory.states.capacity // _KEPT_FREE
+        if (believed & (found == ABSENT)).sum() > spare:
             believed &= found != ABSENT
         guess = np.full(len(ids), ABSENT)
         guess[believed] = memory.name(targets[believed], owners[believed])
