@@ -11,7 +11,6 @@ from typing import Any
 from engram_rl import memory
 from engram_rl.agents import agent
 from engram_rl.memory import gymnasium
-from engram_rl.memory.indexes import exact
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference.md"
 OPENING = """# Reference
@@ -21,7 +20,6 @@ Written from the docstrings by `python -m benchmarks.reference`; a test compares
 MODULES: dict[ModuleType, list[str]] = {
     memory: memory.__all__,
     gymnasium: ["MemoryWrapper", "MemoryVectorWrapper"],
-    exact: ["Index", "Proposer"],
     agent: ["Agent", "Transition"],
 }
 """What is described, by module; environments have a page of their own."""
@@ -50,7 +48,8 @@ def _methods(thing: type) -> list[str]:
     return [
         name
         for name, member in vars(thing).items()
-        if not name.startswith("_") and (inspect.isfunction(member) or isinstance(member, property | staticmethod))
+        if not name.startswith("_")
+        and (inspect.isfunction(member) or isinstance(member, property | staticmethod | classmethod))
     ]
 
 

@@ -136,8 +136,9 @@ def offers(name: str, value: Any, methods: Collection[str], kinds: Collection[st
         raise TypeError(f"{name} is the class {value.__name__}; give an object of it, {value.__name__}(...)")
     lacking = [method for method in methods if not hasattr(value, method)]
     if lacking:
+        lacks = "" if len(lacking) == len(methods) else f", which lacks {', '.join(lacking)}"
         raise TypeError(
-            f"{name} is {shown(value)}, which lacks {', '.join(lacking)}; give one of {', '.join(sorted(kinds))}, or "
+            f"{name} is {shown(value)}{lacks}; give one of {', '.join(sorted(kinds))}, or "
             f"an object that has {', '.join(methods)}"
         )
     return value

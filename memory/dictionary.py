@@ -32,7 +32,7 @@ from engram_rl.memory.keys.space import KeyInput, Keys, KeySpace, Modality, Pres
 from engram_rl.memory.keys.store import entry_bytes, make_store
 from engram_rl.memory.keys.subsets import References, evidence, subsets_of, under_each
 from engram_rl.memory.links import Links, Reached
-from engram_rl.memory.persistence.file import MOST_BYTES, named, opened, write_file
+from engram_rl.memory.persistence.file import load, named, write_file
 from engram_rl.memory.persistence.names import state_today
 from engram_rl.memory.persistence.state import State
 from engram_rl.memory.reading import Found, InverseDistance, Kernel, Usage, make_kernel, weigh
@@ -118,7 +118,8 @@ class DifferentiableNeuralDictionary:
         if match_within is not None:
             number("match_within", match_within, 0, hint=": it is a squared distance")
         self.match_within = match_within
-        self.index, self.forgetting = _own(make_index(index)), _own(make_forgetting(forgetting))
+        self.index: Index = _own(make_index(index))
+        self.forgetting: Forgetting = _own(make_forgetting(forgetting))
         self.store = make_store(self.space, capacity, dtype, self.device)
         self.values = torch.zeros(capacity, value_dim, dtype=dtype, device=self.device)
         self.key_vectors = self.store.vectors
@@ -396,42 +397,7 @@ class DifferentiableNeuralDictionary:
         settings |= {name: getattr(self, name) for name in ("value_dim", "capacity", "k", "match_within")}
         write_file(path, settings, self._state.taken(self.used, copy=False))
 
-    @classmethod
-    def load(
-        cls,
-        path: str | Path,
-        *,
-        index: Index | str = "exact",
-        device: torch.device | str = "cpu",
-        capacity: int | None = None,
-        kernel: Kernel | None = None,
-        write_rule: WriteRule | None = None,
-        forgetting: Forgetting | None = None,
-        most_bytes: int = MOST_BYTES,
-    ) -> DifferentiableNeuralDictionary:
-        """Build the memory that a file holds.
-
-        Args:
-            path: From `save`.
-            index: Any kind; an index is not saved.
-            device: Where it shall live.
-            capacity: Another than it had.
-            kernel: In place of the saved one; needed if that was a class of your own. The same holds for the next two.
-            write_rule: See `kernel`.
-            forgetting: See `kernel`.
-            most_bytes: What its tensors may take up; a file that claims more is refused before anything is allocated.
-
-        Raises:
-            ValueError: It is no memory file, or a damaged one, or of a later version, or claims too much.
-        """
-        whole("most_bytes", most_bytes, most=2**62)
-        if capacity is not None:
-            whole("capacity", capacity)
-        own = {"kernel": kernel, "write_rule": write_rule, "forgetting": forgetting}
-        with opened(path) as file:
-            memory = cls(**file.arguments(capacity, most_bytes, own), index=index, device=device)
-            memory.load_state_dict(file.state())
-        return memory
+    load: classmethod[Any, ..., DifferentiableNeuralDictionary] = classmethod(load)
 
     # ---- looking in
 

@@ -43,8 +43,8 @@ class Links:
 
     An end is named by its slot and the slot's generation, so a link is gone as soon as the entry at either end is: no
     eviction has to look for links, and an entry that moves into the slot inherits none. Rows are by source:
-    following is one gather. The price is room for L links in every slot, `13 L + 4` bytes (8 links: 108), taken at the
-    first link.
+    following is one gather. The price is memory for L links in every slot, `13 L + 4` bytes (8 links: 108), taken at
+    the first link.
 
     A kind tells relations apart (0 what came next, 1 what caused it, ...); to follow a relation backwards store it a
     second time, the other way round, as another kind.
@@ -67,7 +67,7 @@ class Links:
 
     def _allocate(self, slots: int) -> None:
         shape, device = (slots, self.per_source), self._alive.device
-        what = f"room for links_per_entry={self.per_source} links from each of {slots} slots"
+        what = f"memory for links_per_entry={self.per_source} links from each of {slots} slots"
         require_ram(what, slots * (13 * self.per_source + 4), "lower links_per_entry or the capacity", device)
         self.target = torch.full(shape, NOTHING, dtype=torch.int32, device=device)  # [N, L]
         self.target_generation = torch.zeros(shape, dtype=torch.int32, device=device)  # [N, L]
@@ -158,25 +158,25 @@ class Links:
         return {name: buffer[:used].clone() for name, buffer in self._buffers().items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave; with other room per entry as long as all fits.
+        """Restore what `state_dict` gave; with other numbers of links per entry as long as all fits.
 
         Raises:
             ValueError: There are more slots or more links from one entry. Nothing has been changed then.
         """
         self.check(state)
-        used, room = state["target"].shape
+        used, width = state["target"].shape
         self._allocate(len(self._alive) if used else 0)
         self.source_generation[:used] = state["source_generation"].to(self.source_generation)
         for name in ("target", "target_generation", "weight", "kind"):
             buffer = self._buffers()[name]
-            buffer[:used, :room] = state[name].to(buffer)
+            buffer[:used, :width] = state[name].to(buffer)
 
     def check(self, state: dict[str, Any]) -> None:
         """Raise what `load_state_dict` would raise."""
-        used, room = state["target"].shape
-        if used > len(self._alive) or room > self.per_source:
+        used, width = state["target"].shape
+        if used > len(self._alive) or width > self.per_source:
             raise ValueError(
-                f"saved links have {used} slots with room for {room} each, here are {len(self._alive)} with "
+                f"saved links have {used} slots with places for {width} each, here are {len(self._alive)} with "
                 f"{self.per_source}; raise capacity or per_source"
             )
 

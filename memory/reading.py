@@ -18,7 +18,7 @@ RECENT = 0.01
 
 
 class Kernel(Protocol):
-    """How similar two keys are, given their squared distance."""
+    """How similar two keys are, given their squared distance; `log_similarity` is required, and differentiable."""
 
     def log_similarity(self, squared_distances: Tensor) -> Tensor:
         """`log k(d)`, of any shape."""

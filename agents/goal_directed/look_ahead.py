@@ -11,7 +11,7 @@ import numpy as np
 from engram_rl.agents.goal_directed.goals import Targets
 from engram_rl.agents.goal_directed.probing import worth_trying
 from engram_rl.memory import Planner, RandomBranches, TransitionMemory
-from engram_rl.memory.transitions.memory import Written
+from engram_rl.memory.transitions.outcomes import Written
 from engram_rl.memory.transitions.planner import Walks
 
 NONE = -1

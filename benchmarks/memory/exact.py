@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import combinations, cycle
 from typing import Any
@@ -12,10 +12,8 @@ import numpy as np
 import torch
 
 from benchmarks.memory.measure import Figure, Options, milliseconds, ratio, side_by_side
-from engram_rl.memory import DifferentiableNeuralDictionary, KeySpace, Modality
+from engram_rl.memory import DifferentiableNeuralDictionary, Index, Keys, KeySpace, KeyStore, Modality, Proposer
 from engram_rl.memory.indexes.exact import products_early
-from engram_rl.memory.indexes.reranking import Neighbours
-from engram_rl.memory.reading import read
 
 D, K = 64, 50
 PARTS = [Modality("view", 32), Modality("place", 16), Modality("goal", 16)]
@@ -65,30 +63,59 @@ def backward_growth(options: Options) -> Iterator[Figure]:
     """Forward and backward of the read, without the search: large by small memory."""
     small, large = options.size(10_000, 200), options.size(1_000_000, 2000)
     generator = torch.Generator().manual_seed(options.seed)
-    calls = {"small": _reader(filled(D, small, generator), generator)}
-    calls["large"] = _reader(filled(D, large, generator), generator)
+    calls = {"small": _reader(small, generator), "large": _reader(large, generator)}
     taken = side_by_side(options.size(200, 3), calls)
     sizes: dict[str, Any] = {"entries": large, "entries_small": small, "queries": 32, "d": D, "k": K}
     value = ratio(taken, "large", "small")
     yield Figure("backward_growth", value, f"times that at {small}", "<= 1.5", sizes | milliseconds(taken))
 
 
-def _reader(memory: DifferentiableNeuralDictionary, generator: torch.Generator) -> Callable[[], object]:
+class _Given:
+    """An index that does not search: it proposes what it is told."""
+
+    exact = False
+
+    def __init__(self, proposals: Iterable[torch.Tensor]) -> None:
+        self._proposals = iter(proposals)
+
+    def attach(self, store: KeyStore) -> None:
+        """Nothing is kept of it."""
+
+    def serving(self, query: Keys, used: int) -> Proposer:
+        """Itself."""
+        return self
+
+    def propose(self, query: Keys, k: int, used: int) -> torch.Tensor:
+        """The next slots.  `[B, k]`."""
+        return next(self._proposals)
+
+    def written(self, slots: torch.Tensor) -> None:
+        """Nothing is kept."""
+
+    def moving(self, slots: torch.Tensor, vectors: torch.Tensor) -> None:
+        """Nothing is kept."""
+
+    def report(self) -> dict[str, Any]:
+        """Its kind."""
+        return {"kind": "given"}
+
+
+def _reader(entries: int, generator: torch.Generator) -> Callable[[], object]:
     query = torch.randn(32, D, generator=generator).requires_grad_()
-    found_slots = cycle(torch.randint(len(memory), (200, 32, K), generator=generator))
-    distances, valid = torch.zeros(32, K), torch.ones(32, K, dtype=torch.bool)
+    found_slots = torch.randint(entries, (200, 32, K), generator=generator)
+    memory = filled(D, entries, generator, index=_Given(cycle(found_slots)))
 
     def forward_and_backward() -> None:
-        near = Neighbours(next(found_slots), distances, valid, True)
-        packed = memory.space.pack(query)
-        read(memory.store, memory.values, memory.generation, memory.kernel, packed, near).value.sum().backward()
+        memory.lookup(query, touch=False).value.sum().backward()
 
     return forward_and_backward
 
 
-def filled(space: KeySpace | int, entries: int, generator: torch.Generator) -> DifferentiableNeuralDictionary:
+def filled(
+    space: KeySpace | int, entries: int, generator: torch.Generator, index: Index | str = "exact"
+) -> DifferentiableNeuralDictionary:
     """A full memory of random keys."""
-    memory = DifferentiableNeuralDictionary(space, 1, entries, K)
+    memory = DifferentiableNeuralDictionary(space, 1, entries, K, index=index)
     for start in range(0, entries, 50_000):
         n = min(50_000, entries - start)
         memory.write(torch.randn(n, memory.space.dim, generator=generator), torch.randn(n, 1, generator=generator))

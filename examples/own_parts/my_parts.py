@@ -1,4 +1,4 @@
-"""An index, a write rule and a way to forget of one's own; a YAML names them, and nothing of Engram is changed."""
+"""An index, a write rule and two ways to forget of one's own; a YAML names them, and nothing of Engram is changed."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engram_rl.memory import ExactIndex, RandomProjection
-from engram_rl.memory.forgetting.policy import Forgetting
-from engram_rl.memory.indexes.exact import Proposer
-from engram_rl.memory.keys.masked import KeyStore
-from engram_rl.memory.keys.space import Keys
+from engram_rl.memory import (
+    ExactIndex,
+    Forgetting,
+    Keys,
+    KeyStore,
+    Proposer,
+    RandomProjection,
+    WriteContext,
+    WrittenRows,
+)
 
 
 @dataclass(frozen=True)
@@ -24,15 +29,16 @@ class Pessimist:
 
     matches = True
 
-    def combine(self, stored: Tensor, value: Tensor) -> Tensor:
-        """`[n, V]`, `[n, V]` -> `[n, V]`."""
+    def combine(self, stored: Tensor, value: Tensor, context: WriteContext) -> Tensor:
+        """`[n, V]`, `[n, V]` -> `[n, V]`; the context says which slots, how often they were written, and priorities."""
         return torch.minimum(stored, value)
 
 
 class Lottery(Forgetting):
     """Any entry may have to make room: its number is drawn when it is written, and the lowest goes first.
 
-    A policy is an order by `score`; it sets scores with `_set`, and says in `state_dict` what orders the entries.
+    A policy is an order by `score`: it says what `written` and `retrieved` do to the scores, and in `state_dict` what
+    else orders the entries.
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -47,12 +53,12 @@ class Lottery(Forgetting):
         super().attach(capacity, device)
         self._draws = torch.Generator().manual_seed(self.seed)
 
-    def written(self, slots: Tensor, new: Tensor, priority: Tensor) -> None:
+    def written(self, rows: WrittenRows) -> None:
         """New entries get a number; one that is written again keeps its own."""
-        drawn = torch.rand(len(slots), generator=self._draws, dtype=torch.float64).to(self.score)
-        self._set(slots[new], drawn[new.to(drawn.device)])
+        drawn = torch.rand(len(rows.slots), generator=self._draws, dtype=torch.float64).to(self.score)
+        self.set_scores(rows.slots[rows.new], drawn[rows.new])
 
-    def lowest_birth(self, priority: Tensor) -> float:
+    def lowest_birth(self, rows: WrittenRows) -> float:
         """A new entry may draw the lowest number of all."""
         return 0.0
 
@@ -67,6 +73,21 @@ class Lottery(Forgetting):
         """Restore scores and the generator."""
         super().load_state_dict(state)
         self._draws.set_state(state["draws"])
+
+
+class KeepBest(Forgetting):
+    """The entry with the lowest value goes first, whatever its age; what is written again counts by its new value."""
+
+    def written(self, rows: WrittenRows) -> None:
+        """The value is the score."""
+        self.set_scores(rows.slots, rows.values[:, 0].double())
+
+    def lowest_birth(self, rows: WrittenRows) -> float:
+        """The lowest value among the rows."""
+        return float(rows.values[:, 0].min())
+
+    def retrieved(self, slots: Tensor) -> None:
+        """Use does not matter."""
 
 
 class ShortKeys:
@@ -94,7 +115,7 @@ class ShortKeys:
 
     def serving(self, query: Keys, used: int) -> Proposer:
         """Who should answer."""
-        return self if self._store.space.plain else self._others
+        return self if self._store.by_distance else self._others
 
     def propose(self, query: Keys, k: int, used: int) -> Tensor:
         """Slots that probably hold the k nearest.  `[B, >= min(k, used)]`."""

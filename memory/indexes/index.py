@@ -15,7 +15,7 @@ from engram_rl.memory.keys.store import KeyStore
 
 
 class Proposer(Protocol):
-    """Answers queries."""
+    """Answers queries; both members are required."""
 
     exact: bool
     """Whether it looks at every row."""
@@ -28,7 +28,7 @@ class Proposer(Protocol):
 
 
 class Index(Proposer, Protocol):
-    """A cache over the rows of a `KeyStore`; may be dropped and rebuilt at any time."""
+    """A cache over the rows of a `KeyStore`, which may be dropped and rebuilt at any time; all members are required."""
 
     def attach(self, store: KeyStore) -> None:
         """Serve this store from now on, from scratch."""

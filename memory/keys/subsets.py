@@ -1,7 +1,7 @@
-"""Multi-referencing: one query matched under several combinations of its parts, the answers averaged by evidence.
+"""An ensemble over key subsets (multi-referencing): one query matched under several subsets of its modalities.
 
-A part that is corrupted spoils every combination it is in, and only those; the others still find the entry, and the
-more parts agree on it, the more their answer weighs.
+The answers are averaged by evidence. A part that is corrupted spoils every subset it is in, and only those; the others
+still find the entry, and the more parts agree on it, the more their answer weighs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from engram_rl.memory.checks import shown, unknown
 from engram_rl.memory.keys.space import Keys, KeySpace
 
 References: TypeAlias = Literal["all"] | Sequence[Sequence[str]]
-"""Every non-empty combination of the modalities that are given, or a list of combinations by name."""
+"""Every non-empty subset of the modalities that are given, or a list of subsets by name."""
 
 MOST_MODALITIES = 6
 """Beyond this "all" would be more than 63 lookups for one query."""
@@ -27,31 +27,31 @@ SHARPNESS = 0.01
 
 
 def subsets_of(space: KeySpace, given: Sequence[str], references: References) -> list[tuple[str, ...]]:
-    """The combinations to match, each a tuple of modalities in the space's order."""
+    """The subsets to match, each a tuple of modalities in the space's order."""
     names = [name for name in space.names if name in given]
     if references == "all":
         if len(names) > MOST_MODALITIES:
             raise ValueError(
-                f"references='all' with {len(names)} modalities means {2 ** len(names) - 1} combinations; "
-                f"list the combinations that matter, or give at most {MOST_MODALITIES} modalities"
+                f"references='all' with {len(names)} modalities means {2 ** len(names) - 1} subsets; "
+                f"list the subsets that matter, or give at most {MOST_MODALITIES} modalities"
             )
         return [c for size in range(1, len(names) + 1) for c in combinations(names, size)]
     if isinstance(references, str) or not isinstance(references, Sequence):
-        raise TypeError(f"references is {shown(references)}; give 'all' or a list of combinations of modalities")
+        raise TypeError(f"references is {shown(references)}; give 'all' or a list of subsets of the modalities")
     for subset in references:
         if isinstance(subset, str) or not isinstance(subset, Sequence) or not len(subset):
-            raise ValueError(f"reference {subset!r} is no combination of modalities; write it as a tuple of names")
+            raise ValueError(f"reference {subset!r} is no subset of the modalities; write it as a tuple of names")
         for name in subset:
             if name not in names:
                 raise unknown("modality in a reference (the query must give it)", str(name), names)
     chosen = [tuple(name for name in names if name in subset) for subset in references]
     if not chosen:
-        raise ValueError("references is empty; give at least one combination of modalities, or 'all'")
+        raise ValueError("references is empty; give at least one subset of the modalities, or 'all'")
     return chosen
 
 
 def under_each(query: Keys, space: KeySpace, chosen: list[tuple[str, ...]]) -> Keys:
-    """Each query once per combination, asking for that only; nothing where the query lacks a part.  `[B * S]` rows."""
+    """Each query once per subset, asking for that only; nothing where the query lacks a part.  `[B * S]` rows."""
     masks = torch.tensor([[name in c for name in space.names] for c in chosen], device=query.present.device)  # [S, M]
     given = query.present.unsqueeze(1)  # [B, 1, M]
     complete = (given | ~masks).all(2, keepdim=True)  # [B, S, 1]
@@ -61,21 +61,21 @@ def under_each(query: Keys, space: KeySpace, chosen: list[tuple[str, ...]]) -> K
     )
 
 
-def evidence(parts: Tensor, asked: Tensor, typical: Tensor, weights: Tensor, combinations: int) -> Tensor:
-    """How much each combination has to say: how many times nearer than typical its neighbours are, part by part.
+def evidence(parts: Tensor, asked: Tensor, typical: Tensor, weights: Tensor, subsets: int) -> Tensor:
+    """How much each subset has to say: how many times nearer than typical its neighbours are, part by part.
 
     `e_s = prod_{m in s} (t_m + c) / (d_m + c)` with `c = 0.01 t_m`, where t_m is the typical squared distance of part m
     and d_m that of the neighbours, averaged by weight: likelihood ratios of independent parts, as in naive Bayes.
 
     Args:
         parts: Squared distances by part, `[B * S, k, M]`.
-        asked: Which parts the combination asks for, `[B * S, M]`.
+        asked: Which parts the subset asks for, `[B * S, M]`.
         typical: `[M]`
         weights: Of the neighbours, 0 where there is none. `[B * S, k]`
-        combinations: S.
+        subsets: S.
 
     Returns:
-        Sums to 1 over the combinations that found something, 0 for the others. `[B, S]`
+        Sums to 1 over the subsets that found something, 0 for the others. `[B, S]`
     """
     near = (weights.unsqueeze(2) * parts).sum(1)  # [B * S, M]
     typical = typical.clamp(min=torch.finfo(parts.dtype).tiny)
@@ -83,5 +83,5 @@ def evidence(parts: Tensor, asked: Tensor, typical: Tensor, weights: Tensor, com
     logarithm = (torch.log(ratio) * asked).sum(1)
     found = (weights > 0).any(1) & asked.any(1)
     logarithm = logarithm.masked_fill(~found, torch.finfo(parts.dtype).min)
-    shape = (len(found) // combinations, combinations)
+    shape = (len(found) // subsets, subsets)
     return torch.softmax(logarithm.reshape(shape), dim=1) * found.reshape(shape)

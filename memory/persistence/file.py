@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,10 +17,11 @@ from torch import Tensor
 
 from engram_rl.memory.checks import whole
 from engram_rl.memory.forgetting import FORGETTING, Forgetting
+from engram_rl.memory.indexes import Index
 from engram_rl.memory.keys.space import KeySpace, Modality
 from engram_rl.memory.persistence.names import settings_today
-from engram_rl.memory.reading import KERNELS
-from engram_rl.memory.writing.rules import WRITE_RULES
+from engram_rl.memory.reading import KERNELS, Kernel
+from engram_rl.memory.writing.rules import WRITE_RULES, WriteRule
 
 SCHEMA = 2
 """Version of the note and of what the tensors mean."""
@@ -33,7 +34,6 @@ DAMAGED = (
     RuntimeError,
     RecursionError,
     json.JSONDecodeError,
-    SafetensorError,
 )
 """What reading a file that is not ours ends in, beside the errors that say what is wrong."""
 
@@ -76,6 +76,54 @@ def named(argument: str, part: Any) -> dict[str, Any]:
     return {"name": name, "arguments": part.settings() if isinstance(part, Forgetting) else asdict(part)}
 
 
+class Loadable(Protocol):
+    """What a file is loaded into."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what was saved."""
+
+
+M = TypeVar("M", bound=Loadable)
+
+
+def load(
+    build: Callable[..., M],
+    path: str | Path,
+    *,
+    index: Index | str = "exact",
+    device: torch.device | str = "cpu",
+    capacity: int | None = None,
+    kernel: Kernel | None = None,
+    write_rule: WriteRule | None = None,
+    forgetting: Forgetting | None = None,
+    most_bytes: int = MOST_BYTES,
+) -> M:
+    """Build the memory that a file holds.
+
+    Args:
+        build: The class of the memory.
+        path: From `save`.
+        index: Any kind; an index is not saved.
+        device: Where it shall live.
+        capacity: Another than it had.
+        kernel: In place of the saved one; needed if that was a class of your own. The same holds for the next two.
+        write_rule: See `kernel`.
+        forgetting: See `kernel`.
+        most_bytes: What its tensors may take up; a file that claims more is refused before anything is allocated.
+
+    Raises:
+        ValueError: It is no memory file, or a damaged one, or of a later version, or claims too much.
+    """
+    whole("most_bytes", most_bytes, most=2**62)
+    if capacity is not None:
+        whole("capacity", capacity)
+    own = {"kernel": kernel, "write_rule": write_rule, "forgetting": forgetting}
+    with opened(path) as file:
+        memory = build(**file.arguments(capacity, most_bytes, own), index=index, device=device)
+        memory.load_state_dict(file.state())
+    return memory
+
+
 @contextmanager
 def opened(path: str | Path) -> Iterator[MemoryFile]:
     """The file to read from; whatever its damage makes go wrong meanwhile is said in one way.
@@ -88,6 +136,8 @@ def opened(path: str | Path) -> Iterator[MemoryFile]:
     try:
         with safe_open(path, framework="pt") as file:
             yield MemoryFile(Path(path), file)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is no memory file, or is damaged or cut short: {error}") from error
     except DAMAGED as error:
         raise ValueError(f"{path} is no memory file, or is damaged: {error!r}") from error
 

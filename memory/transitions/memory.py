@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,48 +13,11 @@ from engram_rl.memory.checks import require_ram
 from engram_rl.memory.keys.identity import occurrence
 from engram_rl.memory.transitions.checks import check_settings, checked_actions, checked_outcome, checked_states
 from engram_rl.memory.transitions.movements import MovementMemory
+from engram_rl.memory.transitions.outcomes import Expansion, Written
 from engram_rl.memory.transitions.states import ABSENT, StateTable, first_of_each
 from engram_rl.memory.transitions.table import FAINTEST, Outcome, TransitionTable
 
 _SHARE_EVICTED = 16
-
-
-@dataclass(frozen=True)
-class Written:
-    """What a write of B transitions met.
-
-    Attributes:
-        states: Id of the state each began in. `[B]`
-        next_states: Id of the state each ended in. `[B]`
-        new: Nothing was known about this action in this state. `[B]` of bool
-        refuted: Something else was known. `[B]` of bool
-    """
-
-    states: np.ndarray
-    next_states: np.ndarray
-    new: np.ndarray
-    refuted: np.ndarray
-
-
-@dataclass(frozen=True)
-class Expansion:
-    """What every action would do in each of B states.
-
-    Attributes:
-        next_states: The remembered successor, or the imagined one, or the state itself if there is neither. `[B, A, D]`
-        known: Whether the transition is remembered. `[B, A]` of bool
-        support: 1 where remembered; where imagined, the share of recalled movements that agree; else 0. `[B, A]`
-        reward: Mean reward of the remembered transition, weighted by strength; else 0. `[B, A]`
-        terminal: Whether the remembered transition ended the task. `[B, A]` of bool
-        harm: The harm it did when last experienced; else 0. `[B, A]`
-    """
-
-    next_states: np.ndarray
-    known: np.ndarray
-    support: np.ndarray
-    reward: np.ndarray
-    terminal: np.ndarray
-    harm: np.ndarray
 
 
 class TransitionMemory:
@@ -333,10 +295,10 @@ class TransitionMemory:
         missing = np.flatnonzero(ids == ABSENT)
         if len(missing) > self.states.num_free:
             needed = len(first_of_each(states[missing], owners[missing])[0])
-            self._make_room(needed, ids[ids != ABSENT])
+            self._evict_for(needed, ids[ids != ABSENT])
         return self.states.add(states, owners)
 
-    def _make_room(self, needed: int, kept: np.ndarray) -> None:
+    def _evict_for(self, needed: int, kept: np.ndarray) -> None:
         """If fewer places are free than needed evict the weakest sixteenth of the states, none of those kept `[N]`."""
         if needed <= self.states.num_free:
             return

@@ -6,16 +6,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from engram_rl.memory.transitions.memory import TransitionMemory
+from engram_rl.memory.transitions.shortest_paths import costs_from, costs_to
 from engram_rl.memory.transitions.states import ABSENT
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
 
 _NOT_IMAGINED = -2
 _KEPT_FREE = 4  # imagination leaves one in so many places of the memory's table to experience
@@ -136,10 +134,7 @@ class Planner:
     def costs_from(self, starts: np.ndarray) -> np.ndarray:
         """Least cost from each of E states (ids) to every state; inf where there is no way. `[E, S]`."""
         self.refresh()
-        nodes = self._num_nodes()
-        costs = np.full((len(starts), self.memory.states.capacity), np.inf)
-        costs[:, :nodes] = _cheapest(_graph(self.successor[:nodes], self.cost[:nodes]), starts)
-        return costs
+        return self._of_all_states(costs_from(*self._named(), starts))
 
     def refusals(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Remembered steps that should have led to one of states `[N]` and did not: where from, and which. `[M]`s."""
@@ -221,7 +216,7 @@ class Planner:
             self._cache.clear()
         stale = {key: ids for key, ids in zip(keys, goals, strict=True) if self._is_stale(key)}
         if stale:
-            costs = self._search(list(stale.values()))
+            costs = self._of_all_states(costs_to(*self._named(), list(stale.values())))
             self._cache |= {key: (int(self._versions[key[0]]), row) for key, row in zip(stale, costs, strict=True)}
         return [self._cache[key][1] for key in keys]
 
@@ -292,8 +287,8 @@ class Planner:
         targets = memory.states.canonical(states + moved)  # [Q, D]
         believed = (support > 0) & (support >= self.min_support) & moved.any(1) & self._possible(targets, owners)
         found = memory.states.find(targets, owners)
-        room = memory.states.num_free - memory.states.capacity // _KEPT_FREE
-        if (believed & (found == ABSENT)).sum() > room:
+        spare = memory.states.num_free - memory.states.capacity // _KEPT_FREE
+        if (believed & (found == ABSENT)).sum() > spare:
             believed &= found != ABSENT
         guess = np.full(len(ids), ABSENT)
         guess[believed] = memory.name(targets[believed], owners[believed])
@@ -330,37 +325,13 @@ class Planner:
     def _is_stale(self, key: tuple[int, bytes]) -> bool:
         return key not in self._cache or self._cache[key][0] != self._versions[key[0]]
 
-    def _num_nodes(self) -> int:
-        """One more than the highest id in use."""
-        return int(np.flatnonzero(self.memory.states.used).max(initial=-1)) + 1
+    def _named(self) -> tuple[np.ndarray, np.ndarray]:
+        """Successors and costs up to the highest id in use. `[N, A]` each."""
+        nodes = int(np.flatnonzero(self.memory.states.used).max(initial=-1)) + 1
+        return self.successor[:nodes], self.cost[:nodes]
 
-    def _search(self, goals: list[np.ndarray]) -> np.ndarray:
-        """Dijkstra from sets of goals backwards, each entered from a node of its own. `[G, S]`."""
-        from scipy.sparse import csr_array
-
-        nodes = self._num_nodes()
-        graph = _graph(self.successor[:nodes], self.cost[:nodes]).T.tocsr()  # the ways back
-        indices = np.concatenate([graph.indices, *goals])
-        weights = np.concatenate([graph.data, np.ones(len(indices) - graph.nnz)])
-        ends = graph.indptr[-1] + np.cumsum([len(ids) for ids in goals])
-        shape = (nodes + len(goals), nodes + len(goals))
-        entered = csr_array((weights, indices, np.concatenate([graph.indptr, ends])), shape=shape)
-        costs = np.full((len(goals), self.memory.states.capacity), np.inf)
-        costs[:, :nodes] = _cheapest(entered, nodes + np.arange(len(goals)))[:, :nodes] - 1
-        return costs
-
-
-def _cheapest(graph: csr_array, starts: np.ndarray) -> np.ndarray:
-    """Costs from each start to every node. `[G, N]`."""
-    from scipy.sparse.csgraph import dijkstra  # here and not above: not everyone who imports `memory` plans
-
-    return dijkstra(graph, indices=starts)
-
-
-def _graph(successor: np.ndarray, cost: np.ndarray) -> csr_array:
-    """From each state to those that an action leads to. `[N, N]` from `[N, A]`s."""
-    from scipy.sparse import csr_array
-
-    edge = np.isfinite(cost)
-    starts = np.concatenate([[0], np.cumsum(edge.sum(1))])
-    return csr_array((cost[edge], successor[edge], starts), shape=(len(successor),) * 2)
+    def _of_all_states(self, costs: np.ndarray) -> np.ndarray:
+        """Costs `[G, N]` with a column for each id; inf for those that are not in use. `[G, S]`."""
+        padded = np.full((len(costs), self.memory.states.capacity), np.inf)
+        padded[:, : costs.shape[1]] = costs
+        return padded

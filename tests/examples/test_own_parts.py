@@ -74,3 +74,16 @@ def test_a_lottery_does_not_care_for_age_or_use_and_resumes_its_draws(parts):
     for one in (memory, twin):
         one.write(torch.arange(100.0, 130.0).unsqueeze(1), torch.zeros(30, 1))
     assert torch.equal(memory.key_vectors, twin.key_vectors)
+
+
+def test_the_best_are_kept(parts):
+    memory = DifferentiableNeuralDictionary(1, 1, 10, k=1, write_rule="last", forgetting=parts.KeepBest())
+    values = torch.randperm(60, generator=torch.Generator().manual_seed(0)).float().unsqueeze(1)
+    memory.write(torch.arange(60.0).unsqueeze(1), values, identity=torch.arange(60))
+    rows = [sorted(values[:10].flatten().tolist())]
+    for value in values[10:].flatten().tolist():  # row after row, the worst of those that are there makes room
+        rows.append(sorted([*rows[-1][1:], value]))
+    assert sorted(memory.values.flatten().tolist()) == rows[-1]
+    best = memory.find(torch.tensor([int(values.argmax())]))
+    memory.write(torch.zeros(1, 1), torch.full((1, 1), -1.0), identity=torch.tensor([int(values.argmax())]))
+    assert memory.forgetting.weakest(1, 10).tolist() == best.tolist()

@@ -1,12 +1,13 @@
 """What fades, what stays, and that finding the weakest never needs a look at all."""
 
 import math
+from dataclasses import dataclass, field
 
 import pytest
 import torch
 
 from engram_rl.memory import Blend, Confidence, Decay, DifferentiableNeuralDictionary, Priority
-from engram_rl.memory.forgetting import weakest
+from engram_rl.memory.forgetting import Forgetting, LeastRecentlyUsed, weakest
 from engram_rl.memory.forgetting.weakest import WeakestEntries
 
 
@@ -244,3 +245,80 @@ class TestWeakestEntries:
             score[victim] = use
             entries.lowered(victim)
             assert len(looked) <= 2
+
+
+class Bare:
+    """Offers half of what is asked."""
+
+    def attach(self, capacity, device):
+        pass
+
+    def retrieved(self, slots):
+        pass
+
+
+class ThreeArguments(LeastRecentlyUsed):
+    """As the first version had it."""
+
+    def written(self, slots, new, priority):
+        pass
+
+
+@dataclass(frozen=True)
+class Oldest(Forgetting):
+    """First in, first out by the clock of the caller, which is frozen with it."""
+
+    clock: list[float] = field(default_factory=lambda: [0.0])
+
+    def written(self, rows):
+        self.set_scores(rows.slots, torch.full(rows.slots.shape, self.clock[0], dtype=torch.float64))
+        self.clock[0] += 1
+
+    def retrieved(self, slots):
+        pass
+
+
+class TestOwnPolicies:
+    @pytest.mark.parametrize(
+        ("policy", "message"),
+        [
+            (Bare(), "which lacks written, lowest_birth"),
+            (LeastRecentlyUsed, r"is the class LeastRecentlyUsed; give an object of it"),
+            (ThreeArguments(), r"written\(slots, new, priority\) is called as written\(rows\)"),
+        ],
+    )
+    def test_what_is_no_policy_is_refused_when_the_memory_is_built(self, policy, message):
+        with pytest.raises(TypeError, match=message):
+            DifferentiableNeuralDictionary(1, 1, 8, forgetting=policy)
+
+    def test_a_policy_that_lacks_a_method_cannot_be_made(self):
+        class Half(Forgetting):
+            def retrieved(self, slots):
+                pass
+
+        with pytest.raises(TypeError, match="written"):
+            Half()
+
+    def test_a_frozen_dataclass_is_a_policy_and_needs_no_more_than_two_methods(self):
+        memory = DifferentiableNeuralDictionary(1, 1, 3, k=1, forgetting=Oldest())
+        for key in range(5):
+            memory.write(torch.full((1, 1), float(key)), torch.zeros(1, 1))
+        assert sorted(memory.key_vectors.flatten().tolist()) == [2, 3, 4]
+        memory.write(torch.tensor([[7.0], [8.0]]), torch.zeros(2, 1))  # each row as if alone
+        assert sorted(memory.key_vectors.flatten().tolist()) == [4, 7, 8]
+        twin = DifferentiableNeuralDictionary(1, 1, 3, forgetting=memory.forgetting)
+        assert twin.forgetting is not memory.forgetting
+
+    def test_a_policy_is_told_keys_values_as_stored_and_which_entries_are_new(self):
+        told = []
+
+        class Listening(LeastRecentlyUsed):
+            def written(self, rows):
+                super().written(rows)
+                told.append(rows)
+
+        memory = DifferentiableNeuralDictionary(1, 1, 8, write_rule="max", forgetting=Listening())
+        memory.write(torch.tensor([[3.0]]), torch.tensor([[5.0]]), identity=torch.tensor([1]))
+        memory.write(torch.tensor([[4.0], [9.0]]), torch.tensor([[2.0], [7.0]]), identity=torch.tensor([1, 2]))
+        assert told[1].keys.vectors.tolist() == [[4], [9]] and told[1].values.tolist() == [[5], [7]]
+        assert told[1].new.tolist() == [False, True] and told[1].slots.tolist() == [0, 1]

@@ -1,5 +1,7 @@
 """An index may be slow to learn of a change or miss an entry, but what it finds is as true as the keys are now."""
 
+from dataclasses import dataclass, field
+
 import pytest
 import torch
 
@@ -340,6 +342,52 @@ class TestCached:
     def test_it_keeps_at_least_one_answer(self):
         with pytest.raises(ValueError, match="most is 0"):
             CachedIndex(0)
+
+
+@dataclass(frozen=True)
+class Everything:
+    """Proposes all there are; frozen, so what it is attached to is kept in a list."""
+
+    stores: list = field(default_factory=list)
+    exact = True
+
+    def attach(self, store):
+        self.stores[:] = [store]
+
+    def serving(self, query, used):
+        return self
+
+    def propose(self, query, k, used):
+        return torch.arange(used).expand(len(query), -1)
+
+    def written(self, slots):
+        pass
+
+    def moving(self, slots, vectors):
+        pass
+
+    def report(self):
+        return {"kind": "everything"}
+
+
+class TestOwnIndex:
+    def test_a_frozen_dataclass_is_an_index(self):
+        memory, exact = (
+            DifferentiableNeuralDictionary(D, 1, 50, k=3, index=index) for index in (Everything(), "exact")
+        )
+        for one in (memory, exact):
+            one.write(clustered(50)[:40], torch.zeros(40, 1))
+        assert torch.equal(memory.lookup(clustered(50, seed=1)).slots, exact.lookup(clustered(50, seed=1)).slots)
+
+    def test_what_lacks_a_method_is_refused_when_the_memory_is_built(self):
+        class Half:
+            exact = True
+
+            def attach(self, store):
+                pass
+
+        with pytest.raises(TypeError, match="which lacks serving, propose, written, moving, report"):
+            DifferentiableNeuralDictionary(D, 1, 50, index=Half())
 
 
 def count(propose, calls):

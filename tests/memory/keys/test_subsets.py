@@ -1,4 +1,4 @@
-"""One query, matched under several combinations of its parts."""
+"""One query, matched under several subsets of its parts."""
 
 import math
 from itertools import combinations
@@ -26,7 +26,7 @@ def random_query(n, seed):
 
 
 def slow_answer(memory, query, chosen):
-    """Values under each combination, averaged by the product of likelihood ratios, for the one query."""
+    """Values under each subset, averaged by the product of likelihood ratios, for the one query."""
     typical = memory.store.penalties().tolist()
     answers, evidence = [], []
     for names in chosen:
@@ -45,7 +45,7 @@ def slow_answer(memory, query, chosen):
 
 
 @pytest.mark.parametrize(("references", "chosen"), [("all", ALL), ([("a", "c"), ("b",)], [("a", "c"), ("b",)])])
-def test_the_value_is_the_average_of_the_combinations_by_evidence(memory, references, chosen):
+def test_the_value_is_the_average_of_the_subsets_by_evidence(memory, references, chosen):
     for seed in range(3):
         query = random_query(1, 5 + seed)
         with torch.no_grad():
@@ -88,7 +88,7 @@ def test_gradients_reach_query_keys_and_values(memory):
     assert not torch.equal(before, memory.key_vectors)
 
 
-def test_a_combination_a_query_cannot_ask_for_has_no_say(memory):
+def test_a_subset_a_query_cannot_ask_for_has_no_say(memory):
     query = random_query(2, 3)
     given = {"c": torch.tensor([True, False])}
     found = memory.lookup(query, references="all", present=given)
@@ -104,7 +104,7 @@ def test_an_empty_memory_gives_zeros():
     assert (found.value == 0).all() and (found.evidence == 0).all() and not found.valid.any()
 
 
-def test_excluded_slots_are_left_out_of_every_combination(memory):
+def test_excluded_slots_are_left_out_of_every_subset(memory):
     found = memory.lookup(random_query(3, 2), references="all", exclude=torch.arange(30).expand(3, 30))
     assert (found.slots[found.valid] >= 30).all() and found.valid.all()
 
@@ -119,14 +119,14 @@ def test_excluded_slots_are_left_out_of_every_combination(memory):
         ([()], "tuple of names"),
     ],
 )
-def test_a_combination_that_cannot_be_matched_is_refused(memory, references, message):
+def test_a_subset_that_cannot_be_matched_is_refused(memory, references, message):
     query = random_query(1, 1)
     del query["c"]
     with pytest.raises(ValueError, match=message):
         memory.lookup(query, references=references)
 
 
-def test_all_combinations_of_very_many_parts_are_refused():
+def test_all_subsets_of_very_many_parts_are_refused():
     memory = DifferentiableNeuralDictionary([Modality(f"m{i}", 1) for i in range(7)], 1, 8)
-    with pytest.raises(ValueError, match="127 combinations"):
+    with pytest.raises(ValueError, match="127 subsets"):
         memory.lookup(torch.zeros(1, 7), references="all")

@@ -106,7 +106,7 @@ class TwoArguments:
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        (Bare(), "lacks matches, combine;"),
+        (Bare(), "or an object that has matches, combine"),
         (OnlyMatches(), "lacks combine;"),
         (Max, r"is the class Max; give an object of it, Max\(...\)"),
         (TwoArguments(), r"combine\(stored, value\) is called as combine\(stored, value, context\)"),
