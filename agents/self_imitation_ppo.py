@@ -1,4 +1,4 @@
-"""Self-imitation learning (Oh et al. 2018, arXiv 1806.05635): the same experience, learned from instead of recalled."""
+"""Self-imitation learning (Oh et al. 2018, arXiv 1806.05635): it learns from its past instead of retrieving it."""
 
 from __future__ import annotations
 

@@ -197,7 +197,7 @@ class MemoryInput:
             finders = envs[self._rewarded[envs]]
             batches.append(self._entries.sites(finders, self._outcome[finders], self._episodes[finders]))
         if batches:
-            _, met, who = batches[0]  # the steps, if there are any; reward sites promise reward, always
+            _, met, who = batches[0]  # the steps, if there are any; a reward site is worth its reward, always
             column = self._situations.place_size + 1 if ended else None
             self._noted = met_again(self.memory, met, who, column)
             keys, values, names = (_joined(parts) for parts in zip(*batches, strict=True))
