@@ -296,7 +296,7 @@ def _require_fitting(memory: DifferentiableNeuralDictionary, options: RetrievalO
     if refutes and type(forgetting).weakened is Forgetting.weakened:
         raise ValueError(
             f"memory.forgetting is {type(forgetting).__name__}, which keeps no confidence that a reward site could "
-            f"lose: use memory.Trust or memory.Decay, or set retrieval.refuted=0, which forgets such a site."
+            f"lose: use memory.Confidence or memory.Decay, or set retrieval.refuted=0, which forgets such a site."
         )
     whole = places or not options.by_action  # numbers of an entry only mean something together
     if whole and isinstance(rule, Blend | Max | SurpriseGated):
