@@ -23,7 +23,7 @@ def tree() -> str:
     """A line for each file, the rooms in order, what lies deeper indented."""
     rows = [row for room in ROOMS for row in _below(ROOT / room, 0)]
     column = max(len(name) for name, _ in rows) + 2
-    return "\n".join(f"{name:{column}}{says}" for name, says in rows)
+    return "\n".join(f"{name:{column}}{says}".rstrip() for name, says in rows)
 
 
 def _below(folder: Path, depth: int) -> Iterator[tuple[str, str]]:
@@ -32,7 +32,7 @@ def _below(folder: Path, depth: int) -> Iterator[tuple[str, str]]:
     for path in sorted(folder.glob("*.py")):
         if path.name != "__init__.py":
             yield f"{'  ' * (depth + 1)}{path.name}", _says(path)
-    for inner in sorted(path.parent for path in folder.glob("*/__init__.py")):
+    for inner in sorted({path.parent for path in folder.glob("*/*.py")}):
         yield from _below(inner, depth + 1)
 
 

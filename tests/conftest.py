@@ -8,6 +8,12 @@ from hydra.core.global_hydra import GlobalHydra
 from engram_rl.training.cli import run_command
 
 
+@pytest.fixture(autouse=True)
+def _users_files(tmp_path_factory, monkeypatch):
+    """What the project keeps for a user goes to a folder of the test."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+
+
 @pytest.fixture
 def command(tmp_path, monkeypatch, capsys):
     """Run a command as from a shell in an empty folder; returns (exit status, what it printed)."""

@@ -99,9 +99,8 @@ def works_beside_the_users_own(folder, start, path=()):
     assert "TensorBoard" in trained
     robot = ("env=gym", "env.id=envs.robot:Robot-v0", "hydra.run.dir=robot", "steps=200")
     assert "TensorBoard" in run(folder, *start("train"), "agent=mfec", *robot, *tiny, path=path)
-    run(folder, *start("train"), "resume=robot", "env.id=envs.robot:Robot-v0", "steps=300", path=path)
-    judged = run(folder, *start("evaluate"), "run=robot", "env.id=envs.robot:Robot-v0", "episodes=2", path=path)
-    assert "trained" in judged
+    run(folder, *start("train"), "resume=robot", "steps=300", path=path)
+    assert "trained" in run(folder, *start("evaluate"), "run=robot", "episodes=2", path=path)
 
 
 def test_the_wheel_works_beside_the_users_own(installed, users_folder):

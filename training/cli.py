@@ -154,8 +154,8 @@ def stored_config(folder: RunFolder, composed: DictConfig) -> DictConfig:
             group, such as the agent, under a run that has begun.
     """
     config = folder.config()
-    refuse_foreign(config, config_folders(), folder.path / CONFIG)
     command = HydraConfig.get()
+    refuse_foreign(config, config_folders(), folder.path / CONFIG, command.overrides.task)
     given = [override for override in command.overrides.task if override.split("=")[0] not in ("resume", "run")]
     swapped = [override for override in given if override.split("=")[0] in command.runtime.choices]
     if swapped:

@@ -24,6 +24,7 @@ from engram_rl.training.runs.checkpoint import load_checkpoint, save_checkpoint,
 from engram_rl.training.errors import UsageError
 from engram_rl.training.legacy import config_today
 from engram_rl.training.runs.lock import LOCK, lock
+from engram_rl.training.runs.ownership import named_code, sign
 
 CONFIG = "config.yaml"
 LARGEST_CONFIG = 1_000_000
@@ -80,6 +81,7 @@ class RunFolder:
             )
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomically(self.path / CONFIG, OmegaConf.to_yaml(config, resolve=True))
+        sign(self.path, named_code(OmegaConf.to_container(config, resolve=True)))
         self._begun = True
 
     def config(self) -> DictConfig:

@@ -11,11 +11,20 @@ import hmac
 import json
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 SIGNATURE = "begun_here"
 """The file of a run folder that holds the signature."""
+
+
+def named_code(config: Any) -> set[str]:
+    """What a configuration, plain dicts and lists, names that decides which code runs.
+
+    That is every `_target_`, and every id of an environment that has a module before a colon.
+    """
+    return {value for key, value in _named_values(config) if key == "_target_" or (key == "id" and ":" in value)}
 
 
 def sign(folder: Path, names: Iterable[str]) -> None:
@@ -32,6 +41,18 @@ def begun_here(folder: Path, names: Iterable[str]) -> bool:
         return False
     found = path.read_bytes()[:1024].decode("ascii", "replace").strip()
     return hmac.compare_digest(found.encode(), _signature(key, names).encode())
+
+
+def _named_values(node: Any) -> Iterator[tuple[str, str]]:
+    """Words of a configuration with the key they stand under, at any depth."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if isinstance(value, str):
+                yield str(key), value
+            yield from _named_values(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from _named_values(item)
 
 
 def _signature(key: bytes, names: Iterable[str]) -> str:
