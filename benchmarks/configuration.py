@@ -56,13 +56,16 @@ def agent_config(given: str, others: Collection[str] = ()) -> dict[str, Any]:
     known = [path.stem for path in (CONF / "agent").glob("*.yaml")]
     if name not in known:
         raise UsageError(f"There is no agent {name!r}. {did_you_mean(name, [*known, *others])}")
-    return plain(_compose([f"agent={name}", *(_of_agent(override) for override in overrides)]).agent)
+    base = _compose([f"agent={name}"]).agent if overrides else {}
+    return plain(_compose([f"agent={name}", *(_of_agent(override, base) for override in overrides)]).agent)
 
 
-def _of_agent(override: str) -> str:
-    """`memory.k=11` as `agent.memory.k=11`, `+depth=30` as `+agent.depth=30`."""
+def _of_agent(override: str, base: Mapping[str, Any]) -> str:
+    """`memory.k=11` as `agent.memory.k=11`, and with a plus what only the factory names."""
     bare = override.lstrip("+")
-    return f"{override[: len(override) - len(bare)]}agent.{bare}"
+    place = bare.partition("=")[0]
+    added = place not in base and "." not in place and place in parameters_of(base)
+    return f"{'++' if added else override[: len(override) - len(bare)]}agent.{bare}"
 
 
 def value_of(settings: Mapping[str, Any], name: str) -> Any:

@@ -1,7 +1,7 @@
 """When two runs are the same: a digest of all that defines one, whatever it is called and wherever a value is written.
 
 A value that is what the factory takes by default says nothing, so a row stays valid when a default moves out of a YAML
-or into one.
+or into one; a schedule that never changes is its number.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import Any
 from hydra.utils import get_object
 
 from benchmarks.baselines import own_name
+from engram_rl.agents.ppo import make_ppo
+from engram_rl.training.legacy_agents import constant
 
 Node = Mapping[str, Any]
 
@@ -79,6 +81,7 @@ def essential(node: Any, made: Any = None) -> Any:
     """
     if isinstance(node, list | tuple):
         return [essential(item) for item in node]
+    node = constant(node)
     if not isinstance(node, Mapping):
         return plain(node)
     parameters = _parameters(node.get("_target_") or made)
@@ -109,7 +112,8 @@ def _parameters(made: Any) -> Parameters:
     except (ImportError, TypeError, ValueError):
         return {}
     hints = _hints(built)
-    return {
+    passed_on = _parameters(make_ppo) if "ppo" in signature.parameters else {}
+    return passed_on | {
         name: (plain(parameter.default), hints.get(name))
         for name, parameter in signature.parameters.items()
         if parameter.default is not parameter.empty

@@ -81,6 +81,9 @@ KEYS: dict[str, str] = {
 }
 """Places of values in a configuration, or of whole branches, by where they are today."""
 
+NOT_TRAINED = {"agent.optimiser": "agent.learning_rate", "agent.row_optimiser": "agent.row_learning_rate"}
+"""Optimisers that could be null, by the rate that is null today."""
+
 CHOICES: dict[str, dict[str, str]] = {
     "agent": {"nec_eager": "nec_sample_efficient"},
     "agent.memory.forgetting": {"trust": "confidence"},
@@ -150,6 +153,8 @@ def config_today(config: Mapping[str, Any]) -> dict[str, Any]:
 def override_today(override: str) -> str:
     """An override of a command line, `agent.horizon=10` for instance, with today's place and choice."""
     place, equals, value = override.partition("=")
+    if value == "null" and (rate := NOT_TRAINED.get(place)):
+        return f"{rate}=null"
     value = CHOICES.get(place, {}).get(value, value)
     return ".".join(_moved(tuple(place.split(".")), KEYS)) + equals + value
 

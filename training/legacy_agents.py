@@ -94,16 +94,16 @@ def agent_today(agent: dict[str, Any]) -> dict[str, Any]:
         if optimiser in agent and agent[optimiser] is None:
             del agent[optimiser]
             agent[rate] = None
-    agent = {name: _constant(value) for name, value in agent.items()}
+    agent = {name: constant(value) for name, value in agent.items()}
     for place, value in UNSAID.get(str(agent.get("_target_")).rpartition(".")[2], {}).items():
         _leave_unsaid(agent, place.split("."), value)
     return agent
 
 
-def _constant(value: Any) -> Any:
-    """A schedule that never changes as its number, all else as it is."""
+def constant(value: Any) -> Any:
+    """A schedule that never changes, as its number; all else as it is."""
     linear = isinstance(value, Mapping) and value.get("_target_") == LINEAR
-    return value["start"] if linear and value["start"] == value["end"] else value
+    return value["start"] if linear and "start" in value and value["start"] == value.get("end") else value
 
 
 def _leave_unsaid(node: dict[str, Any], place: list[str], value: Any) -> None:

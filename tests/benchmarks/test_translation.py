@@ -17,7 +17,6 @@ from benchmarks.translation import agent_today, command_today, row_today
 
 SETTINGS_HAVE_CHANGED = {
     "adaptation": {"retrieval": 10, "shuffled": 10, "random_neighbours": 10},
-    "control_cartpole_nec": {"nec": 5},
     "control_doorkey5_random_retrieval": {"retrieval_ppo_view control=novelty normalise_advantage=true": 6},
     "control_doorkey5_retrieval": {
         "retrieval_ppo_view control=novelty": 10,

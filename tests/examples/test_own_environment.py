@@ -24,11 +24,8 @@ def test_it_trains_resumes_and_is_evaluated(command, agent):
     assert status == 0, printed
 
 
-def test_without_its_folder_the_module_is_not_found_and_a_stranger_does_not_trust_it(command, monkeypatch, tmp_path):
+def test_without_its_folder_another_user_does_not_trust_it(command, monkeypatch, tmp_path):
     command(train.main, "--config-dir", OWN, "env=warehouse", "agent=mfec", *TINY, "steps=40")
-    status, printed = command(evaluate.main, "run=latest", "episodes=1")
-    assert status == 2
-    assert "warehouse" in printed
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "of_another_user"))
     status, printed = command(evaluate.main, "run=latest", "episodes=1")
     assert status == 2

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from inspect import signature
+from typing import Any
 
+from hydra.utils import get_method
 from omegaconf import DictConfig
 
+from engram_rl.agents.ppo import make_ppo
 from engram_rl.training.errors import did_you_mean
 from engram_rl.training.legacy import override_today
 
-LEARNING_RATE = ("agent.learning_rate.start", "agent.optimiser.lr")
-CLIP = ("agent.clip.start",)
+LEARNING_RATE = ("agent.learning_rate", "agent.row_learning_rate")
+CLIP = ("agent.clip",)
 ROLLOUT = ("agent.num_steps", "agent.n_step")
 MINIBATCH = ("agent.minibatch_size", "agent.batch_size")
 ENTROPY, VALUE = ("agent.entropy_coefficient",), ("agent.value_coefficient",)
@@ -58,7 +62,7 @@ ELSEWHERE: dict[str, tuple[str, ...]] = {
     "num_sgd_iter": ("agent.epochs",),
     "num_threads": ("threads",),
     "num_workers": ("env.num_envs",),
-    "optimizer": ("agent.optimiser",),
+    "optimizer": ("agent.optimiser", "agent.row_optimiser"),
     "rollout_fragment_length": ROLLOUT,
     "save_freq": ("checkpoint.every",),
     "sgd_minibatch_size": MINIBATCH,
@@ -102,10 +106,25 @@ def suggestion(key: str, parent: DictConfig) -> str:
 
 def _meant(key: str, root: DictConfig) -> list[str]:
     """The places of a configuration that a key may stand for."""
-    places = list(_places(root, ""))
-    called_so_elsewhere = [place for place in ELSEWHERE.get(key, ()) if place in places]
-    called_so_here = [place for place in places if place.rpartition(".")[2] == key]
+    places = {place: place for place in _places(root, "")}
+    places |= {f"agent.{name}": f"+agent.{name}" for name in _unsaid(root.get("agent"))}
+    called_so_elsewhere = [places[place] for place in ELSEWHERE.get(key, ()) if place in places]
+    called_so_here = [written for place, written in places.items() if place.rpartition(".")[2] == key]
     return list(dict.fromkeys([*called_so_elsewhere, *called_so_here]))[:MOST]
+
+
+def _unsaid(agent: Any) -> list[str]:
+    """What the factory of an agent takes beside what its YAML says."""
+    if not isinstance(agent, DictConfig) or not isinstance(agent.get("_target_"), str):
+        return []
+    try:
+        parameters = signature(get_method(agent["_target_"])).parameters
+    except (ImportError, TypeError, ValueError):
+        return []
+    own = {name for name, one in parameters.items() if one.kind is one.KEYWORD_ONLY}
+    if "ppo" in parameters:
+        own |= {name for name, one in signature(make_ppo).parameters.items() if one.kind is one.KEYWORD_ONLY}
+    return sorted(own - {str(name) for name in agent})
 
 
 def _places(node: DictConfig, place: str) -> Iterator[str]:
