@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from engram_rl.memory.cores.core import Core, Losses, State, require_sizes
 
@@ -72,9 +72,9 @@ class DeltaRule(Core):
         return self.read_out(torch.cat([torch.cat(reads), xs], 2)), {"fast": fast}, {}
 
     def _written(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Keys, queries, values, strengths: `[..., D]` -> `[..., heads, K]` twice, `[..., heads, V]`, `[..., heads]`."""
-        k = F.normalize(F.silu(self.keys(x)).unflatten(-1, (self.heads, -1)), dim=-1)
-        q = F.normalize(F.silu(self.queries(x)).unflatten(-1, (self.heads, -1)), dim=-1)
+        """What k, q, v and beta are: `[..., D]` to `[..., heads, K]` twice, `[..., heads, V]`, `[..., heads]`."""
+        k = functional.normalize(functional.silu(self.keys(x)).unflatten(-1, (self.heads, -1)), dim=-1)
+        q = functional.normalize(functional.silu(self.queries(x)).unflatten(-1, (self.heads, -1)), dim=-1)
         v = self.values(x).unflatten(-1, (self.heads, -1))
         return k, q, v, self.strongest * torch.sigmoid(self.strength(x))
 
@@ -109,10 +109,12 @@ def write_and_read(
         total = log_decay.cumsum(-1)
         between = (total.unsqueeze(-1) - total.unsqueeze(-2)).tril().exp()  # D; above the diagonal it is not used
         since = total.exp().unsqueeze(-1)
-        by_key, by_query, from_key, from_query = between * by_key, between * by_query, since * from_key, since * from_query
+        by_key, by_query = between * by_key, between * by_query
+        from_key, from_query = since * from_key, since * from_query
         last, fast = between[..., -1, :].unsqueeze(-1) * k, since[..., -1:, :] * fast
     beta = beta.unsqueeze(-1)
-    change = torch.linalg.solve_triangular((beta * by_key).tril(-1), beta * (v - from_key), upper=False, unitriangular=True)
+    others, alone = (beta * by_key).tril(-1), beta * (v - from_key)
+    change = torch.linalg.solve_triangular(others, alone, upper=False, unitriangular=True)  # c, [B, heads, C, V]
     return from_query + by_query.tril() @ change, fast + change.mT @ last
 
 

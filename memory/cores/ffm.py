@@ -20,11 +20,12 @@ class FFM(Core):
         x~ = l_1(x) * sigmoid(l_2(x))
         y = LN(l_3(Re S, Im S)) * sigmoid(l_4(x)) + l_5(x) * (1 - sigmoid(l_4(x)))
 
-    alpha and omega are learned. alpha begins evenly spaced between forgetting all but 1 % in seven steps and in `horizon`
-    steps, and the periods of omega evenly between 1 step and `horizon`.
+    alpha and omega are learned. alpha begins evenly spaced between forgetting all but 1 % in seven steps and in
+    `horizon` steps, and the periods of omega evenly between 1 step and `horizon`.
 
-    S is two real numbers of the input's type like any other leaf, and no power of gamma above 1 is formed: a chunk of steps
-    is a product with the matrix of `gamma^(t - i)`, so that there is no longest sequence, no float64 and nothing to clip.
+    S is two real numbers of the input's type like any other leaf, and no power of gamma above 1 is formed: a chunk of
+    steps is a product with the matrix of `gamma^(t - i)`, so that there is no longest sequence, no float64 and nothing
+    to clip.
 
     Args:
         input_size: D.
@@ -68,18 +69,18 @@ class FFM(Core):
         return self._output(xs, torch.cat(all_sums)), {"sums": sums}, {}
 
     def _written(self, x: Tensor) -> Tensor:
-        """x~.  `[..., D]` -> `[..., m]`"""
+        """What is added, x~: `[..., D]` -> `[..., m]`."""
         value, gate = self.inputs(x).chunk(2, -1)
         return value * torch.sigmoid(gate)
 
     def _output(self, x: Tensor, sums: Tensor) -> Tensor:
-        """y.  `[..., D]`, `[..., 2, m, c]` -> `[..., H]`"""
+        """The output, y: `[..., D]`, `[..., 2, m, c]` -> `[..., H]`."""
         gate, around = self.bypass(x).chunk(2, -1)
         return torch.lerp(around, self.norm(self.read(sums.flatten(-3))), torch.sigmoid(gate))
 
 
 def _powers(alpha: Tensor, omega: Tensor, largest: int) -> Tensor:
-    """gamma to the power of 0 to `largest`, real and imaginary parts.  `[m]`, `[c]` -> `[largest + 1, 2, m, c]`"""
+    """Powers 0 to `largest` of gamma, real and imaginary parts: `[m]`, `[c]` -> `[largest + 1, 2, m, c]`."""
     size = torch.exp(-alpha.abs()).unsqueeze(1)  # [m, 1]
     gamma = torch.complex(size * torch.cos(omega), -size * torch.sin(omega))
     powers = torch.stack([torch.ones_like(gamma), *[gamma] * largest]).cumprod(0)
@@ -87,7 +88,7 @@ def _powers(alpha: Tensor, omega: Tensor, largest: int) -> Tensor:
 
 
 def _turned(sums: Tensor, power: Tensor) -> Tensor:
-    """The complex product.  `[..., 2, m, c]`, `[..., 2, m, c]` -> `[..., 2, m, c]`"""
+    """The complex product: `[..., 2, m, c]`, `[..., 2, m, c]` -> `[..., 2, m, c]`."""
     (real, imaginary), (factor, turn) = sums.unbind(-3), power.unbind(-3)
     return torch.stack([real * factor - imaginary * turn, real * turn + imaginary * factor], -3)
 

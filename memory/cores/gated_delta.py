@@ -1,9 +1,9 @@
-"""Fast weights that are written by the delta rule and fade at will (Yang, Kautz and Hatamizadeh 2024, arXiv 2412.06464)."""
+"""Fast weights that the delta rule writes and a gate lets fade (Yang, Kautz and Hatamizadeh 2024, arXiv 2412.06464)."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from engram_rl.memory.cores.delta import DeltaRule
 
@@ -13,8 +13,8 @@ class GatedDeltaRule(DeltaRule):
 
         S_t = alpha_t S_{t-1} (I - beta_t k_t k_t^T) + beta_t v_t k_t^T
 
-    `alpha = sigmoid(w_a.x + b)` begins near 1, at `b = 4`; `beta = 2 sigmoid(w_b.x)`, so that what a key had may be turned
-    around and not only erased (Grazzi et al. 2024, arXiv 2411.12537). All else as `DeltaRule`.
+    `alpha = sigmoid(w_a.x + b)` begins near 1, at `b = 4`; `beta = 2 sigmoid(w_b.x)`, so that what a key had may be
+    turned around and not only erased (Grazzi et al. 2024, arXiv 2411.12537). All else as `DeltaRule`.
 
     Deviations: no short convolutions and no output gate around it, which belong to their language model.
 
@@ -33,4 +33,4 @@ class GatedDeltaRule(DeltaRule):
         nn.init.constant_(self.stays.bias, 4.0)
 
     def _log_decay(self, x: Tensor) -> Tensor | None:
-        return F.logsigmoid(self.stays(x))
+        return functional.logsigmoid(self.stays(x))

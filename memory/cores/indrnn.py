@@ -29,12 +29,10 @@ class IndRNN(Core):
         super().__init__(input_size, hidden_size)
         require_sizes(self, layers=layers, horizon=horizon)
         self.bound = 2.0 ** (1 / horizon)
-        self.inputs = nn.ModuleList(nn.Linear(hidden_size if i else input_size, hidden_size) for i in range(layers))
+        sizes = [input_size, *[hidden_size] * (layers - 1)]
+        self.inputs = nn.ModuleList(_orthogonal(size, hidden_size) for size in sizes)
         self.recurrent = nn.ParameterList(torch.rand(hidden_size) for _ in range(layers))  # u
         nn.init.uniform_(self.recurrent[-1], 0.1 ** (1 / horizon), self.bound)
-        for layer in self.inputs:
-            nn.init.orthogonal_(layer.weight)
-            nn.init.zeros_(layer.bias)
 
     def _initial(self, batch_size: int, like: Tensor) -> State:
         return {"hidden": like.new_zeros(batch_size, len(self.inputs), self.output_size)}
@@ -55,3 +53,10 @@ class IndRNN(Core):
             xs = torch.stack(hiddens)  # [T, B, H]
             last.append(hidden)
         return xs, {"hidden": torch.stack(last, 1)}, {}
+
+
+def _orthogonal(inputs: int, outputs: int) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs)
+    nn.init.orthogonal_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer

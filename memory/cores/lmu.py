@@ -6,7 +6,7 @@ from functools import cache
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from engram_rl.memory.cores.core import Core, Losses, State, require_sizes
 
@@ -41,7 +41,10 @@ class LMU(Core):
         self.W_m = nn.Parameter(nn.init.xavier_normal_(torch.empty(hidden_size, self.order)))
 
     def _initial(self, batch_size: int, like: Tensor) -> State:
-        return {"hidden": like.new_zeros(batch_size, self.output_size), "memory": like.new_zeros(batch_size, self.order)}
+        return {
+            "hidden": like.new_zeros(batch_size, self.output_size),
+            "memory": like.new_zeros(batch_size, self.order),
+        }
 
     def _step(self, x: Tensor, state: State) -> tuple[Tensor, State, Losses]:
         h, m = state["hidden"], state["memory"]
@@ -55,7 +58,7 @@ class LMU(Core):
         """The same with (7) put into (4) and (4) into (6): all but the tanh is one product of [h, m] a step."""
         A, B = _delay(self.order, self.theta, xs.device, xs.dtype)
         to_m = torch.cat([torch.outer(self.encode_h, B), A.T + torch.outer(self.encode_m, B)])  # [H + order, order]
-        to_h = to_m @ self.W_m.T + F.pad(self.W_h.T, (0, 0, 0, self.order))  # [H + order, H]
+        to_h = to_m @ self.W_m.T + functional.pad(self.W_h.T, (0, 0, 0, self.order))  # [H + order, H]
         recurrent = torch.cat([to_h, to_m], 1)
         driven_m = (xs @ self.encode_x).unsqueeze(2) * B  # [T, B, order]
         driven = torch.cat([xs @ self.W_x.T + driven_m @ self.W_m.T, driven_m], 2)  # [T, B, H + order]

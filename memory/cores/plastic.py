@@ -18,8 +18,8 @@ class Plastic(Core):
         hebb: H_ij(t + 1) = (1 - eta) H_ij(t) + eta y_i(t - 1) y_j(t)                     (3)
         oja:  H_ij(t + 1) = H_ij(t) + eta y_j(t) (y_i(t - 1) - y_j(t) H_ij(t))            (4)
 
-    w, alpha and eta are learned; H begins at 0 in each episode. Learning is of what to connect and how plastic to be; what
-    an episode is about is in H. A trace that is only added to diverges; both rules here forget.
+    w, alpha and eta are learned; H begins at 0 in each episode. Learning is of what to connect and how plastic to be;
+    what an episode is about is in H. A trace that is only added to diverges; both rules here forget.
 
     Args:
         input_size: D.
@@ -84,13 +84,13 @@ class Neuromodulated(Plastic):
         return {"trace": (state["trace"] + written).clamp(-self.limit, self.limit)}
 
     def _modulation(self, hidden: Tensor) -> Tensor:
-        """m.  `[B, H]` -> `[B, H]`."""
+        """The signal m of each unit: `[B, H]` -> `[B, H]`."""
         modulation: Tensor = self.fan_out(torch.tanh(self.modulator(hidden)))
         return modulation
 
 
 class Retroactive(Neuromodulated):
-    """Modulation that reaches back: what was active a while ago may be learned now (Miconi et al. 2019, equations 4, 5).
+    """Modulation that reaches back: what was active a while ago may be learned now (ibid., equations 4 and 5).
 
         H_ij(t + 1) = clip(H_ij(t) + m_j(t) E_ij(t)),   E_ij(t + 1) = (1 - eta) E_ij(t) + eta y_i(t - 1) y_j(t)
 

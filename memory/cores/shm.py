@@ -14,13 +14,13 @@ class StableHadamardMemory(Core):
         M_t = M_{t-1} * C_t + (eta_t v_t) k_t^T,   y_t = W_y [M_t q_t; x_t]           (3, 6)
         C_t = 1 + tanh(theta_l(t) v_c(t)^T)                                           (7)
 
-    with `eta = sigmoid(w.e)`, v, v_c linear in e, k and q ReLU over their sum, and e = LN(W_e x). l(t) is drawn uniformly
-    from the rows of theta, which keeps the product of many C from growing (proposition 4).
+    with `eta = sigmoid(w.e)`, v and v_c linear in e, k and q ReLU over their sum, and e = LN(W_e x). l(t) is drawn
+    uniformly from the rows of theta, so that the product of many C is 1 on average.
 
     Deviations: l is not drawn afresh whenever the same step is computed, which would make learning see another memory
-    than acting did; it follows from how many steps the episode has taken, a leaf of the state. M is clipped at
-    `limit`, as in the authors' later code, as it is only the average that does not grow. The published results
-    on POPGym were made by code in which l was always 0, which is `rows=1`.
+    than acting did; it follows from how many steps the episode has taken, a leaf of the state. M is clipped at `limit`,
+    as in the authors' later code: an average of 1 does not keep single cells from growing. The published results on
+    POPGym were made by code in which l was always 0, which is `rows=1`; the gradient of long sequences overflows there.
 
     Args:
         input_size: D.
@@ -93,6 +93,6 @@ def _shifted(number: Tensor, bits: int) -> Tensor:
 
 
 def _shares(logits: Tensor) -> Tensor:
-    """ReLU over its sum.  `[..., M]`"""
+    """ReLU over its sum, along the last axis."""
     positive = torch.relu(logits)
     return positive / (positive.sum(-1, keepdim=True) + 1e-5)
