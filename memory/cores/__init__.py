@@ -6,12 +6,32 @@ from typing import Any
 
 from engram_rl.memory.checks import unknown
 from engram_rl.memory.cores.core import Core, Losses, State
+from engram_rl.memory.cores.delta import DeltaRule
+from engram_rl.memory.cores.fast_weights import FastWeights
+from engram_rl.memory.cores.ffm import FFM
+from engram_rl.memory.cores.gated_delta import GatedDeltaRule
 from engram_rl.memory.cores.gru import GRU
+from engram_rl.memory.cores.indrnn import IndRNN
+from engram_rl.memory.cores.lmu import LMU
 from engram_rl.memory.cores.lstm import LSTM
+from engram_rl.memory.cores.min_gru import MinGRU
+from engram_rl.memory.cores.plastic import Neuromodulated, Plastic, Retroactive
+from engram_rl.memory.cores.shm import StableHadamardMemory
 
 CORES: dict[str, type[Core]] = {
     "gru": GRU,
     "lstm": LSTM,
+    "indrnn": IndRNN,
+    "lmu": LMU,
+    "min_gru": MinGRU,
+    "delta": DeltaRule,
+    "gated_delta": GatedDeltaRule,
+    "fast_weights": FastWeights,
+    "plastic": Plastic,
+    "neuromodulated": Neuromodulated,
+    "retroactive": Retroactive,
+    "shm": StableHadamardMemory,
+    "ffm": FFM,
 }
 """Every core by the name that `make_core` and `core=` on the command line take."""
 
