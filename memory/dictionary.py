@@ -216,12 +216,11 @@ class DifferentiableNeuralDictionary:
             keys.requires_grad_()
         entries = None if keys is None else keys.reshape(*at.shape, keys.shape[2])  # [B S, k, D]
         distances, shares = near.distances, None
-        if S > 1:
+        if S > 1 or (entries is not None and valid is not None):
             parts = self.store.parts_at(asked, at, entries).masked_fill(~near.valid.unsqueeze(2), 0)  # [B S, k, M]
             distances = self.store.weighted(parts, asked)
         elif entries is not None:
             distances = self.store.distances_at(asked, at, entries)
-            distances = distances if valid is None else distances.masked_fill(~valid, 0)
         weights = weigh(self.kernel.log_similarity(distances), valid)  # [B S, k]
         if S > 1:
             shares = evidence(parts, asked.present, self.store.penalties(), weights, S)  # [B, S]

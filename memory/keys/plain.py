@@ -28,6 +28,7 @@ class PlainStore:
         self.vectors = self.rows
         self.codes = torch.zeros(capacity, 0, dtype=torch.int64, device=device)
         self.present = torch.zeros(capacity, 1, dtype=torch.bool, device=device)
+        self._ones = torch.ones(space.vector_size, 1, dtype=dtype, device=device)
         self.column_weights = torch.full((space.vector_size,), self._modality.weight, dtype=dtype, device=device)
 
     @staticmethod
@@ -63,7 +64,7 @@ class PlainStore:
     def parts_at(self, query: Keys, slots: Tensor, vectors: Tensor | None = None) -> Tensor:
         """`|q - x|^2`.  `[B, k, 1]`."""
         entries = torch.embedding(self.rows, slots) if vectors is None else vectors
-        return (query.vectors.unsqueeze(1) - entries).square().sum(-1, keepdim=True)
+        return (query.vectors.unsqueeze(1) - entries).square() @ self._ones
 
     def weighted(self, parts: Tensor, query: Keys) -> Tensor:
         """The part by its weight, where it is asked for.  `[B, k, 1]` -> `[B, k]`."""
