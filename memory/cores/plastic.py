@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from engram_rl.memory.checks import unknown
 from engram_rl.memory.cores.core import Core, Losses, State
-from engram_rl.memory.errors import unknown
 
 RULES = ("hebb", "oja")
 
