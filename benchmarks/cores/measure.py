@@ -16,7 +16,8 @@ from torch.nn import functional
 
 from benchmarks.cores.speed import speed
 from benchmarks.cores.tasks import SPEED, TASKS, Episodes, Task
-from benchmarks.runs import Row, digest
+from benchmarks.identity import digest
+from benchmarks.runs import Row
 from engram_rl.memory.cores import Core, make_core
 
 CHECK_EVERY = 50
