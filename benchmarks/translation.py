@@ -99,7 +99,7 @@ def _configured_today(row: Row) -> Row:
 
 def _key(row: Row) -> str:
     """The key that a run has today; the stored one where the row does not say enough to know."""
-    if "settings" not in row:
+    if not {"settings", "environment"} <= row.keys():
         return str(row["key"])
     seed, steps, made_of = row["seed"], row["steps"], (row["environment"], row["settings"])
     if "drawn" in row:
