@@ -76,7 +76,8 @@ def agent_today(given: str) -> str:
 
 def command_today(command: str) -> str:
     """The command that measures the same today."""
-    return re.sub(r"agents=\[(.*?)\](?=['\s]|$)", lambda found: f"agents=[{_agents_today(found[1])}]", command)
+    listed = r"agents=\[((?:[^\[\]]|\[[^\]]*\])*)\]"  # brackets within belong to a value
+    return re.sub(listed, lambda found: f"agents=[{_agents_today(found[1])}]", command)
 
 
 def _agents_today(listed: str) -> str:

@@ -1,5 +1,1 @@
-"""`python -m engram_rl train ...` is `engram train ...`."""
-
-from engram_rl.command_line import main
-
-main()
+../../engram_rl/__main__.py

@@ -95,13 +95,11 @@ def test_translating_twice_changes_nothing(path):
         assert row_today(row_today(row)) == row_today(row)
 
 
-def test_commands_are_shown_as_they_are_given_today(monkeypatch):
-    monkeypatch.setitem(
-        command_today.__globals__["override_today"].__globals__["KEYS"], "agent.horizon", "agent.n_step"
-    )
-    command = "python -m benchmarks.shift env=newgoal 'agents=[nec horizon=5 hidden=[8,8],clairvoyant]' seeds=[1,2]"
-    today = "python -m benchmarks.shift env=newgoal 'agents=[nec n_step=5 hidden=[8,8],oracle]' seeds=[1,2]"
-    assert command_today(command) == today
+def test_commands_are_shown_as_they_are_given_today():
+    command = "python -m benchmarks.shift env=newgoal 'agents=[{}]' seeds=[1,2]"
+    old = "nec_eager horizon=5 hidden=[8,8] row_optimiser=null,nec double=true env.num_envs=1,clairvoyant"
+    new = "nec_sample_efficient n_step=5 hidden=[8,8] row_learning_rate=null,nec double=true env.num_envs=1,oracle"
+    assert command_today(command.format(old)) == command.format(new) == command_today(command.format(new))
 
 
 def make(size: int = 3, rate: float = 1.0, deeper: "Deeper | None" = None): ...

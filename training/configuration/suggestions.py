@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from engram_rl.agents.ppo import make_ppo
 from engram_rl.training.errors import did_you_mean
-from engram_rl.training.legacy import override_today
+from engram_rl.training.legacy import KEYS, override_today
 
 LEARNING_RATE = ("agent.learning_rate", "agent.row_learning_rate")
 CLIP = ("agent.clip",)
@@ -96,6 +96,9 @@ def suggestion(key: str, parent: DictConfig) -> str:
     today = override_today(written)
     if today != written:
         return f"{unknown} {written} is {today} now."
+    below = [f"{old} is {new} now" for old, new in KEYS.items() if old.startswith(f"{written}.")]
+    if below:
+        return f"{unknown} {', '.join(below)}."
     valid = [str(name) for name in parent if name != "hydra"]
     root = parent._get_root()
     assert isinstance(root, DictConfig)
