@@ -5,13 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from engram_rl.memory.cores.core import Core, Losses, State
+from engram_rl.memory.cores.dnc import DNC
 from engram_rl.memory.cores.gru import GRU
 from engram_rl.memory.cores.lstm import LSTM
+from engram_rl.memory.cores.ntm import NTM
+from engram_rl.memory.cores.sam import SAM
 from engram_rl.memory.errors import unknown
 
 CORES: dict[str, type[Core]] = {
+    "dnc": DNC,
     "gru": GRU,
     "lstm": LSTM,
+    "ntm": NTM,
+    "sam": SAM,
 }
 """Every core by the name that `make_core` and `core=` on the command line take."""
 
