@@ -10,6 +10,7 @@ from engram_rl.memory.cores.gru import GRU
 from engram_rl.memory.cores.lstm import LSTM
 from engram_rl.memory.cores.ntm import NTM
 from engram_rl.memory.cores.sam import SAM
+from engram_rl.memory.cores.store import StoreCore
 from engram_rl.memory.errors import unknown
 
 CORES: dict[str, type[Core]] = {
@@ -18,6 +19,7 @@ CORES: dict[str, type[Core]] = {
     "lstm": LSTM,
     "ntm": NTM,
     "sam": SAM,
+    "store": StoreCore,
 }
 """Every core by the name that `make_core` and `core=` on the command line take."""
 
