@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
+from engram_rl.memory.cores.compressive import CompressiveTransformer
 from engram_rl.memory.cores.core import Core, Losses, State
 from engram_rl.memory.cores.dnc import DNC
 from engram_rl.memory.cores.gru import GRU
+from engram_rl.memory.cores.gtrxl import GTrXL
 from engram_rl.memory.cores.lstm import LSTM
+from engram_rl.memory.cores.memory_network import MemoryNetwork
 from engram_rl.memory.cores.ntm import NTM
 from engram_rl.memory.cores.sam import SAM
 from engram_rl.memory.cores.store import StoreCore
 from engram_rl.memory.errors import unknown
 
 CORES: dict[str, type[Core]] = {
+    "compressive": CompressiveTransformer,
     "dnc": DNC,
     "gru": GRU,
+    "gtrxl": GTrXL,
     "lstm": LSTM,
+    "memory_network": MemoryNetwork,
     "ntm": NTM,
     "sam": SAM,
     "store": StoreCore,

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from engram_rl.memory.cores.addressing import entropy, mean_age
+from engram_rl.memory.cores.band import along_the_band, of_the_band, unseen
 from engram_rl.memory.cores.core import Core, Losses, State, require_sizes
 from engram_rl.memory.errors import unknown
 
@@ -126,7 +126,7 @@ class StoreCore(Core):
         steps = len(xs)
         entries = torch.cat([state["entries"][:, 1:], xs.transpose(0, 1)], 1)  # [B, N - 1 + T, D]
         weights = self._weights(entries, state["count"], steps)  # [B, H, T, N]
-        read = (along_the_band(weights, steps).flatten(1, 2) @ entries).unflatten(1, (self.heads, steps))
+        read = (along_the_band(weights).flatten(1, 2) @ entries).unflatten(1, (self.heads, steps))
         read = read.permute(2, 0, 1, 3).flatten(2)  # [T, B, H D]
         after = {"entries": entries[:, -self.capacity :], "count": state["count"] + steps}
         return self.answer(torch.cat([xs, read], -1)), after, {}
@@ -139,10 +139,8 @@ class StoreCore(Core):
             count: Steps of the episode before the first that reads. `[B]`
             steps: T.
         """
-        now = count.unsqueeze(1) + torch.arange(steps, device=count.device)  # [B, T]
-        ages = torch.arange(self.capacity - 1, -1, -1, device=count.device)  # [N]
         scores = self._scores(entries, count, steps)
-        scores = scores.masked_fill((ages > now.unsqueeze(-1)).unsqueeze(1), -torch.inf)
+        scores = scores.masked_fill(unseen(count, steps, self.capacity).unsqueeze(1), -torch.inf)
         if self.top is not None and self.top < self.capacity:
             least = scores.topk(self.top, -1).values[..., -1:]
             scores = scores.masked_fill(scores < least, -torch.inf)
@@ -237,16 +235,3 @@ class StoreCore(Core):
             if part not in every:
                 raise unknown("part of a key", part, every)
         return [list(query) for query in queries]
-
-
-def of_the_band(scores: Tensor, capacity: int) -> Tensor:
-    """Of row t the columns t to t + N - 1. `[..., T, N - 1 + T]` -> `[..., T, N]`"""
-    steps, columns = scores.shape[-2:]
-    padded = functional.pad(scores.flatten(-2), (0, steps))
-    return padded.unflatten(-1, (steps, columns + 1))[..., :capacity]
-
-
-def along_the_band(weights: Tensor, steps: int) -> Tensor:
-    """The inverse, with zeros beside the band. `[..., T, N]` -> `[..., T, N - 1 + T]`"""
-    padded = functional.pad(weights, (0, steps)).flatten(-2)
-    return padded[..., :-steps].unflatten(-1, (steps, weights.shape[-1] + steps - 1))
