@@ -1,0 +1,90 @@
+"""`python -m benchmarks.cores [only=[copy,speed]] [cores=[dnc,ntm]] [seeds=3] out=FILE`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.cli import parse, run_main
+from benchmarks.cores.measure import CoreRun, measure
+from benchmarks.cores.tasks import CLAIMS, LIMITS, SPEED, TASKS
+from benchmarks.runs import Row, carry_out, read_rows, status_of
+from engram_rl.memory.cores import CORES
+from engram_rl.training.errors import UsageError
+
+
+@dataclass
+class CoresBench:
+    """Train each memory core on the tasks that it claims, and time it; a row of JSON for each core, task and seed.
+
+    python -m benchmarks.cores seeds=3 out=results/cores.jsonl
+    python -m benchmarks.cores only=[recall_first,speed] cores=[delta,ffm]
+
+    only: tasks; all by default. `speed` is milliseconds a step, on one thread.
+    cores: names of memory cores, on each of the tasks whether they claim it or not; by default those that claim it.
+    seeds: a list, or how many; of the weights and the episodes.
+    tiny: a handful of updates, for a test of the benchmark itself; the figures then mean nothing.
+    out: rows are appended here; runs already in it are not repeated.
+    workers: processes side by side; with more than one, times are those of a machine that is shared.
+    """
+
+    only: list[str] = field(default_factory=list)
+    cores: list[str] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=lambda: list(range(3)))
+    tiny: bool = False
+    out: str = "results/cores.jsonl"
+    workers: int = 1
+    progress: bool = True
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run what is missing, then print the table of the runs asked for."""
+    bench = parse(CoresBench, list(arguments))
+    for what, given, valid in (("task", bench.only, [*TASKS, SPEED]), ("core", bench.cores, [*CORES])):
+        for name in given:
+            if name not in valid:
+                raise UsageError(f"unknown {what} {name!r}: choose from {', '.join(valid)}.")
+    runs = list(_runs(bench))
+    failures = carry_out(runs, measure, Path(bench.out), bench.workers, bench.progress)
+    asked = {run.key for run in runs}
+    rows = [row for row in read_rows(Path(bench.out)) if row["key"] in asked]
+    Console(width=120).print(_table(rows))
+    return status_of(failures)
+
+
+def _runs(bench: CoresBench) -> Iterator[CoreRun]:
+    for task in bench.only or [*TASKS, SPEED]:
+        claims = CLAIMS[task]
+        for core in bench.cores or claims:
+            limit = LIMITS.get((task, core), TASKS[task].limit if task in TASKS else "")
+            for seed in bench.seeds[:1] if task == SPEED else bench.seeds:
+                yield CoreRun(core, task, seed, claims.get(core, {}), limit, bench.tiny)
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    """A line for each core and task: the median over seeds, and in how many of them the limit held."""
+    table = Table("task", "core", "score", "of", "limit", "held", "seconds", "updates", "peak MiB", "ms/step, train")
+    for (task, core), same in groupby(sorted(rows, key=_place), key=lambda row: (row["task"], row["core"])):
+        of = list(same)
+        held = "" if of[0]["holds"] is None else f"{sum(row['holds'] for row in of)}/{len(of)}"
+        figures = [_median(of, name) for name in ("seconds", "updates", "peak_mib", "train_ms")]
+        table.add_row(task, core, _median(of, "score"), of[0]["measure"], of[0]["limit"], held, *figures)
+    return table
+
+
+def _place(row: Row) -> tuple[int, int]:
+    return [*TASKS, SPEED].index(row["task"]), [*CORES].index(row["core"])
+
+
+def _median(rows: Sequence[Row], name: str) -> str:
+    return f"{np.median([row[name] for row in rows]):.4g}" if name in rows[0] else ""
+
+
+if __name__ == "__main__":
+    run_main(main)

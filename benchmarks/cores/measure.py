@@ -1,0 +1,149 @@
+"""One run: a core and a linear read-out learn a task, for so many updates or so much processor time."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmarks.cores.speed import speed
+from benchmarks.cores.tasks import SPEED, TASKS, Episodes, Task
+from benchmarks.runs import Row, digest
+from engram_rl.memory.cores import Core, make_core
+
+CHECK_EVERY = 50
+"""Updates between two looks at whether the limit holds."""
+JUDGED_ON = 256
+"""Fresh episodes, the hardest of the task, for the score that is reported."""
+
+
+@dataclass(frozen=True)
+class CoreRun:
+    """Everything that defines a run.
+
+    Attributes:
+        core: A name of `CORES`.
+        task: A name of `TASKS`, or `speed`.
+        seed: Of the weights and of the episodes.
+        settings: Of the core.
+        limit: What its score must be; empty where nothing is claimed.
+        tiny: A handful of updates, to show that it runs.
+    """
+
+    core: str
+    task: str
+    seed: int
+    settings: dict[str, Any]
+    limit: str
+    tiny: bool = False
+
+    @property
+    def key(self) -> str:
+        """A digest of all that defines the run."""
+        return digest(asdict(self))
+
+    def __str__(self) -> str:
+        return f"{self.core} on {self.task}, seed {self.seed}"
+
+
+def measure(run: CoreRun) -> Row:
+    """The row of a run: its score, whether the limit holds, and what it took."""
+    torch.set_num_threads(1)
+    torch.manual_seed(run.seed)
+    with _peak_memory() as peak:
+        found = speed(run.core, run.settings, run.tiny) if run.task == SPEED else _learned(run)
+    held = holds(found["score"], run.limit) if run.limit else None
+    return asdict(run) | found | {"holds": held, "key": run.key, "peak_mib": round(peak[0], 1)}
+
+
+def holds(score: float, limit: str) -> bool:
+    """Whether a score is within a limit such as `<= 0.05`."""
+    relation, number = limit.split()
+    return score <= float(number) if relation == "<=" else score >= float(number)
+
+
+def _learned(run: CoreRun) -> Row:
+    """Train and judge."""
+    task = TASKS[run.task]
+    task = replace(task, updates=3, batch=2) if run.tiny else task
+    chance = torch.Generator().manual_seed(run.seed)
+    example = task.draw(1, chance, True)
+    core = make_core(run.core, example.inputs.shape[2], task.hidden, **run.settings)
+    read_out = nn.Linear(core.output_size, example.bits.shape[2])
+    updates, seconds = _train(core, read_out, task, run.limit or task.limit, chance)
+    judged = torch.Generator().manual_seed(1_000_000 + run.seed)
+    return {
+        "score": round(score(core, read_out, task, 4 if run.tiny else JUDGED_ON, judged), 5),
+        "measure": task.measure,
+        "updates": updates,
+        "seconds": round(seconds, 2),
+        "parameters": sum(parameter.numel() for parameter in core.parameters()),
+        "state_bytes": sum(leaf.numel() * leaf.element_size() for leaf in core.initial_state(1).values()),
+    }
+
+
+def _train(core: Core, read_out: nn.Linear, task: Task, limit: str, chance: torch.Generator) -> tuple[int, float]:
+    """Updates made and processor seconds taken, checks not counted."""
+    parameters = [*core.parameters(), *read_out.parameters()]
+    optimiser = torch.optim.Adam(parameters, task.rate)
+    checks = torch.Generator().manual_seed(2_000_000 + chance.initial_seed())
+    seconds, update = 0.0, 0
+    while update < task.updates and seconds < task.seconds:
+        began = time.process_time()
+        episodes = task.draw(task.batch, chance, False)
+        logits, losses = _answers(core, read_out, episodes)
+        loss = functional.binary_cross_entropy_with_logits(logits, episodes.bits[episodes.asked])
+        optimiser.zero_grad()
+        (loss + sum(losses.values())).backward()
+        nn.utils.clip_grad_norm_(parameters, 5.0)
+        optimiser.step()
+        update, seconds = update + 1, seconds + time.process_time() - began
+        if task.stops and update % CHECK_EVERY == 0 and holds(score(core, read_out, task, 64, checks), limit):
+            break
+    return update, seconds
+
+
+@torch.no_grad()
+def score(core: Core, read_out: nn.Linear, task: Task, episodes: int, chance: torch.Generator) -> float:
+    """The task's measure on so many fresh episodes, the hardest of the task."""
+    drawn = task.draw(episodes, chance, True)
+    wrong = (_answers(core, read_out, drawn)[0] > 0) != (drawn.bits[drawn.asked] > 0.5)  # [asked, B, n]
+    if task.measure == "answers":
+        return 1 - float(wrong.any(2).float().mean())
+    return float(wrong.float().sum((0, 2)).mean() if task.measure == "bits" else wrong.float().mean())
+
+
+def _answers(core: Core, read_out: nn.Linear, episodes: Episodes) -> tuple[Tensor, dict[str, Tensor]]:
+    """Logits of the bits where they are asked for, and the core's own losses.  `[asked, B, n]`."""
+    outputs, _, losses = core(episodes.inputs, core.initial_state(episodes.inputs.shape[1]))
+    return read_out(outputs[episodes.asked]), losses
+
+
+@contextmanager
+def _peak_memory() -> Iterator[list[float]]:
+    """Resident memory at its highest within the block, in MiB, above what it was at its beginning.
+
+    Linux forgets an earlier peak when told to; elsewhere what is given is by how much the process outgrew itself.
+    """
+    peak = [0.0]
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+        before, read = _linux("VmRSS"), lambda: _linux("VmHWM")
+    except OSError:
+        read = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # noqa: E731
+        before = read()
+    yield peak
+    peak[0] = max(read() - before, 0.0)
+
+
+def _linux(name: str) -> float:
+    status = Path("/proc/self/status").read_text().split(f"{name}:")[1]
+    return float(status.split()[0]) / 1024

@@ -1,0 +1,186 @@
+"""Small tasks that need memory, and which core claims which: a new one is a function that draws, and two lines.
+
+Every task is bits: at some steps a core is asked for bits, all else is left to it. Episodes are drawn anew for every
+update, so nothing is ever seen twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from engram_rl.memory.cores import CORES
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """A batch of them.
+
+    Attributes:
+        inputs: `[T, B, D]`
+        bits: What is asked for, 0 or 1.  `[T, B, n]`
+        asked: At which steps.  `[T]` of bool
+    """
+
+    inputs: Tensor
+    bits: Tensor
+    asked: Tensor
+
+
+Draw = Callable[[int, torch.Generator, bool], Episodes]
+"""Draws so many episodes, all of one length; the hardest that the task has if the flag is set, else any."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is learned, from how much, and when it counts as learned.
+
+    Attributes:
+        draw: Draws episodes.
+        measure: `answers` is the share of answers of which every bit is right, `bits` the wrong bits in an episode,
+            `share` the share of wrong bits.
+        limit: What the measure must be on the hardest episodes, such as ">= 0.99".
+        hidden: Size of the core.
+        batch: Episodes in an update.
+        rate: Of Adam.
+        updates: No more than so many.
+        seconds: No more processor time than that.
+        stops: Whether training ends as soon as the limit holds.
+    """
+
+    draw: Draw
+    measure: str
+    limit: str
+    hidden: int
+    batch: int
+    rate: float
+    updates: int = 1_000_000
+    seconds: float = 180.0
+    stops: bool = True
+
+
+def recall_first(episodes: int, chance: torch.Generator, hardest: bool) -> Episodes:
+    """Twenty steps, each with one of two symbols; at all of them, which was the first? (memax's test of its models)."""
+    symbols = torch.randint(2, (20, episodes), generator=chance)  # [T, B]
+    opens = (torch.arange(20) == 0).expand(episodes, 20).T
+    inputs = torch.cat([functional.one_hot(symbols, 2), opens.unsqueeze(2)], 2).float()
+    return Episodes(inputs, symbols[:1, :, None].expand(20, episodes, 1).float(), torch.ones(20, dtype=torch.bool))
+
+
+def copy(episodes: int, chance: torch.Generator, hardest: bool, width: int = 8, longest: int = 8) -> Episodes:
+    """A sequence of bit vectors, then the same again without seeing it (Graves et al. 2014, section 4.1)."""
+    length = _length(longest, chance, hardest)
+    vectors = _bits(length, episodes, width, chance)
+    shown, then = _framed(vectors, 2), torch.zeros(length, episodes, width + 2)
+    return _answered(torch.cat([shown, then]), vectors)
+
+
+def repeat_copy(
+    episodes: int, chance: torch.Generator, hardest: bool, width: int = 6, longest: int = 4, most: int = 4
+) -> Episodes:
+    """A sequence, and how often to give it, which its end mark says, over the most that there can be (ibid., 4.2)."""
+    length, times = _length(longest, chance, hardest), _length(most, chance, hardest)
+    vectors = _bits(length, episodes, width, chance)
+    shown, then = _framed(vectors, 2), torch.zeros(length * times, episodes, width + 2)
+    shown[-1, :, -1] = times / most
+    return _answered(torch.cat([shown, then]), vectors.repeat(times, 1, 1))
+
+
+def associative_recall(
+    episodes: int, chance: torch.Generator, hardest: bool, width: int = 6, rows: int = 3, most: int = 6
+) -> Episodes:
+    """Items of three vectors, one after the other; then one of them again: which came next? (Ibid., 4.3)."""
+    items = 1 + _length(most - 1, chance, hardest)
+    vectors = _bits(items * rows, episodes, width, chance).unflatten(0, (items, rows))
+    asked = torch.randint(items - 1, (episodes,), generator=chance)
+    row = torch.arange(episodes)
+    query, answer = (vectors.transpose(0, 2)[row, :, asked + next_one].transpose(0, 1) for next_one in (0, 1))
+    shown = [_framed(item, 2, end=False) for item in vectors]  # a mark, then the rows
+    asking = _framed(query, 2)
+    return _answered(torch.cat([*shown, asking, torch.zeros(rows, episodes, width + 2)]), answer)
+
+
+def retrieval(episodes: int, chance: torch.Generator, hardest: bool, pairs: int = 4, keys: int = 16) -> Episodes:
+    """Pairs of a key and four bits, a pair a step; then each key alone, in another order: its bits?"""
+    order = torch.rand(episodes, keys, generator=chance).argsort(1)[:, :pairs]  # [B, K]
+    bits = _bits(pairs, episodes, 4, chance)
+    shown = torch.cat([functional.one_hot(order.T, keys), 2 * bits - 1], 2)
+    again = torch.rand(episodes, pairs, generator=chance).argsort(1)  # [B, K]
+    query = functional.one_hot(order.gather(1, again).T, keys)
+    answer = bits.gather(0, again.T.unsqueeze(2).expand(pairs, episodes, 4))
+    return _answered(torch.cat([shown, functional.pad(query, (0, 4))]).float(), answer)
+
+
+def completion(
+    episodes: int, chance: torch.Generator, hardest: bool, patterns: int = 3, size: int = 100, steps: int = 3
+) -> Episodes:
+    """Patterns of bits, then one with half of them missing: the whole one? (Miconi et al. 2018, section 4.1)."""
+    bits = _bits(patterns, episodes, size, chance)
+    which = torch.randint(patterns, (episodes,), generator=chance)
+    answer = bits[which, torch.arange(episodes)]  # [B, size]
+    there = torch.rand(episodes, size, generator=chance).argsort(1) < size // 2
+    shown = (2 * bits - 1).repeat_interleave(steps, 0)
+    damaged = ((2 * answer - 1) * there).expand(steps, -1, -1)
+    inputs = torch.cat([shown, damaged])
+    asked = torch.arange(len(inputs)) == len(inputs) - 1
+    return Episodes(inputs, answer.expand(len(inputs), -1, -1), asked)
+
+
+TASKS: dict[str, Task] = {
+    "recall_first": Task(recall_first, "answers", ">= 0.99", 8, 5, 3e-3, updates=400, stops=False),
+    "copy": Task(copy, "bits", "<= 0.05", 100, 16, 1e-3),
+    "associative_recall": Task(associative_recall, "bits", "<= 1.0", 100, 16, 1e-3, seconds=600),
+    "repeat_copy": Task(repeat_copy, "bits", "<= 1.0", 100, 16, 1e-3, seconds=600),
+    "retrieval": Task(retrieval, "answers", ">= 0.98", 64, 32, 3e-3, seconds=120),
+    "completion": Task(completion, "share", "<= 0.01", 100, 16, 3e-3, seconds=90),
+}
+"""By name; `speed` is measured beside them."""
+
+SPEED = "speed"
+
+CLAIMS: dict[str, dict[str, dict[str, Any]]] = {
+    "recall_first": {name: {} for name in CORES},
+    "copy": {},
+    "associative_recall": {},
+    "repeat_copy": {},
+    "retrieval": {"delta": {}, "gated_delta": {}},
+    "completion": {"plastic": {}},
+    SPEED: {name: {} for name in CORES},
+}
+"""Which core claims which task, with its settings there."""
+
+LIMITS = {
+    ("recall_first", "indrnn"): ">= 0.9",
+    (SPEED, "delta"): "<= 4",
+    (SPEED, "gated_delta"): "<= 4",
+}
+"""Where a core's limit is another than the task's; speed has one only here: times the processor time of LSTM."""
+
+
+def _length(longest: int, chance: torch.Generator, hardest: bool) -> int:
+    """One for the whole batch, so that nothing is padded."""
+    drawn = int(torch.randint(1, longest + 1, (), generator=chance))
+    return longest if hardest else drawn
+
+
+def _bits(steps: int, episodes: int, width: int, chance: torch.Generator) -> Tensor:
+    return torch.randint(2, (steps, episodes, width), generator=chance).float()
+
+
+def _framed(vectors: Tensor, marks: int, end: bool = True) -> Tensor:
+    """A mark before them, and perhaps another after, in channels of their own.  `[T, B, n]` -> `[.., B, n + marks]`."""
+    padded = functional.pad(vectors, (0, marks))
+    before, after = torch.zeros_like(padded[:1]), torch.zeros_like(padded[:1])
+    before[..., -2], after[..., -1] = 1.0, 1.0
+    return torch.cat([before, padded, after] if end else [before, padded])
+
+
+def _answered(inputs: Tensor, bits: Tensor) -> Episodes:
+    """The bits are asked for in the last steps."""
+    before = len(inputs) - len(bits)
+    return Episodes(inputs, functional.pad(bits, (0, 0, 0, 0, before, 0)), torch.arange(len(inputs)) >= before)

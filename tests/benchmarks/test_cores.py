@@ -1,0 +1,119 @@
+"""The benchmark of the memory cores: tasks that ask what they say, rows for every claim, and nothing measured twice."""
+
+import json
+
+import pytest
+import torch
+
+from benchmarks.cores.__main__ import main
+from benchmarks.cores.measure import CoreRun, holds, measure
+from benchmarks.cores.tasks import CLAIMS, LIMITS, SPEED, TASKS
+from engram_rl.memory.cores import CORES
+from engram_rl.training.errors import UsageError
+
+
+def drawn(task, hardest=True, episodes=5):
+    return TASKS[task].draw(episodes, torch.Generator().manual_seed(3), hardest)
+
+
+@pytest.fixture(autouse=True)
+def _threads():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("hardest", [False, True])
+def test_episodes_have_steps_at_which_something_is_asked_for(task, hardest):
+    one = drawn(task, hardest)
+    steps, episodes, _ = one.inputs.shape
+    assert episodes == 5 and one.bits.shape[:2] == (steps, 5) and one.asked.shape == (steps,)
+    assert one.asked.any() and set(one.bits.unique().tolist()) <= {0.0, 1.0}
+
+
+def test_recall_first_asks_for_the_first_symbol_at_every_step():
+    one = drawn("recall_first")
+    assert torch.equal(one.bits[..., 0], one.inputs[0, :, 1].expand(20, 5))
+    assert one.inputs[..., 2].nonzero()[:, 0].unique().tolist() == [0]
+
+
+def test_copy_asks_for_what_was_shown_and_shows_it_no_more():
+    one = drawn("copy")
+    assert len(one.inputs) == 18 and one.asked.sum() == 8
+    assert torch.equal(one.bits[one.asked], one.inputs[1:9, :, :8])
+    assert not one.inputs[one.asked].any()
+
+
+def test_repeat_copy_asks_as_often_as_the_end_mark_says():
+    one = drawn("repeat_copy", hardest=False)
+    shown = int(one.inputs[..., -1].nonzero()[0, 0]) - 1
+    times = round(4 * one.inputs[shown + 1, 0, -1].item())
+    assert torch.equal(one.bits[one.asked], one.inputs[1 : shown + 1, :, :6].repeat(times, 1, 1))
+
+
+def test_associative_recall_asks_for_the_item_after_the_one_that_is_shown_again():
+    one = drawn("associative_recall")
+    items = one.inputs[: 6 * 4].unflatten(0, (6, 4))[:, 1:, :, :6]  # [items, rows, B, 6]
+    query, answer = one.inputs[25:28, :, :6], one.bits[one.asked]
+    for row in range(5):
+        at = next(i for i in range(5) if torch.equal(items[i, :, row], query[:, row]))
+        assert torch.equal(items[at + 1, :, row], answer[:, row])
+
+
+def test_retrieval_asks_for_the_bits_of_each_key():
+    one = drawn("retrieval")
+    for row in range(5):
+        pairs = {int(x[:16].argmax()): (x[16:] > 0).float() for x in one.inputs[:4, row]}
+        assert len(pairs) == 4
+        for x, bits in zip(one.inputs[4:, row], one.bits[4:, row], strict=True):
+            assert torch.equal(pairs[int(x[:16].argmax())], bits) and not x[16:].any()
+
+
+def test_completion_shows_half_of_a_pattern_that_was_shown_whole():
+    one = drawn("completion")
+    damaged, answer = one.inputs[-1], 2 * one.bits[-1] - 1
+    assert ((damaged != 0).sum(1) == 50).all()
+    assert torch.equal(damaged[damaged != 0], answer[damaged != 0])
+    assert all(any(torch.equal(one.inputs[3 * i, row], answer[row]) for i in range(3)) for row in range(5))
+
+
+def test_every_claim_is_of_a_core_and_a_task_that_there_are():
+    assert CLAIMS.keys() == {*TASKS, SPEED}
+    assert {core for claims in CLAIMS.values() for core in claims} == set(CORES)
+    assert all(core in CLAIMS[task] for task, core in LIMITS)
+
+
+def test_tasks_and_cores_make_rows_and_a_table_and_nothing_is_done_twice(tmp_path, capsys):
+    arguments = ["tiny=true", "seeds=1", "progress=false", "cores=[gru,delta]", f"out={tmp_path / 'rows'}"]
+    assert main(arguments) == 0
+    rows = [json.loads(line) for line in (tmp_path / "rows").read_text().splitlines()]
+    assert {(row["task"], row["core"]) for row in rows} == {(t, c) for t in CLAIMS for c in ("gru", "delta")}
+    assert all(row["seconds"] > 0 and row["peak_mib"] >= 0 and row["tiny"] for row in rows)
+    assert all(
+        {"step_ms", "forward_ms", "train_ms", "torch_gru_train_ms"} <= r.keys() for r in rows if r["task"] == SPEED
+    )
+    assert "associative_recall" in capsys.readouterr().out
+    assert main(arguments) == 0
+    assert len((tmp_path / "rows").read_text().splitlines()) == len(rows)
+
+
+def test_a_run_is_the_same_again():
+    run = CoreRun("delta", "retrieval", 4, {}, ">= 0.98", tiny=True)
+    assert measure(run)["score"] == measure(run)["score"]
+
+
+def test_a_core_learns_the_first_task_within_its_updates():
+    row = measure(CoreRun("min_gru", "recall_first", 0, {}, ">= 0.99"))
+    assert row["holds"] and row["updates"] == 400
+
+
+@pytest.mark.parametrize(("score", "limit", "held"), [(0.99, ">= 0.99", True), (0.1, "<= 0.05", False)])
+def test_a_limit_holds_or_does_not(score, limit, held):
+    assert holds(score, limit) is held
+
+
+@pytest.mark.parametrize("wrong", ["only=[copi]", "cores=[gro]"])
+def test_what_there_is_not_is_refused(wrong, tmp_path):
+    with pytest.raises(UsageError, match="choose from"):
+        main([wrong, f"out={tmp_path / 'rows'}"])
