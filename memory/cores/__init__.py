@@ -12,11 +12,9 @@ from engram_rl.memory.cores.fast_weights import FastWeights
 from engram_rl.memory.cores.ffm import FFM
 from engram_rl.memory.cores.gated_delta import GatedDeltaRule
 from engram_rl.memory.cores.gru import GRU
-from engram_rl.memory.cores.gru import GRU
 from engram_rl.memory.cores.gtrxl import GTrXL
 from engram_rl.memory.cores.indrnn import IndRNN
 from engram_rl.memory.cores.lmu import LMU
-from engram_rl.memory.cores.lstm import LSTM
 from engram_rl.memory.cores.lstm import LSTM
 from engram_rl.memory.cores.memory_network import MemoryNetwork
 from engram_rl.memory.cores.min_gru import MinGRU
