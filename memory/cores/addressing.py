@@ -1,4 +1,4 @@
-"""What the cores with slots share: the controller, similarity that is smooth at zero, and what is told of weightings."""
+"""What the cores with slots share: the controller, a cosine that is smooth at zero, what is told of weightings."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def linear(inputs: int, outputs: int) -> nn.Linear:
 
 
 def cosine(keys: Tensor, rows: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Cosine of the angle between keys and rows, of the columns that a mask lets through. `[B, R, N]`
+    """Cosine of the angle between keys and rows, of the columns that a mask lets through. `[B, R, N]`.
 
     Lengths are `sqrt(|.|^2 + 1e-6)`: a row of zeros is like nothing, and its gradient stays finite.
 
@@ -58,12 +58,12 @@ def oneplus(x: Tensor) -> Tensor:
 
 
 def entropy(weights: Tensor) -> Tensor:
-    """How many entries a weighting spreads over, as the entropy of its share of each, in nats. `[..., N]` -> `[...]`"""
+    """Over how much a weighting spreads: the entropy of the shares, in nats. `[..., N]` -> `[...]`."""
     shares = weights / weights.sum(-1, keepdim=True).clamp_min(SMALL)
     return -(shares * shares.clamp_min(SMALL).log()).sum(-1)
 
 
 def mean_age(weights: Tensor, ages: Tensor) -> Tensor:
-    """Steps since that which a weighting reads was written. `[B, R, N]`, `[B, N]` -> `[B]`"""
+    """Steps since that which a weighting reads was written. `[B, R, N]`, `[B, N]` -> `[B]`."""
     ages = ages.unsqueeze(1).to(weights.dtype)
     return ((weights * ages).sum(-1) / weights.sum(-1).clamp_min(SMALL)).mean(-1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -19,8 +21,8 @@ class CompressiveTransformer(Core):
         f^l                convolution over time of width c and stride c ("most effective", section 3.1)
         loss               sum_l |attention(h, old) - attention(h, f^l(old))|^2, by content alone        (algorithm 2)
 
-    with h the layer's inputs that are still in M^l. The loss is emitted as "compression" and reaches f alone: all else in
-    it is a constant. It is a mean over steps, and 0 at those where nothing leaves.
+    with h the layer's inputs that are still in M^l. The loss is emitted as "compression" and reaches f alone: all
+    else in it is a constant. It is a mean over steps, and 0 at those where nothing leaves.
 
     Its layers are GTrXL's, gates and all. The paper keeps segments of N steps, so a step sees N to 2 N of them; here it
     sees N - S to N. Within one call gradients flow through
@@ -90,7 +92,7 @@ class CompressiveTransformer(Core):
         return torch.cat(outputs), state, {"compression": torch.stack(losses).sum() / len(xs)}
 
     def _steps(self, xs: Tensor, state: State) -> tuple[Tensor, State, Tensor]:
-        """Steps of which none but the last may find a full window; the sum of their losses. `[T, B, D]`"""
+        """Steps of which none but the last may find a full window; the sum of their losses. `[T, B, D]`."""
         steps, count, entries = len(xs), state["count"], state["entries"]
         outside = band.unseen(count, steps, self.window + 1)
         empty = band.ages(self.compressed, xs.device) >= entries.unsqueeze(1)
@@ -115,16 +117,20 @@ class CompressiveTransformer(Core):
         return activations.transpose(0, 1), after, loss
 
     def _ages(self, like: Tensor) -> Tensor:
-        """How many steps ago compressed entries are on average, the oldest first. `[C]`"""
+        """How many steps ago compressed entries are on average, the oldest first. `[C]`."""
         seen = self.window - (self.leaving - 1) / 2  # steps of the window, on average
-        return band.ages(self.compressed, like.device).to(like.dtype) * self.compression + seen + (self.compression + 1) / 2
+        return (
+            band.ages(self.compressed, like.device).to(like.dtype) * self.compression
+            + seen
+            + (self.compression + 1) / 2
+        )
 
     def _compress(self, past: Tensor, compressed: Tensor, full: Tensor) -> tuple[Tensor, Tensor]:
-        """The compressed entries where the window is full, and the loss. `[B, L, N + 1, H]`, `[B, L, C, H]`, `[B]`"""
+        """The compressed entries where the window is full, and the loss. `[B, L, N + 1, H]`, `[B, L, C, H]`, `[B]`."""
         leaves, stays = past[:, :, : self.leaving], past[:, :, self.leaving :].detach()
         entries, losses = [], []
         for level, compressor in enumerate(self.compressors):
-            old, layer = leaves[:, level], self.layers[level]
+            old, layer = leaves[:, level], cast(Layer, self.layers[level])
             entries.append(compressor(old.mT).mT)  # [B, S / c, H]
             short = compressor(old.detach().mT).mT
             queries, old, short = (constant(layer.norm, part) for part in (stays[:, level], old.detach(), short))
@@ -145,7 +151,7 @@ def constant(norm: nn.LayerNorm, x: Tensor) -> Tensor:
 
 
 def by_content(attention: Attention, queries: Tensor, rows: Tensor) -> Tensor:
-    """What is read of rows without their ages, of which the rows are all that is differentiated. `[B, h, T, d]`"""
+    """What is read of rows without their ages, of which the rows are all that is differentiated. `[B, h, T, d]`."""
     query, key, value = (
         attention.split(x @ layer.weight.detach().mT)
         for layer, x in ((attention.query, queries), (attention.key, rows), (attention.value, rows))

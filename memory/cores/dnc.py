@@ -131,7 +131,7 @@ class DNC(Core):
         return self.output(torch.cat([hidden, read], -1)), after, {}
 
     def _retained(self, free: Tensor, read_weights: Tensor) -> Tensor:
-        """psi, the share of each slot that no reading head frees. `[B, R, 1]`, `[B, R, N]` -> `[B, N]`"""
+        """psi, the share of each slot that no reading head frees. `[B, R, 1]`, `[B, R, N]` -> `[B, N]`."""
         parts = (1 - free * read_weights).unbind(1)
         retained = parts[0]
         for part in parts[1:]:
@@ -139,7 +139,7 @@ class DNC(Core):
         return retained
 
     def _by_content(self, memory: Tensor, keys: Tensor, beta: Tensor) -> Tensor:
-        """C. `[B, N, W]`, `[B, R, W or 2 W]`, `[B, R, 1]` -> `[B, R, N]`"""
+        """C. `[B, N, W]`, `[B, R, W or 2 W]`, `[B, R, 1]` -> `[B, R, N]`."""
         mask = None
         if self.masked:
             keys, mask = keys.chunk(2, -1)
@@ -147,13 +147,13 @@ class DNC(Core):
         return torch.softmax(oneplus(beta) * cosine(keys, memory, mask), -1)
 
     def _link(self, link: Tensor, w: Tensor, precedence: Tensor) -> Tensor:
-        """L. `[B, N, N]`"""
+        """L. `[B, N, N]`."""
         kept = (1 - w).unsqueeze(-1) - w.unsqueeze(1)
         others = 1 - torch.eye(self.slots, dtype=w.dtype, device=w.device)
         return torch.addcmul(w.unsqueeze(-1) * precedence.unsqueeze(1), link, kept) * others
 
     def _follow(self, link: Tensor, before: Tensor, content: Tensor, modes: Tensor, sharpness: Tensor) -> Tensor:
-        """w^r, from where the heads were: back along the links, by content, or on. `[B, R, N]`"""
+        """w^r, from where the heads were: back along the links, by content, or on. `[B, R, N]`."""
         ways = torch.stack([before @ link, before @ link.mT], 2)  # [B, R, 2, N]: back, on
         if self.sharpened:
             ways = torch.softmax(oneplus(sharpness).unsqueeze(-1) * (ways + SMALL).log(), -1)
@@ -171,7 +171,7 @@ class DNC(Core):
 
 
 def allocation(usage: Tensor) -> Tensor:
-    """How far each slot is the one to write to next: the least used first, if it is free. `[B, N]`
+    """How far each slot is the one to write to next: the least used first, if it is free. `[B, N]`.
 
     A slot's order among those equally used is its number. Usage counts as at least 1e-6, so that its product is the
     exponential of a sum of logarithms.

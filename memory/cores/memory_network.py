@@ -60,7 +60,7 @@ class MemoryNetwork(Core):
         return self.output(outputs).transpose(0, 1), after, {}
 
     def _hops(self, entries: Tensor, count: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-        """The last u `[B, T, H]` of the last `steps` entries, and what each hop read, the oldest first. `[K, B, T, N]`
+        """The last u `[B, T, H]` of the last `steps` entries, and what each hop read, the oldest first. `[K, B, T, N]`.
 
         Args:
             entries: The steps that are kept, up to the last. `[B, N - 1 + T, D]`
@@ -80,7 +80,7 @@ class MemoryNetwork(Core):
 
     @torch.no_grad()
     def attention(self, xs: Tensor, state: State, reset: Tensor | None = None) -> Tensor:
-        """How much each hop reads of each age at each step. `[T, B, K, N]`, of age 0 first
+        """How much each hop reads of each age at each step. `[T, B, K, N]`, of age 0 first.
 
         Args:
             xs: `[T, B, D]`
@@ -94,7 +94,7 @@ class MemoryNetwork(Core):
         return torch.stack(read)
 
     def _last(self, state: State) -> Tensor:
-        """What was read at the step that led to a state, of age 0 first. `[B, K, N]`"""
+        """What was read at the step that led to a state, of age 0 first. `[B, K, N]`."""
         _, read = self._hops(state["entries"], (state["count"] - 1).clamp_min(0), 1)
         return read.squeeze(2).transpose(0, 1).flip(-1)
 

@@ -94,7 +94,7 @@ class NTM(Core):
         return self.output(torch.cat([hidden, read], -1)), after, {}
 
     def _addresses(self, hidden: Tensor, memory: Tensor, before: Tensor) -> Tensor:
-        """Where the heads stand, from where they stood. `[B, heads, N]`"""
+        """Where the heads stand, from where they stood. `[B, heads, N]`."""
         moves = 2 * self.reach + 1
         told = self.heads(hidden).unflatten(-1, (self.reads + self.writes, -1))
         keys, beta, gate, shift, gamma = told.split([self.width, 1, 1, moves, 1], -1)
@@ -105,7 +105,7 @@ class NTM(Core):
         return torch.softmax(oneplus(gamma) * (moved + SMALL).log(), -1)
 
     def _write(self, hidden: Tensor, weights: Tensor, memory: Tensor) -> Tensor:
-        """The memory after all writing heads. `[B, N, W]`"""
+        """The memory after all writing heads. `[B, N, W]`."""
         told = self.contents(hidden).unflatten(-1, (self.writes, 2 * self.width))
         erase, add = told.chunk(2, -1)
         erase, add = erase.sigmoid(), add.tanh()

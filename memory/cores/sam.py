@@ -104,7 +104,7 @@ class SAM(Core):
         return memory, shares.new_zeros(len(at), self.slots).scatter_add(1, at, shares)
 
     def _read(self, memory: Tensor, keys: Tensor, beta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The K rows most like each key, their weights and what they hold. `[B, R, K]` twice and `[B, R, K, W]`"""
+        """The K rows most like each key, their weights and what they hold. `[B, R, K]` twice and `[B, R, K, W]`."""
         with torch.no_grad():
             rows = cosine(keys, memory).topk(self.k, -1).indices
         columns = rows.flatten(1).unsqueeze(-1).expand(-1, -1, self.width)
@@ -125,6 +125,6 @@ class SAM(Core):
 
 
 def least_recent(idle: Tensor) -> Tensor:
-    """The slot that was not accessed for longest; of several, the first. `[B, N]` -> `[B, 1]`"""
+    """The slot that was not accessed for longest; of several, the first. `[B, N]` -> `[B, 1]`."""
     slots = idle.shape[1]
     return (idle * slots - torch.arange(slots, device=idle.device)).argmax(-1, keepdim=True)

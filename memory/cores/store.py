@@ -21,7 +21,7 @@ POSITIONS_LR = 1e-2
 """Learning rate of Adam for the maps of positions; chosen with PPO on Autoencode, where 3e-2 was too much."""
 
 NEUTRAL = 0.01
-"""Standard deviation with which everything begins that says what a query looks for: all steps are read alike at first."""
+"""Standard deviation with which all begins that says what a query looks for: steps are read alike at first."""
 
 
 class StoreCore(Core):
@@ -37,7 +37,7 @@ class StoreCore(Core):
     where the parts score by
 
         age       A[h, t - i]                    "what was 31 steps ago"
-        position  phi(i)^T P[h] phi(t)           "the mirror image of now"; phi are sines and cosines of linear frequencies
+        position  phi(i)^T P[h] phi(t)           "the mirror image of now", phi sines and cosines of linear frequencies
         content   (Q[h] x_t)^T (K x_i) / sqrt d  "what followed something like this"
         others    as content, of the columns of x that `parts` names: "where was this seen"
 
@@ -89,19 +89,13 @@ class StoreCore(Core):
             self.ages = nn.Parameter(NEUTRAL * torch.randn(heads, capacity))  # A
         if "position" in self.parts:
             self.positions = nn.Parameter(NEUTRAL * torch.randn(heads, 2 * frequencies, 2 * frequencies))  # P
-        self.keys, self.asked = nn.ModuleDict(), nn.ModuleDict()  # K, Q
-        for part in (part for part in self.columns if part in self.parts):
-            columns = self.columns[part]
-            self.keys[part] = nn.Linear(columns.stop - columns.start, key_size, bias=False)
-            self.asked[part] = nn.Linear(input_size, heads * key_size)
-            nn.init.normal_(self.asked[part].weight, std=NEUTRAL)
-            nn.init.normal_(self.asked[part].bias, std=NEUTRAL)
+        self.alike = [part for part in self.columns if part in self.parts]  # that are compared with what is asked
+        widths = [self.columns[part].stop - self.columns[part].start for part in self.alike]
+        self.keys = nn.ModuleList(nn.Linear(width, key_size, bias=False) for width in widths)  # K
+        self.asked = nn.ModuleList(neutral(input_size, heads * key_size) for _ in widths)  # Q
         self.answer = nn.Sequential(
-            nn.Linear((1 + heads) * input_size, hidden_size), nn.Tanh(), nn.Linear(hidden_size, hidden_size), nn.Tanh()
+            outspoken((1 + heads) * input_size, hidden_size), nn.Tanh(), outspoken(hidden_size, hidden_size), nn.Tanh()
         )
-        for layer in (self.answer[0], self.answer[2]):
-            nn.init.orthogonal_(layer.weight, math.sqrt(2))
-            nn.init.zeros_(layer.bias)
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
         """See `Core.parameter_groups`: ages learn with 3e-2, positions with 1e-2, all else with `lr`."""
@@ -132,10 +126,10 @@ class StoreCore(Core):
         return self.answer(torch.cat([xs, read], -1)), after, {}
 
     def _weights(self, entries: Tensor, count: Tensor, steps: int) -> Tensor:
-        """What each head reads at the last `steps` of the entries, the oldest first. `[B, N - 1 + T, D]` -> `[B, H, T, N]`
+        """What each head reads at the last `steps` of the entries, the oldest first. `[B, H, T, N]`.
 
         Args:
-            entries: The steps that are kept, up to the last.
+            entries: The steps that are kept, up to the last. `[B, N - 1 + T, D]`
             count: Steps of the episode before the first that reads. `[B]`
             steps: T.
         """
@@ -147,7 +141,7 @@ class StoreCore(Core):
         return torch.softmax(scores, -1)
 
     def _scores(self, entries: Tensor, count: Tensor, steps: int) -> Tensor:
-        """The sum over the parts of a key. `[B, H, T, N]`"""
+        """The sum over the parts of a key. `[B, H, T, N]`."""
         strengths = dict(zip(self.parts, self._strengths(entries).unbind(1), strict=True))  # [H] each
         scores = entries.new_zeros(len(entries), self.heads, steps, self.capacity)
         if "age" in self.parts:
@@ -159,9 +153,9 @@ class StoreCore(Core):
             asked = torch.einsum("btf,hfg->bhtg", places[:, -steps:], self.positions.mT)
             queries.append(strengths["position"].reshape(-1, 1, 1) * asked)
             keys.append(places)
-        for part, layer in self.keys.items():
-            key = layer(entries[..., self.columns[part]])  # [B, N - 1 + T, d]
-            asked = self.asked[part](entries[:, -steps:]).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        for part, key_of, query_of in zip(self.alike, self.keys, self.asked, strict=True):
+            key = key_of(entries[..., self.columns[part]])  # [B, N - 1 + T, d]
+            asked = query_of(entries[:, -steps:]).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             queries.append((strengths[part] / math.sqrt(key.shape[-1])).reshape(-1, 1, 1) * asked)
             keys.append(key)
         if not queries:
@@ -170,12 +164,12 @@ class StoreCore(Core):
         return scores + of_the_band((query @ torch.cat(keys, -1).mT).unflatten(1, (self.heads, steps)), self.capacity)
 
     def _strengths(self, like: Tensor) -> Tensor:
-        """`e^c`, and 0 for the parts that a head's query does not give. `[H, M]`"""
+        """`e^c`, and 0 for the parts that a head's query does not give. `[H, M]`."""
         given = torch.tensor([[part in query for part in self.parts] for query in self.queries], device=like.device)
         return torch.where(given, self.strengths.exp(), 0.0)
 
     def _places(self, steps: Tensor, like: Tensor) -> Tensor:
-        """phi of the number of a step in its episode. `[...]` -> `[..., 2 F]`"""
+        """Phi of the number of a step in its episode. `[...]` -> `[..., 2 F]`."""
         frequencies = torch.arange(1, self.frequencies + 1, device=steps.device)
         angles = (steps.unsqueeze(-1) % (2 * self.period) * frequencies).to(like.dtype) * (math.pi / self.period)
         return torch.cat([angles.sin(), angles.cos()], -1)
@@ -184,7 +178,7 @@ class StoreCore(Core):
 
     @torch.no_grad()
     def attention(self, xs: Tensor, state: State, reset: Tensor | None = None) -> Tensor:
-        """How much each head reads of each age at each step. `[T, B, H, N]`, of age 0 first
+        """How much each head reads of each age at each step. `[T, B, H, N]`, of age 0 first.
 
         Args:
             xs: `[T, B, D]`
@@ -198,7 +192,7 @@ class StoreCore(Core):
         return torch.stack(read)
 
     def _last(self, state: State) -> Tensor:
-        """What was read at the step that led to a state, of age 0 first. `[B, H, N]`"""
+        """What was read at the step that led to a state, of age 0 first. `[B, H, N]`."""
         return self._weights(state["entries"], (state["count"] - 1).clamp_min(0), 1).squeeze(2).flip(-1)
 
     @torch.no_grad()
@@ -230,8 +224,26 @@ class StoreCore(Core):
         if queries is None:
             return [every] * self.heads
         if len(queries) != self.heads or not all(queries):
-            raise ValueError(f"{self._name} has {self.heads} heads; name the parts of each one's query, got {queries!r}")
+            raise ValueError(
+                f"{self._name} has {self.heads} heads; name the parts of each one's query, got {queries!r}"
+            )
         for part in (part for query in queries for part in query):
             if part not in every:
                 raise unknown("part of a key", part, every)
         return [list(query) for query in queries]
+
+
+def neutral(inputs: int, outputs: int) -> nn.Linear:
+    """A map that begins close to 0."""
+    layer = nn.Linear(inputs, outputs)
+    nn.init.normal_(layer.weight, std=NEUTRAL)
+    nn.init.normal_(layer.bias, std=NEUTRAL)
+    return layer
+
+
+def outspoken(inputs: int, outputs: int) -> nn.Linear:
+    """A map that begins orthogonal, as large as suits a tanh."""
+    layer = nn.Linear(inputs, outputs)
+    nn.init.orthogonal_(layer.weight, math.sqrt(2))
+    nn.init.zeros_(layer.bias)
+    return layer

@@ -33,7 +33,7 @@ class Gate(nn.Module):
             nn.init.xavier_uniform_(weight)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """`[..., size]` twice -> `[..., size]`"""
+        """`[..., size]` twice -> `[..., size]`."""
         y_reset, y_update, y_new = self.told(y).chunk(3, -1)
         x_reset, x_update = self.kept(x).chunk(2, -1)
         new = torch.tanh(y_new + self.candidate((y_reset + x_reset).sigmoid() * x))
@@ -92,11 +92,11 @@ class Attention(nn.Module):
         return self.output(self.join(read + weights[..., window:] @ self.split(self.value(older.entries))))
 
     def split(self, x: Tensor) -> Tensor:
-        """`[..., T, heads d]` -> `[..., heads, T, d]`"""
+        """`[..., T, heads d]` -> `[..., heads, T, d]`."""
         return x.unflatten(-1, (self.heads, self.head_size)).transpose(-2, -3)
 
     def join(self, x: Tensor) -> Tensor:
-        """`[..., heads, T, d]` -> `[..., T, heads d]`"""
+        """`[..., heads, T, d]` -> `[..., T, heads d]`."""
         return x.transpose(-2, -3).flatten(-2)
 
 
@@ -152,7 +152,7 @@ class Layer(nn.Module):
 
 
 def sinusoids(ages: Tensor, like: Tensor) -> Tensor:
-    """R: sines and cosines of ages, of wavelengths from 2 pi to 10,000 times that. `[...]` -> `[..., size]`"""
+    """R: sines and cosines of ages, of wavelengths from 2 pi to 10,000 times that. `[...]` -> `[..., size]`."""
     size = like.shape[-1]
     powers = torch.arange(0, size, 2, dtype=like.dtype, device=like.device) / size
     angles = ages.to(like.dtype).unsqueeze(-1) * torch.exp(-math.log(10_000) * powers)

@@ -28,7 +28,7 @@ def softmax(x):
 
 
 def linear(p, name, x):
-    return p[f"{name}.weight"] @ x + (p[f"{name}.bias"] if f"{name}.bias" in p else 0)
+    return p[f"{name}.weight"] @ x + (p.get(f"{name}.bias", 0))
 
 
 def lstm(p, name, x, hidden, cell):

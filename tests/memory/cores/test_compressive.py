@@ -64,7 +64,9 @@ def test_the_loss_is_what_attention_loses_by_compression_and_reaches_the_compres
 
 
 def content(p, name, queries, rows):
-    normed = [[layer_norm(x, p[f"{name}.norm.weight"], p[f"{name}.norm.bias"]) for x in part] for part in (queries, rows)]
+    normed = [
+        [layer_norm(x, p[f"{name}.norm.weight"], p[f"{name}.norm.bias"]) for x in part] for part in (queries, rows)
+    ]
     query, key, value = (
         np.array(part) @ p[f"{name}.attention.{kind}.weight"].T
         for kind, part in (("query", normed[0]), ("key", normed[1]), ("value", normed[1]))

@@ -94,7 +94,12 @@ def test_no_slot_comes_after_itself_and_shares_stay_shares():
     core = make_core("dnc", 3, 6, **SMALL).double()
     _, state, _ = core(3 * torch.randn(40, 2, 3).double(), core.initial_state(2))
     assert not state["link"].diagonal(dim1=1, dim2=2).any()
-    for shares in (state["link"].sum(1), state["link"].sum(2), state["precedence"].sum(1), state["write_weights"].sum(1)):
+    for shares in (
+        state["link"].sum(1),
+        state["link"].sum(2),
+        state["precedence"].sum(1),
+        state["write_weights"].sum(1),
+    ):
         assert (shares <= 1 + 1e-9).all() and (shares >= -1e-9).all()
     torch.testing.assert_close(state["read_weights"].sum(-1), torch.ones(2, R).double())
     assert (state["usage"] >= 0).all() and (state["usage"] <= 1).all()

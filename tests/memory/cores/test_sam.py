@@ -36,7 +36,11 @@ def slow_step(reads):
             read.append(shares @ memory[nearest])
             touched[nearest] += shares
         after = {"hidden": hidden, "cell": cell, "memory": memory, "rows": np.array(rows), "read": np.concatenate(read)}
-        after |= {"weights": np.array(weights), "written": w.sum(), "idle": np.where(touched > 0.005, 0, state["idle"] + 1)}
+        after |= {
+            "weights": np.array(weights),
+            "written": w.sum(),
+            "idle": np.where(touched > 0.005, 0, state["idle"] + 1),
+        }
         after["ages"] = np.where(w > 0.005, 0, state["ages"] + 1)
         return linear(p, "output", np.concatenate([hidden, after["read"]])), after
 
