@@ -18,8 +18,8 @@ class GTrXL(Core):
         E^l   = gate(Y^l, relu(MLP(norm(Y^l))))
         gate  = a GRU over depth whose bias of 2 lets its first argument pass
 
-    `transformer.py` has the layer. Every step sees exactly the N steps before it, where in the paper it sees its segment
-    and the one before; and gradients flow through the window within one call.
+    `transformer.py` has the layer. Every step sees exactly the N steps before it, not its segment and the one before as
+    in the paper; and gradients flow through the window within one call.
 
     Args:
         input_size: D.
