@@ -188,7 +188,13 @@ SPEED = "speed"
 
 CLAIMS: dict[str, dict[str, dict[str, Any]]] = {
     "recall_first": {name: {} for name in CORES},
-    "copy": {},
+    "copy": {"ntm": {}, "dnc": {}, "sam": {}},
+    "copy_longer": {"dnc": {}},
+    "recall_far": {
+        "compressive": {"window": 8, "compressed": 16, "compression": 4},
+        "gtrxl": {"window": 8},  # to compare: two layers see 16 steps back
+    },
+    "traversal": {"dnc": {}},
     "associative_recall": {},
     "repeat_copy": {},
     "retrieval": {"delta": {}, "gated_delta": {}},
@@ -199,6 +205,8 @@ CLAIMS: dict[str, dict[str, dict[str, Any]]] = {
 
 LIMITS = {
     ("recall_first", "indrnn"): ">= 0.9",
+    ("recall_far", "gtrxl"): "<= 0.4",
+    ("traversal", "dnc"): "",
     (SPEED, "delta"): "<= 4",
     (SPEED, "gated_delta"): "<= 4",
 }

@@ -43,13 +43,13 @@ def cosine(keys: Tensor, rows: Tensor, mask: Tensor | None = None) -> Tensor:
     """
     if mask is None:
         dots = keys @ rows.mT
-        row_lengths = (rows.square().sum(-1) + SMALL).sqrt().unsqueeze(1)  # [B, 1, N]
+        rows_squared = rows.square().sum(-1).unsqueeze(1)  # [B, 1, N]
     else:
-        squares, keys = mask.square(), keys * mask
+        keys = keys * mask
         dots = (keys * mask) @ rows.mT
-        row_lengths = (squares @ rows.square().mT + SMALL).sqrt()  # [B, R, N]
-    key_lengths = (keys.square().sum(-1, keepdim=True) + SMALL).sqrt()  # [B, R, 1]
-    return dots / (key_lengths * row_lengths)
+        rows_squared = mask.square() @ rows.square().mT  # [B, R, N]
+    keys_squared = keys.square().sum(-1, keepdim=True)  # [B, R, 1]
+    return dots * ((keys_squared + SMALL) * (rows_squared + SMALL)).rsqrt()
 
 
 def oneplus(x: Tensor) -> Tensor:

@@ -71,10 +71,13 @@ class DNC(Core):
         self.slots, self.width, self.reads = slots, width, reads
         self.masked, self.erase_freed, self.sharpened = masked, erase_freed, sharpened
         self.controller = controller(input_size + reads * width, hidden_size)
-        keys = 2 * width if masked else width
-        self._writing = [keys, 1, width, width, 1, 1]  # key (and mask), beta, erase, vector, allocation and write gate
-        self._reading = [keys, 1, 1, 3, 2 if sharpened else 0]  # key (and mask), beta, free gate, modes, sharpness
-        self.heads = linear(hidden_size, sum(self._writing) + reads * sum(self._reading))
+        columns = (1 + reads) * width
+        self._sizes = {
+            "sigmoid": [columns if masked else 0, width, reads, 1, 1],  # masks, erase, free, allocation and write gate
+            "oneplus": [1, reads, 2 * reads if sharpened else 0],  # strength of writing, of reading, sharpness of links
+            "plain": [columns, width, 3 * reads],  # keys, what is written, modes
+        }
+        self.heads = linear(hidden_size, sum(map(sum, self._sizes.values())))
         self.output = linear(hidden_size + reads * width, hidden_size)
 
     def _initial(self, batch_size: int, like: Tensor) -> State:
@@ -94,27 +97,32 @@ class DNC(Core):
 
     def _step(self, x: Tensor, state: State) -> tuple[Tensor, State, Losses]:
         hidden, cell = self.controller(torch.cat([x, state["read"]], -1), (state["hidden"], state["cell"]))
-        told = self.heads(hidden).clamp(-LIMIT, LIMIT)
-        writing, reading = told.split([sum(self._writing), self.reads * sum(self._reading)], -1)
-        key, beta, erase, vector, allocate, write = writing.split(self._writing, -1)
-        keys, betas, free, modes, sharpness = reading.unflatten(-1, (self.reads, -1)).split(self._reading, -1)
+        gates, strengths, plain = (
+            self.heads(hidden).clamp(-LIMIT, LIMIT).split([sum(z) for z in self._sizes.values()], -1)
+        )
+        masks, erase, free, allocate, write = gates.sigmoid().split(self._sizes["sigmoid"], -1)
+        beta, betas, sharpness = oneplus(strengths).split(self._sizes["oneplus"], -1)
+        keys, vector, modes = plain.split(self._sizes["plain"], -1)
+        write_key, read_keys = self._each(keys)
+        write_mask, read_masks = self._each(masks) if self.masked else (None, None)
 
-        retained = self._retained(free.sigmoid(), state["read_weights"])  # [B, N]
+        retained = self._retained(free.unsqueeze(-1), state["read_weights"])  # [B, N]
         before = state["write_weights"]
-        usage = (state["usage"] + before - state["usage"] * before) * retained
+        usage = torch.addcmul(state["usage"], before, 1 - state["usage"]) * retained
 
-        found = self._by_content(state["memory"], key.unsqueeze(1), beta.unsqueeze(1)).squeeze(1)
-        w = write.sigmoid() * torch.lerp(found, allocation(usage), allocate.sigmoid())  # [B, N]
+        found = by_content(state["memory"], write_key, beta.unsqueeze(1), write_mask).squeeze(1)
+        w = write * torch.lerp(found, allocation(usage), allocate)  # [B, N]
         column = w.unsqueeze(-1)  # [B, N, 1]
-        kept = 1 - column * erase.sigmoid().unsqueeze(1)
+        kept = 1 - column * erase.unsqueeze(1)
         kept = kept * retained.unsqueeze(-1) if self.erase_freed else kept
         memory = torch.addcmul(column * vector.unsqueeze(1), state["memory"], kept)
 
         link = self._link(state["link"], w, state["precedence"])
         precedence = torch.addcmul(w, 1 - w.sum(-1, keepdim=True), state["precedence"])
 
-        content = self._by_content(memory, keys, betas)
-        read_weights = self._follow(link, state["read_weights"], content, modes.softmax(-1), sharpness)
+        content = by_content(memory, read_keys, betas.unsqueeze(-1), read_masks)
+        modes = modes.unflatten(-1, (self.reads, 3)).softmax(-1)
+        read_weights = self._follow(link, state["read_weights"], content, modes, sharpness)
         read = (read_weights @ memory).flatten(1)
         after = {
             "hidden": hidden,
@@ -130,6 +138,11 @@ class DNC(Core):
         }
         return self.output(torch.cat([hidden, read], -1)), after, {}
 
+    def _each(self, told: Tensor) -> tuple[Tensor, Tensor]:
+        """What is told the writing head `[B, 1, W]` and each of the reading ones `[B, R, W]`."""
+        writing, reading = told.unflatten(-1, (1 + self.reads, self.width)).split([1, self.reads], 1)
+        return writing, reading
+
     def _retained(self, free: Tensor, read_weights: Tensor) -> Tensor:
         """psi, the share of each slot that no reading head frees. `[B, R, 1]`, `[B, R, N]` -> `[B, N]`."""
         parts = (1 - free * read_weights).unbind(1)
@@ -137,14 +150,6 @@ class DNC(Core):
         for part in parts[1:]:
             retained = retained * part
         return retained
-
-    def _by_content(self, memory: Tensor, keys: Tensor, beta: Tensor) -> Tensor:
-        """C. `[B, N, W]`, `[B, R, W or 2 W]`, `[B, R, 1]` -> `[B, R, N]`."""
-        mask = None
-        if self.masked:
-            keys, mask = keys.chunk(2, -1)
-            mask = mask.sigmoid()
-        return torch.softmax(oneplus(beta) * cosine(keys, memory, mask), -1)
 
     def _link(self, link: Tensor, w: Tensor, precedence: Tensor) -> Tensor:
         """L. `[B, N, N]`."""
@@ -154,11 +159,11 @@ class DNC(Core):
 
     def _follow(self, link: Tensor, before: Tensor, content: Tensor, modes: Tensor, sharpness: Tensor) -> Tensor:
         """w^r, from where the heads were: back along the links, by content, or on. `[B, R, N]`."""
-        ways = torch.stack([before @ link, before @ link.mT], 2)  # [B, R, 2, N]: back, on
+        ways = torch.cat([before @ link, before @ link.mT], 1)  # [B, 2 R, N]: back, on
         if self.sharpened:
-            ways = torch.softmax(oneplus(sharpness).unsqueeze(-1) * (ways + SMALL).log(), -1)
-        back, on = ways.unbind(2)
-        return modes[..., :1] * back + modes[..., 1:2] * content + modes[..., 2:] * on
+            ways = torch.softmax(sharpness.unsqueeze(-1) * (ways + SMALL).log(), -1)
+        back, on = ways.split(self.reads, 1)
+        return (modes.unsqueeze(2) @ torch.stack([back, content, on], 2)).squeeze(2)
 
     def inspect(self, state: State) -> dict[str, Tensor]:
         """See `Core.inspect`."""
@@ -168,6 +173,11 @@ class DNC(Core):
             "read_age": mean_age(state["read_weights"].detach(), state["ages"].detach()),
             "usage": state["usage"].detach().mean(-1),
         }
+
+
+def by_content(memory: Tensor, keys: Tensor, beta: Tensor, mask: Tensor | None) -> Tensor:
+    """C. `[B, N, W]`, `[B, R, W]`, `[B, R, 1]`, `[B, R, W]` -> `[B, R, N]`."""
+    return torch.softmax(beta * cosine(keys, memory, mask), -1)
 
 
 def allocation(usage: Tensor) -> Tensor:

@@ -24,32 +24,34 @@ def slow_allocation(usage):
 
 
 def slow_step(masked, erase_freed, sharpened):
-    def content(memory, key, beta):
-        key, mask = (key[:W], sigmoid(key[W:])) if masked else (key, np.ones(W))
-        return softmax([(1 + softplus(beta)) * cosine(key * mask, row * mask) for row in memory])
+    def content(memory, key, mask, beta):
+        return softmax([beta * cosine(key * mask, row * mask) for row in memory])
 
-    def sharp(way, s):
-        if not sharpened:
+    def sharp(way, s, direction, head):
+        if s is None:
             return way
         way = way + 1e-6
-        way = (way / way.max()) ** (1 + softplus(s))
+        way = (way / way.max()) ** s[direction, head]
         return way / way.sum()
 
     def step(p, x, state):
         hidden, cell = lstm(p, "controller", np.concatenate([x, state["read"]]), state["hidden"], state["cell"])
-        told, keys = linear(p, "heads", hidden), 2 * W if masked else W
-        writing, reading = np.split(told, [keys + 2 * W + 3])
-        key, beta, erase, vector, allocate, write = np.split(writing, np.cumsum([keys, 1, W, W, 1]))
-        heads = [np.split(row, np.cumsum([keys, 1, 1, 3])) for row in reading.reshape(R, -1)]
+        told = iter(linear(p, "heads", hidden))
+        taken = lambda *shape: np.array([next(told) for _ in range(int(np.prod(shape)))]).reshape(shape)  # noqa: E731
+        masks = sigmoid(taken(1 + R, W)) if masked else np.ones((1 + R, W))
+        erase, free, allocate, write = (sigmoid(taken(size)) for size in (W, R, 1, 1))
+        betas = 1 + softplus(taken(1 + R))
+        s = 1 + softplus(taken(2, R)) if sharpened else None
+        keys, vector, modes = taken(1 + R, W), taken(W), taken(R, 3)
 
         psi = np.ones(N)
-        for head, (_, _, free, _, _) in enumerate(heads):
-            psi *= 1 - sigmoid(free) * state["read_weights"][head]
+        for head in range(R):
+            psi *= 1 - free[head] * state["read_weights"][head]
         before = state["write_weights"]
         usage = (state["usage"] + before - state["usage"] * before) * psi
-        a, c = slow_allocation(usage), content(state["memory"], key, beta[0])
-        w = sigmoid(write) * (sigmoid(allocate) * a + (1 - sigmoid(allocate)) * c)
-        kept = (1 - np.outer(w, sigmoid(erase))) * (psi[:, None] if erase_freed else 1)
+        a, c = slow_allocation(usage), content(state["memory"], keys[0], masks[0], betas[0])
+        w = write * (allocate * a + (1 - allocate) * c)
+        kept = (1 - np.outer(w, erase)) * (psi[:, None] if erase_freed else 1)
         memory = state["memory"] * kept + np.outer(w, vector)
 
         link = np.zeros((N, N))
@@ -59,11 +61,10 @@ def slow_step(masked, erase_freed, sharpened):
         precedence = (1 - w.sum()) * state["precedence"] + w
 
         weights = np.zeros((R, N))
-        for head, (read_key, read_beta, _, modes, s) in enumerate(heads):
-            s = s if sharpened else [0, 0]
-            old, (back, by_content, on) = state["read_weights"][head], softmax(modes)
-            weights[head] = back * sharp(link.T @ old, s[0]) + on * sharp(link @ old, s[1])
-            weights[head] += by_content * content(memory, read_key, read_beta[0])
+        for head in range(R):
+            old, (back, by_content, on) = state["read_weights"][head], softmax(modes[head])
+            weights[head] = back * sharp(link.T @ old, s, 0, head) + on * sharp(link @ old, s, 1, head)
+            weights[head] += by_content * content(memory, keys[1 + head], masks[1 + head], betas[1 + head])
         read = (weights @ memory).flatten()
         after = {"hidden": hidden, "cell": cell, "memory": memory, "usage": usage, "precedence": precedence}
         after |= {"link": link, "write_weights": w, "read_weights": weights, "read": read}
