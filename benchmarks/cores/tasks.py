@@ -175,7 +175,7 @@ TASKS: dict[str, Task] = {
     "recall_first": Task(recall_first, "answers", ">= 0.99", 8, 5, 3e-3, updates=400, stops=False),
     "copy": Task(copy, "bits", "<= 0.05", 64, 4, 3e-3, clip=1.0),
     "copy_longer": Task(copy_longer, "bits", "<= 1.0", 64, 4, 3e-3, clip=1.0),
-    "recall_far": Task(recall_far, "answers", ">= 0.98", 32, 16, 1e-3, updates=1500, stops=False),
+    "recall_far": Task(recall_far, "answers", ">= 0.98", 32, 16, 3e-3, updates=400, stops=False),
     "traversal": Task(traversal, "answers", ">= 0.9", 64, 16, 3e-3, seconds=600),
     "associative_recall": Task(associative_recall, "bits", "<= 1.0", 100, 16, 1e-3, seconds=600),
     "repeat_copy": Task(repeat_copy, "bits", "<= 1.0", 100, 16, 1e-3, seconds=600),
