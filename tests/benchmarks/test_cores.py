@@ -125,9 +125,8 @@ def test_copy_longer_is_judged_on_twice_the_length():
 
 def test_recall_far_asks_at_the_end_for_the_bits_of_the_first_step():
     one = drawn("recall_far")
-    assert one.asked.nonzero().flatten().tolist() == [39] and one.inputs[..., 3].nonzero()[:, 0].unique().tolist() == [
-        39
-    ]
+    assert one.asked.nonzero().flatten().tolist() == [39]
+    assert one.inputs[..., 3].nonzero()[:, 0].unique().tolist() == [39]
     assert torch.equal(one.bits[one.asked][0], (one.inputs[0, :, :2] > 0).float())
 
 
