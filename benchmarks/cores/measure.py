@@ -104,12 +104,17 @@ def _train(core: Core, read_out: nn.Linear, task: Task, limit: str, chance: torc
         loss = functional.binary_cross_entropy_with_logits(logits, episodes.bits[episodes.asked])
         optimiser.zero_grad()
         (loss + sum(losses.values())).backward()
-        nn.utils.clip_grad_norm_(parameters, 5.0)
+        nn.utils.clip_grad_norm_(parameters, task.clip)
         optimiser.step()
         update, seconds = update + 1, seconds + time.process_time() - began
-        if task.stops and update % CHECK_EVERY == 0 and holds(score(core, read_out, task, 64, checks), limit):
+        if task.stops and update % CHECK_EVERY == 0 and _holds_twice(core, read_out, task, limit, checks):
             break
     return update, seconds
+
+
+def _holds_twice(core: Core, read_out: nn.Linear, task: Task, limit: str, checks: torch.Generator) -> bool:
+    """Whether a limit holds on a few episodes, and then on as many as it is judged on."""
+    return all(holds(score(core, read_out, task, episodes, checks), limit) for episodes in (64, JUDGED_ON))
 
 
 @torch.no_grad()

@@ -51,6 +51,7 @@ class Task:
         updates: No more than so many.
         seconds: No more processor time than that.
         stops: Whether training ends as soon as the limit holds.
+        clip: Largest norm of a gradient.
     """
 
     draw: Draw
@@ -62,6 +63,7 @@ class Task:
     updates: int = 1_000_000
     seconds: float = 180.0
     stops: bool = True
+    clip: float = 5.0
 
 
 def recall_first(episodes: int, chance: torch.Generator, hardest: bool) -> Episodes:
@@ -72,12 +74,17 @@ def recall_first(episodes: int, chance: torch.Generator, hardest: bool) -> Episo
     return Episodes(inputs, symbols[:1, :, None].expand(20, episodes, 1).float(), torch.ones(20, dtype=torch.bool))
 
 
-def copy(episodes: int, chance: torch.Generator, hardest: bool, width: int = 8, longest: int = 8) -> Episodes:
+def copy(episodes: int, chance: torch.Generator, hardest: bool, width: int = 6, longest: int = 8) -> Episodes:
     """A sequence of bit vectors, then the same again without seeing it (Graves et al. 2014, section 4.1)."""
     length = _length(longest, chance, hardest)
     vectors = _bits(length, episodes, width, chance)
     shown, then = _framed(vectors, 2), torch.zeros(length, episodes, width + 2)
     return _answered(torch.cat([shown, then]), vectors)
+
+
+def copy_longer(episodes: int, chance: torch.Generator, hardest: bool, width: int = 6, longest: int = 8) -> Episodes:
+    """The same, judged on sequences of twice the longest that were trained on."""
+    return copy(episodes, chance, hardest, width, 2 * longest if hardest else longest)
 
 
 def repeat_copy(
@@ -132,9 +139,45 @@ def completion(episodes: int, chance: torch.Generator, hardest: bool, patterns: 
     return Episodes(inputs, answer.expand(len(inputs), -1, -1), asked)
 
 
+def recall_far(episodes: int, chance: torch.Generator, hardest: bool, steps: int = 40) -> Episodes:
+    """Two bits at the first step, bits that do not matter at all others; at the last: the first two?"""
+    bits = _bits(steps, episodes, 2, chance)
+    marks = torch.zeros(steps, episodes, 2)
+    marks[0, :, 0], marks[-1, :, 1] = 1.0, 1.0
+    inputs = torch.cat([2 * bits - 1, marks], 2)
+    return Episodes(inputs, bits[:1].expand(steps, -1, -1), torch.arange(steps) == steps - 1)
+
+
+def traversal(
+    episodes: int, chance: torch.Generator, hardest: bool, nodes: int = 5, labels: int = 2, most: int = 3
+) -> Episodes:
+    """The edges of a graph, one a step; then a node, and labels to follow: the nodes on the way? (Graves et al. 2016).
+
+    From every node an edge of each label leads somewhere; the edges come in any order.
+    """
+    row, one_hot = torch.arange(episodes), functional.one_hot
+    targets = torch.randint(nodes, (episodes, nodes, labels), generator=chance)
+    order = torch.rand(episodes, nodes * labels, generator=chance).argsort(1).T  # [edges, B]
+    source, label = order // labels, order % labels
+    edges = torch.cat([one_hot(source, nodes), one_hot(label, labels), one_hot(targets[row, source, label], nodes)], 2)
+    node = torch.randint(nodes, (episodes,), generator=chance)
+    asked, answers = [functional.pad(one_hot(node, nodes), (0, labels + nodes))], []
+    for _ in range(_length(most, chance, hardest)):
+        label = torch.randint(labels, (episodes,), generator=chance)
+        node = targets[row, node, label]
+        asked.append(functional.pad(one_hot(label, labels), (nodes, nodes)))
+        answers.append(one_hot(node, nodes))
+    shown = functional.pad(edges, (0, 1))
+    asking = functional.pad(torch.stack(asked), (0, 1), value=1)
+    return _answered(torch.cat([shown, asking]).float(), torch.stack(answers).float())
+
+
 TASKS: dict[str, Task] = {
     "recall_first": Task(recall_first, "answers", ">= 0.99", 8, 5, 3e-3, updates=400, stops=False),
-    "copy": Task(copy, "bits", "<= 0.05", 100, 16, 1e-3),
+    "copy": Task(copy, "bits", "<= 0.05", 64, 4, 3e-3, clip=1.0),
+    "copy_longer": Task(copy_longer, "bits", "<= 1.0", 64, 4, 3e-3, clip=1.0),
+    "recall_far": Task(recall_far, "answers", ">= 0.98", 32, 16, 3e-3, updates=400, stops=False),
+    "traversal": Task(traversal, "answers", ">= 0.9", 64, 16, 3e-3, seconds=600),
     "associative_recall": Task(associative_recall, "bits", "<= 1.0", 100, 16, 1e-3, seconds=600),
     "repeat_copy": Task(repeat_copy, "bits", "<= 1.0", 100, 16, 1e-3, seconds=600),
     "retrieval": Task(retrieval, "answers", ">= 0.98", 64, 32, 3e-3, seconds=120),
@@ -146,7 +189,13 @@ SPEED = "speed"
 
 CLAIMS: dict[str, dict[str, dict[str, Any]]] = {
     "recall_first": {name: {} for name in CORES},
-    "copy": {},
+    "copy": {"ntm": {}, "dnc": {}, "sam": {}},
+    "copy_longer": {"dnc": {}},
+    "recall_far": {
+        "compressive": {"window": 8, "compressed": 16, "compression": 4},
+        "gtrxl": {"window": 8},  # to compare: two layers see 16 steps back
+    },
+    "traversal": {"dnc": {}},
     "associative_recall": {},
     "repeat_copy": {},
     "retrieval": {"delta": {}, "gated_delta": {}},
@@ -157,6 +206,8 @@ CLAIMS: dict[str, dict[str, dict[str, Any]]] = {
 
 LIMITS = {
     ("recall_first", "indrnn"): ">= 0.9",
+    ("recall_far", "gtrxl"): "<= 0.4",
+    ("traversal", "dnc"): "",
     (SPEED, "delta"): "<= 4",
     (SPEED, "gated_delta"): "<= 4",
 }

@@ -5,33 +5,47 @@ from __future__ import annotations
 from typing import Any
 
 from engram_rl.memory.checks import unknown
+from engram_rl.memory.cores.compressive import CompressiveTransformer
 from engram_rl.memory.cores.core import Core, Losses, State
 from engram_rl.memory.cores.delta import DeltaRule
+from engram_rl.memory.cores.dnc import DNC
 from engram_rl.memory.cores.fast_weights import FastWeights
 from engram_rl.memory.cores.ffm import FFM
 from engram_rl.memory.cores.gated_delta import GatedDeltaRule
 from engram_rl.memory.cores.gru import GRU
+from engram_rl.memory.cores.gtrxl import GTrXL
 from engram_rl.memory.cores.indrnn import IndRNN
 from engram_rl.memory.cores.lmu import LMU
 from engram_rl.memory.cores.lstm import LSTM
+from engram_rl.memory.cores.memory_network import MemoryNetwork
 from engram_rl.memory.cores.min_gru import MinGRU
+from engram_rl.memory.cores.ntm import NTM
 from engram_rl.memory.cores.plastic import Neuromodulated, Plastic, Retroactive
+from engram_rl.memory.cores.sam import SAM
 from engram_rl.memory.cores.shm import StableHadamardMemory
+from engram_rl.memory.cores.store import StoreCore
 
 CORES: dict[str, type[Core]] = {
+    "compressive": CompressiveTransformer,
+    "delta": DeltaRule,
+    "dnc": DNC,
+    "fast_weights": FastWeights,
+    "ffm": FFM,
+    "gated_delta": GatedDeltaRule,
     "gru": GRU,
-    "lstm": LSTM,
+    "gtrxl": GTrXL,
     "indrnn": IndRNN,
     "lmu": LMU,
+    "lstm": LSTM,
+    "memory_network": MemoryNetwork,
     "min_gru": MinGRU,
-    "delta": DeltaRule,
-    "gated_delta": GatedDeltaRule,
-    "fast_weights": FastWeights,
-    "plastic": Plastic,
     "neuromodulated": Neuromodulated,
+    "ntm": NTM,
+    "plastic": Plastic,
     "retroactive": Retroactive,
+    "sam": SAM,
     "shm": StableHadamardMemory,
-    "ffm": FFM,
+    "store": StoreCore,
 }
 """Every core by the name that `make_core` and `core=` on the command line take."""
 

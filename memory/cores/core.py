@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -126,6 +126,28 @@ class Core(nn.Module):
             outputs.append(output)
             losses.append({name: value * (end - start) / len(xs) for name, value in loss.items()})
         return torch.cat(outputs), state, {name: torch.stack([one[name] for one in losses]).sum() for name in losses[0]}
+
+    # ---- what is told of it
+
+    def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
+        """The parameters, for an optimiser: `torch.optim.Adam(core.parameter_groups(1e-3))`.
+
+        Args:
+            lr: Learning rate of all that has none of its own; a few cores have parts that want another.
+        """
+        return [{"params": list(self.parameters()), "lr": lr}]
+
+    def inspect(self, state: State) -> dict[str, Tensor]:
+        """What is worth watching of a memory, told from its state alone and without gradients; of some cores nothing.
+
+        Those with slots tell of the last step, under these names where they apply: `write_strength` (how much of a
+        slot's share of writing was used), `read_entropy` (nats over which a read spreads; 0 is one slot), `read_age`
+        (steps since that which was read was written), `usage` (share of the slots that hold something).
+
+        Returns:
+            Numbers by name, for each row of the batch. `[B]`
+        """
+        return {}
 
     # ---- what is checked
 

@@ -41,7 +41,7 @@ def test_recall_first_asks_for_the_first_symbol_at_every_step():
 def test_copy_asks_for_what_was_shown_and_shows_it_no_more():
     one = drawn("copy")
     assert len(one.inputs) == 18 and one.asked.sum() == 8
-    assert torch.equal(one.bits[one.asked], one.inputs[1:9, :, :8])
+    assert torch.equal(one.bits[one.asked], one.inputs[1:9, :, :6])
     assert not one.inputs[one.asked].any()
 
 
@@ -117,3 +117,27 @@ def test_a_limit_holds_or_does_not(score, limit, held):
 def test_what_there_is_not_is_refused(wrong, tmp_path):
     with pytest.raises(UsageError, match="choose from"):
         main([wrong, f"out={tmp_path / 'rows'}"])
+
+
+def test_copy_longer_is_judged_on_twice_the_length():
+    assert drawn("copy_longer").asked.sum() == 16 and drawn("copy_longer", hardest=False).asked.sum() <= 8
+
+
+def test_recall_far_asks_at_the_end_for_the_bits_of_the_first_step():
+    one = drawn("recall_far")
+    assert one.asked.nonzero().flatten().tolist() == [39]
+    assert one.inputs[..., 3].nonzero()[:, 0].unique().tolist() == [39]
+    assert torch.equal(one.bits[one.asked][0], (one.inputs[0, :, :2] > 0).float())
+
+
+def test_traversal_asks_for_the_nodes_that_the_labels_lead_to():
+    one = drawn("traversal")
+    edges, asking = one.inputs[:10], one.inputs[10:]
+    assert not edges[..., 12].any() and asking[..., 12].all() and one.asked.sum() == 3
+    for row in range(5):
+        leads = {(int(e[:5].argmax()), int(e[5:7].argmax())): int(e[7:12].argmax()) for e in edges[:, row]}
+        assert len(leads) == 10
+        node = int(asking[0, row, :5].argmax())
+        for step in range(3):
+            node = leads[node, int(asking[1 + step, row, 5:7].argmax())]
+            assert one.bits[one.asked][step, row].nonzero().flatten().tolist() == [node]

@@ -18,6 +18,30 @@ def relu(x):
     return np.maximum(x, 0)
 
 
+def softplus(x):
+    return np.log1p(np.exp(x))
+
+
+def softmax(x):
+    powers = np.exp(x - np.max(x))
+    return powers / powers.sum()
+
+
+def linear(p, name, x):
+    return p[f"{name}.weight"] @ x + (p.get(f"{name}.bias", 0))
+
+
+def lstm(p, name, x, hidden, cell):
+    told = p[f"{name}.weight_ih"] @ x + p[f"{name}.bias_ih"] + p[f"{name}.weight_hh"] @ hidden + p[f"{name}.bias_hh"]
+    i, f, g, o = np.split(told, 4)
+    cell = sigmoid(f) * cell + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(cell), cell
+
+
+def cosine(a, b):
+    return a @ b / np.sqrt((a @ a + 1e-6) * (b @ b + 1e-6))
+
+
 def layer_norm(x, weight=1.0, bias=0.0):
     return (x - x.mean()) / np.sqrt(x.var() + 1e-5) * weight + bias
 

@@ -1,0 +1,193 @@
+"""The differentiable neural computer (Graves et al. 2016), with the three repairs of Csordas and Schmidhuber (2019)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from engram_rl.memory.cores.addressing import (
+    SMALL,
+    controller,
+    cosine,
+    entropy,
+    linear,
+    mean_age,
+    oneplus,
+)
+from engram_rl.memory.cores.core import Core, Losses, State, require_sizes
+
+LIMIT = 20.0
+"""What the controller tells its heads lies between minus and plus this, as in Csordas's code."""
+
+
+class DNC(Core):
+    """An LSTM beside a memory that knows which of its slots are free and in which order they were written.
+
+    One step, in this order (Graves et al. 2016, Nature 538, Methods):
+
+        h    = LSTM([x; r_{t-1}])
+        psi  = prod_r (1 - f_r w^r_{t-1})                          what the reading heads do not free
+        u    = (u + w^w - u w^w) psi, with w^w of t-1              usage
+        a    = (1 - u_i) prod_{j less used than i} u_j             allocation
+        w^w  = g_w (g_a a + (1 - g_a) C(M_{t-1}, k_w, beta_w))     where to write
+        M    = M_{t-1} (1 - w^w e^T) + w^w v^T
+        L_ij = (1 - w_i - w_j) L_ij + w_i p_{t-1,j}, L_ii = 0      i was written after j
+        p    = (1 - sum w^w) p + w^w
+        w^r  = pi_1 L^T w^r_{t-1} + pi_2 C(M, k_r, beta_r) + pi_3 L w^r_{t-1}
+        r    = w^r M,    y = W [h; r]
+
+    with `C(M, k, beta) = softmax(beta cos(k, M_i))`. The repairs (arXiv 1904.10278), each of which can be left out:
+
+        masked      C(M, k, beta, m) = softmax(beta cos(m k, m M_i)), m a sigmoid: parts of a row may be asked for
+        erase_freed M = M_{t-1} (1 - w^w e^T) psi + w^w v^T: what is freed is gone, and is not found by its content
+        sharpened   L w^r becomes (L w^r)^s / sum (L w^r)^s, s of 1 + softplus: links do not blur with each write
+
+    No parameter depends on the number of slots, which may be raised after training: `core.slots = 256`.
+
+    Args:
+        input_size: D.
+        hidden_size: H, of the controller, and numbers in an output.
+        slots: N, rows of memory. Links take N^2 numbers.
+        width: W, numbers in a row.
+        reads: R, heads that read; one writes.
+        masked: Whether keys are masked.
+        erase_freed: Whether what is freed is erased.
+        sharpened: Whether links are sharpened.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        slots: int = 64,
+        width: int = 16,
+        reads: int = 1,
+        masked: bool = True,
+        erase_freed: bool = True,
+        sharpened: bool = True,
+    ) -> None:
+        super().__init__(input_size, hidden_size)
+        require_sizes(self, slots=slots, width=width, reads=reads)
+        self.slots, self.width, self.reads = slots, width, reads
+        self.masked, self.erase_freed, self.sharpened = masked, erase_freed, sharpened
+        self.controller = controller(input_size + reads * width, hidden_size)
+        columns = (1 + reads) * width
+        self._sizes = {
+            "sigmoid": [columns if masked else 0, width, reads, 1, 1],  # masks, erase, free, allocation and write gate
+            "oneplus": [1, reads, 2 * reads if sharpened else 0],  # strength of writing, of reading, sharpness of links
+            "plain": [columns, width, 3 * reads],  # keys, what is written, modes
+        }
+        self.heads = linear(hidden_size, sum(map(sum, self._sizes.values())))
+        self.output = linear(hidden_size + reads * width, hidden_size)
+
+    def _initial(self, batch_size: int, like: Tensor) -> State:
+        shapes = {
+            "hidden": (self.output_size,),
+            "cell": (self.output_size,),
+            "memory": (self.slots, self.width),
+            "usage": (self.slots,),
+            "precedence": (self.slots,),
+            "link": (self.slots, self.slots),
+            "write_weights": (self.slots,),
+            "read_weights": (self.reads, self.slots),
+            "read": (self.reads * self.width,),
+            "ages": (self.slots,),
+        }
+        return {name: like.new_zeros(batch_size, *shape) for name, shape in shapes.items()}
+
+    def _step(self, x: Tensor, state: State) -> tuple[Tensor, State, Losses]:
+        hidden, cell = self.controller(torch.cat([x, state["read"]], -1), (state["hidden"], state["cell"]))
+        gates, strengths, plain = (
+            self.heads(hidden).clamp(-LIMIT, LIMIT).split([sum(z) for z in self._sizes.values()], -1)
+        )
+        masks, erase, free, allocate, write = gates.sigmoid().split(self._sizes["sigmoid"], -1)
+        beta, betas, sharpness = oneplus(strengths).split(self._sizes["oneplus"], -1)
+        keys, vector, modes = plain.split(self._sizes["plain"], -1)
+        write_key, read_keys = self._each(keys)
+        write_mask, read_masks = self._each(masks) if self.masked else (None, None)
+
+        retained = self._retained(free.unsqueeze(-1), state["read_weights"])  # [B, N]
+        before = state["write_weights"]
+        usage = torch.addcmul(state["usage"], before, 1 - state["usage"]) * retained
+
+        found = by_content(state["memory"], write_key, beta.unsqueeze(1), write_mask).squeeze(1)
+        w = write * torch.lerp(found, allocation(usage), allocate)  # [B, N]
+        column = w.unsqueeze(-1)  # [B, N, 1]
+        kept = 1 - column * erase.unsqueeze(1)
+        kept = kept * retained.unsqueeze(-1) if self.erase_freed else kept
+        memory = torch.addcmul(column * vector.unsqueeze(1), state["memory"], kept)
+
+        link = self._link(state["link"], w, state["precedence"])
+        precedence = torch.addcmul(w, 1 - w.sum(-1, keepdim=True), state["precedence"])
+
+        content = by_content(memory, read_keys, betas.unsqueeze(-1), read_masks)
+        modes = modes.unflatten(-1, (self.reads, 3)).softmax(-1)
+        read_weights = self._follow(link, state["read_weights"], content, modes, sharpness)
+        read = (read_weights @ memory).flatten(1)
+        after = {
+            "hidden": hidden,
+            "cell": cell,
+            "memory": memory,
+            "usage": usage,
+            "precedence": precedence,
+            "link": link,
+            "write_weights": w,
+            "read_weights": read_weights,
+            "read": read,
+            "ages": (state["ages"] + 1) * (1 - w),
+        }
+        return self.output(torch.cat([hidden, read], -1)), after, {}
+
+    def _each(self, told: Tensor) -> tuple[Tensor, Tensor]:
+        """What is told the writing head `[B, 1, W]` and each of the reading ones `[B, R, W]`."""
+        writing, reading = told.unflatten(-1, (1 + self.reads, self.width)).split([1, self.reads], 1)
+        return writing, reading
+
+    def _retained(self, free: Tensor, read_weights: Tensor) -> Tensor:
+        """psi, the share of each slot that no reading head frees. `[B, R, 1]`, `[B, R, N]` -> `[B, N]`."""
+        parts = (1 - free * read_weights).unbind(1)
+        retained = parts[0]
+        for part in parts[1:]:
+            retained = retained * part
+        return retained
+
+    def _link(self, link: Tensor, w: Tensor, precedence: Tensor) -> Tensor:
+        """L. `[B, N, N]`."""
+        kept = (1 - w).unsqueeze(-1) - w.unsqueeze(1)
+        others = 1 - torch.eye(self.slots, dtype=w.dtype, device=w.device)
+        return torch.addcmul(w.unsqueeze(-1) * precedence.unsqueeze(1), link, kept) * others
+
+    def _follow(self, link: Tensor, before: Tensor, content: Tensor, modes: Tensor, sharpness: Tensor) -> Tensor:
+        """w^r, from where the heads were: back along the links, by content, or on. `[B, R, N]`."""
+        ways = torch.cat([before @ link, before @ link.mT], 1)  # [B, 2 R, N]: back, on
+        if self.sharpened:
+            ways = torch.softmax(sharpness.unsqueeze(-1) * (ways + SMALL).log(), -1)
+        back, on = ways.split(self.reads, 1)
+        return (modes.unsqueeze(2) @ torch.stack([back, content, on], 2)).squeeze(2)
+
+    def inspect(self, state: State) -> dict[str, Tensor]:
+        """See `Core.inspect`."""
+        return {
+            "write_strength": state["write_weights"].detach().sum(-1),
+            "read_entropy": entropy(state["read_weights"].detach()).mean(-1),
+            "read_age": mean_age(state["read_weights"].detach(), state["ages"].detach()),
+            "usage": state["usage"].detach().mean(-1),
+        }
+
+
+def by_content(memory: Tensor, keys: Tensor, beta: Tensor, mask: Tensor | None) -> Tensor:
+    """C. `[B, N, W]`, `[B, R, W]`, `[B, R, 1]`, `[B, R, W]` -> `[B, R, N]`."""
+    return torch.softmax(beta * cosine(keys, memory, mask), -1)
+
+
+def allocation(usage: Tensor) -> Tensor:
+    """How far each slot is the one to write to next: the least used first, if it is free. `[B, N]`.
+
+    A slot's order among those equally used is its number. Usage counts as at least 1e-6, so that its product is the
+    exponential of a sum of logarithms.
+    """
+    usage = usage * (1 - SMALL) + SMALL
+    order = usage.detach().argsort(dim=-1, stable=True)
+    logs = usage.gather(-1, order).log()
+    fuller = (logs.cumsum(-1) - logs).exp()  # [B, N], the product over all that are used less
+    return (1 - usage) * fuller.gather(-1, order.argsort(-1))

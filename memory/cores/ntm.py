@@ -1,0 +1,124 @@
+"""The neural Turing machine (Graves, Wayne and Danihelka 2014, arXiv 1410.5401)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from engram_rl.memory.cores.addressing import (
+    SMALL,
+    controller,
+    cosine,
+    entropy,
+    linear,
+    mean_age,
+    oneplus,
+)
+from engram_rl.memory.cores.core import Core, Losses, State, require_sizes
+
+
+class NTM(Core):
+    """An LSTM beside a tape that it reads and writes with heads that find their place by content and by moving.
+
+        h     = LSTM([x; r_{t-1}])
+        w_c   = softmax(beta cos(k, M_{t-1}(i)))               (5, 6)
+        w_g   = g w_c + (1 - g) w_{t-1}                        (7)
+        w_s   = sum_j w_g(i - j) s(j), around the edges        (8)
+        w     = w_s^gamma / sum w_s^gamma                      (9)
+        M     = M_{t-1} (1 - w e^T) + w a^T                    (3, 4)
+        r     = w M                                            (2)
+        y     = W [h; r]
+
+    beta is softplus and at least 0, gamma is 1 + softplus, g and e are sigmoids, s a softmax over moves. All heads take
+    their place before anything is written; then the reading heads see what was.
+
+    Where the paper leaves open how it begins: the memory is 1e-6 everywhere, which learns far more steadily than random
+    or learned contents (Collier and Beel 2018, arXiv 1807.08518), and every head stands on the first slot. So no
+    parameter depends on the number of slots, which may be raised after training: `core.slots = 256`.
+
+    Args:
+        input_size: D.
+        hidden_size: H, of the controller, and numbers in an output.
+        slots: N, rows of memory.
+        width: W, numbers in a row.
+        reads: Heads that read.
+        writes: Heads that write, one after the other.
+        reach: How far a head may move in a step, in slots.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        slots: int = 128,
+        width: int = 20,
+        reads: int = 1,
+        writes: int = 1,
+        reach: int = 1,
+    ) -> None:
+        super().__init__(input_size, hidden_size)
+        require_sizes(self, slots=slots, width=width, reads=reads, writes=writes, reach=reach)
+        self.slots, self.width, self.reads, self.writes, self.reach = slots, width, reads, writes, reach
+        self.controller = controller(input_size + reads * width, hidden_size)
+        self.heads = linear(hidden_size, (reads + writes) * (width + 2 * reach + 4))
+        self.contents = linear(hidden_size, writes * 2 * width)
+        self.output = linear(hidden_size + reads * width, hidden_size)
+
+    def _initial(self, batch_size: int, like: Tensor) -> State:
+        weights = like.new_zeros(batch_size, self.reads + self.writes, self.slots)
+        weights[..., 0] = 1.0
+        return {
+            "hidden": like.new_zeros(batch_size, self.output_size),
+            "cell": like.new_zeros(batch_size, self.output_size),
+            "memory": like.new_full((batch_size, self.slots, self.width), 1e-6),
+            "weights": weights,
+            "read": like.new_zeros(batch_size, self.reads * self.width),
+            "ages": like.new_zeros(batch_size, self.slots),
+        }
+
+    def _step(self, x: Tensor, state: State) -> tuple[Tensor, State, Losses]:
+        hidden, cell = self.controller(torch.cat([x, state["read"]], -1), (state["hidden"], state["cell"]))
+        weights = self._addresses(hidden, state["memory"], state["weights"])
+        reading, writing = weights.split([self.reads, self.writes], 1)
+        memory = self._write(hidden, writing, state["memory"])
+        read = (reading @ memory).flatten(1)  # [B, R W]
+        after = {
+            "hidden": hidden,
+            "cell": cell,
+            "memory": memory,
+            "weights": weights,
+            "read": read,
+            "ages": (state["ages"] + 1) * (1 - writing).prod(1),
+        }
+        return self.output(torch.cat([hidden, read], -1)), after, {}
+
+    def _addresses(self, hidden: Tensor, memory: Tensor, before: Tensor) -> Tensor:
+        """Where the heads stand, from where they stood. `[B, heads, N]`."""
+        moves = 2 * self.reach + 1
+        told = self.heads(hidden).unflatten(-1, (self.reads + self.writes, -1))
+        keys, beta, gate, shift, gamma = told.split([self.width, 1, 1, moves, 1], -1)
+        by_content = torch.softmax(functional.softplus(beta) * cosine(keys.tanh(), memory), -1)
+        gated = torch.lerp(before, by_content, gate.sigmoid())
+        around = torch.cat([gated[..., -self.reach :], gated, gated[..., : self.reach]], -1)
+        moved = (around.unfold(-1, moves, 1) @ shift.softmax(-1).unsqueeze(-1)).squeeze(-1)
+        return torch.softmax(oneplus(gamma) * (moved + SMALL).log(), -1)
+
+    def _write(self, hidden: Tensor, weights: Tensor, memory: Tensor) -> Tensor:
+        """The memory after all writing heads. `[B, N, W]`."""
+        told = self.contents(hidden).unflatten(-1, (self.writes, 2 * self.width))
+        erase, add = told.chunk(2, -1)
+        erase, add = erase.sigmoid(), add.tanh()
+        for head in range(self.writes):
+            w = weights[:, head].unsqueeze(-1)  # [B, N, 1]
+            memory = memory * (1 - w * erase[:, head].unsqueeze(1)) + w * add[:, head].unsqueeze(1)
+        return memory
+
+    def inspect(self, state: State) -> dict[str, Tensor]:
+        """See `Core.inspect`; `write_strength` is the largest share of a slot that the last write took."""
+        reading, writing = state["weights"].detach().split([self.reads, self.writes], 1)
+        return {
+            "write_strength": writing.amax(-1).mean(-1),
+            "read_entropy": entropy(reading).mean(-1),
+            "read_age": mean_age(reading, state["ages"].detach()),
+        }

@@ -1,0 +1,169 @@
+"""The store: its equations, queries that give a part of a key, and the three questions that it is for."""
+
+import numpy as np
+import pytest
+import torch
+
+from engram_rl.memory.cores import make_core
+from tests.memory.cores.slow_steps import D, agrees, linear, softmax, stays_finite
+
+N, HEADS, F, KEY = 4, 3, 2, 2
+SMALL = {"capacity": N, "heads": HEADS, "frequencies": F, "key_size": KEY}
+
+
+def phi(step, period):
+    angles = [np.pi * k * step / period for k in range(1, F + 1)]
+    return np.array([*np.sin(angles), *np.cos(angles)])
+
+
+def slow_step(period, parts, columns, queries, top=None):
+    def step(p, x, state):
+        entries = np.concatenate([state["entries"][1:], [x]])
+        now, read = int(state["count"]), []
+        for head in range(HEADS):
+            scores, rows = [], [age for age in range(N) if age <= now]
+            for age in rows:
+                entry, score = entries[N - 1 - age], 0.0
+                for m, part in enumerate(parts):
+                    if part not in queries[head]:
+                        continue
+                    if part == "age":
+                        found = p["ages"][head, age]
+                    elif part == "position":
+                        found = phi(now - age, period) @ p["positions"][head] @ phi(now, period)
+                    else:
+                        number = [other for other in parts if other in columns].index(part)
+                        asked = linear(p, f"asked.{number}", x)[head * KEY : (head + 1) * KEY]
+                        found = asked @ (p[f"keys.{number}.weight"] @ entry[columns[part]]) / np.sqrt(KEY)
+                    score += np.exp(p["strengths"][head, m]) * found
+                scores.append(score)
+            if top is not None:
+                least = sorted(scores, reverse=True)[:top][-1]
+                scores = [score if score >= least else -np.inf for score in scores]
+            read.append(softmax(scores) @ np.array([entries[N - 1 - age] for age in rows]))
+        hidden = np.tanh(linear(p, "answer.0", np.concatenate([x, *read])))
+        return np.tanh(linear(p, "answer.2", hidden)), {"entries": entries, "count": now + 1}
+
+    return step
+
+
+EVERY = ["age", "position", "content", "place"]
+COLUMNS = {"content": slice(0, D), "place": slice(1, 3)}
+
+
+@pytest.mark.parametrize("top", [None, 2])
+def test_it_is_its_equations(top):
+    step = slow_step(N, EVERY, COLUMNS, [EVERY] * HEADS, top)
+    agrees("store", step, parts={"place": [1, 3]}, top=top, **SMALL)
+
+
+def test_queries_may_give_any_part_of_a_key():
+    queries = [["age"], ["place", "content"], ["place"]]
+    step = slow_step(7, ["age", "content", "place"], COLUMNS, queries)
+    agrees("store", step, queries=queries, parts={"place": [1, 3]}, episode_length=7, **SMALL)
+
+
+def test_every_step_is_read_alike_at_first_and_only_those_of_the_episode():
+    core = make_core("store", 5, 8, capacity=10)
+    reset = torch.zeros(25, 2, dtype=torch.bool)
+    reset[20, 0] = True
+    read = core.attention(torch.randn(25, 2, 5), core.initial_state(2), reset)
+    assert read.shape == (25, 2, 4, 10)
+    torch.testing.assert_close(read.sum(-1), torch.ones(25, 2, 4))
+    torch.testing.assert_close(read[24, 1], torch.full((4, 10), 0.1), atol=0.03, rtol=0)
+    assert not read[24, 0, :, 5:].any() and (read[24, 0, :, :5] > 0.12).all()
+
+
+def test_what_was_read_is_told_from_the_state_alone():
+    core = make_core("store", 3, 8, capacity=6, heads=2, queries=[["age"], ["age"]])
+    with torch.no_grad():
+        core.ages[0, 4], core.ages[1, 2] = 50.0, 50.0
+    state = core(torch.randn(9, 2, 3), core.initial_state(2))[1]
+    told = core.inspect(state)
+    torch.testing.assert_close(told["read_age"], torch.full((2,), 3.0))
+    assert (told["read_entropy"] < 1e-4).all() and (told["usage"] == 1).all()
+    fresh = core.inspect(core.initial_state(2))
+    assert all(torch.isfinite(number).all() for number in fresh.values())
+
+
+def test_ages_and_positions_learn_at_rates_of_their_own():
+    core = make_core("store", 3, 8)
+    groups = core.parameter_groups(1e-3)
+    rates = {id(p): group["lr"] for group in groups for p in group["params"]}
+    assert len(rates) == len(list(core.parameters())) == sum(len(group["params"]) for group in groups)
+    assert (rates[id(core.ages)], rates[id(core.positions)], rates[id(core.strengths)]) == (3e-2, 1e-2, 1e-3)
+    (group,) = make_core("gru", 3, 8).parameter_groups(2e-3)
+    assert group["lr"] == 2e-3 and len(group["params"]) == 4
+
+
+def suits(steps, batch):
+    return torch.randint(4, (steps, batch))
+
+
+def shown(symbols, mode):
+    return torch.cat([torch.nn.functional.one_hot(symbols, 4).float(), torch.full((*symbols.shape, 1), mode)], -1)
+
+
+def repeat_previous():
+    symbols = suits(60, 16)
+    return shown(symbols, 0.0), symbols[:-31], slice(31, None)
+
+
+def recall_in_reverse():
+    symbols = suits(26, 16)
+    return torch.cat([shown(symbols, 0.0), torch.eye(5)[4].expand(26, 16, 5)]), symbols.flip(0), slice(26, None)
+
+
+def where_it_was():
+    """Symbols at places that are all visited; then a place alone: which symbol was there?"""
+    places = torch.rand(16, 12).argsort(1).T
+    symbols = suits(12, 16)
+    asked = torch.rand(16, 12).argsort(1).T
+    code = torch.nn.functional.one_hot
+    first = torch.cat([code(symbols, 4), code(places, 12)], -1).float()
+    then = torch.cat([torch.zeros(12, 16, 4), code(asked, 12)], -1)
+    answer = torch.gather(symbols, 0, torch.gather(places.argsort(0), 0, asked))
+    return torch.cat([first, then]), answer, slice(12, None)
+
+
+@pytest.mark.parametrize(
+    ("task", "updates", "settings"),
+    [
+        (repeat_previous, 50, {}),
+        (recall_in_reverse, 50, {}),
+        (where_it_was, 120, {"parts": {"place": [4, 16]}, "capacity": 32}),
+    ],
+)
+def test_it_learns_what_was_so_long_ago_the_mirror_image_of_now_and_where_something_was_seen(task, updates, settings):
+    torch.manual_seed(0)
+    core = make_core("store", task()[0].shape[-1], 64, **settings)
+    head = torch.nn.Linear(64, 4)
+    groups = [*core.parameter_groups(1e-2), {"params": list(head.parameters()), "lr": 1e-2}]
+    optimiser = torch.optim.Adam(groups)
+    for _ in range(updates):
+        xs, answers, when = task()
+        logits = head(core(xs, core.initial_state(16))[0][when])
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(logits.flatten(0, 1), answers.flatten()).backward()
+        optimiser.step()
+    assert (logits.argmax(-1) == answers).float().mean() > 0.97
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"queries": [["age"]]}, "has 4 heads; name the parts of each one's query"),
+        ({"queries": [["age"], ["agee"], ["age"], ["age"]]}, "age"),
+        ({"parts": {"age": [0, 1]}}, "has a part 'age' of its own"),
+        ({"parts": {"place": [2, 9]}}, "part 'place' is"),
+        ({"capacity": 0}, "capacity is 0"),
+        ({"episode_length": -1}, "episode_length is -1"),
+    ],
+)
+def test_what_cannot_be_a_key_is_refused_by_name(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        make_core("store", 3, 8, **wrong)
+
+
+def test_large_inputs_and_long_sequences_leave_it_finite():
+    stays_finite("store", **SMALL)
