@@ -21,25 +21,34 @@ class Plastic(Core):
     w, alpha and eta are learned; H begins at 0 in each episode. Learning is of what to connect and how plastic to be;
     what an episode is about is in H. A trace that is only added to diverges; both rules here forget.
 
+    Each input begins by driving a unit of its own, as in the paper, where inputs are clamped to units; a gain of 3 or
+    more all but clamps inputs of -1 and 1. w begins orthogonal, so that activity lasts while nothing is learned yet.
+
     Args:
         input_size: D.
         hidden_size: H, units; the output is y.
         rule: "hebb" or "oja".
         rate: eta at the beginning.
+        gain: Weight of an input on its unit at the beginning.
 
     Raises:
         ValueError: There is no such rule.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, rule: str = "hebb", rate: float = 0.01) -> None:
+    def __init__(
+        self, input_size: int, hidden_size: int, rule: str = "hebb", rate: float = 0.01, gain: float = 1.0
+    ) -> None:
         super().__init__(input_size, hidden_size)
         if rule not in RULES:
             raise unknown("rule", rule, RULES)
         self.rule = rule
         self.inputs = nn.Linear(input_size, hidden_size)
-        self.fixed = nn.Parameter(0.01 * torch.randn(hidden_size, hidden_size))  # w, rows i, columns j
+        self.fixed = nn.Parameter(nn.init.orthogonal_(torch.empty(hidden_size, hidden_size)))  # w, rows i, columns j
         self.plasticity = nn.Parameter(0.01 * torch.randn(hidden_size, hidden_size))  # alpha
         self.rate = nn.Parameter(torch.tensor(rate))  # eta
+        with torch.no_grad():
+            self.inputs.weight.copy_(gain * torch.eye(hidden_size, input_size))
+            self.inputs.bias.zero_()
 
     def _initial(self, batch_size: int, like: Tensor) -> State:
         size = self.output_size
@@ -70,10 +79,11 @@ class Neuromodulated(Plastic):
         input_size: D.
         hidden_size: H, units; the output is y.
         limit: H stays within it.
+        gain: Weight of an input on its unit at the beginning.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, limit: float = 2.0) -> None:
-        super().__init__(input_size, hidden_size)
+    def __init__(self, input_size: int, hidden_size: int, limit: float = 2.0, gain: float = 1.0) -> None:
+        super().__init__(input_size, hidden_size, gain=gain)
         del self.rate  # m says how fast
         self.limit = limit
         self.modulator = nn.Linear(hidden_size, 1)
@@ -101,10 +111,13 @@ class Retroactive(Neuromodulated):
         hidden_size: H, units; the output is y.
         limit: H stays within it.
         rate: eta at the beginning.
+        gain: Weight of an input on its unit at the beginning.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, limit: float = 1.0, rate: float = 0.1) -> None:
-        super().__init__(input_size, hidden_size, limit)
+    def __init__(
+        self, input_size: int, hidden_size: int, limit: float = 1.0, rate: float = 0.1, gain: float = 1.0
+    ) -> None:
+        super().__init__(input_size, hidden_size, limit, gain)
         self.rate = nn.Parameter(torch.tensor(rate))
 
     def _initial(self, batch_size: int, like: Tensor) -> State:
