@@ -22,6 +22,8 @@ from engram_rl.memory.cores import Core, make_core
 
 CHECK_EVERY = 50
 """Updates between two looks at whether the limit holds."""
+IN_A_ROW = 3
+"""Looks at which it has to hold, one after the other: one alone may have been luck."""
 JUDGED_ON = 256
 """Fresh episodes, the hardest of the task, for the score that is reported."""
 
@@ -96,7 +98,7 @@ def _train(core: Core, read_out: nn.Linear, task: Task, limit: str, chance: torc
     parameters = [*core.parameters(), *read_out.parameters()]
     optimiser = torch.optim.Adam(parameters, task.rate)
     checks = torch.Generator().manual_seed(2_000_000 + chance.initial_seed())
-    seconds, update = 0.0, 0
+    seconds, update, in_a_row = 0.0, 0, 0
     while update < task.updates and seconds < task.seconds:
         began = time.process_time()
         episodes = task.draw(task.batch, chance, False)
@@ -107,12 +109,14 @@ def _train(core: Core, read_out: nn.Linear, task: Task, limit: str, chance: torc
         nn.utils.clip_grad_norm_(parameters, task.clip)
         optimiser.step()
         update, seconds = update + 1, seconds + time.process_time() - began
-        if task.stops and update % CHECK_EVERY == 0 and _holds_twice(core, read_out, task, limit, checks):
-            break
+        if task.stops and update % CHECK_EVERY == 0:
+            in_a_row = in_a_row + 1 if _holds(core, read_out, task, limit, checks) else 0
+            if in_a_row == IN_A_ROW:
+                break
     return update, seconds
 
 
-def _holds_twice(core: Core, read_out: nn.Linear, task: Task, limit: str, checks: torch.Generator) -> bool:
+def _holds(core: Core, read_out: nn.Linear, task: Task, limit: str, checks: torch.Generator) -> bool:
     """Whether a limit holds on a few episodes, and then on as many as it is judged on."""
     return all(holds(score(core, read_out, task, episodes, checks), limit) for episodes in (64, JUDGED_ON))
 
