@@ -26,13 +26,13 @@ from engram_rl.training.seeding import use_threads
 
 @dataclass
 class RetrievalSpeed:
-    """Measure PPO with recall beside the same PPO without it, learning included, in turns.
+    """Measure PPO with retrieval beside the same PPO without it, learning included, in turns.
 
     python -m benchmarks.retrieval_speed env=minigrid_fixed agent=retrieval_ppo_view entries=50000
     python -m benchmarks.retrieval_speed env=newgoal_searched agent=retrieval_ppo entries=0
 
     env, num_envs: a name of conf/env, and how many side by side; env.<key>=<value> changes a value of its YAML.
-    agent: of conf/agent, with values of its own after the name; without recall it has `control=novelty`.
+    agent: of conf/agent, with values of its own after the name; without retrieval it has `control=novelty`.
     entries: in memory before the first step, at random keys.
     steps, rounds: environment steps of a round, and rounds of each; the fastest counts.
     """

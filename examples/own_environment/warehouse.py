@@ -18,7 +18,7 @@ class Warehouse(gym.Env):
 
     Observation: `position` [2] of the cart, `order` in 0 .. 2, `camera` [25] (1 where the cart is seen, with noise) and
     `clock` [1]. Actions: up, down, left, right. Reward: 1 at the ordered shelf, where the episode ends; 0 elsewhere.
-    After 30 steps the episode is cut.
+    After 30 steps the episode is truncated.
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012 - as in Gymnasium
