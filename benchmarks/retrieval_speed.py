@@ -1,4 +1,4 @@
-"""What recall costs: environment steps a second of PPO with it and without, side by side in one process.
+"""What retrieval costs: environment steps a second of PPO with it and without, side by side in one process.
 
 `python -m benchmarks.retrieval_speed env=minigrid_fixed agent=retrieval_ppo_view entries=50000 out=FILE`
 """
