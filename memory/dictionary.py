@@ -38,7 +38,7 @@ from engram_rl.memory.persistence.file import load, named, write_file
 from engram_rl.memory.persistence.names import state_today
 from engram_rl.memory.persistence.state import State
 from engram_rl.memory.reading import Found, InverseDistance, Kernel, Usage, make_kernel, weigh
-from engram_rl.memory.writing.batch import Batch, Placed, Placing, checked_batch, checked_identity, checked_slots
+from engram_rl.memory.writing.batch import Placed, Placing, checked_batch, checked_identity, checked_slots
 from engram_rl.memory.writing.rules import WriteContext, WriteRule, make_write_rule
 from engram_rl.memory.writing.slots import Slots
 
@@ -312,7 +312,17 @@ class DifferentiableNeuralDictionary:
         while done < total:
             piece = batch if most == total - done == total else batch[done : done + most]
             placed = self._placing.first(piece)
-            self._store(piece, placed)
+            rows = placed.rows if len(placed.fresh) == len(placed.rows.slots) else self._combined(placed.rows)
+            self.values[rows.slots] = rows.values
+            self.slot_table.take(placed.fresh, placed.victims, *(() if placed.births is None else (placed.births,)))
+            self.usage.hits[placed.fresh] = 0
+            if piece.identity is not None:
+                self._name(piece.identity, placed)
+            elif len(placed.victims):
+                self.identities.remove(placed.victims.cpu().numpy())
+            self.store.put(rows.slots, rows.keys)
+            self.index.written(rows.slots)
+            self.forgetting.written(rows)
             stored.append(placed.slots)
             done += len(placed.slots)
             most = min(2 * len(placed.slots), self.capacity)  # rows that depend on each other come in runs
@@ -485,23 +495,8 @@ class DifferentiableNeuralDictionary:
         excluded = None if excluded is None else excluded.repeat_interleave(len(subsets), 0)
         return under_each(asked, self.space, subsets), excluded, len(subsets)
 
-    def _store(self, batch: Batch, placed: Placed) -> None:
-        """Put rows where they were placed."""
-        rows = placed.rows if len(placed.fresh) == len(placed.rows.slots) else self._combined(placed.rows)
-        self.values[rows.slots] = rows.values
-        self.slot_table.take(placed.fresh, placed.victims, *(() if placed.births is None else (placed.births,)))
-        self.usage.forget(placed.fresh)
-        self._name(batch.identity, placed)
-        self.store.put(rows.slots, rows.keys)
-        self.index.written(rows.slots)
-        self.forgetting.written(rows)
-
-    def _name(self, identity: np.ndarray | None, placed: Placed) -> None:
+    def _name(self, identity: np.ndarray, placed: Placed) -> None:
         """File the identities of new entries, and forget those of the entries that made room."""
-        if identity is None:
-            if len(placed.victims):
-                self.identities.remove(placed.victims.cpu().numpy())
-            return
         identity = identity[: len(placed.slots)]
         if placed.kept is not None:  # of rows that made room at once nothing is left, not even what had their name
             earlier = self.identities.find(identity)
@@ -539,7 +534,8 @@ class DifferentiableNeuralDictionary:
         return Keys(vectors, codes, present)
 
     def _expire(self, most: int) -> None:
-        expired = self.forgetting.expired(min(most, len(self)), self.used)
+        held = self.used - self.slot_table.holes
+        expired = self.forgetting.expired(min(most, held), self.used)
         if len(expired):
             self.forget(expired)
 

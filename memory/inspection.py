@@ -15,17 +15,14 @@ from engram_rl.memory.keys.store import KeyStore
 if TYPE_CHECKING:
     import pandas as pd
 
-    from engram_rl.memory.dictionary import DifferentiableNeuralDictionary
-    from engram_rl.memory.forgetting import Forgetting
-
 SHOWN = 8
 """Modalities that `repr` names."""
 
 QUANTILES = {"weakest": 0.0, "median": 0.5, "strongest": 1.0}
 
 
-def screen(memory: DifferentiableNeuralDictionary) -> str:
-    """What a memory is and holds, on a few lines, at no cost that grows with it."""
+def screen(memory: Any) -> str:
+    """What a dictionary is and holds, on a few lines, at no cost that grows with it."""
     parts = [f"{m.name} {m.size}" + (f" {m.kind}" if m.kind != "l2" else "") for m in memory.space]
     shown = ", ".join(parts[:SHOWN]) + (f" and {len(parts) - SHOWN} more" if len(parts) > SHOWN else "")
     match = "" if memory.match_within is None else f", match_within {memory.match_within:g}"
@@ -40,7 +37,7 @@ def screen(memory: DifferentiableNeuralDictionary) -> str:
     )
 
 
-def _arguments(policy: Forgetting) -> str:
+def _arguments(policy: Any) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in policy.settings().items())
 
 

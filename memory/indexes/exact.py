@@ -73,9 +73,17 @@ def nearest(
     if anyone and proposals.shape[1] == k < used:  # compared by differences, so in order
         distances = store.distances_at(query, proposals)
         return Neighbours(proposals, distances, torch.ones_like(proposals, dtype=torch.bool), True)
-    distances = _distances(store, query, proposals)
+    distances = store.distances_at(query, proposals.clamp(min=0))  # [B, k']
+    if not anyone:
+        distances = distances.masked_fill(proposals < 0, torch.inf)
     if proposer.exact and wanted < proposals.shape[1] < used:
-        _search_again(store, query, wanted, proposals, distances, used)
+        kth = distances.kthvalue(wanted, dim=1).values  # [B]
+        farthest = distances.masked_fill(distances.isinf(), 0).amax(1)  # what was not proposed is hardly nearer
+        hidden = store.rounding(query, torch.minimum(kth, farthest))
+        doubtful = (farthest - hidden).clamp(min=0) < (1 - TOLERANCE) * kth
+        if doubtful.any():
+            doubtful &= (proposals >= 0).all(1)  # else there are no others
+            _search_again(store, query, doubtful.nonzero().squeeze(1), proposals, distances, used)
     if not anyone:
         usable = (proposals >= 0) & slots.alive[proposals.clamp(min=0)]
         if not store.by_distance:
@@ -83,7 +91,15 @@ def nearest(
         if excluded is not None:
             usable &= (proposals.unsqueeze(2) != excluded.unsqueeze(1)).all(2)
         distances = distances.masked_fill(~usable, torch.inf)
-    return _nearest_of(store, proposals, distances, k)
+    if store.codes.shape[1]:  # many may be equally near, and the first are those that count
+        distances, order = (part[:, :k] for part in distances.sort(dim=1, stable=True))
+    else:
+        distances, order = distances.topk(min(k, distances.shape[1]), dim=1, largest=False)
+    valid = distances.isfinite()
+    found = proposals.gather(1, order)
+    if found.shape[1] == k and valid.all():
+        return Neighbours(found, distances, valid, True)
+    return _padded(found, distances, valid, k)
 
 
 @torch.no_grad()
@@ -103,59 +119,33 @@ def nearest_alike(store: KeyStore, index: Index, query: Keys, slots: Slots) -> N
     for kind, among in enumerate(alike):
         rows = (which == kind).nonzero().squeeze(1)
         proposals = exact.among(query[rows], 1, used, among)
-        near = _distances(store, query[rows], proposals)
-        if 1 < proposals.shape[1]:
-            _search_again(store, query[rows], 1, proposals, near, used, among)
-        if proposals.shape[1]:
-            distances[rows], best = near.min(dim=1, keepdim=True)
-            found[rows] = proposals.gather(1, best)
-    return _nearest_of(store, found, distances, 1)
-
-
-def _distances(store: KeyStore, query: Keys, proposals: Tensor) -> Tensor:
-    """To what is proposed; inf where nothing is.  `[B, k']`."""
-    distances = store.distances_at(query, proposals.clamp(min=0))
-    return distances.masked_fill(proposals < 0, torch.inf)
-
-
-def _nearest_of(store: KeyStore, proposals: Tensor, distances: Tensor, k: int) -> Neighbours:
-    """The k nearest of `[B, k']`; where codes decide, so that many are equally near, the first of these."""
-    if store.space.code_size:
-        ordered = distances.sort(dim=1, stable=True)
-        distances, order = ordered.values[:, :k], ordered.indices[:, :k]
-    else:
-        distances, order = distances.topk(min(k, distances.shape[1]), dim=1, largest=False)
-    valid = distances.isfinite()
-    found = proposals.gather(1, order)
-    if found.shape[1] == k and valid.all():
-        return Neighbours(found, distances, valid, True)
-    return _padded(found, distances, valid, k)
+        if not proposals.shape[1]:
+            continue
+        near = store.distances_at(query[rows], proposals.clamp(min=0)).masked_fill(proposals < 0, torch.inf)
+        kth, farthest = near.amin(1), near.masked_fill(near.isinf(), 0).amax(1)
+        doubtful = (farthest - store.rounding(query[rows], kth.clamp(max=farthest))).clamp(min=0) <= kth
+        again = (doubtful & (proposals >= 0).all(1)).nonzero().squeeze(1)
+        _search_again(store, query[rows], again, proposals, near, used, among)
+        distances[rows], best = near.min(dim=1, keepdim=True)
+        found[rows] = proposals.gather(1, best)
+    return _padded(found, distances, distances.isfinite(), 1)
 
 
 def _search_again(
     store: KeyStore,
     query: Keys,
-    wanted: int,
+    rows: Tensor,
     proposals: Tensor,
     distances: Tensor,
     used: int,
     among: Tensor | None = None,
 ) -> None:
-    """Put better proposals in the rows where rounding may have hidden somebody, by a search that loses nothing to it.
-
-    Where fewer were proposed than there is room for, nobody is left that could be hidden.
-    """
-    kth = distances.kthvalue(wanted, dim=1).values  # [B]
-    match = distances.isfinite()
-    farthest = distances.masked_fill(~match, 0).amax(1)  # what was not proposed is hardly nearer than this
-    hidden = store.rounding(query, torch.minimum(kth, farthest))
-    doubtful = ((farthest - hidden).clamp(min=0) < (1 - TOLERANCE) * kth) & (proposals >= 0).all(1)
-    if not doubtful.any():
-        return
-    rows = doubtful.nonzero().squeeze(1)
-    again = query[rows]
-    proposals[rows] = by_differences(store, again, proposals.shape[1], used, among)
-    distances[rows] = _distances(store, again, proposals[rows])
+    """Put better proposals, and their distances, in these rows, by a search that loses nothing to rounding.  `[n]`."""
+    if rows.shape[0]:
+        again = query[rows]
+        proposals[rows] = by_differences(store, again, proposals.shape[1], used, among)
+        near = store.distances_at(again, proposals[rows].clamp(min=0))
+        distances[rows] = near.masked_fill(proposals[rows] < 0, torch.inf)
 
 
 def by_differences(store: KeyStore, query: Keys, k: int, used: int, among: Tensor | None = None) -> Tensor:

@@ -23,10 +23,15 @@ from torch import Tensor
 from engram_rl.memory.buffers import zeros
 from engram_rl.memory.keys.coded import Codes, Group
 from engram_rl.memory.keys.space import KeyInput, Keys, KeySpace, Present, unit
-from engram_rl.memory.keys.spread import Spread
 
 LAST = 1e36
 """What the last column of a row without an entry holds, so that the search ranks it last."""
+
+CANCELLED = 1e-8
+"""Share of the largest sum of squares below which too few of its digits are left: it is summed up anew."""
+
+SAME = 1e-28
+"""Share of the mean's square below which a variance is nothing but its rounding."""
 
 
 class MaskedStore:
@@ -51,6 +56,8 @@ class MaskedStore:
         self.spread = Spread(space, dtype, device)
         self.centre = torch.zeros(space.vector_size, dtype=dtype, device=device)
         self._having = torch.zeros(len(space), dtype=torch.int64, device=device)  # [M], entries that have each
+        self._penalties: Tensor | None = None
+        """Of what is stored, once they have been asked for."""
         self._until_centred = 0
         self._end = 0
         """Slots from here on have never held an entry."""
@@ -90,9 +97,11 @@ class MaskedStore:
 
     def penalties(self) -> Tensor:
         """What lacking each modality costs, as a squared distance.  `[M]`."""
-        if self.spread.lost_digits():
-            self._sum_up()
-        return self.spread.typical()
+        if self._penalties is None:
+            if self.spread.lost_digits():
+                self._sum_up()
+            self._penalties = self.spread.typical()
+        return self._penalties
 
     def _parts(self, query: Keys, entries: Keys) -> Tensor:
         squared = (query.vectors.unsqueeze(1) - entries.vectors).square()  # [B, k, D]
@@ -112,11 +121,11 @@ class MaskedStore:
 
     def groups(self, query: Keys, used: int) -> list[Group] | None:
         """Queries by the codes they ask for, each with the entries to compare; None if none asks for any."""
-        return self.coded.groups(query, used, bool((self._having == used).all()))
+        return self.coded.groups(query, used, bool((self._having == used).all())) if self._discrete else None
 
     def latest(self, query: Keys, k: int, used: int) -> Tensor | None:
         """For queries that ask for codes alone: the k latest entries that have them; None if these are others."""
-        return self.coded.latest(query, k, used)
+        return self.coded.latest(query, k, used) if self._discrete else None
 
     def latest_first(self, slots: Tensor) -> Tensor:
         """The slots in the order of their writes, the latest first.  `[m]`."""
@@ -161,7 +170,8 @@ class MaskedStore:
         self._end = max(self._end, int(slots.max()) + 1)
         self.present[slots] = keys.present
         self._having += keys.present.sum(0)
-        self.coded.put(slots, keys.codes)
+        if self._discrete:
+            self.coded.put(slots, keys.codes)
         self.spread.add(keys.vectors, keys.present[:, self._owner])
         self._refresh(slots, keys.vectors, keys.present)
         self._centre_again(len(slots))
@@ -185,6 +195,7 @@ class MaskedStore:
     def erase(self, slots: Tensor) -> None:
         """Make the search rank these rows behind every entry."""
         self._leave(slots)
+        self._penalties = None
         self.coded.erase(slots)
         self.present[slots] = False
         self.rows[slots] = 0
@@ -197,7 +208,7 @@ class MaskedStore:
 
     def load_state_dict(self, state: dict[str, Any], used: int) -> None:
         """Restore what `state_dict` gave, after the keys of the first `used` slots; all else is worked out from these."""
-        self._end = used
+        self._end, self._penalties = used, None
         self._having = self.present[:used].sum(0)
         self._sum_up()
         self.spread.adopt(state["spread"])
@@ -221,6 +232,7 @@ class MaskedStore:
 
     def _centre_again(self, changed: int) -> None:
         """See whether the centre is still amid the keys, once for as many changes as there are entries."""
+        self._penalties = None
         self._until_centred -= changed
         if self._until_centred > 0:
             return
@@ -241,3 +253,93 @@ class MaskedStore:
             columns.append(self._by_part((vectors - self.centre).square()) * present[:, self._continuous])
         row = torch.cat([*columns, (~present).to(vectors)], dim=1)
         self.rows[slots] = torch.nn.functional.pad(row, (0, self.rows.shape[1] - row.shape[1]))
+
+
+class Spread:
+    """Mean and variance of the vectors that are stored now, column by column, in double precision.
+
+    Batches are taken in and out by the rule of Chan et al. 1979. An outlier that goes takes the digits of the others
+    with it; `lost_digits` says so, and the sums have to be begun anew from what is stored.
+
+    Attributes:
+        count: Entries that have the column. `[D]`
+        mean: Of these. `[D]`
+        squares: Sum of squared differences from the mean. `[D]`
+    """
+
+    def __init__(self, space: KeySpace, dtype: torch.dtype, device: torch.device) -> None:
+        self._parts = [(part, space.columns[part.name]) for part in space]
+        self._size, self._dtype, self._device = space.vector_size, dtype, device
+        self.clear()
+
+    def clear(self) -> None:
+        """Of no entries."""
+        self.count, self.mean, self.squares, self._largest = (
+            torch.zeros(self._size, dtype=torch.float64, device=self._device) for _ in range(4)
+        )
+
+    def add(self, vectors: Tensor, has: Tensor) -> None:
+        """Take in keys `[n, D]` where they are present, `[n, D]` bool; absent numbers are 0."""
+        n, mean, squares = _sums(vectors, has)
+        total = (self.count + n).clamp(min=1)
+        shift = mean - self.mean
+        self.squares = self.squares + squares + shift.square() * self.count * n / total
+        self.mean = self.mean + shift * n / total
+        self.count = self.count + n
+        self._largest = torch.maximum(self._largest, self.squares)
+
+    def remove(self, vectors: Tensor, has: Tensor) -> None:
+        """Leave out keys that were taken in."""
+        n, mean, squares = _sums(vectors, has)
+        left = self.count - n
+        mean_left = torch.where(left > 0, self.mean + (self.mean - mean) * n / left.clamp(min=1), 0)
+        both = (mean - mean_left).square() * left * n / self.count.clamp(min=1)
+        self.squares = torch.where(left > 0, (self.squares - squares - both).clamp(min=0), 0)
+        self.mean, self.count = mean_left, left
+
+    def lost_digits(self) -> bool:
+        """Whether the sums have to be begun anew."""
+        return bool(((self.squares < CANCELLED * self._largest) & (self.count > 0)).any())
+
+    def variance(self) -> Tensor:
+        """`[D]`, 0 where all are equal."""
+        variance = self.squares / self.count.clamp(min=1)
+        return torch.where(variance > SAME * self.mean.square(), variance, 0)
+
+    def typical(self) -> Tensor:
+        """The penalties that modalities state; else the mean squared distance of two entries drawn from those stored.
+
+        Where that says nothing yet, since there is one entry or all are equal, what it would be of entries as far from
+        the origin on either side; 1 at the origin, and for codes. `[M]`
+        """
+        variance = self.variance()
+        typical = torch.ones(len(self._parts), dtype=torch.float64, device=self._device)
+        for m, (part, columns) in enumerate(self._parts):
+            if part.penalty is not None:
+                typical[m] = part.penalty
+            elif part.kind != "discrete":
+                for known in (variance[columns].sum(), self.mean[columns].square().sum()):
+                    if known > 0:
+                        typical[m] = 2 * known
+                        break
+        return typical.to(self._dtype)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The sums."""
+        return {"count": self.count.clone(), "mean": self.mean.clone(), "squares": self.squares.clone()}
+
+    def adopt(self, state: dict[str, Tensor]) -> None:
+        """Take saved sums in place of these if they are the same but for rounding: then all goes on to the bit."""
+        count, mean, squares = (state[name].to(self.count) for name in ("count", "mean", "squares"))
+        scale = self.mean.abs() + self.variance().sqrt()
+        same = torch.equal(count, self.count) and bool(((mean - self.mean).abs() <= 1e-9 * scale).all())
+        if same and torch.allclose(squares, self.squares, rtol=1e-6, atol=0):
+            self.mean, self.squares = mean, squares
+
+
+def _sums(vectors: Tensor, has: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Number, mean, and sum of squared differences from it.  `[D]` each."""
+    batch = vectors.to(torch.float64)
+    n = has.sum(0).to(torch.float64)
+    mean = batch.sum(0) / n.clamp(min=1)
+    return n, mean, ((batch - mean).square() * has).sum(0)
