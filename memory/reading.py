@@ -163,10 +163,6 @@ class Usage:
         self.hit_distance.lerp_((found.distances[:, 0].sum() / hits).to(self.hit_distance), share)
         self.top_weight.lerp_(found.weights.amax(1).mean().to(self.top_weight), share)
 
-    def forget(self, slots: Tensor) -> None:
-        """Other entries are there now."""
-        self.hits[slots] = 0
-
     def state_dict(self, used: int) -> dict[str, Any]:
         """The counts of the first `used` slots and the means."""
         return {
