@@ -390,7 +390,7 @@ class DifferentiableNeuralDictionary:
 
     @in_own_mode
     def strength(self, slots: Tensor) -> Tensor:
-        """How strong these entries are now, on the forgetting curve; 1 where the policy has none, 0 of no entry.  `[n]`."""
+        """How strong these entries are now on the forgetting curve; 1 where the policy has none, 0 of no entry.  `[n]`."""
         slots = slots_of("slots", slots, self.capacity, nobody=False)
         return self.forgetting.strength(slots).masked_fill(~self.alive[slots], 0)
 
@@ -460,7 +460,7 @@ class DifferentiableNeuralDictionary:
 
     @in_own_mode
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Every entry by column: modalities by name (NaN, or code 0, where lacking), value, strength, hits, identity, slot."""
+        """Every entry by column: modalities by name (NaN or code 0 where lacking), value, strength, hits, identity, slot."""
         slots = self.slots
         at = slots.cpu().numpy()
         identities = self.identities.identities_at(at)

@@ -30,9 +30,10 @@ def screen(memory: Any) -> str:
         (
             f"{type(memory).__name__}: {len(memory)} of {memory.capacity} entries, {memory.evictions} evicted",
             f"  keys: {shown}; values: {memory.value_dim}; {memory.dtype} on {memory.device}",
-            f"  k {memory.k}, index {memory.index.report()['kind']}, kernel {memory.kernel}, write rule {memory.write_rule}"
-            f"{match}",
-            f"  forgetting {type(memory.forgetting).__name__}({_arguments(memory.forgetting)}); {memory.usage.lookups} lookups",
+            f"  k {memory.k}, index {memory.index.report()['kind']}, kernel {memory.kernel}, "
+            f"write rule {memory.write_rule}{match}",
+            f"  forgetting {type(memory.forgetting).__name__}({_arguments(memory.forgetting)}); "
+            f"{memory.usage.lookups} lookups",
         )
     )
 
@@ -74,7 +75,7 @@ def bytes_of(parts: Iterable[object]) -> int:
 def key_columns(store: KeyStore, slots: Tensor) -> dict[str, np.ndarray]:
     """The keys at slots `[n]`, each modality by name, as they are: codes as int64.
 
-    Where an entry lacks a modality its vector is NaN and its code 0; `has_NAME` tells which have the code, if any lack it.
+    Where an entry lacks a modality its vector is NaN and its code 0; if any lacks a code, `has_NAME` tells which have it.
     """
     columns: dict[str, np.ndarray] = {}
     for i, m in enumerate(store.space):

@@ -125,7 +125,8 @@ class Found:
         lines = [f"Found: {rows} queries, {int(self.valid.sum())} of {rows * k} neighbours"]
         for row in range(min(rows, SHOWN_QUERIES)):
             at = self.valid[row].nonzero().squeeze(1)[:SHOWN_NEIGHBOURS]
-            near = [f"{int(self.slots[row, i])} ({self.weights[row, i]:.3g} at {self.distances[row, i]:.3g})" for i in at]
+            parts = zip(self.slots[row, at], self.weights[row, at], self.distances[row, at], strict=True)
+            near = [f"{int(slot)} ({weight:.3g} at {distance:.3g})" for slot, weight, distance in parts]
             value = ", ".join(f"{v:.4g}" for v in self.value[row, :SHOWN_NUMBERS].tolist())
             more = ", ..." if self.value.shape[1] > SHOWN_NUMBERS else ""
             rest = int(self.valid[row].sum()) - len(near)

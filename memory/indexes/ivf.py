@@ -62,11 +62,13 @@ class IVFIndex:
     It answers queries that ask for every modality of keys without discrete ones; others go to the exact search, since
     lists shaped by all modalities serve a part of them badly. Until `start` entries are there everything does.
 
-    Of every `check_every` searches one is drawn by lot, and one of its queries is searched exactly too; it counts for as
-    many as were searched with it, so that the estimate is of queries, however they come in batches. When the share of true neighbours it found, over
-    the last checks, is below `target`, more lists are looked at from then on; and if more than a tenth of the entries
-    have come or moved since the centres were fitted, that is done anew and all entries are re-filed, a piece per
-    search.
+    Of every `check_every` searches one is drawn by lot, and one of its queries is searched exactly too; it counts for
+    as many as were searched with it, so that the estimate is of queries, however they come in batches. When the share
+    of true neighbours it found, over the last checks, is below `target`, more lists are looked at from then on; and if
+    more than a tenth of the entries have come or moved since the centres were fitted, that is done anew and all entries
+    are re-filed, a piece per search.
+
+    Keys are filed in half precision, as seen from amid them and on the scale of their spread.
 
     Args:
         lists: How many; by default `4 sqrt(capacity)`, at most 4096.

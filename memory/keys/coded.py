@@ -141,9 +141,7 @@ class Codes:
             self._written[:used] = state["written"].to(self._written)
             self._writes = int(self._written[:used].max()) + 1 if used else 0
 
-    def _grouped(
-        self, parts: tuple[int, ...], rows: Tensor, query: Keys, used: int, everyone: bool
-    ) -> list[Group]:
+    def _grouped(self, parts: tuple[int, ...], rows: Tensor, query: Keys, used: int, everyone: bool) -> list[Group]:
         """Queries that ask for these parts, by code."""
         if not parts:
             return [Group(rows, torch.arange(used, device=rows.device))]

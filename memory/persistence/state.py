@@ -217,7 +217,8 @@ def _check_numbers(state: Mapping[str, Any]) -> None:
     }
     if "spread" in state:
         spread = state["spread"]
-        sound["spread"] = all(bool((spread[name].isfinite() & (spread[name] >= 0)).all()) for name in ("count", "squares"))
+        sums = [spread[name] for name in ("count", "squares")]
+        sound["spread"] = all(bool((x.isfinite() & (x >= 0)).all()) for x in sums)
         sound["spread.mean"] = limited(spread["mean"], LARGEST_KEY) and limited(spread["centre"], LARGEST_KEY)
     for name in ("level", "since"):
         if name in state["forgetting"]:

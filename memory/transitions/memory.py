@@ -76,14 +76,15 @@ class TransitionMemory:
         return int(self.known(self.ids()).sum())
 
     def __repr__(self) -> str:
-        table, owners = self.table, self.num_owners
+        table, names, owners = self.table, self.states, self.num_owners
         partitions = "" if owners == 1 else f" of {owners} owners that share nothing"
         clock = f"{self.clock.min():g}" if owners == 1 else f"{self.clock.min():g} to {self.clock.max():g}"
         return "\n".join(
             (
-                f"{type(self).__name__}: {len(self.states)} of {self.states.capacity} states{partitions}",
-                f"  states of {self.states.dim} numbers, {self.num_actions} actions; {self._writes} writes; tick {clock}",
-                f"  half_life {table.half_life:g}, keep_refuted {table.keep_refuted:g}, same_within {self.same_within:g}",
+                f"{type(self).__name__}: {len(names)} of {names.capacity} states{partitions}",
+                f"  states of {names.dim} numbers, {self.num_actions} actions; {self._writes} writes; tick {clock}",
+                f"  half_life {table.half_life:g}, keep_refuted {table.keep_refuted:g}, "
+                f"same_within {self.same_within:g}",
             )
         )
 
