@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from copy import copy
+from copy import copy, deepcopy
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -165,6 +165,18 @@ class DifferentiableNeuralDictionary:
 
     def __repr__(self) -> str:
         return inspection.screen(self)
+
+    @in_own_mode
+    def __deepcopy__(self, memo: dict[int, Any]) -> DifferentiableNeuralDictionary:
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        vars(twin).update(deepcopy(vars(self), memo))
+        return twin
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if torch.is_inference_mode_enabled():  # in which unpickling makes tensors that could not be written elsewhere
+            vars(self).update(vars(deepcopy(self)))
 
     @property
     def nbytes(self) -> int:
@@ -460,7 +472,7 @@ class DifferentiableNeuralDictionary:
 
     @in_own_mode
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Every entry by column: modalities by name (NaN or code 0 where lacking), value, strength, hits, identity, slot."""
+        """Every entry by column: modalities (NaN or code 0 where lacking), value, strength, hits, identity, slot."""
         slots = self.slots
         at = slots.cpu().numpy()
         identities = self.identities.identities_at(at)

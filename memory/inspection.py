@@ -75,7 +75,7 @@ def bytes_of(parts: Iterable[object]) -> int:
 def key_columns(store: KeyStore, slots: Tensor) -> dict[str, np.ndarray]:
     """The keys at slots `[n]`, each modality by name, as they are: codes as int64.
 
-    Where an entry lacks a modality its vector is NaN and its code 0; if any lacks a code, `has_NAME` tells which have it.
+    Where an entry lacks a modality its vector is NaN and its code 0; `has_NAME` tells which have it, if not all.
     """
     columns: dict[str, np.ndarray] = {}
     for i, m in enumerate(store.space):

@@ -207,7 +207,7 @@ class MaskedStore:
         return {"spread": self.spread.state_dict() | centre} | self.coded.state_dict(used)
 
     def load_state_dict(self, state: dict[str, Any], used: int) -> None:
-        """Restore what `state_dict` gave, after the keys of the first `used` slots, from which all else is worked out."""
+        """Restore what `state_dict` gave, after the keys of `used` slots, from which all else is worked out."""
         self._end, self._penalties = used, None
         self._having = self.present[:used].sum(0)
         self._sum_up()

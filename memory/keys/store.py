@@ -92,7 +92,7 @@ class KeyStore(Protocol):
         """What is kept beside `rows`, `codes` and `present`."""
 
     def load_state_dict(self, state: dict[str, Any], used: int) -> None:
-        """Restore what `state_dict` gave, after the keys of the first `used` slots, from which all else is worked out."""
+        """Restore what `state_dict` gave, after the keys of `used` slots, from which all else is worked out."""
 
 
 def make_store(space: KeySpace, capacity: int, dtype: torch.dtype, device: torch.device) -> KeyStore:

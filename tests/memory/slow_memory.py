@@ -228,7 +228,7 @@ class SlowMemory:
             similar = [1 / (true[slot] + self.delta) for slot in slots]
             value = sum(s * self.slots[slot].value for s, slot in zip(similar, slots, strict=True))
             if slots:
-                assert math.isclose(float(found.value[row, 0]), value / sum(similar), rel_tol=2e-2, abs_tol=2e-2)
+                assert math.isclose(found.value[row, 0].item(), value / sum(similar), rel_tol=2e-2, abs_tol=2e-2)
 
     def assert_holds(self, memory):
         assert memory.slots.tolist() == [slot for slot, _ in self.held()]

@@ -87,8 +87,8 @@ class Life:
         packed = self.memory.store.pack(keys, present)
         if self.luck.random() < 0.3:
             found = self.memory.lookup(keys, k, False, given, present=present, references="all")
-            assert all(part.isfinite().all() for part in (found.value, found.weights, found.distances, found.evidence))
-            sums = found.evidence.sum(1)
+            assert all(part.isfinite().all() for part in (found.value, found.weights, found.distances))
+            sums = found.weights.sum(1)
             assert (((sums - 1).abs() < 1e-4) | ~found.valid.any(1)).all()
             return
         found = self.memory.lookup(keys, k, touch, given, present=present)
