@@ -84,7 +84,6 @@ class DifferentiableNeuralDictionary:
     Attributes:
         store: The keys, as an index sees them.
         values: The value of each slot. `[N, V]`
-        key_vectors: The keys' vectors in place, the modalities side by side. `[N, D]`
         alive: Whether a slot holds an entry. `[N]` bool
         generation: Counts the entries a slot has held: (slot, generation) names one entry for ever. `[N]` int32
         usage: What lookups have found.
@@ -130,7 +129,6 @@ class DifferentiableNeuralDictionary:
         self.forgetting: Forgetting = _own(make_forgetting(forgetting))
         self.store = make_store(self.space, capacity, dtype, self.device)
         self.values = zeros(capacity, value_dim, dtype=dtype, device=self.device)
-        self.key_vectors = self.store.vectors
         self.slot_table = Slots(capacity, self.device)
         self.alive, self.generation = self.slot_table.alive, self.slot_table.generation
         self.identities = IdentityTable(capacity)
@@ -148,8 +146,7 @@ class DifferentiableNeuralDictionary:
             self.forgetting,
         )
         self._state = State(
-            {"rows": self.store.vectors, "codes": self.store.codes, "present": self.store.present}
-            | {"values": self.values},
+            self.values,
             self.identities,
             self.store,
             self.links,
@@ -177,6 +174,11 @@ class DifferentiableNeuralDictionary:
         vars(self).update(state)
         if torch.is_inference_mode_enabled():  # in which unpickling makes tensors that could not be written elsewhere
             vars(self).update(vars(deepcopy(self)))
+
+    @property
+    def key_vectors(self) -> Tensor:
+        """The keys' vectors in place, the modalities side by side.  `[N, D]`."""
+        return self.store.vectors
 
     @property
     def nbytes(self) -> int:

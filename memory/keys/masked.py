@@ -47,7 +47,6 @@ class MaskedStore:
         owner = [m for m, size in zip(self._continuous, self._sizes, strict=True) for _ in range(size)]
         self._owner = torch.tensor(owner, dtype=torch.int64, device=device)  # [D], the modality of a column
         self.rows = zeros(capacity, self.row_width(space), dtype=dtype, device=device)  # [N, W]
-        self.vectors = self.rows[:, : space.vector_size]
         self.present = zeros(capacity, len(space), dtype=torch.bool, device=device)
         self.coded = Codes(space, capacity, self.present, device)
         self.codes = self.coded.codes
@@ -61,6 +60,11 @@ class MaskedStore:
         self._until_centred = 0
         self._end = 0
         """Slots from here on have never held an entry."""
+
+    @property
+    def vectors(self) -> Tensor:
+        """The keys' vectors, in place: a view, made anew as pickling would copy one that is kept.  `[N, D]`."""
+        return self.rows[:, : self.space.vector_size]
 
     @staticmethod
     def row_width(space: KeySpace) -> int:

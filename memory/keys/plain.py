@@ -26,10 +26,14 @@ class PlainStore:
         self._modality = space.modalities[0]
         self._largest = largest_of(self._modality)
         self.rows = zeros(capacity, self.row_width(space), dtype=dtype, device=device)  # [N, D]
-        self.vectors = self.rows
         self.codes = torch.zeros(capacity, 0, dtype=torch.int64, device=device)
         self.present = zeros(capacity, 1, dtype=torch.bool, device=device)
         self.column_weights = torch.full((space.vector_size,), self._modality.weight, dtype=dtype, device=device)
+
+    @property
+    def vectors(self) -> Tensor:
+        """The rows.  `[N, D]`."""
+        return self.rows
 
     @staticmethod
     def row_width(space: KeySpace) -> int:

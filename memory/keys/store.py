@@ -30,10 +30,13 @@ class KeyStore(Protocol):
     space: KeySpace
     rows: Tensor
     by_distance: bool
-    vectors: Tensor
     column_weights: Tensor
     codes: Tensor
     present: Tensor
+
+    @property
+    def vectors(self) -> Tensor:
+        """The keys' vectors, in place.  `[N, D]`."""
 
     def pack(self, keys: KeyInput, present: Present = None) -> Keys:
         """Check keys and lay them out, as `KeySpace.pack` does, where this store lives."""

@@ -47,7 +47,7 @@ class State:
     """The tensors and parts of one dictionary, under the names by which they are saved.
 
     Args:
-        buffers: Tensors by slot that have no owner with a state of its own. `[N, ...]` each
+        values: What the entries hold. `[N, V]`
         identities: Which slot holds what.
         store: The keys; what it keeps beside its buffers is saved under names of its own.
         links: Between entries.
@@ -57,14 +57,14 @@ class State:
 
     def __init__(
         self,
-        buffers: dict[str, Tensor],
+        values: Tensor,
         identities: IdentityTable,
         store: KeyStore,
         links: Links,
         forgetting: Forgetting,
         parts: Mapping[str, Part],
     ) -> None:
-        self._buffers, self._identities, self._store, self._links = buffers, identities, store, links
+        self._values, self._identities, self._store, self._links = values, identities, store, links
         self._forgetting = forgetting
         self._parts: dict[str, Part] = {**parts, "links": links}
 
@@ -75,7 +75,7 @@ class State:
             used: How many.
             copy: Whether what is large is copied, so that later changes do not reach it.
         """
-        large = {name: buffer[:used] for name, buffer in self._buffers.items()}
+        large = {name: buffer[:used] for name, buffer in self._buffers().items()}
         return (
             {name: view.clone() if copy else view for name, view in large.items()}
             | {"identities": torch.from_numpy(self._identities.identities_at(slice(used)))}
@@ -97,7 +97,7 @@ class State:
         if not self._goes_on(state):  # of another policy, so all that counts is the order
             own["forgetting"] = {"score": own["forgetting"]["score"]}
         _check_structure(own, state, "")
-        rows, capacity = len(state["rows"]), len(self._buffers["rows"])
+        rows, capacity = len(state["rows"]), len(self._store.rows)
         if rows > capacity:
             raise ValueError(f"{rows} slots were saved and the capacity is {capacity}; raise the capacity")
         _check_slots(state)
@@ -113,7 +113,7 @@ class State:
             before: How many slots have been used here.
         """
         used = len(state["rows"])
-        for name, buffer in self._buffers.items():
+        for name, buffer in self._buffers().items():
             buffer[:used] = state[name].to(buffer)
             buffer[used:before] = 0
         self._identities.restore(state["identities"].cpu().numpy())
@@ -128,6 +128,11 @@ class State:
         else:
             self._take_over(state)
 
+    def _buffers(self) -> dict[str, Tensor]:
+        """Tensors by slot that have no owner with a state of its own.  `[N, ...]` each."""
+        store = self._store
+        return {"rows": store.vectors, "codes": store.codes, "present": store.present, "values": self._values}
+
     def _goes_on(self, state: Mapping[str, Any]) -> bool:
         """Whether the scores of a state mean what they mean here: they are of such a policy, fading as fast."""
         saved, own = state.get("forgetting"), self._forgetting.state_dict(0)
@@ -141,12 +146,12 @@ class State:
             slots = slots[saved["since"][slots].argsort(stable=True)]
         slots = slots[saved["score"][slots].argsort(stable=True)]
         level = saved["level"][slots].double() if "level" in saved else torch.zeros(len(slots), dtype=torch.float64)
-        priority = torch.expm1(level * math.log(2)).clamp(0, LARGEST_VALUE).to(self._buffers["values"])
+        priority = torch.expm1(level * math.log(2)).clamp(0, LARGEST_VALUE).to(self._values)
         slots = slots.to(priority.device)
         keys = Keys(self._store.vectors[slots], self._store.codes[slots], self._store.present[slots])
         new = torch.ones_like(slots, dtype=torch.bool)
         self._forgetting.removed(state["slots"]["holes"].to(slots))
-        self._forgetting.written(WrittenRows(slots, new, priority, keys, self._buffers["values"][slots]))
+        self._forgetting.written(WrittenRows(slots, new, priority, keys, self._values[slots]))
 
 
 def _check_structure(own: Mapping[str, Any], state: Mapping[str, Any], place: str) -> None:

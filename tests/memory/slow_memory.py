@@ -249,7 +249,7 @@ class SlowMemory:
         ]
         if len(memory.space) > 1:
             true = [self.penalty(m) for m in range(len(self.space))]
-            assert all(math.isclose(a, b, rel_tol=1e-3) for a, b in zip(memory.store.penalties().tolist(), true))
+            assert all(math.isclose(a, b, rel_tol=1e-3) for a, b in zip(memory.store.penalties().tolist(), true, strict=True))
 
     def assert_finite(self, memory):
         def check(state):
