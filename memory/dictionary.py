@@ -404,7 +404,7 @@ class DifferentiableNeuralDictionary:
 
     @in_own_mode
     def strength(self, slots: Tensor) -> Tensor:
-        """How strong these entries are now on the forgetting curve; 1 where the policy has none, 0 of no entry.  `[n]`."""
+        """How strong these entries are now by its forgetting curve; 1 if it has none, 0 of no entry.  `[n]`."""
         slots = slots_of("slots", slots, self.capacity, nobody=False)
         return self.forgetting.strength(slots).masked_fill(~self.alive[slots], 0)
 

@@ -5,9 +5,10 @@ It starts from the keys as they are stored; what ties within the rounding of the
 
 import math
 
+import pytest
 import torch
 
-from engram_rl.memory import Confidence, Decay, FirstInFirstOut, Priority
+from engram_rl.memory import Confidence, Decay, FirstInFirstOut, Keys, Priority
 
 
 class Entry:
@@ -35,15 +36,14 @@ class SlowMemory:
     # ---- keys: one list of numbers, or None, for each part
 
     def keys_of(self, packed):
-        keys = []
-        for i in range(len(packed)):
-            key = []
-            for m, part in enumerate(self.space):
-                source = packed.codes if part.kind == "discrete" else packed.vectors
-                start = sum(p.size for p in self.space[:m] if (p.kind == "discrete") == (part.kind == "discrete"))
-                numbers = source[i, start : start + part.size].tolist()
-                key.append(numbers if packed.present[i, m] else None)
-            keys.append(key)
+        vectors, codes, present = packed.vectors.tolist(), packed.codes.tolist(), packed.present.tolist()
+        keys = [[] for _ in vectors]
+        ends = {True: 0, False: 0}
+        for m, part in enumerate(self.space):
+            discrete = part.kind == "discrete"
+            start, ends[discrete] = ends[discrete], ends[discrete] + part.size
+            for key, numbers, has in zip(keys, codes if discrete else vectors, present, strict=True):
+                key.append(numbers[start : ends[discrete]] if has[m] else None)
         return keys
 
     def held(self):
@@ -113,8 +113,9 @@ class SlowMemory:
             return None
         ones = [1.0] * len(self.space)
         alike = [(s, e) for s, e in self.held() if [p is None for p in e.key] == [p is None for p in key]]
-        near = sorted((self.distance(key, entry.key, ones), slot) for slot, entry in alike)
-        return near[0][1] if near and near[0][0] <= self.within else None
+        only_codes = all(part is None or p.kind == "discrete" for part, p in zip(key, self.space, strict=True))
+        near = sorted((self.distance(key, e.key, ones), -e.number if only_codes else s, s) for s, e in alike)
+        return near[0][2] if near and near[0][0] <= self.within else None
 
     def combined(self, entry, value):
         kind, old = type(self.rule).__name__, entry.value
@@ -144,10 +145,10 @@ class SlowMemory:
 
     def take_keys(self, memory, slots):
         """Keys as they are stored, after a move."""
-        for slot in slots:
-            at = torch.tensor([slot])
-            parts = (memory.key_vectors[at], memory.store.codes[at], memory.store.present[at])
-            self.slots[slot].key = self.keys_of(type(memory.store.pack(torch.ones(1, memory.space.dim)))(*parts))[0]
+        store = memory.store
+        keys = self.keys_of(Keys(store.vectors[slots], store.codes[slots], store.present[slots]))
+        for slot, key in zip(slots, keys, strict=True):
+            self.slots[slot].key = key
 
     def take_values(self, memory):
         for slot, entry in self.held():
@@ -233,23 +234,20 @@ class SlowMemory:
     def assert_holds(self, memory):
         assert memory.slots.tolist() == [slot for slot, _ in self.held()]
         assert memory.slot_table.free.tolist() == self.holes
-        held = memory.store.present
-        for slot, entry in self.held():
-            at = torch.tensor([slot])
-            keys = type(memory.store.pack(torch.ones(1, memory.space.dim)))(
-                memory.key_vectors[at], memory.store.codes[at], held[at]
-            )
-            assert self.keys_of(keys)[0] == entry.key
-            assert math.isclose(float(memory.values[slot, 0]), entry.value, rel_tol=1e-4, abs_tol=1e-5)
-            assert math.isclose(float(memory.strength(at)), self.strength(entry), rel_tol=1e-6)
-            assert int(memory.generation[slot]) == self.generation[slot]
+        slots = memory.slots
+        keys = Keys(memory.key_vectors[slots], memory.store.codes[slots], memory.store.present[slots])
+        entries = [entry for _, entry in self.held()]
+        assert self.keys_of(keys) == [entry.key for entry in entries]
+        assert memory.values[slots, 0].tolist() == pytest.approx([e.value for e in entries], rel=1e-4, abs=1e-5)
+        assert memory.strength(slots).tolist() == pytest.approx([self.strength(e) for e in entries], rel=1e-6)
+        assert memory.generation.tolist() == self.generation
         names = torch.arange(12)
         assert memory.find(names).tolist() == [
             next((slot for slot, entry in self.held() if entry.identity == name), -1) for name in range(12)
         ]
         if len(memory.space) > 1:
             true = [self.penalty(m) for m in range(len(self.space))]
-            assert all(math.isclose(a, b, rel_tol=1e-3) for a, b in zip(memory.store.penalties().tolist(), true, strict=True))
+            assert memory.store.penalties().tolist() == pytest.approx(true, rel=1e-3)
 
     def assert_finite(self, memory):
         def check(state):
