@@ -238,7 +238,7 @@ class DifferentiableNeuralDictionary:
         at = near.slots if valid is None else near.slots.clamp(min=0)
         shape = (at.shape[0] // S, S * k)
         values = torch.embedding(self.values, at.reshape(shape))  # [B, S k, V]
-        keys = torch.embedding(self.key_vectors, at.reshape(shape)) if torch.is_grad_enabled() else None
+        keys = torch.embedding(self.store.vectors, at.reshape(shape)) if torch.is_grad_enabled() else None
         if valid is not None:
             lacking = ~valid.reshape(*shape, 1)
             values = values.masked_fill(lacking, 0)

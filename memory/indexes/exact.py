@@ -194,15 +194,15 @@ class ExactIndex:
     def propose(self, query: Keys, k: int, used: int) -> Tensor:
         """The k nearest, and spare ones unless a few queries can be compared by differences.  `[B, k']`."""
         store = self._store
-        latest = store.latest(query, k, used)
-        if latest is not None:
+        coded = store.space.code_size > 0
+        if coded and (latest := store.latest(query, k, used)) is not None:
             return latest
         rows, queries = store.rows[:used], store.queries(query).detach()
         rounds = not store.by_distance or queries.numel() >= BLAS_THRESHOLD or self._search is not faiss_search
         width = min(k + SPARE * rounds, used)
         if width == 0:
             return torch.empty(queries.shape[0], 0, dtype=torch.int64, device=rows.device)
-        groups = store.groups(query, used)
+        groups = store.groups(query, used) if coded else None
         if groups is None:
             return self._search(rows, queries, width, store.by_distance)
         return self._in_groups(groups, query, queries, k, width)
