@@ -25,6 +25,9 @@ class Transition:
         reset_observation: What the agent acts on next; differs from `next_observation` only where an episode
             ended. `[E, ...]`
         info: The environments' own remarks, never shown to the agent's policy.
+        mask: Which actions were allowed where the agent acted; None for all. `[E, A]` of bool
+        next_mask: Which are in `next_observation`, for who bootstraps. `[E, A]` of bool, or None
+        reset_mask: Which are in `reset_observation`. `[E, A]` of bool, or None
         done: Whether the episode ended, either way. `[E]` of bool
     """
 
@@ -36,6 +39,9 @@ class Transition:
     next_observation: Observation
     reset_observation: Observation
     info: dict[str, Any] = field(default_factory=dict)
+    mask: np.ndarray | None = None
+    next_mask: np.ndarray | None = None
+    reset_mask: np.ndarray | None = None
     done: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:

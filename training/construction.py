@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import gymnasium as gym
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from engram_rl.agents.agent import Agent
 from engram_rl.agents.episodic_control.modality_keys import parts_named
@@ -41,7 +43,8 @@ def build_environments(config: DictConfig) -> Resumable:
         config.id,
         config.num_envs,
         vectorization=config.vectorization,
-        kwargs=OmegaConf.to_container(config.kwargs, resolve=True),  # type: ignore[arg-type]
+        kwargs=partial(instantiate, config.kwargs, _convert_="all"),
+        max_episode_steps=config.get("max_episode_steps"),
         wrappers=instantiate(config.wrappers, _convert_="all"),
         parts=parts_named(modalities) if (modalities := config.get("modalities")) else None,
     )

@@ -20,6 +20,7 @@ class Environment:
     kwargs: dict[str, Any] = field(default_factory=dict)
     wrappers: list[Any] = field(default_factory=list)
     success_above: float | None = None
+    max_episode_steps: int | None = None
     modalities: Any = None  # a dict, but a typed one that is null takes no dict from the command line
 
 
