@@ -111,8 +111,8 @@ def _single(
 def _refuse_limit(max_episode_steps: int | None) -> None:
     if max_episode_steps is not None:
         raise UsageError(
-            f"env.max_episode_steps is {max_episode_steps}, which environments of env.vectorization=vector_entry_point do "
-            f"not take: give it to them by name if they have such an argument (+env.kwargs....), or use "
+            f"env.max_episode_steps is {max_episode_steps}, which environments of env.vectorization=vector_entry_point "
+            f"do not take: give it to them by name if they have such an argument (+env.kwargs....), or use "
             f"env.vectorization=sync."
         )
 

@@ -21,7 +21,7 @@ class UsageError(ValueError):
     """Something the user can put right: shown as one message, without a traceback."""
 
 
-class BrokenCode(UsageError):
+class BrokenCodeError(UsageError):
     """An exception inside code of the user's, or of a package that is not ours: shown with its file and line."""
 
 
@@ -39,7 +39,7 @@ def in_your(what: str, doing: str, error: BaseException) -> UsageError:
     hint = ""
     if "values to unpack" in str(error):
         hint = " (step gives observation, reward, terminated, truncated, info; reset gives observation, info)"
-    return BrokenCode(
+    return BrokenCodeError(
         f"In your {what}, in {doing}: {name}: {error}{hint}\n  at {place}. HYDRA_FULL_ERROR=1 shows the traceback."
     )
 
@@ -89,6 +89,8 @@ def did_you_mean(name: str, valid: Iterable[str], limit: int = 3) -> str:
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
     """An error, what it came from, and so on."""
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         yield error
         error = error.__cause__ or error.__context__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -55,15 +56,15 @@ def act(agent: Any, observation: Observation, mask: np.ndarray | None, *, explor
     """What an agent, or who plays for it, does; one that takes no masks is not given any."""
     if mask is None:
         return agent.act(observation, explore=explore)
-    if not _takes_masks(type(agent)):
+    if not _takes_masks(agent.act.__func__ if hasattr(agent.act, "__func__") else agent.act):
         say_once(f"The environments forbid actions (action_mask), but {type(agent).__name__}.act takes no mask.")
         return agent.act(observation, explore=explore)
     return agent.act(observation, explore=explore, mask=mask)
 
 
 @cache
-def _takes_masks(kind: type) -> bool:
-    parameters = inspect.signature(kind.act).parameters.values()  # type: ignore[attr-defined]
+def _takes_masks(act: Callable[..., Any]) -> bool:
+    parameters = inspect.signature(act).parameters.values()
     return any(one.name == "mask" or one.kind is one.VAR_KEYWORD for one in parameters)
 
 
@@ -102,10 +103,11 @@ def _with_rows(batch: Any, rows: np.ndarray, values: Any) -> Any:
 
 @dataclass(frozen=True)
 class Episodes:
-    """Finished episodes: undiscounted returns `[N]` and lengths in steps `[N]`."""
+    """Finished episodes: undiscounted returns `[N]` and lengths in steps `[N]`; the last `cut` had not ended."""
 
     returns: np.ndarray
     lengths: np.ndarray
+    cut: int = 0
 
     def success_rate(self, above: float | None) -> float | None:
         """Share of episodes whose return exceeds `above`; None where no limit is known."""

@@ -137,8 +137,8 @@ class Intake(VectorWrapper):
         """The last observations of episodes, indexed by environment: objects, None where none ended, or a batch."""
         if finals is None:
             raise UsageError(
-                f'{self._id} says that it resets within the step, but gives no info["final_obs"] where an episode ends: '
-                f"the true last observation is lost. Use env.vectorization=sync, or mend its vector class."
+                f"{self._id} says that it resets within the step, but gives no info['final_obs'] where an episode "
+                f"ends: the true last observation is lost. Use env.vectorization=sync, or mend its vector class."
             )
         rows, space = np.flatnonzero(ended), self.single_observation_space
         if not (isinstance(finals, np.ndarray) and finals.dtype == object):

@@ -74,7 +74,7 @@ def own(info: Any) -> dict[str, Any]:
 def numbers(info: dict[str, Any], name: str) -> list[float]:
     """The finite numbers that environments say under a name, without those that say none or something else."""
     values, have = info.get(name), info.get(f"_{name}")
-    rows = np.asarray(values, dtype=object).ravel() if values is not None else []
+    rows: Any = np.asarray(values, dtype=object).ravel() if values is not None else []
     if isinstance(have, np.ndarray) and have.shape == np.shape(rows):
         rows = np.asarray(rows)[have]
     plain = [value for value in rows if isinstance(value, int | float | np.integer | np.floating | np.bool_)]
@@ -112,7 +112,8 @@ def action_masks(info: dict[str, Any], space: Space, num_envs: int, *, acting: b
     none = ~allowed.any(axis=1)
     if acting and none.any():
         raise UsageError(
-            f"The action_mask of environment {int(none.argmax())} allows no action. Allow at least one, or end the episode."
+            f"The action_mask of environment {int(none.argmax())} allows no action. Allow at least one, or end the "
+            f"episode."
         )
     allowed[none] = True
     return allowed

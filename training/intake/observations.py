@@ -176,8 +176,8 @@ class Bounds:
         at = tuple(int(i) for i in np.argwhere(wrong if bad else (batch < low) | (batch > high))[0])
         environment = at[0] if rows is None else int(rows[at[0]])
         said = (
-            f"The {self._what} of environment {environment} holds {batch[at]} at {list(at[1:])} ({self._environment}); its space "
-            f"{self._space} allows {low[at]} to {high[at]}."
+            f"The {self._what} of environment {environment} holds {batch[at]} at {list(at[1:])} ({self._environment}); "
+            f"its space {self._space} allows {low[at]} to {high[at]}."
         )
         if bad:
             raise UsageError(f"{said} {REMEDY}")

@@ -38,8 +38,8 @@ def presented(space: Space, environment: str) -> Space:
     """
     try:
         shown = _presented(space, "", environment)
-    except _Unsized as refused:
-        raise UsageError(_refusal(space, *refused.args, environment)) from None
+    except _UnsizedError as refused:
+        raise UsageError(_refusal(space, refused.place, refused.space, environment)) from None
     if shown is None:
         raise UsageError(
             f"The observations of {environment} hold no numbers, but {space}. Turn them into numbers in a wrapper: "
@@ -54,7 +54,7 @@ def _presented(space: Space, place: str, environment: str) -> Space | None:
     parts = parts_of(space)
     if parts is None:
         if not _is_text(space):
-            raise _Unsized(place, space)
+            raise _UnsizedError(place, space)
         if place:
             say_once(f"{environment}: the part {place!r} of its observations is text; agents are not shown it.")
         return None
@@ -85,8 +85,12 @@ _OWN_WRAPPER = (
 )
 
 
-class _Unsized(Exception):
+class _UnsizedError(Exception):
     """A part, by its place, and its space: neither numbers nor text."""
+
+    def __init__(self, place: str, space: Space):
+        super().__init__(place)
+        self.place, self.space = place, space
 
 
 def _refusal(whole: Space, place: str, space: Space, environment: str) -> str:
@@ -105,5 +109,5 @@ def _refusal(whole: Space, place: str, space: Space, environment: str) -> str:
 def _sized(space: Space) -> bool:
     try:
         return _presented(space, "", "") is not None
-    except _Unsized:
+    except _UnsizedError:
         return False
