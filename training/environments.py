@@ -13,7 +13,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
-from gymnasium.wrappers import FilterObservation
+from gymnasium.wrappers import FilterObservation, NormalizeObservation, NormalizeReward
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
 import engram_rl.envs  # noqa: F401  (registers engram/*)
@@ -105,7 +105,19 @@ def _single(
     environment = gym.make(id, max_episode_steps=max_episode_steps, disable_env_checker=True, **arguments())
     for wrap in (quicken_view, *wrappers):
         environment = wrap(environment)
+        _refuse_own_statistics(environment)
     return keep_parts(TakenIn(environment, id, index), parts)
+
+
+def _refuse_own_statistics(environment: gym.Env) -> None:
+    """Raise for wrappers that learn from what they see: each world would have its own, and no checkpoint holds them."""
+    if isinstance(environment, NormalizeObservation | NormalizeReward):
+        observed = isinstance(environment, NormalizeObservation)
+        instead = "+agent.normalise_observations=true" if observed else "+agent.scale_rewards=true"
+        raise UsageError(
+            f"env.wrappers names {type(environment).__name__}, which keeps running statistics: they would differ "
+            f"between training and evaluation and be lost with the run. PPO does the same itself with {instead}, and saves it."
+        )
 
 
 def _refuse_limit(max_episode_steps: int | None) -> None:

@@ -39,6 +39,7 @@ class Judge:
         self._episodes = episodes or config.evaluation.episodes
         self._max_steps = max_steps or config.evaluation.get("max_steps")
         self._world: Resumable | None = None
+        self._only_one = False
 
     def __call__(
         self,
@@ -96,13 +97,24 @@ class Judge:
 
     def in_passing(self, agent: Agent, mode: str, environments: Resumable) -> float | None:
         """The mean return during training, to choose the best; None, and told, where there cannot be a second world."""
+        if self._only_one:
+            return None
         try:
             with undisturbed():
                 self.world()
         except UsageError as error:
+            self._only_one = True
             say_once(f"No evaluation during training (evaluation.every=0): no second world can be made. {error}")
             return None
         return float(self(agent, mode, "selection", environments.state_dict()).returns.mean())
+
+    def reuse(self, environments: Resumable) -> None:
+        """Evaluate where the agent was trained, now that it is not any more, unless there is a second world already.
+
+        What can be there only once, such as what holds a port, is judged in this way.
+        """
+        if self._world is None:
+            self._world = environments
 
     def world(self) -> Resumable:
         """Where it is evaluated, built when first asked for."""

@@ -114,6 +114,5 @@ def train(config: DictConfig, folder: RunFolder, checkpoint: dict[str, Any] | No
             print(f"Stopped at step {now}; continue with: engram train resume={folder.path}")
             return float("nan")
         logger.write(now, closing=True)
-        lived_in = environments.state_dict()
-        environments.close()  # so that what can only be there once can be there to judge the agent
-        return close(agent, judge, mode, lived_in, config, folder, logger, now, time.perf_counter() - began)
+        judge.reuse(environments)
+        return close(agent, judge, mode, environments, config, folder, logger, now, time.perf_counter() - began)

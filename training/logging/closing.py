@@ -13,6 +13,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from engram_rl.agents.agent import Agent
+from engram_rl.training.environments import Resumable
 from engram_rl.training.errors import UsageError, causes, in_your, raised_by_user
 from engram_rl.training.evaluation import FROZEN, MODES
 from engram_rl.training.judging import Judge
@@ -32,7 +33,7 @@ def close(
     agent: Agent,
     judge: Judge,
     mode: str,
-    lived_in: dict[str, Any],
+    environments: Resumable,
     config: DictConfig,
     folder: RunFolder,
     logger: RunLogger,
@@ -45,13 +46,14 @@ def close(
         agent: Trained.
         judge: Evaluates it.
         mode: In which it is judged; frozen it is judged besides.
-        lived_in: The state of its environments.
+        environments: Of the agent; they are closed.
         config: Of the run.
         folder: Of the run.
         logger: Of the run; it is closed.
         step: The last.
         seconds: What the run took.
     """
+    lived_in = environments.state_dict()
     judged: dict[str, Episodes] = {}
     failed: Exception | None = None
     try:
@@ -59,6 +61,8 @@ def close(
             judged[one] = judge(agent, one, "score", lived_in)
     except Exception as error:
         failed = error
+    judge.close()
+    environments.close()
     scores = {name: float(played.returns.mean()) for name, played in judged.items()}
     summary = {"score": scores.get(mode), "mode": mode, "scores": scores}
     summary |= {"episodes": config.evaluation.episodes, "cut": judged[mode].cut if mode in judged else None}
