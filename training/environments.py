@@ -116,7 +116,8 @@ def _refuse_own_statistics(environment: gym.Env) -> None:
         instead = "+agent.normalise_observations=true" if observed else "+agent.scale_rewards=true"
         raise UsageError(
             f"env.wrappers names {type(environment).__name__}, which keeps running statistics: they would differ "
-            f"between training and evaluation and be lost with the run. PPO does the same itself with {instead}, and saves it."
+            f"between training and evaluation and be lost with the run. PPO does the same itself with "
+            f"{instead}, and saves it."
         )
 
 
