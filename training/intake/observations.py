@@ -181,7 +181,7 @@ class Bounds:
         )
         if bad:
             raise UsageError(f"{said} {REMEDY}")
-        kind = f"{self._environment}: {self._what}s are sometimes a little outside {self._space}."
+        kind = f"{self._environment}: observations are sometimes a little outside {self._space}."
         say_once(f"{kind} They are passed on as they are.")
 
 

@@ -98,10 +98,10 @@ class TestOneEnvironment:
         environment.reset()
         assert len(memory) == 0
 
+    @pytest.mark.filterwarnings("ignore::UserWarning")
     def test_gymnasium_finds_no_fault(self):
-        check_env(
-            MemoryWrapper(gym.make("CartPole-v1").unwrapped, dictionary(Modality("state", 4))), skip_render_check=True
-        )
+        environment = gym.make("CartPole-v1").unwrapped
+        check_env(MemoryWrapper(environment, dictionary(Modality("state", 4))), skip_render_check=True)
 
     @pytest.mark.parametrize("first", [-1, 0, 5])
     def test_actions_may_start_anywhere(self, first):
