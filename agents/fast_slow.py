@@ -81,6 +81,9 @@ class FastSlow:
         self.frozen = False
         """Whether the network rests, while the memory lives on."""
 
+    memory_parts = ("memory", "planner", "goals", "visits", "trace", "size")
+    """The parts of the state that hold what was experienced, rather than what was trained."""
+
     def act(self, observation: Observation, *, explore: bool = True) -> np.ndarray:
         """One action for each environment. `[E]`."""
         if explore:

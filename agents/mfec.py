@@ -77,6 +77,9 @@ class MFEC:
         self._diagnostics: dict[str, float] = {}
         self._acted_on: Seen | None = None
 
+    memory_parts = ("memories", "returns")
+    """The parts of the state that hold what was experienced, rather than what was trained."""
+
     def act(self, observation: Observation, *, explore: bool = True) -> np.ndarray:
         """Epsilon-greedy actions, `[E]`; greedy, and without a trace, if not exploring."""
         began = time.perf_counter()

@@ -101,6 +101,9 @@ class NEC:
         self._values = np.zeros(num_envs)  # [E] the value of what was last acted on
         self._diagnostics: dict[str, float] = {}
 
+    memory_parts = ("memories", "replay", "returns", "values")
+    """The parts of the state that hold what was experienced, rather than what was trained."""
+
     def act(self, observation: Observation, *, explore: bool = True) -> np.ndarray:
         """Epsilon-greedy actions, `[E]`; greedy, and without a trace, if not exploring."""
         began = time.perf_counter()

@@ -105,6 +105,12 @@ class PPO:
         self._state_after = self.state
 
     @property
+    def memory_parts(self) -> tuple[str, ...]:
+        """The parts of the state that hold what was experienced; none, if nothing but an open rollout does."""
+        remembers = self._carry or any(getattr(extra, "remembers", False) for extra in self.extras)
+        return ("extras", "rollout", "state", "starts") if remembers else ()
+
+    @property
     def frozen(self) -> bool:
         """Whether nothing is learned: weights and running statistics stay as they are.
 

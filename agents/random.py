@@ -13,13 +13,19 @@ from engram_rl.agents.agent import Observation, Transition
 class RandomAgent:
     """Draws every action uniformly from the vectorised action space."""
 
+    memory_parts = ()
+
     def __init__(self, action_space: Space, seed: int):
         self._space = action_space
         self._space.seed(seed)
 
-    def act(self, observation: Observation, *, explore: bool = True) -> np.ndarray:
-        """Draw one action per environment."""
-        return np.asarray(self._space.sample())
+    def act(self, observation: Observation, *, explore: bool = True, mask: np.ndarray | None = None) -> np.ndarray:
+        """Draw one action per environment, among those that are allowed."""
+        actions = np.asarray(self._space.sample())
+        if mask is None:
+            return actions
+        first = np.asarray(getattr(self._space, "start", 0))
+        return first + np.where(mask, self._space.np_random.random(mask.shape), -1.0).argmax(axis=1)
 
     def observe(self, transition: Transition) -> None:
         """Nothing is learned."""

@@ -55,6 +55,9 @@ class MemoryInput:
             places, or would mix entries when one is written again.
     """
 
+    remembers = True
+    """That it outlives episodes and goes on being written to while weights rest."""
+
     def __init__(
         self,
         *,
