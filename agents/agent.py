@@ -25,6 +25,8 @@ class Transition:
         reset_observation: What the agent acts on next; differs from `next_observation` only where an episode
             ended. `[E, ...]`
         info: The environments' own remarks, never shown to the agent's policy.
+        mask: Which actions the agent was allowed, of A; None for all. `[E, A]` of bool
+        next_mask: Which are allowed in `next_observation`, None for all. `[E, A]` of bool
         done: Whether the episode ended, either way. `[E]` of bool
     """
 
@@ -37,6 +39,8 @@ class Transition:
     reset_observation: Observation
     info: dict[str, Any] = field(default_factory=dict)
     done: np.ndarray = field(init=False)
+    mask: np.ndarray | None = None
+    next_mask: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "done", self.terminated | self.truncated)
@@ -54,8 +58,16 @@ class Agent(Protocol):
       (`engram_rl.agents.retrieval.retrieved.Retrieved`), or None
     """
 
-    def act(self, observation: Observation, *, explore: bool = True) -> np.ndarray:
-        """Choose one action per environment. With `explore=False` nothing inside the agent changes."""
+    def act(
+        self, observation: Observation, *, explore: bool = True, mask: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Choose one action per environment. With `explore=False` nothing inside the agent changes.
+
+        Args:
+            observation: `[E, ...]`
+            explore: Whether it may try what it does not know.
+            mask: Which of A actions are allowed, None for all; only of agents with discrete actions. `[E, A]` of bool
+        """
 
     def observe(self, transition: Transition) -> None:
         """Take in one vector step; may write to memory."""

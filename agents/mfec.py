@@ -53,7 +53,8 @@ class MFEC:
         explore: Chooses actions by their values.
         novelty: Whether to explore by what was tried in a situation during the episode; the paper explores blindly.
         bootstrap: Whether the return of an episode that was cut goes on with the value of its last observation; the
-            paper's returns end with the episode.
+            paper's returns end with the episode. Where a rule corrects overestimates, a promise of reward is not taken
+            over from the last observation of an episode that found none: it is what the rule is to doubt.
         device: Where keys are computed.
     """
 
@@ -135,7 +136,12 @@ class MFEC:
         cut = transition.truncated & ~transition.terminated
         if self._bootstrap and cut.any():
             keys, identity = self._keys(rows_of(transition.next_observation, cut))
-            values[cut] = self.memories.read_exact(keys, identity, touch=False)[0].max(dim=1).values.numpy()
+            q = self.memories.read_exact(keys, identity, touch=False)[0]
+            best = q.masked_fill(self.memories.empty, -torch.inf).max(dim=1).values.double().numpy()
+            values[cut] = np.where(np.isfinite(best), best, self._returns.going_on(transition.reward)[cut])
+            if self.memories.blame:
+                found = self._returns.rewarded() | (transition.reward > 0)
+                values = np.where(found, values, np.minimum(values, 0))
         return values
 
     def _store(self, best: Returns) -> None:
@@ -191,15 +197,15 @@ def make_mfec(
     exploration: float | Schedule = EPSILON,
     novelty: float | None = None,
     discount: float = 0.99,
-    bootstrap: bool = False,
+    bootstrap: bool = True,
     device: str = "cpu",
 ) -> MFEC:
     """Build MFEC for the spaces of an environment; `conf/agent/mfec.yaml` says what its values mean.
 
     - `key_size`: columns of the random projection, where a key is one vector
     - `novelty`: bonus for what was tried once in a situation during the episode; 0 settles ties by it, None ignores it
-    - `bootstrap`: whether the return of an episode that was cut goes on with the value of its last observation; without
-      it, an episode cut without reward is evidence that what was expected of it failed
+    - `bootstrap`: whether the return of an episode that was cut goes on with the value of its last observation, as
+      if it had not been; the paper's does not
 
     Raises:
         ValueError: Actions that cannot be counted, or observations of an unsupported kind.

@@ -159,7 +159,8 @@ class NEC:
         cut = transition.truncated & ~transition.terminated
         if cut.any():
             last = rows_of(transition.next_observation, cut)
-            values[cut] = self._state_values(*self._action_values(last, touch=False))
+            best = self._state_values(*self._action_values(last, touch=False))
+            values[cut] = np.where(np.isfinite(best), best, self._returns.going_on(transition.reward)[cut])
         return values
 
     def _store(self, completed: Returns) -> None:

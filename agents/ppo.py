@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from engram_rl.agents.agent import Observation, Transition
 from engram_rl.agents.common.device import choose_device
-from engram_rl.agents.common.observations import batch_size, require_rows, require_supported, rows_of
+from engram_rl.agents.common.observations import batch_size, require_rows, require_supported
 from engram_rl.agents.common.schedules import Schedule, as_schedule
 from engram_rl.agents.common.seeding import generator_for
 from engram_rl.agents.policy_gradient.descent import Descent
 from engram_rl.agents.policy_gradient.extra_inputs import ExtraInput, PreviousStep, read
 from engram_rl.agents.policy_gradient.objectives import Objective, explained_variance, means
 from engram_rl.agents.policy_gradient.perception import Perception, RewardScale, make_perception
-from engram_rl.agents.policy_gradient.player import Player
+from engram_rl.agents.policy_gradient.player import Player, final_values
 from engram_rl.agents.policy_gradient.policies import Extras, Policy, make_policy
 from engram_rl.agents.policy_gradient.rollouts import Rollout
 from engram_rl.agents.policy_gradient.updates import evaluated, minibatches, require_counts, require_shares
@@ -55,7 +55,7 @@ class PPO:
         cut_at_episode_ends: Whether what follows an episode's end does not count for what came before.
         carry_state: Whether a recurrent policy's state, and what it is shown of the step before, outlive an episode.
 
-    An agent built on PPO adds extras, and overrides `observe`, `update` and `forget_open_steps`.
+    An agent built on PPO adds extras, and overrides `add`, `update` and `forget_open_steps`.
 
     Attributes:
         acted: The step taken and not yet observed: what was seen, the action, `starts` and `extras`. `[E, ...]` by name
@@ -138,10 +138,11 @@ class PPO:
         """
         if not self.acted:
             raise RuntimeError("PPO learns from its own actions only: call act, then observe what followed, in turns.")
+        final_value = self._final_values(transition)
         if not self.frozen:
-            self._add(transition)
+            self.add(transition, final_value)
         for extra in self.extras:
-            extra.observe(transition)
+            extra.observe(transition, final_value)
         self.state = self._state_after
         self.starts = torch.as_tensor(transition.done & (not self._carry), device=self.state.device)
         self.acted = {}
@@ -175,32 +176,31 @@ class PPO:
         With a generator it draws its actions; without one it takes the most probable.
         """
         extras = [extra.player(num_envs) for extra in self.extras]
-        return Player(self.policy, self.perceive, extras, num_envs, self._carry, generator)
+        return Player(self.policy, self.perceive, extras, num_envs, self._carry, generator, self.cut_at_episode_ends)
 
     def forget_open_steps(self) -> None:
         """Drop the steps that were to be learned from."""
         self._rollout.clear()
 
-    def _add(self, transition: Transition) -> None:
-        """Put the step just taken, and its outcome, into the rollout."""
+    def add(self, transition: Transition, final_value: np.ndarray) -> None:
+        """Put the step just taken, and its outcome, into the rollout.
+
+        Args:
+            transition: The outcome.
+            final_value: Of the last observations of episodes that were cut, 0 elsewhere. `[E]`
+        """
         reward = transition.reward
         if self.reward_scale:
             reward = self.reward_scale(reward, transition.done)
-        self._rollout.add(self.state, self.acted, reward, transition.done, self._final_values(transition))
+        self._rollout.add(self.state, self.acted, reward, transition.done, final_value)
         self._next = transition.reset_observation
         self._steps += self.num_envs
 
     def _final_values(self, transition: Transition) -> np.ndarray:
-        """Values of the last observations of episodes that were cut, 0 elsewhere. `[E]`."""
-        values = np.zeros(self.num_envs, dtype=np.float32)
-        rows = np.flatnonzero(transition.truncated & ~transition.terminated)
-        if len(rows) and self.cut_at_episode_ends:
-            seen = self.perceive(rows_of(transition.next_observation, rows), learn=False)
-            extras: Extras = {}
-            for extra in self.extras:
-                extras |= extra.read_final(transition, rows)
-            values[rows] = self._values(seen, self._state_after[rows], extras)
-        return values
+        """Values of the last observations of episodes that were cut, 0 elsewhere, and where no end counts. `[E]`."""
+        if not self.cut_at_episode_ends:
+            return np.zeros(self.num_envs, np.float32)
+        return final_values(self.policy, self.perceive, self.extras, transition, self._state_after)
 
     def _values(self, seen: Any, state: Tensor, extras: Extras, starts: Tensor | None = None) -> np.ndarray:
         """Values of one step of B environments. `[B]`."""

@@ -31,6 +31,7 @@ class SelfImitationPPO(PPO):
         capacity: Steps of finished episodes that are kept, the newest.
         batches: Minibatches of them after each update, as large as PPO's.
         imitation_value: Weight of the value's error.
+        bootstrap: Whether the return of an episode that was cut goes on with the value of its last observation.
         imitation_generator: Of the minibatches.
         **options: Of PPO; what counts as return is what its critic learns, so values must end with the episode and be
             of rewards as they are.
@@ -46,6 +47,7 @@ class SelfImitationPPO(PPO):
         capacity: int,
         batches: int,
         imitation_value: float,
+        bootstrap: bool,
         imitation_generator: torch.Generator,
         **options: Any,
     ) -> None:
@@ -57,7 +59,7 @@ class SelfImitationPPO(PPO):
                 "Self-imitation compares an episode's return with its value, which must be of the same: set "
                 "agent.cut_at_episode_ends=true and agent.scale_rewards=false."
             )
-        self._batches, self._value_weight = batches, imitation_value
+        self._batches, self._value_weight, self._bootstrap = batches, imitation_value, bootstrap
         self._returns = MonteCarloReturns(self.discount, self.num_envs)
         self._replay = Replay(capacity, imitation_generator)
 
@@ -66,16 +68,16 @@ class SelfImitationPPO(PPO):
         super().forget_open_steps()
         self._returns.clear()
 
-    def observe(self, transition: Transition) -> None:
+    def add(self, transition: Transition, final_value: np.ndarray) -> None:
         """Add one vector step; keep the episodes that it ended."""
-        if self.acted and not self.frozen:
-            taken = {name: self.acted[name] for name in ("seen", "action", "extras")}
-            held = map_observation(lambda part: part.cpu().numpy(), taken)
-            nothing = np.zeros(self.num_envs)
-            ended = self._returns.push(held, nothing.astype(np.int64), transition.reward, transition.done, nothing)
-            if len(ended.target):
-                self._replay.add(ended.observation | {"gained": ended.target.astype(np.float32)})
-        super().observe(transition)
+        taken = {name: self.acted[name] for name in ("seen", "action", "extras")}
+        held = map_observation(lambda part: part.cpu().numpy(), taken)
+        follows = final_value * self._bootstrap
+        unused = np.zeros(self.num_envs, np.int64)
+        ended = self._returns.push(held, unused, transition.reward, transition.done, follows)
+        if len(ended.target):
+            self._replay.add(ended.observation | {"gained": ended.target.astype(np.float32)})
+        super().add(transition, final_value)
 
     def update(self, data: dict[str, Any]) -> dict[str, float]:
         """PPO's update, then imitation."""
@@ -118,6 +120,7 @@ def make_self_imitation_ppo(
     capacity: int,
     batches: int,
     imitation_value: float,
+    bootstrap: bool = True,
     **ppo: Any,
 ) -> PPO:
     """Build it for the spaces of an environment; `conf/agent/self_imitation_ppo.yaml` says what each value means.
@@ -131,6 +134,7 @@ def make_self_imitation_ppo(
         capacity=capacity,
         batches=batches,
         imitation_value=imitation_value,
+        bootstrap=bootstrap,
         imitation_generator=generator_for(seed, "imitation"),
     )
     return make_ppo(observation_space, action_space, num_envs, seed, **ppo, agent=agent)

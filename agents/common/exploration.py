@@ -13,6 +13,10 @@ EPSILON = Linear(1.0, 0.01, 2000)
 """The share of random actions, where nothing else is said."""
 
 
+SAME = 1e-5
+"""Values whose difference is a smaller share of them are equal where tries settle it: they are sums in float32."""
+
+
 class EpsilonGreedy:
     """The action of the highest value, any of them where several are; with probability epsilon, any action at all.
 
@@ -36,7 +40,10 @@ class EpsilonGreedy:
         random = torch.rand(len(q), generator=self._generator) < self.epsilon(step)
         if tries is not None:
             q = q + self._bonus * torch.where(tries > 0, tries.clamp(min=1).rsqrt(), 2.0)
-        candidates = random.unsqueeze(1) | (q == q.max(dim=1, keepdim=True).values)
+        best = q.max(dim=1, keepdim=True).values  # [E, 1]
+        if tries is not None:
+            best = best - SAME * best.abs()
+        candidates = random.unsqueeze(1) | (q >= best)
         if tries is not None:
             least = tries.masked_fill(~candidates, torch.inf).min(dim=1, keepdim=True).values
             candidates &= tries == least

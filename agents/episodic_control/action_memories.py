@@ -58,6 +58,16 @@ class ActionMemories:
     def __len__(self) -> int:
         return sum(map(len, self.per_action))
 
+    @property
+    def empty(self) -> Tensor:
+        """Of which actions nothing is known. `[A]` of bool on the CPU."""
+        return torch.tensor([not len(memory) for memory in self.per_action])
+
+    @property
+    def blame(self) -> bool:
+        """Whether the write rule counts a failure against what is stored."""
+        return bool(getattr(self[0].write_rule, "blames", False))
+
     def slots_of(self, identity: Tensor) -> Tensor:
         """Where each situation is stored for each action, -1 where it is not.  `[B]` -> `[B, A]` on the CPU."""
         return torch.stack([memory.find(identity) for memory in self.per_action], dim=1).cpu()
@@ -110,10 +120,9 @@ class ActionMemories:
     def newer_overestimates(self, actions: np.ndarray, identity: Tensor, step: Tensor) -> Tensor:
         """Whether what is stored was written after these steps, and a failure would count against it.  `[B]` each."""
         newer = torch.zeros(len(actions), dtype=torch.bool)
-        for action, rows in by_action(actions):
-            if getattr(self[action].write_rule, "blames", False):
-                slots = self[action].find(identity[rows]).cpu()  # [b]
-                newer[rows] = (slots >= 0) & (self._written[action][slots.clamp(min=0)] > step[rows])
+        for action, rows in by_action(actions) if self.blame else ():
+            slots = self[action].find(identity[rows]).cpu()  # [b]
+            newer[rows] = (slots >= 0) & (self._written[action][slots.clamp(min=0)] > step[rows])
         return newer
 
     def lookup_taken(self, keys: Tensor, actions: np.ndarray, exclude: Tensor | None) -> dict[int, Found]:

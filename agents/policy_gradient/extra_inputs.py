@@ -34,8 +34,14 @@ class ExtraInput(Protocol):
             By name, `[R, ...]`.
         """
 
-    def observe(self, transition: Transition) -> None:
-        """Take in one vector step; may write to memory."""
+    def observe(self, transition: Transition, final_value: np.ndarray) -> None:
+        """Take in one vector step; may write to memory.
+
+        Args:
+            transition: The step.
+            final_value: What the critic expects after the last observations of episodes that were cut, 0 elsewhere.
+                `[E]`
+        """
 
     def begin_episodes(self) -> None:
         """All environments begin anew, wherever they were."""
@@ -93,7 +99,7 @@ class PreviousStep:
         """`[R, A + 2]`."""
         return {self.NAME: torch.as_tensor(self._after(transition)[rows], device=self._device)}
 
-    def observe(self, transition: Transition) -> None:
+    def observe(self, transition: Transition, final_value: np.ndarray) -> None:
         """Remember the step."""
         self._rows = self._after(transition)
         if self._carry:
