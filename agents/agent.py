@@ -58,9 +58,7 @@ class Agent(Protocol):
       (`engram_rl.agents.retrieval.retrieved.Retrieved`), or None
     """
 
-    def act(
-        self, observation: Observation, *, explore: bool = True, mask: np.ndarray | None = None
-    ) -> np.ndarray:
+    def act(self, observation: Observation, *, explore: bool = True, mask: np.ndarray | None = None) -> np.ndarray:
         """Choose one action per environment. With `explore=False` nothing inside the agent changes.
 
         Args:

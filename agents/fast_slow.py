@@ -11,10 +11,10 @@ import numpy as np
 from gymnasium import spaces
 
 from engram_rl.agents.agent import Observation, Transition
-from engram_rl.agents.common.actions import require_discrete
+from engram_rl.agents.common.actions import require_discrete, require_mask
 from engram_rl.agents.goal_directed.goal_network import EpisodeTrace, GoalNetwork
 from engram_rl.agents.goal_directed.goals import FoundGoal, Goals, ShownGoal, Targets
-from engram_rl.agents.goal_directed.look_ahead import NONE, Branches, Plan, Search, Situation, Slow
+from engram_rl.agents.goal_directed.look_ahead import NONE, Branches, Plan, Search, Situation, Slow, best_allowed
 from engram_rl.agents.goal_directed.perceptron import Perceptron
 from engram_rl.agents.goal_directed.views import GoalView
 from engram_rl.agents.goal_directed.visits import EpisodeVisits
@@ -81,13 +81,14 @@ class FastSlow:
         self.frozen = False
         """Whether the network rests, while the memory lives on."""
 
-    def act(self, observation: Observation, *, explore: bool = True) -> np.ndarray:
-        """One action for each environment. `[E]`."""
+    def act(self, observation: Observation, *, explore: bool = True, mask: np.ndarray | None = None) -> np.ndarray:
+        """One action for each environment, of those that `mask` `[E, A]` allows. `[E]`."""
+        allowed = None if mask is None else require_mask(mask, len(self._env), self.memory.num_actions)
         if explore:
-            self._plan, self._goals = self._look_ahead(observation, self._rng, explore=True)
+            self._plan, self._goals = self._look_ahead(observation, self._rng, explore=True, allowed=allowed)
             return self._plan.actions
         with self.memory.only_looking(), self.planner.only_looking():
-            return self._look_ahead(observation, np.random.default_rng(0), explore=False)[0].actions
+            return self._look_ahead(observation, np.random.default_rng(0), explore=False, allowed=allowed)[0].actions
 
     def observe(self, transition: Transition) -> None:
         """Remember one vector step, correct what it contradicts, and put aside what is to be replayed."""
@@ -132,18 +133,22 @@ class FastSlow:
         """Minibatches that the network has learned from."""
         return self.fast.network.updates if self.fast else 0
 
-    def _look_ahead(self, observation: Observation, rng: np.random.Generator, explore: bool) -> tuple[Plan, np.ndarray]:
+    def _look_ahead(
+        self, observation: Observation, rng: np.random.Generator, explore: bool, allowed: np.ndarray | None
+    ) -> tuple[Plan, np.ndarray]:
         """The plan, with the preferred action where there is no way; and the states gone for `[E, D]`, NaN for none."""
         states = self.view.states(observation)  # [E, D]
         ids = self.memory.name(states, self._owners)
-        targets = self.goals.choose(observation, ids, explore=explore)
+        targets = self.goals.choose(observation, ids, explore=explore, allowed=allowed)
         goals = self._first_of(targets)
         preference = partial(self._preference, ids, states, goals)
         if not self.slow:
-            return Plan(preference().argmax(1)), goals
-        plan = self.slow.plan(Situation(ids, self._owners, targets, preference, self.goals.certain), rng, explore)
+            return Plan(best_allowed(preference(), allowed)), goals
+        now = Situation(ids, self._owners, targets, preference, self.goals.certain, allowed)
+        plan = self.slow.plan(now, rng, explore)
         if (plan.actions == NONE).any():
-            plan = replace(plan, actions=np.where(plan.actions != NONE, plan.actions, preference().argmax(1)))
+            preferred = best_allowed(preference(), allowed)
+            plan = replace(plan, actions=np.where(plan.actions != NONE, plan.actions, preferred))
         return plan, goals
 
     def _preference(self, ids: np.ndarray, states: np.ndarray, goals: np.ndarray) -> np.ndarray:

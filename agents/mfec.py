@@ -17,10 +17,11 @@ from engram_rl.agents.common.actions import Actions
 from engram_rl.agents.common.device import choose_device
 from engram_rl.agents.common.encoders import make_projection
 from engram_rl.agents.common.exploration import EPSILON, EpsilonGreedy
-from engram_rl.agents.common.observations import hash_observations, require_supported, rows_of, to_tensors
+from engram_rl.agents.common.observations import hash_observations, require_supported, rows_of, rows_of_mask, to_tensors
+from engram_rl.agents.common.scaling import SCALE_RULE, require_rule, require_same_rule
 from engram_rl.agents.common.schedules import Schedule, as_schedule
 from engram_rl.agents.common.seeding import generator_for
-from engram_rl.agents.episodic_control.action_memories import ActionMemories, make_memories
+from engram_rl.agents.episodic_control.action_memories import ActionMemories, make_memories, restricted
 from engram_rl.agents.episodic_control.modality_keys import make_keys
 from engram_rl.agents.episodic_control.returns import MonteCarloReturns, Returns
 from engram_rl.memory import DifferentiableNeuralDictionary
@@ -55,6 +56,7 @@ class MFEC:
         bootstrap: Whether the return of an episode that was cut goes on with the value of its last observation; the
             paper's returns end with the episode. Where a rule corrects overestimates, a promise of reward is not taken
             over from the last observation of an episode that found none: it is what the rule is to doubt.
+        scale_rule: Of what `project` is given.
         device: Where keys are computed.
     """
 
@@ -69,27 +71,30 @@ class MFEC:
         num_envs: int,
         novelty: bool,
         bootstrap: bool,
+        scale_rule: int,
         device: torch.device,
     ):
         self.project, self.memories = project, memories
         self._actions, self._returns, self._explore = actions, returns, explore
         self._num_envs, self._novelty, self._bootstrap, self._device = num_envs, novelty, bootstrap, device
+        self._scale_rule = scale_rule
         self._steps = 0
         self._diagnostics: dict[str, float] = {}
         self._acted_on: Seen | None = None
 
-    def act(self, observation: Observation, *, explore: bool = True) -> np.ndarray:
+    def act(self, observation: Observation, *, explore: bool = True, mask: np.ndarray | None = None) -> np.ndarray:
         """Epsilon-greedy actions, `[E]`; greedy, and without a trace, if not exploring."""
         began = time.perf_counter()
         keys, identity = self._keys(observation)
+        allowed = self._actions.allowed(mask, len(keys))
         if explore:
             self._acted_on = Seen(observation, keys, identity)
         q, lookups = self.memories.read_exact(keys, identity, touch=explore)
         elapsed = time.perf_counter() - began
         if not explore:
-            return self._actions.named(q.argmax(dim=1).numpy())
+            return self._actions.named(restricted(q, allowed).argmax(dim=1).numpy())
         self._diagnostics = self.memories.report(lookups, self._steps) | {"memory/lookup_ms": 1000 * elapsed}
-        return self._actions.named(self._explore(q, self._steps, self._tries(identity)).numpy())
+        return self._actions.named(self._explore(q, self._steps, self._tries(identity), allowed).numpy())
 
     def observe(self, transition: Transition) -> None:
         """Hold the step; write the episodes that it ended."""
@@ -137,7 +142,10 @@ class MFEC:
         if self._bootstrap and cut.any():
             keys, identity = self._keys(rows_of(transition.next_observation, cut))
             q = self.memories.read_exact(keys, identity, touch=False)[0]
-            best = q.masked_fill(self.memories.empty, -torch.inf).max(dim=1).values.double().numpy()
+            allowed = self._actions.allowed(rows_of_mask(transition.next_mask, cut), len(q))
+            best = (
+                restricted(q, allowed).masked_fill(self.memories.empty, -torch.inf).max(dim=1).values.double().numpy()
+            )
             values[cut] = np.where(np.isfinite(best), best, self._returns.going_on(transition.reward)[cut])
             if self.memories.blame:
                 found = self._returns.rewarded() | (transition.reward > 0)
@@ -163,10 +171,12 @@ class MFEC:
             "returns": self._returns.state_dict(),
             "explore": self._explore.state_dict(),
             "steps": self._steps,
+            "scale_rule": self._scale_rule,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
+        require_same_rule(state.get("scale_rule", 1), self._scale_rule)
         self.project.load_state_dict(state["project"])
         self.memories.load_state_dict(state["memories"])
         self._returns.load_state_dict(state["returns"])
@@ -198,6 +208,7 @@ def make_mfec(
     novelty: float | None = None,
     discount: float = 0.99,
     bootstrap: bool = True,
+    scale_rule: int = SCALE_RULE,
     device: str = "cpu",
 ) -> MFEC:
     """Build MFEC for the spaces of an environment; `conf/agent/mfec.yaml` says what its values mean.
@@ -206,6 +217,7 @@ def make_mfec(
     - `novelty`: bonus for what was tried once in a situation during the episode; 0 settles ties by it, None ignores it
     - `bootstrap`: whether the return of an episode that was cut goes on with the value of its last observation, as
       if it had not been; the paper's does not
+    - `scale_rule`: how numbers of observations are scaled; 1 for what the first version learned
 
     Raises:
         ValueError: Actions that cannot be counted, or observations of an unsupported kind.
@@ -213,7 +225,8 @@ def make_mfec(
     require_supported(observation_space, "MFEC")
     actions = Actions(action_space, "MFEC")
     place = choose_device(device)
-    project, space = make_keys(observation_space, key_size, modalities, partial(make_projection, seed=seed))
+    make_part = partial(make_projection, seed=seed, scale_rule=require_rule(scale_rule))
+    project, space = make_keys(observation_space, key_size, modalities, make_part, scale_rule)
     return MFEC(
         project=project.to(place),
         memories=make_memories(memory, space, actions.count, place),
@@ -223,5 +236,6 @@ def make_mfec(
         num_envs=num_envs,
         novelty=novelty is not None,
         bootstrap=bootstrap,
+        scale_rule=scale_rule,
         device=place,
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from gymnasium import Space
+from gymnasium import Space, spaces
 
 from engram_rl.agents.agent import Observation, Transition
+from engram_rl.agents.common.actions import require_mask
 
 
 class RandomAgent:
@@ -17,9 +18,18 @@ class RandomAgent:
         self._space = action_space
         self._space.seed(seed)
 
-    def act(self, observation: Observation, *, explore: bool = True) -> np.ndarray:
-        """Draw one action per environment."""
-        return np.asarray(self._space.sample())
+    def act(self, observation: Observation, *, explore: bool = True, mask: np.ndarray | None = None) -> np.ndarray:
+        """Draw one action per environment, of those allowed `[E, A]`."""
+        if mask is None:
+            return np.asarray(self._space.sample())
+        if not isinstance(self._space, spaces.MultiDiscrete):
+            raise ValueError(f"A mask is for Discrete and MultiDiscrete actions, not for {self._space}.")
+        sizes = self._space.nvec.reshape(len(self._space.nvec), -1)[0]  # [P] choices of each part
+        allowed = require_mask(mask, len(self._space.nvec), int(sizes.sum()))
+        draws = np.where(allowed, self._space.np_random.random(allowed.shape), -1.0)
+        parts = [part.argmax(axis=1) for part in np.split(draws, np.cumsum(sizes)[:-1], axis=1)]
+        codes = np.stack(parts, axis=1).reshape(self._space.nvec.shape)
+        return (codes + self._space.start).astype(self._space.dtype)
 
     def observe(self, transition: Transition) -> None:
         """Nothing is learned."""

@@ -70,7 +70,7 @@ class SelfImitationPPO(PPO):
 
     def add(self, transition: Transition, final_value: np.ndarray) -> None:
         """Add one vector step; keep the episodes that it ended."""
-        taken = {name: self.acted[name] for name in ("seen", "action", "extras")}
+        taken = {name: self.acted[name] for name in ("seen", "action", "extras", "mask") if name in self.acted}
         held = map_observation(lambda part: part.cpu().numpy(), taken)
         follows = final_value * self._bootstrap
         unused = np.zeros(self.num_envs, np.int64)
@@ -93,7 +93,7 @@ class SelfImitationPPO(PPO):
         state = self.policy.initial_state(size)
         batch = to_tensors(self._replay.sample(size), state.device)
         starts = torch.zeros(1, size, dtype=torch.bool, device=state.device)
-        judged = self.policy(batch["seen"], state, starts, batch["extras"])
+        judged = self.policy(batch["seen"], state, starts, batch["extras"], batch.get("mask"))
         log_prob = judged.distribution.log_prob(batch["action"])
         loss = imitation_loss(log_prob, judged.value, batch["gained"], self._value_weight)
         self.descent(loss)

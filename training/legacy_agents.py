@@ -116,6 +116,26 @@ def _constant(value: Any) -> Any:
     return value["start"] if linear and value["start"] == value["end"] else value
 
 
+SCALED = {
+    "make_mfec": ("scale_rule",),
+    "make_nec": ("scale_rule",),
+    "make_ppo": ("scale_rule",),
+    "make_retrieval_ppo": ("scale_rule", "view.scale_rule"),
+    "make_self_imitation_ppo": ("scale_rule",),
+}
+"""By factory: where it is said how numbers are scaled."""
+
+
+def with_first_rule(agent: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of an agent that scales numbers as the first version did; all else as it is."""
+    for place in SCALED.get(str(agent.get("_target_")).rpartition(".")[2], ()):
+        above, _, last = place.rpartition(".")
+        node = agent[above] if above else agent
+        if not above or str(node.get("_target_")).endswith(".ProjectionSituations"):
+            node.setdefault(last, 1)
+    return agent
+
+
 def _say(node: dict[str, Any], place: list[str], value: Any) -> None:
     """Put that value at a place, unless something stands there; of retrieval without neighbours there are no returns."""
     *above, last = place

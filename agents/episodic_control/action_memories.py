@@ -230,16 +230,21 @@ def make_memories(
     return ActionMemories([first, *(make(space, value_dim=1, device=device) for _ in range(actions - 1))])
 
 
-def double_value(lookups: Lookups) -> Tensor:
+def restricted(q: Tensor, allowed: Tensor | None) -> Tensor:
+    """Values, minus infinity where an action is not allowed; None allows all. `[B, A]`, `[B, A]` -> `[B, A]`."""
+    return q if allowed is None else q.masked_fill(~allowed, -torch.inf)
+
+
+def double_value(lookups: Lookups, allowed: Tensor | None = None) -> Tensor:
     """`max_a Q` without its upward bias: half of the neighbours chooses the action, the others say what it is worth.
 
     Entries fall into halves by the parity of their slot, which makes them two memories of different experience; both
     take both parts and the mean is given (van Hasselt 2010, "Double Q-learning"). A half without neighbours leaves the
-    judgement to the whole.  `[B]`.
+    judgement to the whole. Only actions allowed, `[B, A]`, are chosen.  `[B]`.
     """
     found = lookups.found.values()
     halves = [torch.cat([_half_value(one, parity) for one in found], dim=1) for parity in (0, 1)]  # [B, A] each
-    chosen = [half.argmax(dim=1, keepdim=True) for half in halves]
+    chosen = [restricted(half, allowed).argmax(dim=1, keepdim=True) for half in halves]
     return (halves[1].gather(1, chosen[0]) + halves[0].gather(1, chosen[1])).squeeze(1) / 2
 
 

@@ -26,8 +26,22 @@ class Goals(Protocol):
 
     certain: bool
 
-    def choose(self, observation: Observation, ids: np.ndarray, *, explore: bool = True) -> Targets:
-        """Where to go from the states (ids) in which E environments are. Without `explore` nothing is noted."""
+    def choose(
+        self,
+        observation: Observation,
+        ids: np.ndarray,
+        *,
+        explore: bool = True,
+        allowed: np.ndarray | None = None,
+    ) -> Targets:
+        """Where to go from the states (ids) in which E environments are.
+
+        Args:
+            observation: `[E, ...]`
+            ids: `[E]`
+            explore: Without it nothing is noted.
+            allowed: Which actions may be taken now; None for all. `[E, A]` of bool
+        """
 
     def appeal(self, states: np.ndarray) -> np.ndarray:
         """Which of equally good next states (ids, -1 for none) to prefer, from 0 to 1. `[E, A]` -> `[E, A]`."""
@@ -53,7 +67,14 @@ class ShownGoal:
     def __init__(self, view: GoalView, memory: TransitionMemory, owners: np.ndarray) -> None:
         self._view, self._memory, self._owners = view, memory, owners
 
-    def choose(self, observation: Observation, ids: np.ndarray, *, explore: bool = True) -> Targets:
+    def choose(
+        self,
+        observation: Observation,
+        ids: np.ndarray,
+        *,
+        explore: bool = True,
+        allowed: np.ndarray | None = None,
+    ) -> Targets:
         """All states that agree with the goal shown."""
         goals = self._view.goals(observation)  # [E, D]
         if not np.isnan(goals).any():
@@ -129,7 +150,14 @@ class FoundGoal:
         self._moves = np.zeros((num_owners, self._DISTANCES))  # [O, distances], how often the goal moved so far
         self._target = np.full(len(owners), -1, np.int64)  # [E], id
 
-    def choose(self, observation: Observation, ids: np.ndarray, *, explore: bool = True) -> Targets:
+    def choose(
+        self,
+        observation: Observation,
+        ids: np.ndarray,
+        *,
+        explore: bool = True,
+        allowed: np.ndarray | None = None,
+    ) -> Targets:
         """One place for each environment, kept until it is reached or ruled out.
 
         None where there is something to find out about the actions.
@@ -137,7 +165,8 @@ class FoundGoal:
         in_sight = self._look(observation, explore)
         target = np.where(self._is_open(self._target) & (self._target != ids), self._target, -1)
         target = np.where(in_sight >= 0, in_sight, target)
-        curious = worth_trying(self._memory, ids, self._owners).any(1)
+        untried = worth_trying(self._memory, ids, self._owners)
+        curious = (untried if allowed is None else untried & allowed).any(1)
         undecided = np.flatnonzero((target < 0) & ~curious)
         if len(undecided):
             target[undecided] = self._most_promising(undecided, ids[undecided])

@@ -85,7 +85,7 @@ class Rollout:
                 it was truncated. `[E]`
 
         Raises:
-            RuntimeError: It is full.
+            RuntimeError: It is full, or this step has other parts than those before, such as a mask of actions.
         """
         if self.full:
             raise RuntimeError(
@@ -94,6 +94,11 @@ class Rollout:
             )
         if not self._steps:
             self.initial_state = state
+        elif step.keys() != self._steps[0].keys():
+            differing = ", ".join(sorted(step.keys() ^ self._steps[0].keys()))
+            raise RuntimeError(
+                f"Only some steps of this rollout have a {differing}: give it at every step, or at none."
+            )
         t = len(self._steps)
         self._steps.append(step)
         self._reward[t], self._done[t], self._final_value[t] = reward, done, final_value

@@ -157,12 +157,12 @@ class MemoryInput:
     # ---- writing
 
     @torch.no_grad()
-    def observe(self, transition: Transition, final_value: np.ndarray) -> None:
+    def observe(self, transition: Transition, final_value: np.ndarray | None = None) -> None:
         """Lose confidence in what was expected here and did not come; write the episodes that ended.
 
         Args:
             transition: The step.
-            final_value: With which the returns of episodes that were cut go on, 0 elsewhere. `[E]`
+            final_value: With which the returns of episodes that were cut go on, 0 elsewhere; None for 0. `[E]`
         """
         if not self._writes:
             return
@@ -171,7 +171,7 @@ class MemoryInput:
         if transition.done.any():
             self._write(np.flatnonzero(transition.done), ended)
 
-    def _ended(self, transition: Transition, final_value: np.ndarray) -> Returns:
+    def _ended(self, transition: Transition, final_value: np.ndarray | None) -> Returns:
         """The steps of the episodes that end with this one; the others are held."""
         situations = self._situations
         held = {
@@ -181,7 +181,8 @@ class MemoryInput:
             "action": self._code(torch.from_numpy(transition.action)).numpy(),
             "stream": self._envs,
         }
-        follows = final_value * self._options.bootstrap
+        going_on = self._options.bootstrap and final_value is not None
+        follows = final_value if going_on else np.zeros(len(self._envs))
         unused = np.zeros(len(self._envs), np.int64)
         return self._returns.push(held, unused, transition.reward, transition.done, follows)
 
