@@ -14,6 +14,7 @@ from gymnasium import spaces
 
 from engram_rl.agents.agent import Observation, Transition
 from engram_rl.agents.common.actions import require_discrete, require_mask
+from engram_rl.agents.common.restoring import all_or_nothing
 from engram_rl.agents.goal_directed.goal_network import EpisodeTrace, GoalNetwork
 from engram_rl.agents.goal_directed.goals import FoundGoal, Goals, ShownGoal, Targets
 from engram_rl.agents.goal_directed.look_ahead import NONE, Branches, Plan, Search, Situation, Slow, best_allowed
@@ -103,10 +104,11 @@ class FastSlow:
         if scarce == capacity // 4 and scarce > 16 * len(self._env):
             yield
             return
-        kept = [copy.deepcopy(part.state_dict()) for part in (self.memory, self.planner, self.goals)]
+        memory, planner, goals = (copy.deepcopy(one.state_dict()) for one in (self.memory, self.planner, self.goals))
         yield
-        for part, state in zip((self.memory, self.planner, self.goals), kept, strict=True):
-            part.load_state_dict(state)
+        self.memory.load_state_dict(memory)
+        self.planner.load_state_dict(planner)
+        self.goals.load_state_dict(goals)
 
     def observe(self, transition: Transition) -> None:
         """Remember one vector step, correct what it contradicts, and put aside what is to be replayed."""
@@ -221,6 +223,7 @@ class FastSlow:
             "outcomes": self._outcomes.state_dict(),
         }
 
+    @all_or_nothing
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave; a state that lacks a part is refused before anything is changed.
 

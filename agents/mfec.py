@@ -18,6 +18,7 @@ from engram_rl.agents.common.device import choose_device
 from engram_rl.agents.common.encoders import make_projection
 from engram_rl.agents.common.exploration import EPSILON, EpsilonGreedy
 from engram_rl.agents.common.observations import hash_observations, require_supported, rows_of, rows_of_mask, to_tensors
+from engram_rl.agents.common.restoring import all_or_nothing
 from engram_rl.agents.common.scaling import SCALE_RULE, require_rule, require_same_rule
 from engram_rl.agents.common.schedules import Schedule, as_schedule
 from engram_rl.agents.common.seeding import generator_for
@@ -174,8 +175,9 @@ class MFEC:
             "scale_rule": self._scale_rule,
         }
 
+    @all_or_nothing
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave."""
+        """Restore what `state_dict` gave; a state that does not fit changes nothing."""
         require_same_rule(state.get("scale_rule", 1), self._scale_rule)
         self.project.load_state_dict(state["project"])
         self.memories.load_state_dict(state["memories"])

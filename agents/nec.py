@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -26,6 +27,7 @@ from engram_rl.agents.common.observations import (
     to_tensors,
 )
 from engram_rl.agents.common.replay import Replay
+from engram_rl.agents.common.restoring import all_or_nothing
 from engram_rl.agents.common.scaling import SCALE_RULE, require_rule, require_same_rule
 from engram_rl.agents.common.schedules import Schedule, as_schedule
 from engram_rl.agents.common.seeding import generator_for
@@ -207,6 +209,11 @@ class NEC:
         found = self.memories.lookup_taken(keys, batch["action"], own if self._exclude_self else None)
         q = torch.cat([one.value.squeeze(1) for one in found.values()])
         loss = q_loss(q, target)
+        if not math.isfinite(float(loss.detach())):
+            raise ValueError(
+                f"train/loss is {float(loss.detach())} after {self._steps} steps: observations or rewards are too "
+                f"large, or the rate is. Scale them in a wrapper (env.wrappers), or lower agent.learning_rate."
+            )
         self._descend(loss, found)
         if not report:
             return {}
@@ -263,8 +270,9 @@ class NEC:
             "scale_rule": self._scale_rule,
         }
 
+    @all_or_nothing
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave."""
+        """Restore what `state_dict` gave; a state that does not fit changes nothing."""
         require_same_rule(state.get("scale_rule", 1), self._scale_rule)
         self.encoder.load_state_dict(state["encoder"])
         if self.optimiser:

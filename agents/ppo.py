@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from engram_rl.agents.agent import Observation, Transition
 from engram_rl.agents.common.device import choose_device
 from engram_rl.agents.common.observations import batch_size, require_rows, require_supported
+from engram_rl.agents.common.restoring import all_or_nothing
 from engram_rl.agents.common.scaling import SCALE_RULE, require_rule, require_same_rule
 from engram_rl.agents.common.schedules import Schedule, as_schedule
 from engram_rl.agents.common.seeding import generator_for
 from engram_rl.agents.policy_gradient.descent import Descent
 from engram_rl.agents.policy_gradient.extra_inputs import ExtraInput, PreviousStep, read
-from engram_rl.agents.policy_gradient.objectives import Objective, explained_variance, means
+from engram_rl.agents.policy_gradient.objectives import Objective, explained_variance, means, require_learnable
 from engram_rl.agents.policy_gradient.perception import Perception, RewardScale, make_perception
 from engram_rl.agents.policy_gradient.player import Player, final_values
 from engram_rl.agents.policy_gradient.policies import Extras, Policy, make_policy
@@ -163,7 +164,9 @@ class PPO:
         data = self._evaluated()
         rate = self._learning_rate(self._steps)
         self.descent.set_rate(rate)
-        metrics |= self.update(data)
+        learned = self.update(data)
+        require_learnable(learned, self._steps)
+        metrics |= learned
         metrics["train/explained_variance"] = explained_variance(data["value"], data["target"])
         metrics["train/learning_rate"] = rate
         self._rollout.clear()
@@ -258,6 +261,7 @@ class PPO:
             "scale_rule": self._scale_rule,
         }
 
+    @all_or_nothing
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave between `learn` and the next `act`."""
         require_same_rule(state.get("scale_rule", 1), self._scale_rule)

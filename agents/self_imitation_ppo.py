@@ -13,6 +13,7 @@ from torch import Tensor
 from engram_rl.agents.agent import Transition
 from engram_rl.agents.common.observations import map_observation, require_rows, to_tensors
 from engram_rl.agents.common.replay import Replay
+from engram_rl.agents.common.restoring import all_or_nothing
 from engram_rl.agents.common.seeding import generator_for
 from engram_rl.agents.episodic_control.returns import MonteCarloReturns
 from engram_rl.agents.ppo import PPO, make_ppo
@@ -104,6 +105,7 @@ class SelfImitationPPO(PPO):
         own = {"replay": self._replay.state_dict(), "returns": self._returns.state_dict()}
         return super().state_dict() | {"imitation": own}
 
+    @all_or_nothing
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
         super().load_state_dict(state)

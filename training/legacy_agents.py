@@ -137,7 +137,7 @@ def with_first_rule(agent: dict[str, Any]) -> dict[str, Any]:
 
 
 def _say(node: dict[str, Any], place: list[str], value: Any) -> None:
-    """Put that value at a place, unless something stands there; of retrieval without neighbours there are no returns."""
+    """Put that value at a place, unless something stands there; retrieval without neighbours keeps no returns."""
     *above, last = place
     for name in above:
         node = node.get(name, {})

@@ -181,8 +181,9 @@ class MemoryInput:
             "action": self._code(torch.from_numpy(transition.action)).numpy(),
             "stream": self._envs,
         }
-        going_on = self._options.bootstrap and final_value is not None
-        follows = final_value if going_on else np.zeros(len(self._envs))
+        follows = np.zeros(len(self._envs))
+        if self._options.bootstrap and final_value is not None:
+            follows = final_value
         unused = np.zeros(len(self._envs), np.int64)
         return self._returns.push(held, unused, transition.reward, transition.done, follows)
 
