@@ -22,14 +22,21 @@ class RandomAgent:
         """Draw one action per environment, of those allowed `[E, A]`."""
         if mask is None:
             return np.asarray(self._space.sample())
-        if not isinstance(self._space, spaces.MultiDiscrete):
-            raise ValueError(f"A mask is for Discrete and MultiDiscrete actions, not for {self._space}.")
-        sizes = self._space.nvec.reshape(len(self._space.nvec), -1)[0]  # [P] choices of each part
-        allowed = require_mask(mask, len(self._space.nvec), int(sizes.sum()))
+        starts, sizes = self._codes()  # [E, ...] each
+        parts = sizes.reshape(len(sizes), -1)[0]  # [P] choices of each part
+        allowed = require_mask(mask, len(sizes), int(parts.sum()))
         draws = np.where(allowed, self._space.np_random.random(allowed.shape), -1.0)
-        parts = [part.argmax(axis=1) for part in np.split(draws, np.cumsum(sizes)[:-1], axis=1)]
-        codes = np.stack(parts, axis=1).reshape(self._space.nvec.shape)
-        return (codes + self._space.start).astype(self._space.dtype)
+        chosen = [part.argmax(axis=1) for part in np.split(draws, np.cumsum(parts)[:-1], axis=1)]
+        return (np.stack(chosen, axis=1).reshape(sizes.shape) + starts).astype(self._space.dtype)
+
+    def _codes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where actions of all environments begin to count, and how many choices there are. `[E, ...]` each."""
+        space = self._space
+        if isinstance(space, spaces.MultiDiscrete):
+            return space.start, space.nvec
+        if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.integer):  # what Gymnasium makes of parts
+            return space.low, space.high - space.low + 1
+        raise ValueError(f"A mask is for Discrete and MultiDiscrete actions, not for {space}.")
 
     def observe(self, transition: Transition) -> None:
         """Nothing is learned."""

@@ -135,8 +135,8 @@ class BoxHead(ActionHead):
                 f"PPO draws actions about 0 where a bound is infinite, which misses {space}. Give both bounds with a "
                 f"wrapper, such as gymnasium.wrappers.RescaleAction or gymnasium.wrappers.TransformAction."
             )
-        self._middle = np.where(finite & mapped, (low + high) / 2, 0.0)
-        self._half = np.where(finite & mapped, (high - low) / 2, 1.0)
+        low, high = (np.where(finite & mapped, bound, other) for bound, other in ((low, -1.0), (high, 1.0)))
+        self._middle, self._half = (low + high) / 2, (high - low) / 2
 
     def forward(self, features: Tensor, added: Tensor | None = None, mask: Tensor | None = None) -> Distribution:
         """`[N, F]` to N distributions."""

@@ -14,7 +14,7 @@ from engram_rl.agents.agent import Transition
 from engram_rl.agents.random import RandomAgent
 from engram_rl.training.construction import build_agent
 
-E, STEPS = 3, 90
+E, STEPS = 3, 40
 PLACES = spaces.Box(0, 9, (2,), np.float32)
 AGENTS = {
     "random": "",

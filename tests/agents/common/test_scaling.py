@@ -99,7 +99,7 @@ def test_nothing_is_blind_and_nothing_saturated(case):
 
 @pytest.mark.parametrize("shape", [(5, 5, 1), (3, 10, 10), (32, 32, 3), (25,), (9, 9), (2, 8, 8, 3)])
 def test_symbols_are_told_apart_and_so_are_dark_and_bright(shape):
-    """A cell of 1 from one of 2, 2 from 200, and everywhere 10 from everywhere 250: by NEC's kernel, and a projection."""
+    """A cell of 1 from one of 2, 2 from 200, and everywhere 10 from everywhere 250."""
     space = spaces.Box(0, 255, shape, np.uint8)
     torch.manual_seed(0)
 

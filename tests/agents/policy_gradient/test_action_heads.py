@@ -18,8 +18,9 @@ def test_a_fresh_policy_covers_any_box_with_finite_bounds(low, high, dtype):
     space = spaces.Box(low, high, (2, 2), dtype)
     torch.manual_seed(0)
     head = make_action_head(space, 3)
-    distribution = head(torch.zeros(4000, 3))
-    drawn = distribution.sample(torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        distribution = head(torch.zeros(4000, 3))
+        drawn = distribution.sample(torch.Generator().manual_seed(0))
     taken = head.taken(drawn)
     assert taken.dtype == dtype and all(space.contains(one) for one in taken[:50])
     share = (taken.astype(np.float64) - space.low) / (space.high.astype(np.float64) - space.low)
