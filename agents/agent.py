@@ -65,7 +65,10 @@ class Agent(Protocol):
     def act(self, observation: Observation, *, explore: bool = True, mask: np.ndarray | None = None) -> np.ndarray:
         """Choose one action per environment. With `explore=False` nothing inside the agent changes.
 
-        `mask`, `[E, A]` of bool, says which actions are allowed; it is given only where environments forbid some.
+        Args:
+            observation: `[E, ...]`
+            explore: Whether it may try what it does not know.
+            mask: Which of A actions are allowed, None for all; only of agents with discrete actions. `[E, A]` of bool
         """
 
     def observe(self, transition: Transition) -> None:

@@ -160,16 +160,21 @@ class MemoryInput:
     # ---- writing
 
     @torch.no_grad()
-    def observe(self, transition: Transition) -> None:
-        """Lose confidence in what was expected here and did not come; write the episodes that ended."""
+    def observe(self, transition: Transition, final_value: np.ndarray | None = None) -> None:
+        """Lose confidence in what was expected here and did not come; write the episodes that ended.
+
+        Args:
+            transition: The step.
+            final_value: With which the returns of episodes that were cut go on, 0 elsewhere; None for 0. `[E]`
+        """
         if not self._writes:
             return
         self._note_outcome(transition)
-        ended = self._ended(transition) if self._options.neighbours else None
+        ended = self._ended(transition, final_value) if self._options.neighbours else None
         if transition.done.any():
             self._write(np.flatnonzero(transition.done), ended)
 
-    def _ended(self, transition: Transition) -> Returns:
+    def _ended(self, transition: Transition, final_value: np.ndarray | None) -> Returns:
         """The steps of the episodes that end with this one; the others are held."""
         situations = self._situations
         held = {
@@ -179,8 +184,11 @@ class MemoryInput:
             "action": self._code(torch.from_numpy(transition.action)).numpy(),
             "stream": self._envs,
         }
-        nothing = np.zeros(len(self._envs))
-        return self._returns.push(held, nothing.astype(np.int64), transition.reward, transition.done, nothing)
+        follows = np.zeros(len(self._envs))
+        if self._options.bootstrap and final_value is not None:
+            follows = final_value
+        unused = np.zeros(len(self._envs), np.int64)
+        return self._returns.push(held, unused, transition.reward, transition.done, follows)
 
     def _note_outcome(self, transition: Transition) -> None:
         rewarded = transition.reward > 0

@@ -7,7 +7,7 @@ import torch
 import engram_rl.envs  # noqa: F401
 from benchmarks import fast_slow_figure, fast_slow_speed
 from engram_rl.agents.agent import Transition
-from engram_rl.agents.fast_slow import harm, make_fast_slow
+from engram_rl.agents.fast_slow import make_fast_slow
 from engram_rl.agents.goal_directed.goal_network import EpisodeTrace
 from engram_rl.agents.goal_directed.minigrid_views import PartialGrid
 from engram_rl.agents.goal_directed.probing import PATIENCE
@@ -182,12 +182,6 @@ def test_of_equal_ways_the_one_not_tried_in_this_episode_is_preferred():
     agent.observe(transition_of([6, 6, 0, 0], DOWN, [6, 7, 0, 0]))
     agent.observe(transition_of([6, 6, 0, 0], DOWN, [6, 7, 0, 0]))
     assert {goes(agent, 6, 6, 8, 8) for _ in range(10)} == {RIGHT}
-
-
-def test_harm_is_negative_reward_or_an_end_without_reward():
-    assert harm(transition_of([0, 0], 0, [0, 0], reward=-2.5)) == 2.5
-    assert harm(transition_of([0, 0], 0, [0, 0], reward=0.0, terminated=True)) == 1
-    assert harm(transition_of([0, 0], 0, [0, 0], reward=1.0, terminated=True)) == 0
 
 
 @pytest.mark.parametrize("settings", [SEARCH, PUBLISHED, {"slow": "none", "fast": False}])

@@ -22,7 +22,7 @@ from yaml import YAMLError
 
 from engram_rl.training.runs.checkpoint import load_checkpoint, save_checkpoint, whole_names
 from engram_rl.training.errors import UsageError
-from engram_rl.training.legacy import config_today
+from engram_rl.training.legacy import run_today
 from engram_rl.training.runs.lock import LOCK, lock
 from engram_rl.training.runs.ownership import begun_here, named_code, sign
 
@@ -109,7 +109,7 @@ class RunFolder:
             raise UsageError(f"{path} is not readable YAML: {error}") from error
         if not isinstance(loaded, DictConfig):
             raise UsageError(f"{path} is not a run's configuration.")
-        return OmegaConf.create(config_today(OmegaConf.to_container(loaded)))  # type: ignore[arg-type]
+        return OmegaConf.create(run_today(OmegaConf.to_container(loaded)))  # type: ignore[arg-type]
 
     def save_checkpoint(self, step: int, state: dict[str, Any], keep: int) -> None:
         """Write the checkpoint of `step` and drop all but the newest `keep`."""

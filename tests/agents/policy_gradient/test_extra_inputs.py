@@ -20,7 +20,7 @@ class Notes:
         self.finals.append((self.count, rows))
         return {"note": torch.full((len(rows), 1), -1.0)}
 
-    def observe(self, transition):
+    def observe(self, transition, final_value):
         self.count += 1
 
     def metrics(self):
@@ -42,7 +42,7 @@ def test_an_update_sees_what_the_actor_saw_however_the_memory_has_changed():
     shown = []
     forward = agent.policy.forward
 
-    def listen(seen, state, starts, extras):
+    def listen(seen, state, starts, extras, *mask):
         shown.append(extras["note"])
         return forward(seen, state, starts, extras)
 
