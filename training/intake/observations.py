@@ -48,7 +48,7 @@ class _Parts:
 
     def __init__(self, space: Space, readers: dict[str, Callable[[Any], Any]], who: str, place: str):
         self._space, self._readers, self._who, self._place = space, readers, who, place
-        self._names = readers.keys()
+        self._names = set(readers)
 
     def __call__(self, value: Any) -> Any:
         if isinstance(self._space, spaces.Tuple):
