@@ -167,8 +167,7 @@ def test_what_can_be_there_only_once_is_judged_where_it_was_trained(command):
         train.main, *QUIET, "agent=mfec", "env=gym", "env.id=test/Port-v0", "env.num_envs=1", "steps=40"
     )
     assert status == 0, printed
-    given = ("evaluation.every=20", "steps=40", "env.num_envs=1")
-    status, printed = command(train.main, *QUIET, "agent=mfec", "env=gym", "env.id=test/Port-v0", *given)
+    status, printed = command(train.main, *QUIET, *port, "evaluation.every=20")
     assert status == 0 and printed.count("No evaluation during training") == 1
     assert Port.open_ones == 0
 
