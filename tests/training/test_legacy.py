@@ -67,9 +67,18 @@ GIVEN = {
 }
 
 
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory):
+    """The same folders, which no run has gone on in."""
+    folder = tmp_path_factory.mktemp("untouched")
+    with tarfile.open(FIXTURE) as archive:
+        archive.extractall(folder, filter="data")
+    return folder / "first_version"
+
+
 @pytest.mark.parametrize("agent", AGENTS)
-def test_its_configurations_are_those_that_todays_yamls_give(first_version, agent):
-    stored = OmegaConf.to_container(OmegaConf.load(first_version / agent / "config.yaml"))
+def test_its_configurations_are_those_that_todays_yamls_give(untouched, agent):
+    stored = OmegaConf.to_container(OmegaConf.load(untouched / agent / "config.yaml"))
     assert config_today(stored)["agent"] == agent_config(GIVEN[agent])
 
 
