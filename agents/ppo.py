@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from engram_rl.agents.agent import Observation, Transition
 from engram_rl.agents.common.device import choose_device
-from engram_rl.agents.common.observations import batch_size, require_rows, require_supported
+from engram_rl.agents.common.observations import batch_size, require_rows, require_supported, rows_of
 from engram_rl.agents.common.restoring import all_or_nothing
 from engram_rl.agents.common.scaling import SCALE_RULE, require_rule, require_same_rule
 from engram_rl.agents.common.schedules import Schedule, as_schedule
@@ -22,7 +22,7 @@ from engram_rl.agents.policy_gradient.descent import Descent
 from engram_rl.agents.policy_gradient.extra_inputs import ExtraInput, PreviousStep, read
 from engram_rl.agents.policy_gradient.objectives import Objective, explained_variance, means, require_learnable
 from engram_rl.agents.policy_gradient.perception import Perception, RewardScale, make_perception
-from engram_rl.agents.policy_gradient.player import Player, final_values
+from engram_rl.agents.policy_gradient.player import Player
 from engram_rl.agents.policy_gradient.policies import Extras, Policy, make_policy
 from engram_rl.agents.policy_gradient.rollouts import Rollout
 from engram_rl.agents.policy_gradient.updates import evaluated, minibatches, require_counts, require_shares
@@ -153,11 +153,10 @@ class PPO:
         """
         if not self.acted:
             raise RuntimeError("PPO learns from its own actions only: call act, then observe what followed, in turns.")
-        final_value = self._final_values(transition)
         if not self.frozen:
-            self.add(transition, final_value)
+            self.add(transition, self._final_values(transition))
         for extra in self.extras:
-            extra.observe(transition, final_value)
+            extra.observe(transition)
         self.state = self._state_after
         self.starts = torch.as_tensor(transition.done & (not self._carry), device=self.state.device)
         self.acted = {}
@@ -193,7 +192,7 @@ class PPO:
         With a generator it draws its actions; without one it takes the most probable.
         """
         extras = [extra.player(num_envs) for extra in self.extras]
-        return Player(self.policy, self.perceive, extras, num_envs, self._carry, generator, self.cut_at_episode_ends)
+        return Player(self.policy, self.perceive, extras, num_envs, self._carry, generator)
 
     def forget_open_steps(self) -> None:
         """Drop the steps that were to be learned from."""
@@ -215,9 +214,15 @@ class PPO:
 
     def _final_values(self, transition: Transition) -> np.ndarray:
         """Values of the last observations of episodes that were cut, 0 elsewhere, and where no end counts. `[E]`."""
-        if not self.cut_at_episode_ends:
-            return np.zeros(self.num_envs, np.float32)
-        return final_values(self.policy, self.perceive, self.extras, transition, self._state_after)
+        values = np.zeros(self.num_envs, dtype=np.float32)
+        rows = np.flatnonzero(transition.truncated & ~transition.terminated)
+        if len(rows) and self.cut_at_episode_ends:
+            seen = self.perceive(rows_of(transition.next_observation, rows), learn=False)
+            extras: Extras = {}
+            for extra in self.extras:
+                extras |= extra.read_final(transition, rows)
+            values[rows] = self._values(seen, self._state_after[rows], extras)
+        return values
 
     def _values(self, seen: Any, state: Tensor, extras: Extras, starts: Tensor | None = None) -> np.ndarray:
         """Values of one step of B environments. `[B]`."""

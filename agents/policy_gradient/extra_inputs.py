@@ -35,14 +35,8 @@ class ExtraInput(Protocol):
             By name, `[R, ...]`.
         """
 
-    def observe(self, transition: Transition, final_value: np.ndarray) -> None:
-        """Take in one vector step; may write to memory.
-
-        Args:
-            transition: The step.
-            final_value: What the critic expects after the last observations of episodes that were cut, 0 elsewhere.
-                `[E]`
-        """
+    def observe(self, transition: Transition) -> None:
+        """Take in one vector step; may write to memory."""
 
     def begin_episodes(self) -> None:
         """All environments begin anew, wherever they were."""
@@ -109,7 +103,7 @@ class PreviousStep:
         """`[R, A + 2]`."""
         return {self.NAME: torch.as_tensor(self._after(transition)[rows], device=self._device)}
 
-    def observe(self, transition: Transition, final_value: np.ndarray | None = None) -> None:
+    def observe(self, transition: Transition) -> None:
         """Remember the step."""
         self._rows = self._after(transition)
         if self._carry:

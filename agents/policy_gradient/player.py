@@ -6,13 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from engram_rl.agents.agent import Observation, Transition
-from engram_rl.agents.common.observations import rows_of
 from engram_rl.agents.policy_gradient.extra_inputs import ExtraInput, read
 from engram_rl.agents.policy_gradient.perception import Perception
-from engram_rl.agents.policy_gradient.policies import Extras, Policy
+from engram_rl.agents.policy_gradient.policies import Policy
 
 
 class Player:
@@ -25,7 +23,6 @@ class Player:
         num_envs: How many environments are played, each from its first step on.
         carry_state: Whether a recurrent state outlives an episode.
         generator: Draws actions; without one the most probable are taken.
-        cut_at_episode_ends: Whether what follows an episode's end does not count in the policy's values.
     """
 
     def __init__(
@@ -36,10 +33,9 @@ class Player:
         num_envs: int,
         carry_state: bool = False,
         generator: torch.Generator | None = None,
-        cut_at_episode_ends: bool = True,
     ):
         self._policy, self._perceive, self._extras = policy, perceive, extras
-        self._carry, self._generator, self._cut = carry_state, generator, cut_at_episode_ends
+        self._carry, self._generator = carry_state, generator
         self._state = policy.initial_state(num_envs)  # [E, H]
         self._starts = torch.ones(num_envs, dtype=torch.bool, device=self._state.device)  # [E]
 
@@ -56,37 +52,6 @@ class Player:
 
     def observe(self, transition: Transition) -> None:
         """Take in what followed."""
-        if self._extras:
-            final_value = np.zeros(len(transition.done), np.float32)
-            if self._cut:
-                final_value = final_values(self._policy, self._perceive, self._extras, transition, self._state)
-            for extra in self._extras:
-                extra.observe(transition, final_value)
+        for extra in self._extras:
+            extra.observe(transition)
         self._starts = torch.as_tensor(transition.done & (not self._carry), device=self._state.device)
-
-
-def final_values(
-    policy: Policy, perceive: Perception, extras: Sequence[ExtraInput], transition: Transition, state: Tensor
-) -> np.ndarray:
-    """What a policy expects after the last observations of episodes that were cut, 0 elsewhere. `[E]`.
-
-    Args:
-        policy: Its critic says.
-        perceive: The agent's.
-        extras: Which have not observed the transition yet.
-        transition: In which they were cut.
-        state: Of a recurrent policy after the step. `[E, H]`
-    """
-    values = np.zeros(len(transition.done), np.float32)
-    rows = np.flatnonzero(transition.truncated & ~transition.terminated)
-    if not len(rows):
-        return values
-    seen = perceive(rows_of(transition.next_observation, rows), learn=False)
-    shown: Extras = {}
-    for extra in extras:
-        shown |= extra.read_final(transition, rows)
-    with torch.no_grad():
-        within = torch.zeros(1, len(rows), dtype=torch.bool, device=state.device)
-        features, _ = policy.features(seen, state[rows], within, shown)
-        values[rows] = policy.values(features, shown).cpu().numpy()
-    return values

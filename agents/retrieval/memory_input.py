@@ -18,10 +18,11 @@ from torch import Tensor
 
 from engram_rl.agents.agent import Observation, Transition
 from engram_rl.agents.common.flattening import Flatten
-from engram_rl.agents.common.observations import map_observation, rows_of
+from engram_rl.agents.common.observations import map_observation, rows_of, rows_of_mask
 from engram_rl.agents.common.seeding import copied
 from engram_rl.agents.episodic_control.overestimates import met_again
 from engram_rl.agents.episodic_control.returns import MonteCarloReturns, Returns
+from engram_rl.agents.retrieval.continuing import Continuing
 from engram_rl.agents.retrieval.controls import Control
 from engram_rl.agents.retrieval.entries import Entries, Rows
 from engram_rl.agents.retrieval.logit_bias import ActionReturns
@@ -88,6 +89,7 @@ class MemoryInput:
         self._entries = Entries(
             situations, A, separate=options.separate, sites=options.reward_sites > 0, by_action=options.by_action
         )
+        self._continuing = Continuing(situations, self._entries, action_space, options.neighbours)
         self._retrieve = Retriever(
             self.memory,
             situations,
@@ -160,21 +162,16 @@ class MemoryInput:
     # ---- writing
 
     @torch.no_grad()
-    def observe(self, transition: Transition, final_value: np.ndarray | None = None) -> None:
-        """Lose confidence in what was expected here and did not come; write the episodes that ended.
-
-        Args:
-            transition: The step.
-            final_value: With which the returns of episodes that were cut go on, 0 elsewhere; None for 0. `[E]`
-        """
+    def observe(self, transition: Transition) -> None:
+        """Lose confidence in what was expected here and did not come; write the episodes that ended."""
         if not self._writes:
             return
         self._note_outcome(transition)
-        ended = self._ended(transition, final_value) if self._options.neighbours else None
+        ended = self._ended(transition) if self._options.neighbours else None
         if transition.done.any():
             self._write(np.flatnonzero(transition.done), ended)
 
-    def _ended(self, transition: Transition, final_value: np.ndarray | None) -> Returns:
+    def _ended(self, transition: Transition) -> Returns:
         """The steps of the episodes that end with this one; the others are held."""
         situations = self._situations
         held = {
@@ -184,11 +181,18 @@ class MemoryInput:
             "action": self._code(torch.from_numpy(transition.action)).numpy(),
             "stream": self._envs,
         }
-        follows = np.zeros(len(self._envs))
-        if self._options.bootstrap and final_value is not None:
-            follows = final_value
-        unused = np.zeros(len(self._envs), np.int64)
+        unused, follows = np.zeros(len(self._envs), np.int64), self._follows(transition)
         return self._returns.push(held, unused, transition.reward, transition.done, follows)
+
+    def _follows(self, transition: Transition) -> np.ndarray:
+        """What follows where an episode was cut, by what is remembered or else as it went; 0 elsewhere. `[E]`."""
+        follows = np.zeros(len(self._envs))
+        cut = np.flatnonzero(transition.truncated & ~transition.terminated)
+        if self._options.bootstrap and len(cut):
+            final, mask = rows_of(transition.next_observation, cut), rows_of_mask(transition.next_mask, cut)
+            best = self._continuing(self.memory, final, cut, mask)
+            follows[cut] = np.where(np.isfinite(best), best, self._returns.going_on(transition.reward)[cut])
+        return follows
 
     def _note_outcome(self, transition: Transition) -> None:
         rewarded = transition.reward > 0

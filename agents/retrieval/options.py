@@ -22,8 +22,8 @@ class RetrievalOptions:
         refuted: Factor of the confidence in a reward site that is visited in vain.
         by_action: Whether a situation in which another action was taken is another entry.
         discount: Per step, of the returns that are remembered.
-        bootstrap: Whether the return of an episode that was cut goes on with the critic's value of its last
-            observation, where that ends with the episode (`cut_at_episode_ends`).
+        bootstrap: Whether the return of an episode that was cut goes on with what is remembered of its last situation,
+            or, where nothing is, as the episode went.
 
     Raises:
         ValueError: Nothing is to be retrieved.

@@ -1,5 +1,7 @@
 """An episode that is truncated has not ended: its returns go on, in every agent; where nothing is known, as it went."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -61,15 +63,30 @@ def test_what_is_imitated_of_a_cut_episode_goes_on_with_the_critics_value(bootst
     assert gained == pytest.approx(-1 + 0.99 * value * bootstrap, abs=1e-5)
 
 
-@pytest.mark.parametrize("bootstrap", [True, False])
-def test_what_is_remembered_of_a_cut_episode_goes_on_with_the_critics_value(bootstrap):
+def returns_remembered(agent):
+    memory = agent._memory_input.memory
+    return memory.values[memory.slots][:, 1].tolist()
+
+
+@pytest.mark.parametrize(("bootstrap", "expected"), [(True, -1 / (1 - 0.97)), (False, -1.0)])
+def test_what_is_remembered_of_a_first_episode_that_is_cut_is_that_it_goes_on_as_it_went(bootstrap, expected):
     agent = made(f"{AGENTS['retrieval_view']} +retrieval.bootstrap={bootstrap}", spaces.Discrete(2))
     agent.act(HERE)
-    value = agent._final_values(step(-1, cut=True))
     agent.observe(step(-1, cut=True))
-    memory = agent._memory_input.memory
-    gained = float(memory.values[memory.slots][:, 1].max())
-    assert gained == pytest.approx(-1 + 0.97 * value.max() * bootstrap, abs=1e-5)
+    assert returns_remembered(agent) == pytest.approx([expected] * len(returns_remembered(agent)), rel=1e-4)
+
+
+def test_what_is_remembered_of_a_cut_episode_goes_on_with_the_best_that_is_remembered_of_its_last_situation():
+    agent, there = made(AGENTS["retrieval_view"], spaces.Discrete(2)), np.zeros((E, 2), np.float32)
+    for action, reward in ((0, -3.0), (1, -5.0)):
+        agent.act(HERE)
+        agent._memory_input.observe(step(reward, ended=True, action=action))
+    cut = Transition(there, np.zeros(E, int), np.full(E, -1.0), NO, YES, HERE, HERE)
+    assert agent._memory_input._follows(cut) == pytest.approx([-3] * E, rel=1e-3)
+    second_only = np.tile([False, True], (E, 1))
+    assert agent._memory_input._follows(dataclasses.replace(cut, next_mask=second_only)) == pytest.approx(
+        [-5] * E, rel=1e-3
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in AGENTS if AGENTS[name]])

@@ -20,7 +20,7 @@ class Notes:
         self.finals.append((self.count, rows))
         return {"note": torch.full((len(rows), 1), -1.0)}
 
-    def observe(self, transition, final_value):
+    def observe(self, transition):
         self.count += 1
 
     def metrics(self):
