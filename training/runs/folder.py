@@ -20,9 +20,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from engram_rl.training.runs.checkpoint import load_checkpoint, save_checkpoint, whole_names
 from engram_rl.training.errors import UsageError
 from engram_rl.training.legacy import config_today
+from engram_rl.training.runs.checkpoint import load_checkpoint, save_checkpoint, whole_names
 from engram_rl.training.runs.lock import LOCK, lock
 from engram_rl.training.runs.ownership import named_code, sign
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from engram_rl.training.runs.checkpoint import STRUCTURE, TENSORS, load_checkpoint, save_checkpoint
 from engram_rl.training.errors import UsageError
+from engram_rl.training.runs.checkpoint import STRUCTURE, TENSORS, load_checkpoint, save_checkpoint
 
 STATE = {
     "weights": {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(3, dtype=torch.int64)},

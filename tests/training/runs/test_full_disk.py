@@ -12,8 +12,8 @@ from hydra import compose, initialize_config_dir
 
 from benchmarks.same_run import differences, same
 from engram_rl.training import train
-from engram_rl.training.runs.checkpoint import load_checkpoint
 from engram_rl.training.cli import prepare
+from engram_rl.training.runs.checkpoint import load_checkpoint
 from engram_rl.training.runs.folder import RunFolder
 
 ROOT = Path(train.__file__).parents[1]

@@ -13,12 +13,12 @@ from omegaconf import OmegaConf
 from safetensors import SafetensorError
 
 from engram_rl.training import train
-from engram_rl.training.runs import checkpoint
-from engram_rl.training.runs.checkpoint import load_checkpoint, save_checkpoint
 from engram_rl.training.cli import explain
 from engram_rl.training.errors import UsageError
-from engram_rl.training.runs.restoring import restore_agent
+from engram_rl.training.runs import checkpoint
+from engram_rl.training.runs.checkpoint import load_checkpoint, save_checkpoint
 from engram_rl.training.runs.folder import CONFIG, RunFolder
+from engram_rl.training.runs.restoring import restore_agent
 
 ROOT = Path(train.__file__).parents[1]
 
