@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
+import sys
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from functools import cache
@@ -104,6 +106,25 @@ def limited(part: Tensor, most: float = LARGEST_KEY) -> bool:
     return not part.numel() or bool(torch.linalg.vector_norm(part.detach(), ord=math.inf) <= most)
 
 
+def require_held(name: str, whole_numbers: Tensor, dtype: torch.dtype, remedy: str) -> None:
+    """Raise unless a memory of this dtype can hold these integers or truth values, each as it is.
+
+    Raises:
+        ValueError: One would be rounded.
+    """
+    if whole_numbers.dtype == torch.bool or not whole_numbers.numel():
+        return
+    exact = 2 ** (24 if dtype == torch.float32 else 53)
+    low, high = (int(end) for end in whole_numbers.aminmax())
+    if max(-low, high) > exact:
+        rounded = whole_numbers[whole_numbers.to(dtype).to(torch.float64).to(torch.int64) != whole_numbers]
+        if len(rounded):
+            raise ValueError(
+                f"{name} holds the integer {int(rounded[0])}, which {dtype} would round: it holds every integer up to "
+                f"{exact} only; {remedy}"
+            )
+
+
 def slots_of(name: str, value: Any, capacity: int, *, nobody: bool = True, dims: int = 1) -> Tensor:
     """Slots as int64, `[B]`; `nobody` says whether -1 may stand for none.
 
@@ -191,17 +212,18 @@ def checked_place(device: Any, dtype: Any) -> tuple[torch.device, torch.dtype]:
         raise ValueError(f"device is {shown(device)}; give cpu, cuda or cuda:0") from error
 
 
-def check_moved(name: str, new: Tensor | None, slots: int, like: Tensor, most: float) -> None:
-    """Raise unless these rows may take the place of so many of those stored, `[N, ...]`."""
+def check_moved(name: str, new: Tensor | None, slots: int, like: Tensor, most: Tensor | float) -> None:
+    """Raise unless these rows may take the place of so many of those stored, `[N, ...]`; `most` may go by column."""
     if new is None:
         return
     if real(name, new).shape != (slots, like.shape[1]):
         raise ValueError(
             f"{name} have shape {list(new.shape)}; expected [{slots}, {like.shape[1]}], a row for each slot"
         )
-    if not limited(new, most):
+    if not (limited(new, most) if isinstance(most, float) else bool((new.detach().abs() <= most).all())):
+        least = float(torch.as_tensor(most).min())
         raise ValueError(
-            f"{name} would become NaN, infinite or larger than {most:g}; lower the learning rate or clip the gradient"
+            f"{name} would become NaN, infinite or larger than {least:g}; lower the learning rate or clip the gradient"
         )
 
 
@@ -218,8 +240,22 @@ def ram(device: torch.device) -> int:
     """Bytes of memory that a device has, whatever is free just now; on the CPU no more than a container may use."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
-    installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min([installed, *_granted()])
+    return min([_installed(), *_granted()])
+
+
+def _installed() -> int:
+    """Bytes of RAM that the system reports, or the largest address where it does not say, as on Windows."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return _installed_on_windows() or sys.maxsize
+
+
+def _installed_on_windows() -> int:
+    kilobytes = ctypes.c_ulonglong()
+    system = getattr(ctypes, "windll", None)
+    known = system is not None and system.kernel32.GetPhysicallyInstalledSystemMemory(ctypes.byref(kilobytes))
+    return kilobytes.value * 1024 if known else 0
 
 
 def _granted() -> list[int]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from copy import copy
+import os
+from copy import copy, deepcopy
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,14 +13,15 @@ import torch
 from torch import Tensor
 
 from engram_rl.memory import inspection
+from engram_rl.memory.buffers import zeros
 from engram_rl.memory.checks import (
-    LARGEST_KEY,
     LARGEST_VALUE,
     check_moved,
     checked_k,
     checked_place,
     number,
     require_ram,
+    shown,
     slots_of,
     truth,
     whole,
@@ -28,15 +30,16 @@ from engram_rl.memory.forgetting import Forgetting, WrittenRows, make_forgetting
 from engram_rl.memory.indexes import Index, make_index
 from engram_rl.memory.indexes.exact import nearest
 from engram_rl.memory.keys.identity import NOBODY, IdentityTable
-from engram_rl.memory.keys.space import KeyInput, Keys, KeySpace, Modality, Present
+from engram_rl.memory.keys.space import KeyInput, Keys, KeySpace, Modality, Present, largest_of
 from engram_rl.memory.keys.store import entry_bytes, make_store
 from engram_rl.memory.keys.subsets import References, evidence, subsets_of, under_each
 from engram_rl.memory.links import Links, Reached
+from engram_rl.memory.modes import in_own_mode
 from engram_rl.memory.persistence.file import load, named, write_file
 from engram_rl.memory.persistence.names import state_today
 from engram_rl.memory.persistence.state import State
 from engram_rl.memory.reading import Found, InverseDistance, Kernel, Usage, make_kernel, weigh
-from engram_rl.memory.writing.batch import Placing, checked_batch, checked_identity, checked_slots
+from engram_rl.memory.writing.batch import Placed, Placing, checked_batch, checked_identity, checked_slots
 from engram_rl.memory.writing.rules import WriteContext, WriteRule, make_write_rule
 from engram_rl.memory.writing.slots import Slots
 
@@ -82,13 +85,14 @@ class DifferentiableNeuralDictionary:
     Attributes:
         store: The keys, as an index sees them.
         values: The value of each slot. `[N, V]`
-        key_vectors: The keys' vectors in place, the modalities side by side. `[N, D]`
         alive: Whether a slot holds an entry. `[N]` bool
         generation: Counts the entries a slot has held: (slot, generation) names one entry for ever. `[N]` int32
         usage: What lookups have found.
+        process: The id of the process it was made in; what is written to a copy elsewhere never comes back here.
         links: Links between entries; beyond `link` and `follow` it offers `spread`, for activation that spreads.
     """
 
+    @in_own_mode
     def __init__(
         self,
         space: KeySpace | int | list[Modality],
@@ -106,6 +110,7 @@ class DifferentiableNeuralDictionary:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.space = KeySpace(space)
+        self.process = os.getpid()
         self.value_dim, self.capacity, self.k = whole("value_dim", value_dim), whole("capacity", capacity), checked_k(k)
         self.device, self.dtype = checked_place(device, dtype)
         require_ram(
@@ -117,12 +122,16 @@ class DifferentiableNeuralDictionary:
         self.kernel, self.write_rule = make_kernel(kernel), make_write_rule(write_rule)
         if match_within is not None:
             number("match_within", match_within, 0, hint=": it is a squared distance")
+            if not self.write_rule.matches:
+                raise ValueError(
+                    f"match_within is {match_within}, but write_rule={shown(write_rule)} makes every row a new entry; "
+                    "give blend, last, max or another rule that updates entries, or leave match_within out"
+                )
         self.match_within = match_within
         self.index: Index = _own(make_index(index))
         self.forgetting: Forgetting = _own(make_forgetting(forgetting))
         self.store = make_store(self.space, capacity, dtype, self.device)
-        self.values = torch.zeros(capacity, value_dim, dtype=dtype, device=self.device)
-        self.key_vectors = self.store.vectors
+        self.values = zeros(capacity, value_dim, dtype=dtype, device=self.device)
         self.slot_table = Slots(capacity, self.device)
         self.alive, self.generation = self.slot_table.alive, self.slot_table.generation
         self.identities = IdentityTable(capacity)
@@ -140,15 +149,39 @@ class DifferentiableNeuralDictionary:
             self.forgetting,
         )
         self._state = State(
-            {name: getattr(self.store, name) for name in ("rows", "codes", "present")} | {"values": self.values},
+            self.values,
             self.identities,
             self.store,
             self.links,
-            {"slots": self.slot_table, "forgetting": self.forgetting, "usage": self.usage},
+            self.forgetting,
+            {"slots": self.slot_table, "usage": self.usage},
         )
+        sizes = [(largest_of(m), m.size) for m in self.space if m.kind != "discrete"]
+        largest = [limit for limit, size in sizes for _ in range(size)]
+        self._largest = torch.tensor(largest, dtype=dtype, device=self.device)  # [D], of key vectors
 
     def __len__(self) -> int:
         return len(self.slot_table)
+
+    def __repr__(self) -> str:
+        return inspection.screen(self)
+
+    @in_own_mode
+    def __deepcopy__(self, memo: dict[int, Any]) -> DifferentiableNeuralDictionary:
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        vars(twin).update(deepcopy(vars(self), memo))
+        return twin
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if torch.is_inference_mode_enabled():  # in which unpickling makes tensors that could not be written elsewhere
+            vars(self).update(vars(deepcopy(self)))
+
+    @property
+    def key_vectors(self) -> Tensor:
+        """The keys' vectors in place, the modalities side by side.  `[N, D]`."""
+        return self.store.vectors
 
     @property
     def nbytes(self) -> int:
@@ -172,12 +205,13 @@ class DifferentiableNeuralDictionary:
 
     # ---- reading
 
+    @in_own_mode
     def lookup(
         self,
         query: KeyInput,
         k: int | None = None,
         touch: bool = True,
-        exclude: Tensor | None = None,
+        exclude: Tensor | tuple[Tensor, Tensor] | None = None,
         *,
         present: Present = None,
         references: References | None = None,
@@ -189,7 +223,8 @@ class DifferentiableNeuralDictionary:
             k: Neighbours, the dictionary's own `k` by default.
             touch: Whether the neighbours count as used; False in evaluation.
             exclude: Slots each query must not find, such as its own, from `find` or `write`; -1 stands for none.
-                `[B]` or `[B, E]`
+                `[B]` or `[B, E]`. A slot may have been given to another entry since: a pair
+                `(slots, generation[slots])`, taken when the entry was there, hides that entry and nobody else.
             present: Per modality, which queries of the batch give it; all by default.
             references: An ensemble over key subsets: match each query under several subsets of its modalities and
                 average by evidence. "all", or a list such as `[("view", "place"), ("view",)]`; `found.evidence` says
@@ -206,7 +241,7 @@ class DifferentiableNeuralDictionary:
         at = near.slots if valid is None else near.slots.clamp(min=0)
         shape = (at.shape[0] // S, S * k)
         values = torch.embedding(self.values, at.reshape(shape))  # [B, S k, V]
-        keys = torch.embedding(self.key_vectors, at.reshape(shape)) if torch.is_grad_enabled() else None
+        keys = torch.embedding(self.store.vectors, at.reshape(shape)) if torch.is_grad_enabled() else None
         if valid is not None:
             lacking = ~valid.reshape(*shape, 1)
             values = values.masked_fill(lacking, 0)
@@ -241,14 +276,17 @@ class DifferentiableNeuralDictionary:
             self.forgetting.retrieved(found.slots.reshape(-1) if valid is None else found.slots[found.valid])
         return found
 
+    @in_own_mode
     def find(self, identity: Tensor) -> Tensor:
         """The slot of each identity, -1 where it is unknown.  `[B]` int64 -> `[B]`."""
         return torch.from_numpy(self.identities.find(checked_identity(identity))).to(self.device)
 
+    @in_own_mode
     def follow(self, slots: Tensor, steps: int = 1, *, kind: int | None = None) -> Reached:
         """The entries to which `steps` links lead from each of these, the strongest first.  `[B]` -> `[B, W]`."""
         return self.links.follow(slots, steps, kind=kind)
 
+    @in_own_mode
     def same_entries(self, found: Found) -> Tensor:
         """Whether each slot still holds the entry that was found there.  `[B, k]` bool."""
         slots = found.slots.clamp(min=0)
@@ -256,6 +294,7 @@ class DifferentiableNeuralDictionary:
 
     # ---- changing
 
+    @in_own_mode
     @torch.no_grad()
     def write(
         self,
@@ -283,29 +322,30 @@ class DifferentiableNeuralDictionary:
             ValueError: Shapes, names or numbers are not those of an entry. Nothing has been changed then.
         """
         batch = checked_batch(self.store.pack(keys, present), values, priority, identity, like=self.values)
-        total, stored = batch.values.shape[0], [self.slot_table.free[:0]]
+        total = batch.values.shape[0]
+        stored = [torch.empty(0, dtype=torch.int64, device=self.device)]
         done, most = 0, min(total, self.capacity)
         while done < total:
             piece = batch if most == total - done == total else batch[done : done + most]
             placed = self._placing.first(piece)
             rows = placed.rows if len(placed.fresh) == len(placed.rows.slots) else self._combined(placed.rows)
             self.values[rows.slots] = rows.values
-            self.slot_table.take(placed.fresh, placed.victims)
+            self.slot_table.take(placed.fresh, placed.victims, *(() if placed.births is None else (placed.births,)))
             self.usage.hits[placed.fresh] = 0
             if piece.identity is not None:
-                new = rows.new.cpu().numpy()
-                self.identities.set(placed.fresh.cpu().numpy(), piece.identity[: len(new)][new])
+                self._name(piece.identity, placed)
             elif len(placed.victims):
                 self.identities.remove(placed.victims.cpu().numpy())
             self.store.put(rows.slots, rows.keys)
             self.index.written(rows.slots)
             self.forgetting.written(rows)
-            stored.append(rows.slots)
-            done += len(rows.slots)
-            most = min(2 * len(rows.slots), self.capacity)  # rows that depend on each other come in runs
+            stored.append(placed.slots)
+            done += len(placed.slots)
+            most = min(2 * len(placed.slots), self.capacity)  # rows that depend on each other come in runs
         self._expire(2 * total)  # twice as many as came, so that removal keeps up
         return torch.cat(stored)
 
+    @in_own_mode
     @torch.no_grad()
     def move(self, slots: Tensor, keys: Tensor | None = None, values: Tensor | None = None) -> None:
         """Put distinct entries' key vectors `[n, D]` or values `[n, V]` elsewhere, as a gradient step does."""
@@ -315,7 +355,7 @@ class DifferentiableNeuralDictionary:
                 f"slot {int(slots[~self.alive[slots]][0])} holds no entry that could move; give slots of entries"
             )
         for name, new, like, most in (
-            ("keys", keys, self.key_vectors, LARGEST_KEY),
+            ("keys", keys, self.key_vectors, self._largest),
             ("values", values, self.values, LARGEST_VALUE),
         ):
             check_moved(name, new, len(slots), like, most)
@@ -326,6 +366,7 @@ class DifferentiableNeuralDictionary:
         if values is not None:
             self.values[slots] = values.to(self.values)
 
+    @in_own_mode
     @torch.no_grad()
     def forget(self, slots: Tensor) -> None:
         """Remove entries; -1 and slots without an entry are passed over."""
@@ -338,6 +379,7 @@ class DifferentiableNeuralDictionary:
         self.index.written(slots)
         self.forgetting.removed(slots)
 
+    @in_own_mode
     @torch.no_grad()
     def contradict(self, slots: Tensor, factor: float = 0.0) -> None:
         """Experience refutes these entries: remove them, or with a `factor` in (0, 1) scale their strength by it."""
@@ -349,27 +391,33 @@ class DifferentiableNeuralDictionary:
             slots = torch.unique(slots[slots >= 0])
             self.forgetting.weakened(slots[self.alive[slots]], factor)
 
+    @in_own_mode
     def link(
         self, source_slots: Tensor, target_slots: Tensor, weight: Tensor | float = 1.0, kind: Tensor | int = 0
     ) -> None:
         """Link entries, each to the one beside it, until either is gone; linking again adds to the weight.  `[B]`s."""
         self.links.add(source_slots, target_slots, weight, kind)
 
+    @in_own_mode
     def tick(self, amount: float = 1) -> None:
         """Time has passed for forgetting curves that count ticks; removes some of the entries that are too weak now."""
         self.forgetting.tick(number("amount", amount, 0))
         self._expire(SWEEP)
 
+    @in_own_mode
     def strength(self, slots: Tensor) -> Tensor:
-        """How strong these entries are now, on the forgetting curve; 1 where the policy has none.  `[n]`."""
-        return self.forgetting.strength(slots_of("slots", slots, self.capacity, nobody=False))
+        """How strong these entries are now by its forgetting curve; 1 if it has none, 0 of no entry.  `[n]`."""
+        slots = slots_of("slots", slots, self.capacity, nobody=False)
+        return self.forgetting.strength(slots).masked_fill(~self.alive[slots], 0)
 
     # ---- saving
 
+    @in_own_mode
     def state_dict(self) -> dict[str, Any]:
         """Everything, as tensors and plain values; of the per-slot tensors only the slots that have been used."""
         return self._state.taken(self.used)
 
+    @in_own_mode
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave; the capacity may differ as long as every used slot exists.
@@ -378,12 +426,14 @@ class DifferentiableNeuralDictionary:
             ValueError: It was saved by a dictionary of another shape. Nothing has been changed then.
             TypeError: It is no state at all.
         """
-        state = state_today(state)
+        state = state_today(state, self._state.taken(0), self.store)
         self._state.check(state)
+        before = self.used
         self.forgetting.attach(self.capacity, self.device)
-        self._state.restore(state)
+        self._state.restore(state, before)
         self.index.attach(self.store)
 
+    @in_own_mode
     def save(self, path: str | Path) -> None:
         """Write everything to one file, which `DifferentiableNeuralDictionary.load` reads on any device and index."""
         settings: dict[str, Any] = {
@@ -400,6 +450,7 @@ class DifferentiableNeuralDictionary:
 
     # ---- looking in
 
+    @in_own_mode
     def describe(self, most_used: int = 5) -> dict[str, Any]:
         """Sizes, strengths, how near lookups hit, the most used entries, the index's own report; a pass over all."""
         whole("most_used", most_used, 0)
@@ -423,11 +474,12 @@ class DifferentiableNeuralDictionary:
             "index": self.index.report(),
         }
 
+    @in_own_mode
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Every entry by column: modalities by name (NaN where lacking), value, strength, hits, identity, slot."""
+        """Every entry by column: modalities (NaN or code 0 where lacking), value, strength, hits, identity, slot."""
         slots = self.slots
         at = slots.cpu().numpy()
-        identities = self.identities.identities[at]
+        identities = self.identities.identities_at(at)
         return inspection.key_columns(self.store, slots) | {
             "slot": at,
             "value": self.values[slots].cpu().numpy(),
@@ -442,11 +494,16 @@ class DifferentiableNeuralDictionary:
         return inspection.table(self.to_arrays())
 
     def _asked(
-        self, query: KeyInput, present: Present, exclude: Tensor | None, references: References | None
+        self,
+        query: KeyInput,
+        present: Present,
+        exclude: Tensor | tuple[Tensor, Tensor] | None,
+        references: References | None,
     ) -> tuple[Keys, Tensor | None, int]:
         """What to search for, without which slots, and how many searches each query takes: one for each key subset."""
         asked = self.store.pack(query, present)  # [B]
-        excluded = None if exclude is None else checked_slots(exclude, asked.vectors.shape[0], self.device)
+        rows = asked.vectors.shape[0]
+        excluded = None if exclude is None else checked_slots(exclude, rows, self.device, self.generation)
         if references is None:
             return asked, excluded, 1
         given = self.space.names if isinstance(query, Tensor) else list(query)
@@ -454,17 +511,46 @@ class DifferentiableNeuralDictionary:
         excluded = None if excluded is None else excluded.repeat_interleave(len(subsets), 0)
         return under_each(asked, self.space, subsets), excluded, len(subsets)
 
+    def _name(self, identity: np.ndarray, placed: Placed) -> None:
+        """File the identities of new entries, and forget those of the entries that made room."""
+        identity = identity[: len(placed.slots)]
+        if placed.kept is not None:  # of rows that made room at once nothing is left, not even what had their name
+            earlier = self.identities.find(identity)
+            self.identities.remove(earlier[earlier >= 0])
+            identity = identity[placed.kept.cpu().numpy()]
+        self.identities.set(placed.fresh.cpu().numpy(), identity[placed.rows.new.cpu().numpy()])
+
     def _combined(self, rows: WrittenRows) -> WrittenRows:
-        """The rows with the values that their entries get, where some are written again."""
+        """The rows with the values that their entries get, and the parts they keep, where some are written again."""
         again = ~rows.new
         slots, values = rows.slots[again], rows.values.clone()
         context = WriteContext(slots, self.slot_table.writes[slots], rows.priority[again])
         values[again] = self.write_rule.combine(self.values[slots], values[again], context)
         self.slot_table.writes[slots] += 1
-        return replace(rows, values=values)
+        return replace(rows, values=values, keys=self._completed(rows.keys, again, slots))
+
+    def _completed(self, keys: Keys, again: Tensor, slots: Tensor) -> Keys:
+        """The keys with the parts that entries have already, where rows that write them again lack these.
+
+        Args:
+            keys: Of B rows.
+            again: Which rows write an entry again. `[B]` bool
+            slots: Where these are. `[n]`
+        """
+        lacking = ~keys.present[again] & self.store.present[slots]  # [n, M]
+        if not lacking.any():
+            return keys
+        vectors, codes, present = keys.vectors.clone(), keys.codes.clone(), keys.present.clone()
+        kept = Keys(self.key_vectors[slots], self.store.codes[slots], lacking)
+        for m, part in enumerate(self.space):
+            columns, had = self.space.columns[part.name], lacking[:, m : m + 1]
+            mine, theirs = (codes, kept.codes) if part.kind == "discrete" else (vectors, kept.vectors)
+            mine[again, columns] = torch.where(had, theirs[:, columns], mine[again, columns])
+        present[again] |= lacking
+        return Keys(vectors, codes, present)
 
     def _expire(self, most: int) -> None:
-        held = self.used - self.slot_table.free.shape[0]
+        held = self.used - self.slot_table.holes
         expired = self.forgetting.expired(min(most, held), self.used)
         if len(expired):
             self.forget(expired)

@@ -15,7 +15,31 @@ from engram_rl.memory.keys.store import KeyStore
 if TYPE_CHECKING:
     import pandas as pd
 
+SHOWN = 8
+"""Modalities that `repr` names."""
+
 QUANTILES = {"weakest": 0.0, "median": 0.5, "strongest": 1.0}
+
+
+def screen(memory: Any) -> str:
+    """What a dictionary is and holds, on a few lines, at no cost that grows with it."""
+    parts = [f"{m.name} {m.size}" + (f" {m.kind}" if m.kind != "l2" else "") for m in memory.space]
+    shown = ", ".join(parts[:SHOWN]) + (f" and {len(parts) - SHOWN} more" if len(parts) > SHOWN else "")
+    match = "" if memory.match_within is None else f", match_within {memory.match_within:g}"
+    return "\n".join(
+        (
+            f"{type(memory).__name__}: {len(memory)} of {memory.capacity} entries, {memory.evictions} evicted",
+            f"  keys: {shown}; values: {memory.value_dim}; {memory.dtype} on {memory.device}",
+            f"  k {memory.k}, index {memory.index.report()['kind']}, kernel {memory.kernel}, "
+            f"write rule {memory.write_rule}{match}",
+            f"  forgetting {type(memory.forgetting).__name__}({_arguments(memory.forgetting)}); "
+            f"{memory.usage.lookups} lookups",
+        )
+    )
+
+
+def _arguments(policy: Any) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in policy.settings().items())
 
 
 def modalities(space: KeySpace, present: Tensor) -> dict[str, dict[str, Any]]:
@@ -26,7 +50,10 @@ def modalities(space: KeySpace, present: Tensor) -> dict[str, dict[str, Any]]:
 
 def quantiles(strength: Tensor) -> dict[str, float]:
     """The weakest, the median and the strongest of `[n]`; nothing of none."""
-    return {name: float(strength.quantile(q)) for name, q in QUANTILES.items()} if len(strength) else {}
+    if not len(strength):
+        return {}
+    shares = np.quantile(strength.cpu().numpy(), list(QUANTILES.values()))  # torch takes no more than 2**24 of them
+    return dict(zip(QUANTILES, shares.tolist(), strict=True))
 
 
 def most_used(slots: Tensor, hits: Tensor, values: Tensor, most: int) -> list[dict[str, Any]]:
@@ -46,13 +73,21 @@ def bytes_of(parts: Iterable[object]) -> int:
 
 
 def key_columns(store: KeyStore, slots: Tensor) -> dict[str, np.ndarray]:
-    """The keys at slots `[n]`, each modality by name: NaN where an entry lacks it."""
+    """The keys at slots `[n]`, each modality by name, as they are: codes as int64.
+
+    Where an entry lacks a modality its vector is NaN and its code 0; `has_NAME` tells which have it, if not all.
+    """
     columns: dict[str, np.ndarray] = {}
     for i, m in enumerate(store.space):
         source = store.codes if m.kind == "discrete" else store.vectors
         part = source[slots][:, store.space.columns[m.name]]
-        lacking = ~store.present[slots, i].unsqueeze(1)
-        columns[m.name] = (part.double().masked_fill(lacking, torch.nan) if lacking.any() else part).cpu().numpy()
+        has = store.present[slots, i]
+        if m.kind == "discrete":
+            columns[m.name] = part.masked_fill(~has.unsqueeze(1), 0).cpu().numpy()
+            if not has.all():
+                columns[f"has_{m.name}"] = has.cpu().numpy()
+        else:
+            columns[m.name] = part.masked_fill(~has.unsqueeze(1), torch.nan).cpu().numpy()
     return columns
 
 

@@ -15,8 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engram_rl.memory.checks import unknown
+from engram_rl.memory.buffers import zeros
+from engram_rl.memory.checks import number, unknown
 from engram_rl.memory.dictionary import DifferentiableNeuralDictionary
+from engram_rl.memory.modes import in_own_mode
 from engram_rl.memory.reading import Found
 
 
@@ -33,20 +35,27 @@ class RowSGD:
         self, memory: DifferentiableNeuralDictionary, lr: float = 1e-3, *, value_lr: float | None = None
     ) -> None:
         for name, rate in (("lr", lr), ("value_lr", value_lr or 0.0)):
-            if not rate >= 0:
-                raise ValueError(f"{name} is {rate}; it must not be negative")
+            number(name, rate, 0)
         self.memory = memory
         self.lr = lr
         self.value_lr = lr if value_lr is None else value_lr
 
+    @in_own_mode
     @torch.no_grad()
     def step(self, *found: Found) -> None:
         """Move keys and values of what was found. An entry that was replaced since it was read is left alone.
 
+        The gradients are used up by that: a second step with the same lookup needs another backward pass.
+
         Raises:
-            RuntimeError: A lookup ran without gradients, or no backward pass has reached it.
+            RuntimeError: A lookup ran without gradients, or no backward pass has reached what has a step size above 0.
         """
-        leaves = [(_gradient(f.keys, "keys"), _gradient(f.values, "values")) for f in found]
+        found = tuple({id(one): one for one in found}.values())
+        leaves = [(_gradient(f.keys, "keys", self.lr), _gradient(f.values, "values", self.value_lr)) for f in found]
+        for one in found:
+            for leaf in (one.keys, one.values):
+                if leaf is not None:
+                    leaf.grad = None
         kept = torch.cat([self.memory.same_entries(f).reshape(-1) for f in found])  # [R]
         rows = None if kept.all() else kept
         read = _flat([f.slots.unsqueeze(2) for f in found], rows).squeeze(1)
@@ -55,10 +64,11 @@ class RowSGD:
             return
         gradients = (_flat(list(parts), rows) for parts in zip(*leaves, strict=True))  # [R, D] and [R, V]
         key, value = self._directions(slots, [_summed(one, place, len(slots)) for one in gradients])
+        keys, values = self.memory.key_vectors, self.memory.values
         self.memory.move(
             slots,
-            keys=self.memory.key_vectors.index_select(0, slots).sub_(key, alpha=self.lr),
-            values=self.memory.values.index_select(0, slots).sub_(value, alpha=self.value_lr),
+            keys=keys.index_select(0, slots).sub_(key, alpha=self.lr) if self.lr and keys.shape[1] else None,
+            values=values.index_select(0, slots).sub_(value, alpha=self.value_lr) if self.value_lr else None,
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -87,6 +97,7 @@ class RowRMSprop(RowSGD):
         eps: Added to its root.
     """
 
+    @in_own_mode
     def __init__(
         self,
         memory: DifferentiableNeuralDictionary,
@@ -97,12 +108,14 @@ class RowRMSprop(RowSGD):
         eps: float = 0.01,
     ) -> None:
         super().__init__(memory, lr, value_lr=value_lr)
+        number("alpha", alpha, 0, below=1)
+        number("eps", eps, above=0)
         self.alpha, self.eps = alpha, eps
         self._squares = {
-            "keys": torch.zeros_like(memory.key_vectors, memory_format=torch.contiguous_format),
-            "values": torch.zeros_like(memory.values),
+            name: zeros(*like.shape, dtype=like.dtype, device=like.device)
+            for name, like in (("keys", memory.key_vectors), ("values", memory.values))
         }
-        self._generation = memory.generation.clone()
+        self._generation = zeros(memory.capacity, dtype=torch.int32, device=memory.device)  # an entry's is above 0
 
     def state_dict(self) -> dict[str, Any]:
         """The running squares of the used slots and whose they are."""
@@ -148,6 +161,7 @@ class Reencoder:
         modality: Which part of the key the encoder makes; may be left out if there is only one.
     """
 
+    @in_own_mode
     def __init__(
         self,
         memory: DifferentiableNeuralDictionary,
@@ -163,12 +177,11 @@ class Reencoder:
             raise unknown("modality that is a vector", modality, names)
         self.memory, self.encoder = memory, encoder
         self.columns = memory.space.columns[modality or names[0]]
-        self.observations = torch.zeros(
-            memory.capacity, *observation_shape, dtype=dtype, device=memory.device
-        )  # [N, ...]
-        self.generation = torch.full((memory.capacity,), -1, dtype=torch.int32, device=memory.device)  # [N]
+        self.observations = zeros(memory.capacity, *observation_shape, dtype=dtype, device=memory.device)  # [N, ...]
+        self.generation = zeros(memory.capacity, dtype=torch.int32, device=memory.device)  # [N], an entry's is above 0
         self._cursor = 0
 
+    @in_own_mode
     def remember(self, slots: Tensor, observations: Tensor) -> None:
         """Keep what was observed for entries just written, at slots `[B]`; of repeats the last counts.  `[B, ...]`."""
         if observations.shape != (len(slots), *self.observations.shape[1:]):
@@ -210,16 +223,19 @@ class Reencoder:
         saved = state["observations"]
         if saved.shape[1:] != self.observations.shape[1:] or len(saved) > len(self.observations):
             raise ValueError(f"saved observations {list(saved.shape)} do not fit {list(self.observations.shape)}")
-        self.generation.fill_(-1)
+        self.generation.fill_(0)
         self.observations[: len(saved)] = saved.to(self.observations)
         self.generation[: len(saved)] = state["generation"].to(self.generation)
         self._cursor = int(state["cursor"])
 
 
-def _gradient(leaf: Tensor | None, name: str) -> Tensor:
+def _gradient(leaf: Tensor | None, name: str, rate: float) -> Tensor:
+    """Of keys or values that were read; 0 where none has come and none is needed."""
     if leaf is None or not leaf.requires_grad:
         raise RuntimeError(f"this lookup ran without gradients, so its {name} cannot be trained; leave torch.no_grad()")
     if leaf.grad is None:
+        if rate == 0 or not leaf.numel():
+            return torch.zeros_like(leaf)
         raise RuntimeError(f"no gradient has reached the {name} of this lookup; call backward() on its value first")
     return leaf.grad
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from engram_rl.memory.checks import INTEGERS, LARGEST_VALUE, limited, number, real, require_ram, slots_of, whole
 from engram_rl.memory.keys.identity import occurrence
+from engram_rl.memory.modes import in_own_mode
 
 NOTHING = -1
 KINDS = 256
@@ -71,10 +72,11 @@ class Links:
         require_ram(what, slots * (13 * self.per_source + 4), "lower links_per_entry or the capacity", device)
         self.target = torch.full(shape, NOTHING, dtype=torch.int32, device=device)  # [N, L]
         self.target_generation = torch.zeros(shape, dtype=torch.int32, device=device)  # [N, L]
-        self.weight = torch.zeros(shape, device=device)  # [N, L]
+        self.weight = torch.zeros(shape, dtype=torch.float32, device=device)  # [N, L]
         self.kind = torch.zeros(shape, dtype=torch.uint8, device=device)  # [N, L]
         self.source_generation = torch.zeros(slots, dtype=torch.int32, device=device)  # [N]
 
+    @in_own_mode
     @torch.no_grad()
     def add(self, sources: Tensor, targets: Tensor, weights: Tensor | float = 1.0, kinds: Tensor | int = 0) -> None:
         """Link entries, as if one pair after another; a link that is there already becomes stronger by the weight.
@@ -98,9 +100,13 @@ class Links:
             now = nth == turn
             self._add_one_each(sources[now], targets[now], weights[now], kinds[now])
 
+    @in_own_mode
     @torch.no_grad()
     def follow(self, slots: Tensor, steps: int = 1, *, kind: int | None = None, width: int = 64) -> Reached:
         """Where ways of exactly `steps` links lead; a way weighs the product of its links, an entry all its ways.
+
+        The order of the entries is that of their weights however long the ways; weights that are smaller or larger than
+        a float32 can hold come out as the smallest or the largest that it can.
 
         Args:
             slots: Where to start; -1 leads nowhere. `[B]`
@@ -110,11 +116,20 @@ class Links:
         """
         _check_walk(steps, width, kind)
         at = slots_of("slots", slots, len(self._alive)).unsqueeze(1)  # [B, 1]
-        reached = Reached(at, (at >= 0).to(self.weight))
+        reached = Reached(at, (at >= 0).to(torch.float64))
+        scale = torch.zeros(len(at), 1, dtype=torch.float64, device=at.device)  # [B, 1], logarithms
         for _ in range(steps):
             reached = self._step(reached, kind, width, share=False)
-        return reached
+            most = reached.weights.amax(1, keepdim=True)
+            most = torch.where(most > 0, most, 1)
+            reached = Reached(reached.slots, reached.weights / most)
+            scale += most.log()
+        weights = (reached.weights.log() + scale).exp().to(torch.float32)
+        limits = torch.finfo(torch.float32)
+        weights = torch.where(reached.valid, weights.clamp(limits.tiny, limits.max), 0)
+        return Reached(reached.slots, weights)
 
+    @in_own_mode
     @torch.no_grad()
     def spread(
         self,
@@ -142,7 +157,7 @@ class Links:
         _check_walk(steps, width, kind)
         number("decay", decay, 0, most=1)
         slots = slots_of("slots", slots, len(self._alive), dims=2)
-        activation = torch.ones(slots.shape, device=slots.device) if activation is None else activation
+        activation = self.weight.new_ones(slots.shape) if activation is None else activation
         if real("activation", activation).shape != slots.shape or not limited(activation, LARGEST_VALUE):
             raise ValueError(f"activation has shape {list(activation.shape)}; expected finite {list(slots.shape)}")
         wave = total = _merge(slots, activation.to(self.weight), width)
@@ -196,7 +211,7 @@ class Links:
         self.source_generation[sources] = self._generation[sources]
         self.target[sources, column] = targets.to(torch.int32)
         self.target_generation[sources, column] = self._generation[targets]
-        self.weight[sources, column] = before + weights
+        self.weight[sources, column] = (before + weights).clamp(max=LARGEST_VALUE)
         self.kind[sources, column] = kinds
 
     def _live(self, sources: Tensor) -> Tensor:
@@ -215,7 +230,7 @@ class Links:
         live = self._live(sources) & reached.valid.unsqueeze(2)  # [B, W, L]
         if kind is not None:
             live &= self.kind[sources] == kind
-        weight = self.weight[sources] * live
+        weight = (self.weight[sources] * live).to(reached.weights.dtype)
         if share:
             weight = weight / weight.sum(2, keepdim=True).clamp(min=torch.finfo(weight.dtype).tiny)
         slots = torch.where(live, self.target[sources], NOTHING).to(torch.int64)

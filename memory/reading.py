@@ -11,10 +11,18 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from engram_rl.memory.buffers import zeros
 from engram_rl.memory.checks import number, offers, unknown
+
+SHOWN_QUERIES, SHOWN_NEIGHBOURS, SHOWN_NUMBERS = 8, 3, 4
+"""What `repr` shows of an answer."""
 
 RECENT = 0.01
 """Weight of one lookup in the running means."""
+
+
+LEAST, MOST = 1e-15, 1e15
+"""Of what a kernel adds to distances or divides them by."""
 
 
 class Kernel(Protocol):
@@ -31,7 +39,7 @@ class InverseDistance:
     delta: float = 1e-3
 
     def __post_init__(self) -> None:
-        number("delta", self.delta, above=0)
+        number("delta", self.delta, LEAST, most=MOST)
 
     def log_similarity(self, squared_distances: Tensor) -> Tensor:
         """`-log(d + delta)`."""
@@ -45,11 +53,12 @@ class Gaussian:
     bandwidth: float = 1.0
 
     def __post_init__(self) -> None:
-        number("bandwidth", self.bandwidth, above=0)
+        number("bandwidth", self.bandwidth, LEAST, most=MOST)
 
     def log_similarity(self, squared_distances: Tensor) -> Tensor:
-        """`-d / (2 bandwidth^2)`."""
-        return squared_distances / (-2 * self.bandwidth**2)
+        """`-d / (2 bandwidth^2)`, no less than can be held."""
+        lowest = torch.finfo(squared_distances.dtype).min
+        return (squared_distances / self.bandwidth / self.bandwidth / -2).clamp(min=lowest)
 
 
 @dataclass(frozen=True)
@@ -111,6 +120,21 @@ class Found:
     generation: Tensor
     evidence: Tensor | None = None
 
+    def __repr__(self) -> str:
+        rows, k = self.slots.shape
+        lines = [f"Found: {rows} queries, {int(self.valid.sum())} of {rows * k} neighbours"]
+        for row in range(min(rows, SHOWN_QUERIES)):
+            at = self.valid[row].nonzero().squeeze(1)[:SHOWN_NEIGHBOURS]
+            parts = zip(self.slots[row, at], self.weights[row, at], self.distances[row, at], strict=True)
+            near = [f"{int(slot)} ({weight:.3g} at {distance:.3g})" for slot, weight, distance in parts]
+            value = ", ".join(f"{v:.4g}" for v in self.value[row, :SHOWN_NUMBERS].tolist())
+            more = ", ..." if self.value.shape[1] > SHOWN_NUMBERS else ""
+            rest = int(self.valid[row].sum()) - len(near)
+            found = ", ".join(near) + (f" and {rest} more" if rest else "") if near else "nobody"
+            lines.append(f"  {row}: value [{value}{more}]; slot (weight at distance): {found}")
+        lines += [f"  ... {rows - SHOWN_QUERIES} more queries"] * (rows > SHOWN_QUERIES)
+        return "\n".join(lines)
+
 
 class Usage:
     """Counts and running means over lookups with `touch=True`.
@@ -123,10 +147,10 @@ class Usage:
     """
 
     def __init__(self, capacity: int, device: torch.device) -> None:
-        self.hits = torch.zeros(capacity, dtype=torch.int32, device=device)
+        self.hits = zeros(capacity, dtype=torch.int32, device=device)
         self.lookups = 0
-        self.hit_distance = torch.zeros((), device=device)
-        self.top_weight = torch.zeros((), device=device)
+        self.hit_distance = torch.zeros((), dtype=torch.float32, device=device)
+        self.top_weight = torch.zeros((), dtype=torch.float32, device=device)
 
     @torch.no_grad()
     def add(self, found: Found) -> None:
@@ -140,10 +164,6 @@ class Usage:
         self.hit_distance.lerp_((found.distances[:, 0].sum() / hits).to(self.hit_distance), share)
         self.top_weight.lerp_(found.weights.amax(1).mean().to(self.top_weight), share)
 
-    def forget(self, slots: Tensor) -> None:
-        """Other entries are there now."""
-        self.hits[slots] = 0
-
     def state_dict(self, used: int) -> dict[str, Any]:
         """The counts of the first `used` slots and the means."""
         return {
@@ -155,7 +175,6 @@ class Usage:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
-        self.hits.zero_()
         self.hits[: len(state["hits"])] = state["hits"].to(self.hits)
         self.lookups = int(state["lookups"])
         self.hit_distance.copy_(state["hit_distance"])

@@ -86,7 +86,7 @@ def _saved_and_loaded(memory: DifferentiableNeuralDictionary, query: torch.Tenso
         saved = time.perf_counter() - start
         size = path.stat().st_size
         memory.index = exact  # lets go of the inverted file
-        memory.store.rows = memory.store.vectors = memory.key_vectors = memory.values = torch.empty(0)
+        memory.store.rows = memory.values = torch.empty(0)
         start = time.perf_counter()
         twin = DifferentiableNeuralDictionary.load(path)
         loaded = time.perf_counter() - start

@@ -26,7 +26,7 @@ FORGETTING: dict[str, type[Forgetting]] = {
     "priority": Priority,
 }
 
-_OWN = ("settings", "set_scores")
+_OWN = ("settings", "set_scores", "by_use", "births")
 _CALLED = [name for name in vars(Forgetting) if not name.startswith("_") and name not in _OWN]
 """What a dictionary asks of a policy."""
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engram_rl.memory.buffers import zeros
 from engram_rl.memory.checks import number
 from engram_rl.memory.forgetting.policy import WrittenRows
 from engram_rl.memory.forgetting.recency import LeastRecentlyUsed
@@ -33,8 +34,8 @@ class Confidence(LeastRecentlyUsed):
     def attach(self, capacity: int, device: torch.device) -> None:
         """Nothing is lost; time starts at 0."""
         super().attach(capacity, device)
-        self.lost = torch.zeros(capacity, dtype=torch.float32, device=device)
-        self.since = torch.zeros(capacity, dtype=torch.float64, device=device)
+        self.lost = zeros(capacity, dtype=torch.float32, device=device)
+        self.lost_at = zeros(capacity, dtype=torch.float64, device=device)
         self.now = 0.0
 
     def written(self, rows: WrittenRows) -> None:
@@ -45,7 +46,7 @@ class Confidence(LeastRecentlyUsed):
     def weakened(self, slots: Tensor, factor: float) -> None:
         """Confidence falls by `factor`."""
         self.lost[slots] = (1 - factor * self.strength(slots)).to(self.lost)
-        self.since[slots] = self.now
+        self.lost_at[slots] = self.now
 
     def tick(self, amount: float) -> None:
         """Time has passed."""
@@ -53,17 +54,16 @@ class Confidence(LeastRecentlyUsed):
 
     def strength(self, slots: Tensor) -> Tensor:
         """`1 - lost * lost_decay ** (now - since)`."""
-        return 1 - self.lost[slots] * self.lost_decay ** (self.now - self.since[slots])
+        return 1 - self.lost[slots] * self.lost_decay ** (self.now - self.lost_at[slots])
 
     def state_dict(self, used: int) -> dict[str, Any]:
         """Scores, lost confidence and the time."""
-        lost = {"lost": self.lost[:used].clone(), "since": self.since[:used].clone(), "now": self.now}
+        lost = {"lost": self.lost[:used].clone(), "since": self.lost_at[:used].clone(), "now": self.now}
         return super().state_dict(used) | lost
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore scores, lost confidence and the time."""
         super().load_state_dict(state)
-        for name in ("lost", "since"):
-            mine = getattr(self, name)
+        for name, mine in (("lost", self.lost), ("since", self.lost_at)):
             mine[: len(state[name])] = state[name].to(mine)
         self.now = float(state["now"])

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engram_rl.memory.buffers import zeros
 from engram_rl.memory.checks import number, unknown
 from engram_rl.memory.forgetting.policy import Forgetting, WrittenRows
 
-TIE_BREAK = 2.0**-36
-"""What one use is worth where scores are levels and times: too little to matter, enough to order equals by use."""
+HIGHEST = 1e6
+"""Of levels, in size; strengths are powers of two."""
 
 
 class Decay(Forgetting):
@@ -21,7 +22,8 @@ class Decay(Forgetting):
     Of an entry last used at time t, strength is `2 ** (level - (now - t) / half_life)`. Its level starts at
     `log2(1 + priority)`, so a surprising or rewarding experience starts stronger; each retrieval renews the strength to
     the level and raises that by `durability`, so an entry that is used often lasts longer (Ebbinghaus 1885; Anderson
-    and Schooler 1991). As all entries fade at one rate, the score `level + t / half_life` orders them for ever.
+    and Schooler 1991). As all entries fade at one rate, the score `level + t / half_life` orders them for ever; among
+    equals the least recently used goes.
 
     Args:
         half_life: Time in which strength halves.
@@ -44,10 +46,12 @@ class Decay(Forgetting):
         if unit not in ("writes", "ticks"):
             raise unknown("unit of half_life", str(unit), ("writes", "ticks"))
         for name, value in (("durability", durability), ("threshold", threshold)):
-            number(name, value, 0)
-        number("most", most)
+            number(name, value, 0, most=HIGHEST)
+        number("most", most, -HIGHEST, most=HIGHEST)
         self.half_life, self.unit, self.durability = half_life, unit, durability
         self.most, self.threshold = most, threshold
+
+    by_use = True
 
     def settings(self) -> dict[str, Any]:
         """The arguments that make another like it."""
@@ -57,31 +61,35 @@ class Decay(Forgetting):
     def attach(self, capacity: int, device: torch.device) -> None:
         """Start time at 0."""
         super().attach(capacity, device)
-        self.level = torch.zeros(capacity, dtype=torch.float32, device=device)
+        self.level = zeros(capacity, dtype=torch.float64, device=device)
         self.now, self.uses = 0.0, 0
 
     def written(self, rows: WrittenRows) -> None:
         """Levels start at the priority, or rise to it; each row takes one write's time if writes are what counts."""
-        slots = rows.slots
-        level = torch.log2(1 + rows.priority.to(self.level))
-        self.level[slots] = torch.where(rows.new, level, torch.maximum(level, self.level[slots]))
-        order = torch.arange(len(slots), dtype=torch.float64, device=slots.device)
-        times = self.now + order if self.unit == "writes" else self.now
-        self.set_scores(slots, self.level[slots].double() + times / self.half_life + (self.uses + order) * TIE_BREAK)
-        self.uses += len(slots)
+        slots, level = rows.slots, _level(rows.priority)
+        level = torch.where(rows.new, level, torch.maximum(level, self.level[slots]))
+        self.level[slots] = level
+        self._used(slots, self.uses + rows.order())
+        self.set_scores(slots, level + self._times(rows) / self.half_life)
+        self.uses += len(rows)
         if self.unit == "writes":
-            self.now += len(slots)
+            self.now += len(rows)
 
     def lowest_birth(self, rows: WrittenRows) -> float:
         """The least of the priorities, now."""
-        level = float(torch.log2(1 + rows.priority.to(self.level)).min())
-        return level + self.now / self.half_life + self.uses * TIE_BREAK
+        return float(_level(rows.priority).min()) + self.now / self.half_life
+
+    def births(self, rows: WrittenRows) -> Tensor:
+        """By their priorities, each a write later if writes are what counts."""
+        return _level(rows.priority) + self._times(rows) / self.half_life
 
     def retrieved(self, slots: Tensor) -> None:
         """Renewed, and more durable from now on; once per lookup, however many queries found an entry."""
         level = self.level[slots]
-        self.level[slots] = torch.maximum(level, (level + self.durability).clamp(max=self.most))
-        self.score[slots] = self.level[slots].double() + (self.now / self.half_life + self.uses * TIE_BREAK)
+        level = torch.maximum(level, (level + self.durability).clamp(max=self.most))
+        self.level[slots] = level
+        self.score[slots] = level + self.now / self.half_life
+        self._used(slots, float(self.uses))
         self.uses += 1
 
     def weakened(self, slots: Tensor, factor: float) -> None:
@@ -106,14 +114,29 @@ class Decay(Forgetting):
         return weakest[self.strength(weakest) < self.threshold]
 
     def state_dict(self, used: int) -> dict[str, Any]:
-        """Scores, levels and the time."""
-        return super().state_dict(used) | {"level": self.level[:used].clone(), "now": self.now, "uses": self.uses}
+        """Scores, levels, latest uses and the time; and how fast strength fades, by which scores are to be read."""
+        assert self.since is not None
+        kept = {"level": self.level[:used].clone(), "since": self.since[:used].clone()}
+        return super().state_dict(used) | kept | {"now": self.now, "uses": self.uses, "rate": 1 / self.half_life}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore scores, levels and the time."""
+        """Restore scores, levels, latest uses and the time."""
         super().load_state_dict(state)
-        self.level[: len(state["level"])] = state["level"].to(self.level.device)
+        for name in ("level", "since"):
+            getattr(self, name)[: len(state[name])] = state[name].to(self.score)
         self.now, self.uses = float(state["now"]), int(state["uses"])
+
+    def _times(self, rows: WrittenRows) -> Tensor | float:
+        return self.now + rows.order() if self.unit == "writes" else self.now
+
+    def _used(self, slots: Tensor, when: Tensor | float) -> None:
+        assert self.since is not None
+        self.since[slots] = when
+
+
+def _level(priority: Tensor) -> Tensor:
+    """`log2(1 + priority)`, with all the digits that a small priority has.  `[B]` float64."""
+    return torch.log1p(priority.to(torch.float64)) / math.log(2)
 
 
 class Priority(Decay):
@@ -125,3 +148,9 @@ class Priority(Decay):
     def settings(self) -> dict[str, Any]:
         """None."""
         return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave; scores of the first version, which had uses in them, become levels again."""
+        super().load_state_dict(state)
+        used = len(state["level"])
+        self.score[:used] = torch.where(self.score[:used].isfinite(), self.level[:used], torch.inf)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engram_rl.memory.buffers import zeros
 from engram_rl.memory.forgetting.weakest import WeakestEntries
 from engram_rl.memory.keys.space import Keys
 
@@ -24,6 +25,9 @@ class WrittenRows:
         priority: How surprising or rewarding the experience was, as given; 0 where nothing was. `[B]`
         keys: Their keys. `[B, ...]`
         values: What the entries hold from now on, combined with what they held before. `[B, V]`
+        turns: Which of the rows written together each is, ascending, where others came between that have made room
+            again already; None: they are all. `[B]` int64
+        together: How many were written together.
     """
 
     slots: Tensor
@@ -31,6 +35,18 @@ class WrittenRows:
     priority: Tensor
     keys: Keys
     values: Tensor
+    turns: Tensor | None = None
+    together: int = 0
+
+    def __len__(self) -> int:
+        """Rows written together, those that have made room again already included."""
+        return self.slots.shape[0] if self.turns is None else self.together
+
+    def order(self) -> Tensor:
+        """0 for the first row that was written, then 1 ... `[B]` float64."""
+        if self.turns is not None:
+            return self.turns.to(torch.float64)
+        return torch.arange(self.slots.shape[0], dtype=torch.float64, device=self.slots.device)
 
 
 class Forgetting(ABC):
@@ -44,7 +60,13 @@ class Forgetting(ABC):
     """
 
     score: Tensor
-    """Of each slot: the lowest goes first, +inf where there is no entry.  `[N]` float64"""
+    """Of each slot: the lowest goes first; of no meaning where there is no entry.  `[N]` float64"""
+
+    since: Tensor | None
+    """Of each slot, where a policy orders entries of one score by their latest use: when that was.  `[N]` float64"""
+
+    by_use = False
+    """Whether entries of one score are ordered by `since`, then by slot; else by slot at once."""
 
     _weakest: WeakestEntries
 
@@ -54,8 +76,11 @@ class Forgetting(ABC):
 
     def attach(self, capacity: int, device: torch.device) -> None:
         """Make room for `capacity` slots; called once by the dictionary."""
-        score = torch.full((capacity,), math.inf, dtype=torch.float64, device=device)
-        vars(self).update(score=score, _weakest=WeakestEntries(score))  # so, because a frozen dataclass may be a policy
+        score = zeros(capacity, dtype=torch.float64, device=device)
+        since = zeros(capacity, dtype=torch.float64, device=device) if self.by_use else None
+        own = {"score": score, "since": since, "_weakest": WeakestEntries(score, since)}
+        for name, value in own.items():
+            object.__setattr__(self, name, value)  # so, because a frozen dataclass may be a policy
 
     @abstractmethod
     def written(self, rows: WrittenRows) -> None:
@@ -72,6 +97,13 @@ class Forgetting(ABC):
         are those that were given.
         """
         return -math.inf
+
+    def births(self, rows: WrittenRows) -> Tensor | None:
+        """The score of each of these rows if they are written now, one after another, as new entries.  `[B]` float64.
+
+        A policy that can say so has rows that are weaker than what is stored placed many at a time; None if it cannot.
+        """
+        return None
 
     def weakened(self, slots: Tensor, factor: float) -> None:
         """Entries that experience spoke against."""

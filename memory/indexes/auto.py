@@ -18,9 +18,14 @@ from engram_rl.memory.keys.store import KeyStore
 TRIALS = 8
 """Searches of each kind before the faster one is chosen."""
 
+AGAIN = 1.5
+"""Factor by which the entries may become more, or fewer, before both are timed again."""
+
 
 class AutoIndex:
     """Exact until an inverted file measurably pays: both are timed in turn, and the faster one is used.
+
+    They are timed again when the entries have become half as many more.
 
     What it picks depends on the machine and its load, so runs with it are not reproducible to the bit.
 
@@ -42,18 +47,25 @@ class AutoIndex:
         self._possible = store.rows.device.type == "cpu" and store.rows.dtype == torch.float32
         if self._possible:
             self._ivf.attach(store)
-        self._trials = [_Timed(self._exact), _Timed(self._ivf)]
+        self._begin(0)
 
     def serving(self, query: Keys, used: int) -> Proposer:
         """The faster of those that can answer; each in turn until both have been timed."""
         if not self._possible or self._ivf.serving(query, used) is not self._ivf:
             return self._exact
+        if not self._timed_at / AGAIN <= used <= self._timed_at * AGAIN:
+            self._begin(used)
         rarer = min(self._trials, key=lambda trial: len(trial.seconds))
         return rarer if len(rarer.seconds) < TRIALS else min(self._trials, key=_Timed.typical).proposer
 
     def propose(self, query: Keys, k: int, used: int) -> Tensor:
         """What the one that serves the query proposes."""
         return self.serving(query, used).propose(query, k, used)
+
+    def _begin(self, used: int) -> None:
+        """Time both anew, with so many entries."""
+        self._timed_at = used
+        self._trials = [_Timed(self._exact), _Timed(self._ivf)]
 
     def written(self, slots: Tensor) -> None:
         """Keep the file up to date."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from threading import Lock
 from typing import Any, NamedTuple, TypeAlias
 
 import faiss
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from engram_rl.memory.indexes.index import Index, Proposer
+from engram_rl.memory.keys.coded import Group
 from engram_rl.memory.keys.space import Keys
 from engram_rl.memory.keys.store import KeyStore
 from engram_rl.memory.writing.slots import Slots
@@ -29,6 +31,12 @@ MOST_ON_GPU = 2048
 
 SPARE = 16
 """Proposals beyond k, so that hardly ever one of the k nearest is lost to rounding."""
+
+MOST_BYTES = 256 * 2**20
+"""What a search in torch may take up beside its answer."""
+
+MOST_QUERIES = 1024
+"""Rows of which a block holds at least the scores."""
 
 TOLERANCE = 1e-3
 """How much nearer, relatively, an entry may be that rounding hides."""
@@ -54,30 +62,39 @@ class Neighbours(NamedTuple):
 def nearest(
     store: KeyStore, index: Index, query: Keys, k: int, slots: Slots, excluded: Tensor | None = None
 ) -> Neighbours:
-    """The k nearest entries, without those excluded for their query (`[B, E]` slots)."""
+    """The k nearest entries, without those excluded for their query (`[B, E]` slots).
+
+    Of entries with the codes that are asked for, if nothing else is, those written last are the nearest.
+    """
     used, wanted = slots.used, k + (0 if excluded is None else excluded.shape[1])
     proposer = index.serving(query, used)
     proposals = proposer.propose(query, wanted, used)  # [B, k']
-    at = proposals if proposer.exact else proposals.clamp(min=0)
-    distances = store.distances_at(query, at)  # [B, k']
-    anyone = proposer.exact and excluded is None and not slots.free.shape[0]
-    if anyone and proposals.shape[1] == k < used and store.by_distance:  # compared by differences, so in order
+    anyone = proposer.exact and excluded is None and not slots.holes and store.by_distance
+    if anyone and proposals.shape[1] == k < used:  # compared by differences, so in order
+        distances = store.distances_at(query, proposals)
         return Neighbours(proposals, distances, torch.ones_like(proposals, dtype=torch.bool), True)
+    distances = store.distances_at(query, proposals.clamp(min=0))  # [B, k']
+    if not anyone:
+        distances = distances.masked_fill(proposals < 0, torch.inf)
     if proposer.exact and wanted < proposals.shape[1] < used:
-        match = distances.isfinite()
         kth = distances.kthvalue(wanted, dim=1).values  # [B]
-        farthest = distances.masked_fill(~match, 0).amax(1)  # what was not proposed is hardly nearer than this
+        farthest = distances.masked_fill(distances.isinf(), 0).amax(1)  # what was not proposed is hardly nearer
         hidden = store.rounding(query, torch.minimum(kth, farthest))
         doubtful = (farthest - hidden).clamp(min=0) < (1 - TOLERANCE) * kth
         if doubtful.any():
-            doubtful &= (match | store.comparable(query, at)).all(1)  # others were ranked behind every match
+            doubtful &= (proposals >= 0).all(1)  # else there are no others
             _search_again(store, query, doubtful.nonzero().squeeze(1), proposals, distances, used)
     if not anyone:
-        usable = (proposals >= 0) & slots.alive[at]
+        usable = (proposals >= 0) & slots.alive[proposals.clamp(min=0)]
+        if not store.by_distance:
+            usable &= query.present.any(1, keepdim=True)  # who asks for nothing finds nothing
         if excluded is not None:
             usable &= (proposals.unsqueeze(2) != excluded.unsqueeze(1)).all(2)
         distances = distances.masked_fill(~usable, torch.inf)
-    distances, order = distances.topk(min(k, distances.shape[1]), dim=1, largest=False)
+    if store.codes.shape[1]:  # many may be equally near, and the first are those that count
+        distances, order = (part[:, :k] for part in distances.sort(dim=1, stable=True))
+    else:
+        distances, order = distances.topk(min(k, distances.shape[1]), dim=1, largest=False)
     valid = distances.isfinite()
     found = proposals.gather(1, order)
     if found.shape[1] == k and valid.all():
@@ -85,23 +102,72 @@ def nearest(
     return _padded(found, distances, valid, k)
 
 
-def _search_again(store: KeyStore, query: Keys, rows: Tensor, proposals: Tensor, distances: Tensor, used: int) -> None:
+@torch.no_grad()
+def nearest_alike(store: KeyStore, index: Index, query: Keys, slots: Slots) -> Neighbours:
+    """The nearest entry that has the same modalities, of each query."""
+    used = slots.used
+    held = store.present[:used]
+    alive = slots.alive[:used]
+    kinds, which = torch.unique(query.present, dim=0, return_inverse=True)
+    alike = [(held == kind).all(1) & alive for kind in kinds]
+    if all(bool((one == alive).all()) for one in alike):
+        return nearest(store, index, query, 1, slots)
+    found = torch.full((len(query), 1), -1, device=held.device)
+    distances = torch.full((len(query), 1), torch.inf, dtype=store.rows.dtype, device=held.device)
+    exact = ExactIndex()
+    exact.attach(store)
+    for kind, among in enumerate(alike):
+        rows = (which == kind).nonzero().squeeze(1)
+        proposals = exact.among(query[rows], 1, used, among)
+        if not proposals.shape[1]:
+            continue
+        near = store.distances_at(query[rows], proposals.clamp(min=0)).masked_fill(proposals < 0, torch.inf)
+        kth, farthest = near.amin(1), near.masked_fill(near.isinf(), 0).amax(1)
+        doubtful = (farthest - store.rounding(query[rows], kth.clamp(max=farthest))).clamp(min=0) <= kth
+        again = (doubtful & (proposals >= 0).all(1)).nonzero().squeeze(1)
+        _search_again(store, query[rows], again, proposals, near, used, among)
+        distances[rows], best = near.min(dim=1, keepdim=True)
+        found[rows] = proposals.gather(1, best)
+    return _padded(found, distances, distances.isfinite(), 1)
+
+
+def _search_again(
+    store: KeyStore,
+    query: Keys,
+    rows: Tensor,
+    proposals: Tensor,
+    distances: Tensor,
+    used: int,
+    among: Tensor | None = None,
+) -> None:
     """Put better proposals, and their distances, in these rows, by a search that loses nothing to rounding.  `[n]`."""
     if rows.shape[0]:
         again = query[rows]
-        proposals[rows] = by_differences(store, again, proposals.shape[1], used)
-        distances[rows] = store.distances_at(again, proposals[rows])
+        proposals[rows] = by_differences(store, again, proposals.shape[1], used, among)
+        near = store.distances_at(again, proposals[rows].clamp(min=0))
+        distances[rows] = near.masked_fill(proposals[rows] < 0, torch.inf)
 
 
-def by_differences(store: KeyStore, query: Keys, k: int, used: int) -> Tensor:
-    """The k nearest by a pass over all keys that takes no products, so that nothing is lost to rounding.  `[B, k]`."""
+def by_differences(store: KeyStore, query: Keys, k: int, used: int, among: Tensor | None = None) -> Tensor:
+    """The k nearest by a pass over all keys that takes no products, so that nothing is lost to rounding.  `[B, k]`.
+
+    Args:
+        store: Holds the keys.
+        query: B keys.
+        k: How many; -1 stands where there are fewer.
+        used: Slots to look at.
+        among: Those that count, of these; all entries by default. `[used]` bool
+    """
     block = max(1, 2**20 // max(1, len(query) * store.space.vector_size))
+    counts = store.present[:used].any(1) if among is None else among  # [used]
 
     def score(start: int) -> Tensor:
         slots = torch.arange(start, min(start + block, used), device=store.rows.device)
-        return -store.distances_at(query, slots.expand(len(query), -1))  # [B, block]
+        near = store.distances_at(query, slots.expand(len(query), -1))  # [B, block]
+        return -near.masked_fill(~counts[slots], torch.inf)
 
-    return torch_topk(score, range(0, used, block), k)
+    scores, slots = torch_topk(score, range(0, used, block), k)
+    return slots.masked_fill(scores.isinf(), -1)
 
 
 def _padded(slots: Tensor, distances: Tensor, valid: Tensor, k: int) -> Neighbours:
@@ -128,12 +194,62 @@ class ExactIndex:
     def propose(self, query: Keys, k: int, used: int) -> Tensor:
         """The k nearest, and spare ones unless a few queries can be compared by differences.  `[B, k']`."""
         store = self._store
+        coded = store.space.code_size > 0
+        if coded and (latest := store.latest(query, k, used)) is not None:
+            return latest
         rows, queries = store.rows[:used], store.queries(query).detach()
         rounds = not store.by_distance or queries.numel() >= BLAS_THRESHOLD or self._search is not faiss_search
-        k = min(k + SPARE * rounds, used)
-        if k == 0:
+        width = min(k + SPARE * rounds, used)
+        if width == 0:
             return torch.empty(queries.shape[0], 0, dtype=torch.int64, device=rows.device)
-        return self._search(rows, queries, k, store.by_distance)
+        groups = store.groups(query, used) if coded else None
+        if groups is None:
+            return self._search(rows, queries, width, store.by_distance)
+        return self._in_groups(groups, query, queries, k, width)
+
+    def among(self, query: Keys, k: int, used: int, among: Tensor) -> Tensor:
+        """The k nearest of some entries, and spare ones; -1 where there are no more.
+
+        Args:
+            query: B keys.
+            k: How many.
+            used: Slots to look at.
+            among: Which of them. `[used]` bool
+
+        Returns:
+            `[B, k']`
+        """
+        width = min(k + SPARE, used)
+        groups = self._store.groups(query, used) or [
+            Group(torch.arange(len(query), device=among.device), torch.arange(used, device=among.device))
+        ]
+        groups = [Group(rows, slots[among[slots]]) for rows, slots in groups]
+        return self._in_groups(groups, query, self._store.queries(query).detach(), k, width)
+
+    def _in_groups(self, groups: list[Group], query: Keys, queries: Tensor, k: int, width: int) -> Tensor:
+        """What is nearest to each query among the entries of its group.  `[B, width]`."""
+        store = self._store
+        found = torch.full((len(query), width), -1, device=queries.device)
+        only_codes = ~query.present[:, [m for m, part in enumerate(store.space) if part.kind != "discrete"]].any(1)
+        for rows, slots in groups:
+            alone = only_codes[rows]
+            if alone.any():
+                best = self._latest(query, rows[alone], slots, k)
+                found[rows[alone], : best.shape[0]] = best
+                rows = rows[~alone]
+            n = min(width, slots.shape[0])
+            if n == slots.shape[0]:
+                found[rows, :n] = slots
+            elif len(rows):
+                held = store.rows.index_select(0, slots)
+                found[rows, :n] = slots[self._search(held, queries[rows], n, store.by_distance)]
+        return found
+
+    def _latest(self, query: Keys, rows: Tensor, slots: Tensor, k: int) -> Tensor:
+        """Of entries with the codes that all these queries ask for: the nearest, then the latest.  `[k]`."""
+        ordered = self._store.latest_first(slots)
+        distances = self._store.distances_at(query[rows[:1]], ordered.unsqueeze(0)).squeeze(0)
+        return ordered[distances.argsort(stable=True)[:k]]
 
     def written(self, slots: Tensor) -> None:
         """Nothing is kept."""
@@ -146,15 +262,32 @@ class ExactIndex:
         return {"kind": "exact"}
 
 
+class _Early:
+    """How many searches are under way that have faiss's setting changed, and what it was before the first."""
+
+    lock = Lock()
+    under_way = 0
+    before = 0
+
+
 @contextmanager
 def products_early() -> Iterator[None]:
-    """Have faiss switch to matrix products where they begin to pay, and leave its setting as it was."""
-    before = faiss.cvar.distance_compute_blas_threshold
-    faiss.cvar.distance_compute_blas_threshold = BLAS_THRESHOLD
+    """Have faiss switch to matrix products where they begin to pay, and leave its setting as it was.
+
+    The setting is one for all threads: the first of several that search at once changes it, the last puts it back.
+    """
+    with _Early.lock:
+        if not _Early.under_way:
+            _Early.before = faiss.cvar.distance_compute_blas_threshold
+            faiss.cvar.distance_compute_blas_threshold = BLAS_THRESHOLD
+        _Early.under_way += 1
     try:
         yield
     finally:
-        faiss.cvar.distance_compute_blas_threshold = before
+        with _Early.lock:
+            _Early.under_way -= 1
+            if not _Early.under_way:
+                faiss.cvar.distance_compute_blas_threshold = _Early.before
 
 
 Search: TypeAlias = Callable[[Tensor, Tensor, int, bool], Tensor]
@@ -194,25 +327,47 @@ def faiss_search(rows: Tensor, queries: Tensor, k: int, by_distance: bool) -> Te
         return torch.from_numpy(faiss.knn(queries.numpy(), rows.numpy(), k, metric)[1])
 
 
-def torch_search(rows: Tensor, queries: Tensor, k: int, by_distance: bool, block: int = 262_144) -> Tensor:
-    """The same search in torch, on any device and in any precision, a block of rows at a time.  `[B, k]`."""
+def torch_search(
+    rows: Tensor, queries: Tensor, k: int, by_distance: bool, block: int | None = None, most_bytes: int = MOST_BYTES
+) -> Tensor:
+    """The same search in torch, on any device and in any precision, in blocks whose scores fit into so many bytes.
+
+    Args:
+        rows: `[n, W]`
+        queries: `[B, W]`
+        k: How many, at most n.
+        by_distance: By L2 distance, else by inner product.
+        block: Rows at a time; by default as many as fit.
+        most_bytes: What a search may take up beside its answer.
+
+    Returns:
+        `[B, k]`
+    """
+    size = rows.element_size()
+    each = 3 * size + 16  # bytes of a score on its way to the best: products, their sum, the best before, their columns
+    at_once = max(1, most_bytes // (2 * each * (k + MOST_QUERIES)))
+    if len(queries) > at_once:
+        parts = [torch_search(rows, some, k, by_distance, block, most_bytes) for some in queries.split(at_once)]
+        return torch.cat(parts)
+    fits = most_bytes // (each * max(1, len(queries)) + 2 * size * rows.shape[1]) - k
+    block = max(1, fits if block is None else block)
 
     def score(start: int) -> Tensor:
         part = rows[start : start + block]
         products = queries @ part.T  # [B, block]
-        return 2 * products - part.square().sum(1) if by_distance else products
+        return products.mul_(2).sub_(part.square().sum(1)) if by_distance else products
 
-    return torch_topk(score, range(0, len(rows), block), k)
+    return torch_topk(score, range(0, len(rows), block), k)[1]
 
 
-def torch_topk(score: Callable[[int], Tensor], starts: range, k: int) -> Tensor:
-    """The columns of the k largest scores, best first, when `score(start)` gives those of one block.  `[B, k]`."""
+def torch_topk(score: Callable[[int], Tensor], starts: range, k: int) -> tuple[Tensor, Tensor]:
+    """The k largest scores, best first, and their columns, when `score(start)` gives those of one block.  `[B, k]`s."""
     best: list[Tensor] = []
     slots: list[Tensor] = []
     for start in starts:
         values = score(start)  # [B, block]
-        columns = torch.arange(start, start + values.shape[1], device=values.device).expand_as(values)
-        values, columns = torch.cat([*best, values], 1), torch.cat([*slots, columns], 1)
+        top = values.topk(min(k, values.shape[1]), dim=1)
+        values, columns = torch.cat([*best, top.values], 1), torch.cat([*slots, top.indices + start], 1)
         top = values.topk(min(k, values.shape[1]), dim=1)
         best, slots = [top.values], [columns.gather(1, top.indices)]
-    return slots[0]
+    return best[0], slots[0]

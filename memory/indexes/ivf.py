@@ -32,6 +32,15 @@ PER_LIST = 32
 HALF = 65504.0
 """The largest half-precision number."""
 
+FARTHEST = 1024.0
+"""Spreads from the middle of the keys within which they may lie before they are filed from another middle."""
+
+FINEST = 1 / 64
+"""Share of the spread they were filed with, below which keys are filed on another scale."""
+
+MOST_STALE = 4096
+"""Slots to be filed anew, each once, that are kept apart; and as many more as there are filed entries."""
+
 UNBALANCED = 2.0
 """Factor by which uneven lists may make searches slower before the centres are fitted anew."""
 
@@ -53,17 +62,20 @@ class IVFIndex:
     It answers queries that ask for every modality of keys without discrete ones; others go to the exact search, since
     lists shaped by all modalities serve a part of them badly. Until `start` entries are there everything does.
 
-    Every `check_every`-th search one query is searched exactly too. When the share of true neighbours it found, over
-    the last checks, is below `target`, more lists are looked at from then on; and if more than a tenth of the entries
-    have come or moved since the centres were fitted, that is done anew and all entries are re-filed, a piece per
-    search.
+    Of every `check_every` searches one is drawn by lot, and one of its queries is searched exactly too; it counts for
+    as many as were searched with it, so that the estimate is of queries, however they come in batches. When the share
+    of true neighbours it found, over the last checks, is below `target`, more lists are looked at from then on; and if
+    more than a tenth of the entries have come or moved since the centres were fitted, that is done anew and all entries
+    are re-filed, a piece per search.
+
+    Keys are filed in half precision, as seen from amid them and on the scale of their spread.
 
     Args:
         lists: How many; by default `4 sqrt(capacity)`, at most 4096.
         probes: Lists that a query looks at.
         start: Entries from which on it is worth having.
         target: Recall to keep up.
-        check_every: Searches from one check to the next; 0 for none.
+        check_every: Searches of which one is checked; 0 for none.
     """
 
     exact = False
@@ -97,13 +109,18 @@ class IVFIndex:
         self._store = store
         self._lists = self.lists or int(min(4096, 4 * len(store.rows) ** 0.5, self.start))
         self._probes = self.probes
-        self._scale = store.column_weights.sqrt().numpy()  # [D]
+        self._root = store.column_weights.sqrt().numpy()  # [D]
+        self._scale = self._root.copy()
+        """What keys are multiplied with before they are filed. `[D]`"""
+        self._middle = np.zeros_like(self._scale)
+        """What is taken off before. `[D]`"""
         self._file: Any = None
         """The faiss index, once there are centres."""
         self._ready = False
         self._job: Iterator[None] | None = None
         self._stale: list[np.ndarray] = []
         """Slots to be filed anew."""
+        self._waiting = 0
         self._drift = np.zeros(len(store.rows), dtype=np.float32)
         """How far each key has moved since it was filed. `[N]`"""
         self._reach = np.inf  # until the first check
@@ -112,8 +129,11 @@ class IVFIndex:
         self._moved = np.zeros(len(store.rows), dtype=bool)
         """Whether each entry has come or moved since the centres were last fitted. `[N]`"""
         self._searches = 0
-        self._recalls: list[float] = []
-        """Of the last checks with the present lists and probes."""
+        self._lot = np.random.default_rng(0)
+        self._drawn = 0
+        """Which of the next searches is to be checked."""
+        self._recalls: list[tuple[float, int]] = []
+        """Of the last checks with the present lists and probes; and for how many queries each stands."""
         self._recall: float | None = None
         """The estimate; that of the lists and probes before until these have been checked often enough."""
 
@@ -130,9 +150,13 @@ class IVFIndex:
         """Filed entries near the queries, after keeping up with what has changed."""
         self._work(used)
         self._catch_up(used)
+        if not len(query):
+            return torch.empty(0, k, dtype=torch.int64)
         slots = self._search(self._scaled(query.vectors.detach()), k)
+        due = bool(self.check_every) and self._searches == self._drawn
         self._searches += 1
-        due = self.check_every and self._searches % self.check_every == 0
+        if self.check_every and self._searches >= self.check_every:
+            self._searches, self._drawn = 0, int(self._lot.integers(self.check_every))
         if due or self._reach == np.inf:
             self._check(query, slots, k, used)
         return torch.from_numpy(slots)
@@ -142,19 +166,19 @@ class IVFIndex:
         at = slots.numpy()
         self._moved[at] = True
         if self._file is not None:
-            self._stale.append(at)
+            self._note(at)
 
     def moving(self, slots: Tensor, vectors: Tensor) -> None:
         """Add up how far keys move; file anew what has moved too far."""
         if self._file is None:
             return
         at = slots.numpy()
-        change = (vectors - self._store.vectors.index_select(0, slots)) * torch.from_numpy(self._scale)
+        change = (vectors - self._store.vectors.index_select(0, slots)) * torch.from_numpy(self._root)
         self._drift[at] += torch.linalg.vector_norm(change, dim=1).numpy()
         far = at[self._drift[at] > DRIFT * self._reach]
         if len(far):
             self._moved[far] = True
-            self._stale.append(far)
+            self._note(far)
 
     def build(self, used: int) -> None:
         """Do the whole of the first filing now, rather than a piece per search."""
@@ -182,17 +206,18 @@ class IVFIndex:
 
     def _check(self, query: Keys, proposed: np.ndarray, k: int, used: int) -> None:
         """Search one query exactly; act on what is missed, and on lists that have grown too long."""
-        one = self._searches % len(query)
+        one = int(self._lot.integers(len(query)))
         with torch.no_grad():
             true = self._exact.propose(query[one : one + 1], k, used)
             distances, order = self._store.distances_at(query[one : one + 1], true).topk(min(k, used), largest=False)
-        self._recalls.append(float(np.isin(true[0, order[0]].numpy(), proposed[one]).mean()))
-        self._recalls = self._recalls[-64:]
+        recall = float(np.isin(true[0, order[0]].numpy(), proposed[one]).mean())
+        self._recalls = [*self._recalls[-63:], (recall, len(query))]
+        estimate = sum(r * n for r, n in self._recalls) / sum(n for _, n in self._recalls)
         if self._recall is None or len(self._recalls) >= ENOUGH:
-            self._recall = float(np.mean(self._recalls))
+            self._recall = estimate
         self._reach = float(distances[0, -1].sqrt())
         if self._job is None and len(self._recalls) >= ENOUGH:
-            if np.mean(self._recalls) < self.target:
+            if estimate < self.target:
                 self._improve(used)
             elif self._file.invlists.imbalance_factor() > UNBALANCED * self._imbalance:
                 self._job = self._refit(used)
@@ -213,10 +238,19 @@ class IVFIndex:
         if self._job is not None and next(self._job, DONE) is DONE:
             self._job = None
 
+    def _note(self, slots: np.ndarray) -> None:
+        """File these anew some time; each is kept once, so that what waits is no more than there is."""
+        self._stale.append(slots)
+        self._waiting += len(slots)
+        if self._waiting > MOST_STALE + 2 * self._file.ntotal or len(self._stale) > MOST_STALE:
+            self._stale = [np.unique(np.concatenate(self._stale))]
+            self._waiting = len(self._stale[0])
+
     def _catch_up(self, used: int) -> None:
         if self._stale:
             stale = np.unique(np.concatenate(self._stale))
             self._stale.clear()
+            self._waiting = 0
             self._file_anew(stale[stale < self._file.ntotal])
         if self._file.ntotal < used:
             self._file_new(self._file.ntotal, used)
@@ -240,10 +274,12 @@ class IVFIndex:
         random = np.random.default_rng(used)
         sample = random.choice(used, min(used, PER_LIST * self._lists), replace=False)
         sample = sample[self._store.present[torch.from_numpy(sample)].any(1).numpy()]
+        self._see_from(sample)
         warm = self._file is not None
         centres = self._centres if warm else self._vectors(np.resize(sample, self._lists))
         for _ in range(2 if warm else 5):
-            sums, counts = torch.zeros(centres.shape), torch.zeros(len(centres))
+            sums = torch.zeros(centres.shape, dtype=torch.float32)
+            counts = torch.zeros(len(centres), dtype=torch.float32)
             for start in range(0, len(sample), piece):
                 rows = self._vectors(sample[start : start + piece])
                 nearest = torch.from_numpy(_nearest_centre(rows, centres))
@@ -254,6 +290,25 @@ class IVFIndex:
             empty = (counts == 0).numpy()
             centres[empty] = self._vectors(random.choice(sample, int(empty.sum())))
         return centres
+
+    def _see_from(self, sample: np.ndarray) -> None:
+        """Choose where keys are seen from and on which scale, so that half precision tells them apart.
+
+        Where they have gone so far, or come so close together, that it no longer does, all is filed from the start.
+        """
+        rows = self._store.vectors.index_select(0, torch.from_numpy(sample)).to(torch.float64)
+        if not len(rows):
+            return
+        middle = rows.mean(0)
+        spread = float(((rows - middle).square().mean(0) * torch.from_numpy(self._root).square()).sum().sqrt()) or 1.0
+        if self._file is not None:
+            off = float(((middle - torch.from_numpy(self._middle)) * torch.from_numpy(self._scale)).norm())
+            now = spread * float(self._scale.max() / self._root.max())
+            if off < FARTHEST * now and FINEST < now < FARTHEST:
+                return
+            self._file, self._ready, self._stale, self._waiting = None, False, [], 0
+        self._middle = middle.to(torch.float32).numpy()
+        self._scale = (self._root / spread).astype(np.float32)
 
     def _set_centres(self, centres: np.ndarray) -> None:
         if self._file is None:
@@ -288,7 +343,7 @@ class IVFIndex:
         return rows
 
     def _scaled(self, vectors: Tensor) -> np.ndarray:
-        scaled = vectors.numpy() * self._scale
+        scaled = (vectors.numpy() - self._middle) * self._scale
         return np.ascontiguousarray(scaled)
 
 

@@ -106,7 +106,10 @@ class RecursivePooling:
 
     def _part(self, cells: Tensor) -> Tensor:
         flat = cells.flatten(1)
-        return identify(flat.cpu().numpy()).unsqueeze(1).to(cells.device) if self.rule == "majority" else flat
+        if self.rule != "majority":
+            return flat
+        one_type = flat.to(torch.float64 if flat.is_floating_point() else torch.int64)  # a symbol is one in any type
+        return identify(one_type.cpu().numpy()).unsqueeze(1).to(cells.device)
 
 
 class SlowCopy(nn.Module):

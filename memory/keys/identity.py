@@ -18,16 +18,20 @@ WAYS = 8
 def identify(observations: np.ndarray) -> Tensor:
     """A 64-bit hash of each observation's bytes, the same on every machine and run.  `[B, ...]` -> `[B]` int64.
 
+    Equal numbers of one type have one hash; the same number as another type has other bytes and another hash.
     Multilinear hashing of 8-byte words, then a mixing step: 100,000 different observations collide with a probability
     of about 3e-10.
     """
+    observations = np.asarray(observations)
+    if observations.dtype.kind == "f":
+        observations = observations + observations.dtype.type(0)  # one zero: -0.0 becomes 0.0
     flat = np.ascontiguousarray(observations).reshape(len(observations), int(np.prod(np.shape(observations)[1:])))
     raw = flat.view(np.uint8).reshape(len(flat), flat.shape[1] * flat.itemsize)
     if raw.shape[1] % 8:
         raw = np.pad(raw, ((0, 0), (0, -raw.shape[1] % 8)))
     words = raw.view("<u8")  # [B, W]
-    mixed = _mix(_mix(words) * _factors(words.shape[1]))
-    hashes = _mix(mixed.sum(axis=1, dtype=np.uint64)).view(np.int64)
+    mixed = mix(mix(words) * _factors(words.shape[1]))
+    hashes = mix(mixed.sum(axis=1, dtype=np.uint64)).view(np.int64)
     return torch.from_numpy(np.where(hashes == NOBODY, 0, hashes))
 
 
@@ -49,23 +53,21 @@ class IdentityTable:
     """
 
     def __init__(self, capacity: int) -> None:
-        self.identities = np.full(capacity, NOBODY)
-        """Identity of each slot. `[N]`"""
+        self._named = np.zeros(capacity, np.int64)  # [N], identities, kept so that what was never touched is nobody
         buckets = 1 << max(1, int(np.ceil(np.log2(capacity / WAYS * 1.25))))
-        self._cells = np.full((buckets, WAYS), -1, dtype=np.int32)
+        self._cells = np.zeros((buckets, WAYS), np.int32)  # one more than a slot; 0 is free
         self._overflow: dict[int, int] = {}
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of its arrays."""
-        return self.identities.nbytes + self._cells.nbytes
+    def identities_at(self, slots: slice | np.ndarray) -> np.ndarray:
+        """Identities of slots.  `[n]`."""
+        return self._named[slots] ^ NOBODY
 
     def find(self, identities: np.ndarray) -> np.ndarray:
         """The slot of each identity, -1 where there is none.  `[B]`."""
         if (identities == NOBODY).all():
             return np.full(len(identities), -1)
-        slots = self._cells[self._buckets(identities)].reshape(len(identities), 2 * WAYS)  # [B, 16]
-        match = (self.identities[slots] == identities[:, None]) & (slots >= 0)
+        slots = self._cells[self._buckets(identities)].reshape(len(identities), 2 * WAYS) - 1  # [B, 16]
+        match = (self._named[slots] == (identities ^ NOBODY)[:, None]) & (slots >= 0)
         found = np.where(match.any(1), slots[np.arange(len(slots)), match.argmax(1)], -1).astype(np.int64)
         for i in np.flatnonzero(found < 0) if self._overflow else ():
             found[i] = self._overflow.get(int(identities[i]), -1)
@@ -78,10 +80,10 @@ class IdentityTable:
         self.remove(earlier[earlier >= 0])
         filed = identities != NOBODY
         slots, identities = slots[filed], identities[filed]
-        self.identities[slots] = identities
+        self._named[slots] = identities ^ NOBODY
         while len(slots):
             rows = self._buckets(identities)  # [B, 2]
-            free = self._cells[rows] < 0  # [B, 2, 8]
+            free = self._cells[rows] == 0  # [B, 2, 8]
             fuller = free[:, 1].sum(1) > free[:, 0].sum(1)
             bucket = np.where(fuller, rows[:, 1], rows[:, 0])
             room = free[np.arange(len(rows)), fuller.astype(np.int64)]  # [B, 8]
@@ -90,35 +92,35 @@ class IdentityTable:
             cell = bucket * WAYS + room.argmax(1)
             _, first = np.unique(np.where(room.any(1), cell, -1 - np.arange(len(cell))), return_index=True)
             placed = first[room[first].any(1)]
-            self._cells.reshape(-1)[cell[placed]] = slots[placed]
+            self._cells.reshape(-1)[cell[placed]] = slots[placed] + 1
             left = room.any(1)
             left[placed] = False
             slots, identities = slots[left], identities[left]
 
     def restore(self, identities: np.ndarray) -> None:
         """Become the table in which the first slots have these identities.  `[used]`."""
-        self.identities.fill(NOBODY)
-        self._cells.fill(-1)
+        self._named = np.zeros(self._named.shape, np.int64)
+        self._cells = np.zeros(self._cells.shape, np.int32)
         self._overflow.clear()
         filed = np.flatnonzero(identities != NOBODY)
         self.set(filed, identities[filed])
 
     def remove(self, slots: np.ndarray) -> None:
         """Forget who these slots held."""
-        slots = slots[self.identities[slots] != NOBODY]
+        slots = slots[self._named[slots] != 0]
         if not len(slots):
             return
-        identities = self.identities[slots]
+        identities = self.identities_at(slots)
         rows = self._buckets(identities)  # [B, 2]
         cells = rows[:, :, None] * WAYS + np.arange(WAYS)  # [B, 2, 8]
-        mine = self._cells.reshape(-1)[cells] == slots[:, None, None]
-        self._cells.reshape(-1)[cells[mine]] = -1
-        self.identities[slots] = NOBODY
+        mine = self._cells.reshape(-1)[cells] == slots[:, None, None] + 1
+        self._cells.reshape(-1)[cells[mine]] = 0
+        self._named[slots] = 0
         for identity in identities.tolist() if self._overflow else ():
             self._overflow.pop(identity, None)
 
     def _buckets(self, identities: np.ndarray) -> np.ndarray:
-        mixed = _mix(identities.view(np.uint64))
+        mixed = mix(identities.view(np.uint64))
         mask = np.uint64(len(self._cells) - 1)
         return np.stack([mixed & mask, (mixed >> np.uint64(32)) & mask], axis=1).astype(np.int64)
 
@@ -129,7 +131,7 @@ def _factors(words: int) -> np.ndarray:
     return np.random.Generator(np.random.PCG64(0)).integers(1, 2**64, words, dtype=np.uint64) | np.uint64(1)
 
 
-def _mix(words: np.ndarray) -> np.ndarray:
+def mix(words: np.ndarray) -> np.ndarray:
     """SplitMix64's finaliser (Steele et al. 2014): every input bit reaches every output bit."""
     words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

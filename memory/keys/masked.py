@@ -1,30 +1,37 @@
 """Keys of several modalities, any of which a query or an entry may lack: one search serves every mask.
 
-A stored row is, side by side,
+A stored row is, side by side, with c a point amid the keys,
 
-    vectors x | signatures s of the discrete modalities | |x_m|^2 | lacks m | empty
+    vectors x | |x_m - c_m|^2 | lacks m | empty
 
 and a query row weighs each column so that their inner product ranks entries by masked distance:
 
-    2 w_m q_m | P s(q_m) | -w_m | w_m (|q_m|^2 - penalty_m), and a full match of P if discrete | -1
+    2 w_m (q_m - c_m) | -w_m | w_m (|q_m - c_m|^2 + 2 (q_m - c_m) c_m - penalty_m) | -1
 
-which is `sum_m w_m |q_m|^2 - d` up to a constant for an entry at distance d.
+which is `sum_m w_m (|q_m - c_m|^2 + 2 (q_m - c_m) c_m) - d` for an entry at distance d. Terms are as large as keys are
+far from c, not from the origin. Codes take no part: entries that have them are picked before (`coded.py`).
 The first columns are the keys themselves (the truth); the others are a cache that `put` and `move` refresh.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from engram_rl.memory.keys.signatures import SIGNATURE, signature
+from engram_rl.memory.buffers import zeros
+from engram_rl.memory.keys.coded import Codes, Group
 from engram_rl.memory.keys.space import KeyInput, Keys, KeySpace, Present, unit
 
-LAST = 1e30
+LAST = 1e36
 """What the last column of a row without an entry holds, so that the search ranks it last."""
+
+CANCELLED = 1e-8
+"""Share of the largest sum of squares below which too few of its digits are left: it is summed up anew."""
+
+SAME = 1e-28
+"""Share of the mean's square below which a variance is nothing but its rounding."""
 
 
 class MaskedStore:
@@ -36,20 +43,34 @@ class MaskedStore:
         self.space = space
         self._discrete = [m for m, part in enumerate(space) if part.kind == "discrete"]
         self._continuous = [m for m, part in enumerate(space) if part.kind != "discrete"]
-        self.rows = torch.zeros(capacity, self.row_width(space), dtype=dtype, device=device)  # [N, W]
-        self.vectors = self.rows[:, : space.vector_size]
-        self.codes = torch.zeros(capacity, space.code_size, dtype=torch.int64, device=device)
-        self.present = torch.zeros(capacity, len(space), dtype=torch.bool, device=device)
+        self._sizes = [space.modalities[m].size for m in self._continuous]
+        owner = [m for m, size in zip(self._continuous, self._sizes, strict=True) for _ in range(size)]
+        self._owner = torch.tensor(owner, dtype=torch.int64, device=device)  # [D], the modality of a column
+        self.rows = zeros(capacity, self.row_width(space), dtype=dtype, device=device)  # [N, W]
+        self.present = zeros(capacity, len(space), dtype=torch.bool, device=device)
+        self.coded = Codes(space, capacity, self.present, device)
+        self.codes = self.coded.codes
         self._weights = torch.tensor([m.weight for m in space], dtype=dtype, device=device)  # [M]
-        self._membership = self._memberships()  # [D, continuous M], 1 where a column belongs to a modality
-        self.column_weights = self._membership @ self._weights[self._continuous]
+        self.column_weights = self._weights[self._owner]
         self.spread = Spread(space, dtype, device)
+        self.centre = torch.zeros(space.vector_size, dtype=dtype, device=device)
+        self._having = torch.zeros(len(space), dtype=torch.int64, device=device)  # [M], entries that have each
+        self._penalties: Tensor | None = None
+        """Of what is stored, once they have been asked for."""
+        self._until_centred = 0
+        self._end = 0
+        """Slots from here on have never held an entry."""
+
+    @property
+    def vectors(self) -> Tensor:
+        """The keys' vectors, in place: a view, made anew as pickling would copy one that is kept.  `[N, D]`."""
+        return self.rows[:, : self.space.vector_size]
 
     @staticmethod
     def row_width(space: KeySpace) -> int:
         """Numbers in a row: the key's vectors, and what lets one search serve every mask."""
-        discrete = sum(part.kind == "discrete" for part in space)
-        columns = space.vector_size + SIGNATURE * discrete + (len(space) - discrete) + len(space) + 1
+        continuous = sum(part.kind != "discrete" for part in space)
+        columns = space.vector_size + continuous + len(space) + 1
         return -(-columns // 16) * 16  # rows of whole cache lines search faster
 
     def pack(self, keys: KeyInput, present: Present = None) -> Keys:
@@ -80,39 +101,50 @@ class MaskedStore:
 
     def penalties(self) -> Tensor:
         """What lacking each modality costs, as a squared distance.  `[M]`."""
-        return self.spread.typical()
+        if self._penalties is None:
+            if self.spread.lost_digits():
+                self._sum_up()
+            self._penalties = self.spread.typical()
+        return self._penalties
 
     def _parts(self, query: Keys, entries: Keys) -> Tensor:
         squared = (query.vectors.unsqueeze(1) - entries.vectors).square()  # [B, k, D]
         parts = squared.new_zeros(*entries.present.shape)
         if self._continuous:
-            parts[..., self._continuous] = squared @ self._membership
+            parts[..., self._continuous] = self._by_part(squared)
         if self._discrete:
-            parts[..., self._discrete] = torch.where(self._same_codes(query, entries.codes), 0.0, torch.inf).to(parts)
+            same = self.coded.same(query.codes, entries.codes)
+            parts[..., self._discrete] = torch.where(same, 0.0, torch.inf).to(parts)
         return torch.where(entries.present, parts, self.penalties())
 
-    def _same_codes(
-        self, query: Keys, stored: Tensor, seen_as: Callable[[Tensor], Tensor] = lambda codes: codes
-    ) -> Tensor:
-        """Of queries and entries' codes `[B, k, C]`, by discrete modality.  `[B, k, discrete M]` bool."""
-        pairs = [(seen_as(self._code(m, query.codes)), seen_as(self._code(m, stored))) for m in self._discrete]
-        return torch.stack([(asked.unsqueeze(1) == stored).all(-1) for asked, stored in pairs], dim=-1)
+    def _by_part(self, columns: Tensor) -> Tensor:
+        """Sums over the columns of each continuous modality, without products of any precision.  `[..., D]`."""
+        return torch.stack([part.sum(-1) for part in columns.split(self._sizes, -1)], -1)
 
     # ---- searching
+
+    def groups(self, query: Keys, used: int) -> list[Group] | None:
+        """Queries by the codes they ask for, each with the entries to compare; None if none asks for any."""
+        return self.coded.groups(query, used, bool((self._having == used).all())) if self._discrete else None
+
+    def latest(self, query: Keys, k: int, used: int) -> Tensor | None:
+        """For queries that ask for codes alone: the k latest entries that have them; None if these are others."""
+        return self.coded.latest(query, k, used) if self._discrete else None
+
+    def latest_first(self, slots: Tensor) -> Tensor:
+        """The slots in the order of their writes, the latest first.  `[m]`."""
+        return self.coded.latest_first(slots)
 
     def queries(self, query: Keys) -> Tensor:
         """The rows to search for.  `[B, W]`."""
         asked = query.present * self._weights  # [B, M]
         out = self.rows.new_zeros(asked.shape[0], self.rows.shape[1])
         at = self.space.vector_size
-        out[:, :at] = 2 * query.vectors * (asked[:, self._continuous] @ self._membership.T)
+        away = (query.vectors - self.centre) * query.present[:, self._owner]  # [B, D]
+        out[:, :at] = 2 * away * asked[:, self._owner]
         lacking = -asked * self.penalties()
-        lacking[:, self._continuous] += asked[:, self._continuous] * (query.vectors.square() @ self._membership)
-        for m in self._discrete:
-            beyond = self._beyond(query) * query.present[:, m]
-            out[:, at : at + SIGNATURE] = signature(self._code(m, query.codes)) * beyond.unsqueeze(1)
-            lacking[:, m] += SIGNATURE * beyond
-            at += SIGNATURE
+        if self._continuous:
+            lacking[:, self._continuous] += asked[:, self._continuous] * self._by_part(away * (away + 2 * self.centre))
         out[:, at : at + len(self._continuous)] = -asked[:, self._continuous]
         at += len(self._continuous)
         out[:, at : at + asked.shape[1]] = lacking
@@ -120,43 +152,37 @@ class MaskedStore:
         return out
 
     def rounding(self, query: Keys, near: Tensor) -> Tensor:
-        """A few units in the last place of the largest terms, `(2 |q| + |q - x|)^2` or a match of codes.  `[B]`."""
-        terms = (2 * query.vectors.norm(dim=1) + (near / self._weights.min()).sqrt()).square() * self._weights.max()
-        if self._discrete:
-            terms = terms + 16 * self.largest_term(query)
+        """A few units in the last place of the largest terms.  `[B]`.
+
+        With a the weighted query and C the weighted centre, as seen from there: `(2 |a| + |q - x|)^2 + 4 |a| |C|`, and
+        the penalties where entries lack anything.
+        """
+        root = self.column_weights.sqrt()
+        away = ((query.vectors - self.centre) * root * query.present[:, self._owner]).norm(dim=1)  # [B]
+        terms = (2 * away + near.sqrt()).square() + 4 * away * (self.centre * root).norm()
+        if not (self._having == self._end).all():
+            terms = terms + (query.present * self._weights * self.penalties()).sum(1)
         return 8 * torch.finfo(near.dtype).eps * terms
-
-    def comparable(self, query: Keys, slots: Tensor) -> Tensor:
-        """Whether the signatures of all codes that a query asks for agree, so that distance decides.  `[B, k]` bool."""
-        if not self._discrete:
-            return torch.ones_like(slots, dtype=torch.bool)
-        alike = self._same_codes(query, torch.embedding(self.codes, slots), signature)
-        lacking = ~torch.embedding(self.present, slots)[..., self._discrete]
-        asked = query.present[:, self._discrete].unsqueeze(1)
-        return (alike | lacking | ~asked).all(-1)
-
-    def largest_term(self, query: Keys) -> Tensor:
-        """No column of `queries` is larger in size.  `[B]`."""
-        squared = self._weights.max() * query.vectors.square().sum(1)
-        return SIGNATURE * self._beyond(query) + squared + (self._weights * self.penalties()).max() + 1
-
-    def _beyond(self, query: Keys) -> Tensor:
-        """More than any distance.  `[B]`."""
-        lengths = query.vectors.norm(dim=1) + self.spread.longest
-        return self._weights.max() * lengths.square() + (self._weights * self.penalties()).sum()
 
     # ---- changing
 
     def put(self, slots: Tensor, keys: Keys) -> None:
         """Store new or replacing keys."""
-        self.codes[slots] = keys.codes
+        if not len(slots):
+            return
+        self._leave(slots)
+        self._end = max(self._end, int(slots.max()) + 1)
         self.present[slots] = keys.present
-        self._refresh(slots, keys)
-        self.spread.add(keys)
+        self._having += keys.present.sum(0)
+        if self._discrete:
+            self.coded.put(slots, keys.codes)
+        self.spread.add(keys.vectors, keys.present[:, self._owner])
+        self._refresh(slots, keys.vectors, keys.present)
+        self._centre_again(len(slots))
 
     def move(self, slots: Tensor, vectors: Tensor) -> None:
         """Put the vectors of existing entries elsewhere; what an entry lacks stays absent.  `[n, D]`."""
-        if not self._continuous:
+        if not self._continuous or not len(slots):
             return  # codes stay where they are
         present = self.present[slots]
         parts = []
@@ -164,98 +190,160 @@ class MaskedStore:
             part, has = self.space.modalities[m], present[:, m]
             moved = torch.where(has.unsqueeze(1), vectors[:, self.space.columns[part.name]], 0)
             parts.append(unit(part.name, moved, has) if part.kind == "cosine" else moved)
-        self._refresh(slots, Keys(torch.cat(parts, dim=1), self.codes[slots], present))
+        moved, has = torch.cat(parts, dim=1), present[:, self._owner]
+        self.spread.remove(self.vectors[slots], has)
+        self.spread.add(moved, has)
+        self._refresh(slots, moved, present)
+        self._centre_again(len(slots))
 
     def erase(self, slots: Tensor) -> None:
         """Make the search rank these rows behind every entry."""
+        self._leave(slots)
+        self._penalties = None
+        self.coded.erase(slots)
+        self.present[slots] = False
         self.rows[slots] = 0
         self.rows[slots, -1] = LAST
-        self.present[slots] = False
 
     def state_dict(self, used: int) -> dict[str, Any]:
-        """The spread of the vectors, by which penalties go."""
-        return {"spread": self.spread.state_dict()}
+        """The sums over the vectors, by which penalties go, where they are seen from, and the order of the writes."""
+        centre = {"centre": self.centre.clone(), "until_centred": self._until_centred}
+        return {"spread": self.spread.state_dict() | centre} | self.coded.state_dict(used)
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave."""
-        self.spread.load_state_dict(state["spread"])
+    def load_state_dict(self, state: dict[str, Any], used: int) -> None:
+        """Restore what `state_dict` gave, after the keys of `used` slots, from which all else is worked out."""
+        self._end, self._penalties = used, None
+        self._having = self.present[:used].sum(0)
+        self._sum_up()
+        self.spread.adopt(state["spread"])
+        self.centre = state["spread"]["centre"].to(self.centre)
+        self._until_centred = int(state["spread"]["until_centred"])
+        self.rows[:used, self.space.vector_size :] = 0
+        self._refresh_all()
+        self.coded.load_state_dict(state, used)
 
-    def _refresh(self, slots: Tensor, keys: Keys) -> None:
-        columns = [keys.vectors]
-        columns += [signature(self._code(m, keys.codes)) * keys.present[:, m : m + 1] for m in self._discrete]
-        columns += [keys.vectors.square() @ self._membership, ~keys.present]
-        row = torch.cat([c.to(self.rows.dtype) for c in columns], dim=1)
+    def _leave(self, slots: Tensor) -> None:
+        """What these slots held counts no more."""
+        present = self.present[slots]
+        if present.any():
+            self._having -= present.sum(0)
+            self.spread.remove(self.vectors[slots], present[:, self._owner])
+
+    def _sum_up(self) -> None:
+        """Begin the sums anew."""
+        self.spread.clear()
+        self.spread.add(self.vectors[: self._end], self.present[: self._end][:, self._owner])
+
+    def _centre_again(self, changed: int) -> None:
+        """See whether the centre is still amid the keys, once for as many changes as there are entries."""
+        self._penalties = None
+        self._until_centred -= changed
+        if self._until_centred > 0:
+            return
+        self._until_centred = int(self._having.max())
+        off = self.spread.mean.to(self.centre) - self.centre
+        if (off.square() * self.column_weights).sum() > (self.spread.variance() * self.column_weights).sum():
+            self.centre = self.spread.mean.to(self.centre)
+            self._refresh_all()
+
+    def _refresh_all(self) -> None:
+        slots = self.present[: self._end].any(1).nonzero().squeeze(1)
+        for some in slots.split(2**16):
+            self._refresh(some, self.vectors[some], self.present[some])
+
+    def _refresh(self, slots: Tensor, vectors: Tensor, present: Tensor) -> None:
+        columns = [vectors]
+        if self._continuous:
+            columns.append(self._by_part((vectors - self.centre).square()) * present[:, self._continuous])
+        row = torch.cat([*columns, (~present).to(vectors)], dim=1)
         self.rows[slots] = torch.nn.functional.pad(row, (0, self.rows.shape[1] - row.shape[1]))
-
-    def _code(self, modality: int, codes: Tensor) -> Tensor:
-        return codes[..., self.space.columns[self.space.names[modality]]]
-
-    def _memberships(self) -> Tensor:
-        membership = self.rows.new_zeros(self.space.vector_size, len(self._continuous))
-        for i, m in enumerate(self._continuous):
-            membership[self.space.columns[self.space.names[m]], i] = 1
-        return membership
 
 
 class Spread:
-    """Running mean and variance of the stored vectors: how far apart two entries typically are."""
+    """Mean and variance of the vectors that are stored now, column by column, in double precision.
+
+    Batches are taken in and out by the rule of Chan et al. 1979. An outlier that goes takes the digits of the others
+    with it; `lost_digits` says so, and the sums have to be begun anew from what is stored.
+
+    Attributes:
+        count: Entries that have the column. `[D]`
+        mean: Of these. `[D]`
+        squares: Sum of squared differences from the mean. `[D]`
+    """
 
     def __init__(self, space: KeySpace, dtype: torch.dtype, device: torch.device) -> None:
-        self.space = space
-        self.count = torch.zeros(space.vector_size, dtype=torch.float64, device=device)
-        self.mean = torch.zeros_like(self.count)
-        self.squares = torch.zeros_like(self.count)
-        self.longest = 0.0
-        """No stored vector was ever longer than this."""
-        self._dtype = dtype
-        self._typical: Tensor | None = None
+        self._parts = [(part, space.columns[part.name]) for part in space]
+        self._size, self._dtype, self._device = space.vector_size, dtype, device
+        self.clear()
 
-    def add(self, keys: Keys) -> None:
-        """Take in a batch of stored keys (Chan et al. 1979, parallel variance)."""
-        has = torch.zeros_like(keys.vectors, dtype=torch.bool)
-        for m, part in enumerate(self.space.modalities):
-            if part.kind != "discrete":
-                has[:, self.space.columns[part.name]] = keys.present[:, m : m + 1]
-        self._typical = None
-        batch = keys.vectors.to(torch.float64)
-        n = has.sum(0)  # [D]
-        mean = batch.sum(0) / n.clamp(min=1)  # absent values are 0
-        squares = ((batch - mean).square() * has).sum(0)
+    def clear(self) -> None:
+        """Of no entries."""
+        self.count, self.mean, self.squares, self._largest = (
+            torch.zeros(self._size, dtype=torch.float64, device=self._device) for _ in range(4)
+        )
+
+    def add(self, vectors: Tensor, has: Tensor) -> None:
+        """Take in keys `[n, D]` where they are present, `[n, D]` bool; absent numbers are 0."""
+        n, mean, squares = _sums(vectors, has)
         total = (self.count + n).clamp(min=1)
         shift = mean - self.mean
-        self.squares += squares + shift.square() * self.count * n / total
-        self.mean += shift * n / total
-        self.count += n
-        self.longest = max(self.longest, float(batch.square().sum(1).max().sqrt()))
+        self.squares = self.squares + squares + shift.square() * self.count * n / total
+        self.mean = self.mean + shift * n / total
+        self.count = self.count + n
+        self._largest = torch.maximum(self._largest, self.squares)
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """The running sums."""
-        longest = torch.tensor(self.longest, dtype=torch.float64)
-        sums = {"count": self.count, "mean": self.mean, "squares": self.squares}
-        return {name: x.clone() for name, x in sums.items()} | {"longest": longest}
+    def remove(self, vectors: Tensor, has: Tensor) -> None:
+        """Leave out keys that were taken in."""
+        n, mean, squares = _sums(vectors, has)
+        left = self.count - n
+        mean_left = torch.where(left > 0, self.mean + (self.mean - mean) * n / left.clamp(min=1), 0)
+        both = (mean - mean_left).square() * left * n / self.count.clamp(min=1)
+        self.squares = torch.where(left > 0, (self.squares - squares - both).clamp(min=0), 0)
+        self.mean, self.count = mean_left, left
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Restore what `state_dict` gave."""
-        for name, mine in (("count", self.count), ("mean", self.mean), ("squares", self.squares)):
-            mine.copy_(state[name])
-        self._typical = None
-        self.longest = float(state["longest"])
+    def lost_digits(self) -> bool:
+        """Whether the sums have to be begun anew."""
+        return bool(((self.squares < CANCELLED * self._largest) & (self.count > 0)).any())
+
+    def variance(self) -> Tensor:
+        """`[D]`, 0 where all are equal."""
+        variance = self.squares / self.count.clamp(min=1)
+        return torch.where(variance > SAME * self.mean.square(), variance, 0)
 
     def typical(self) -> Tensor:
-        """The penalties that modalities state; else twice the variance, the mean squared distance of two entries.
+        """The penalties that modalities state; else the mean squared distance of two entries drawn from those stored.
 
-        `[M]`, 1 if discrete; computed once for what is stored.
+        Where that says nothing yet, since there is one entry or all are equal, what it would be of entries as far from
+        the origin on either side; 1 at the origin, and for codes. `[M]`
         """
-        if self._typical is None:
-            self._typical = self._computed()
-        return self._typical
-
-    def _computed(self) -> Tensor:
-        variance = self.squares / self.count.clamp(min=1)
-        typical = torch.ones(len(self.space.modalities), dtype=self._dtype, device=self.count.device)
-        for m, part in enumerate(self.space.modalities):
+        variance = self.variance()
+        typical = torch.ones(len(self._parts), dtype=torch.float64, device=self._device)
+        for m, (part, columns) in enumerate(self._parts):
             if part.penalty is not None:
                 typical[m] = part.penalty
             elif part.kind != "discrete":
-                typical[m] = 2 * variance[self.space.columns[part.name]].sum()
-        return typical
+                for known in (variance[columns].sum(), self.mean[columns].square().sum()):
+                    if known > 0:
+                        typical[m] = 2 * known
+                        break
+        return typical.to(self._dtype)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The sums."""
+        return {"count": self.count.clone(), "mean": self.mean.clone(), "squares": self.squares.clone()}
+
+    def adopt(self, state: dict[str, Tensor]) -> None:
+        """Take saved sums in place of these if they are the same but for rounding: then all goes on to the bit."""
+        count, mean, squares = (state[name].to(self.count) for name in ("count", "mean", "squares"))
+        scale = self.mean.abs() + self.variance().sqrt()
+        same = torch.equal(count, self.count) and bool(((mean - self.mean).abs() <= 1e-9 * scale).all())
+        if same and torch.allclose(squares, self.squares, rtol=1e-6, atol=0):
+            self.mean, self.squares = mean, squares
+
+
+def _sums(vectors: Tensor, has: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Number, mean, and sum of squared differences from it.  `[D]` each."""
+    batch = vectors.to(torch.float64)
+    n = has.sum(0).to(torch.float64)
+    mean = batch.sum(0) / n.clamp(min=1)
+    return n, mean, ((batch - mean).square() * has).sum(0)

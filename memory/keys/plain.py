@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engram_rl.memory.checks import LARGEST_KEY
-from engram_rl.memory.keys.space import KeyInput, Keys, KeySpace, Present, unit
+from engram_rl.memory.buffers import zeros
+from engram_rl.memory.keys.space import KeyInput, Keys, KeySpace, Present, largest_of, unit
 
 FAR = 1e15
 """What a row without an entry holds, so that the search ranks it last; its square is still finite in float32."""
@@ -24,12 +24,17 @@ class PlainStore:
     def __init__(self, space: KeySpace, capacity: int, dtype: torch.dtype, device: torch.device) -> None:
         self.space = space
         self._modality = space.modalities[0]
-        self.rows = torch.zeros(capacity, self.row_width(space), dtype=dtype, device=device)  # [N, D]
-        self.vectors = self.rows
+        self._largest = largest_of(self._modality)
+        self.rows = zeros(capacity, self.row_width(space), dtype=dtype, device=device)  # [N, D]
         self.codes = torch.zeros(capacity, 0, dtype=torch.int64, device=device)
-        self.present = torch.zeros(capacity, 1, dtype=torch.bool, device=device)
+        self.present = zeros(capacity, 1, dtype=torch.bool, device=device)
         self._ones = torch.ones(space.vector_size, 1, dtype=dtype, device=device)
         self.column_weights = torch.full((space.vector_size,), self._modality.weight, dtype=dtype, device=device)
+
+    @property
+    def vectors(self) -> Tensor:
+        """The rows.  `[N, D]`."""
+        return self.rows
 
     @staticmethod
     def row_width(space: KeySpace) -> int:
@@ -80,9 +85,15 @@ class PlainStore:
         terms = (2 * query.vectors.norm(dim=1) + (near / weight).sqrt()).square() * weight
         return 8 * torch.finfo(near.dtype).eps * terms
 
-    def comparable(self, query: Keys, slots: Tensor) -> Tensor:
-        """All are ranked by distance.  `[B, k]` bool."""
-        return torch.ones_like(slots, dtype=torch.bool)
+    def groups(self, query: Keys, used: int) -> None:
+        """There are no codes."""
+
+    def latest(self, query: Keys, k: int, used: int) -> None:
+        """There are no codes."""
+
+    def latest_first(self, slots: Tensor) -> Tensor:
+        """As they are: it matters to codes only.  `[m]`."""
+        return slots
 
     def put(self, slots: Tensor, keys: Keys) -> None:
         """Store new or replacing keys."""
@@ -104,7 +115,7 @@ class PlainStore:
         """Nothing beside the rows."""
         return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any], used: int) -> None:
         """Restore what `state_dict` gave."""
 
     def _vectors(self, part: Tensor) -> Tensor | None:
@@ -112,8 +123,10 @@ class PlainStore:
         if part.dim() != 2 or part.shape[1] != self.rows.shape[1] or part.is_complex():
             return None
         vectors = part.to(dtype=self.rows.dtype, device=self.rows.device)
-        if vectors.numel() and not torch.linalg.vector_norm(vectors.detach(), ord=math.inf) <= LARGEST_KEY:
+        if vectors.numel() and not torch.linalg.vector_norm(vectors.detach(), ord=math.inf) <= self._largest:
             return None
+        if not part.is_floating_point():
+            return None  # integers that would be rounded are looked for there
         return vectors
 
     def _squared(self, query: Keys, entries: Tensor) -> Tensor:

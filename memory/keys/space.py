@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from engram_rl.memory.checks import LARGEST_KEY, number, real, shown, unknown, whole
+from engram_rl.memory.checks import LARGEST_KEY, LARGEST_VALUE, number, real, require_held, shown, unknown, whole
 
 KeyInput: TypeAlias = Tensor | Mapping[str, Tensor]
 """Flat keys `[B, D]`, or one tensor per modality by name; a modality that is left out is not matched."""
@@ -18,11 +18,17 @@ KeyInput: TypeAlias = Tensor | Mapping[str, Tensor]
 Present: TypeAlias = Mapping[str, Tensor] | None
 """Per row, whether a modality is given: `{"view": bool [B]}`. Modalities that are not named count as given."""
 
+LIGHTEST, HEAVIEST = 1e-20, 1e20
+"""Weights of modalities; what is heavier or lighter than the others by more would not be seen beside them."""
+
 LARGEST_SIZE = 2**24
 """Columns of a modality."""
 
 LARGEST_EXACT_CODE = 2**24
 """A float32 holds every integer up to here; larger codes must come as integers, by name."""
+
+
+_SCALE = ": only how weights compare matters, so scale all of them"
 
 
 @dataclass(frozen=True)
@@ -52,8 +58,10 @@ class Modality:
             raise TypeError(f"a modality's name is {shown(self.name)}; it must be a string that is not empty")
         whole(f"the size of modality {self.name!r}", self.size, most=LARGEST_SIZE)
         number(f"the weight of modality {self.name!r}", self.weight, above=0, hint=": leave it out instead")
+        number(f"the weight of modality {self.name!r}", self.weight, LIGHTEST, most=HEAVIEST, hint=_SCALE)
         if self.penalty is not None:
-            number(f"the penalty of modality {self.name!r}", self.penalty, 0)
+            most = LARGEST_VALUE / max(1.0, self.weight)
+            number(f"the penalty of modality {self.name!r}", self.penalty, 0, most=most)
 
 
 @dataclass(frozen=True)
@@ -205,13 +213,22 @@ class KeySpace:
 def _vector(modality: Modality, part: Tensor | None, has: Tensor, dtype: torch.dtype) -> Tensor:
     if part is None:
         return torch.zeros(len(has), modality.size, dtype=dtype, device=has.device)
+    if not part.is_floating_point():
+        remedy = "give it as a discrete modality, or scale it"
+        require_held(f"{modality.name!r}", part[has.to(part.device)], dtype, remedy)
     part = torch.where(has.unsqueeze(1), part.to(dtype=dtype, device=has.device), 0)
-    if part.numel() and not torch.linalg.vector_norm(part.detach(), ord=math.inf) <= LARGEST_KEY:
+    largest = largest_of(modality)
+    if part.numel() and not torch.linalg.vector_norm(part.detach(), ord=math.inf) <= largest:
         raise ValueError(
-            f"{modality.name!r} has a value that is NaN, infinite or above {LARGEST_KEY:g} in size; keys must be "
+            f"{modality.name!r} has a value that is NaN, infinite or above {largest:g} in size; keys must be "
             "finite and smaller: scale what they are made of"
         )
     return unit(modality.name, part, has) if modality.kind == "cosine" else part
+
+
+def largest_of(modality: Modality) -> float:
+    """Numbers of this modality may be as large as that: then weighted squared distances can be held."""
+    return LARGEST_KEY / max(1.0, modality.weight) ** 0.5
 
 
 def unit(name: str, part: Tensor, has: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from engram_rl.memory.keys.coded import Group
 from engram_rl.memory.keys.masked import MaskedStore
 from engram_rl.memory.keys.plain import PlainStore
 from engram_rl.memory.keys.space import KeyInput, Keys, KeySpace, Present
@@ -29,10 +30,13 @@ class KeyStore(Protocol):
     space: KeySpace
     rows: Tensor
     by_distance: bool
-    vectors: Tensor
     column_weights: Tensor
     codes: Tensor
     present: Tensor
+
+    @property
+    def vectors(self) -> Tensor:
+        """The keys' vectors, in place.  `[N, D]`."""
 
     def pack(self, keys: KeyInput, present: Present = None) -> Keys:
         """Check keys and lay them out, as `KeySpace.pack` does, where this store lives."""
@@ -66,8 +70,17 @@ class KeyStore(Protocol):
     def rounding(self, query: Keys, near: Tensor) -> Tensor:
         """How wrong a search may rank rows at a squared distance of `near`, by rounding.  `[B]` -> `[B]`."""
 
-    def comparable(self, query: Keys, slots: Tensor) -> Tensor:
-        """Whether a search ranks these entries by distance, rather than behind every match.  `[B, k]` bool."""
+    def groups(self, query: Keys, used: int) -> list[Group] | None:
+        """Queries by the codes they ask for, each with the entries to compare; None if none asks for any."""
+
+    def latest(self, query: Keys, k: int, used: int) -> Tensor | None:
+        """For queries that ask for codes alone: the k latest entries that have them, then those that lack some.
+
+        `[B, >= k]`, -1 where there are no more; None if these are other queries.
+        """
+
+    def latest_first(self, slots: Tensor) -> Tensor:
+        """The slots in the order of their writes, the latest first, where codes are kept.  `[m]`."""
 
     def put(self, slots: Tensor, keys: Keys) -> None:
         """Store new or replacing keys."""
@@ -81,8 +94,8 @@ class KeyStore(Protocol):
     def state_dict(self, used: int) -> dict[str, Any]:
         """What is kept beside `rows`, `codes` and `present`."""
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave."""
+    def load_state_dict(self, state: dict[str, Any], used: int) -> None:
+        """Restore what `state_dict` gave, after the keys of `used` slots, from which all else is worked out."""
 
 
 def make_store(space: KeySpace, capacity: int, dtype: torch.dtype, device: torch.device) -> KeyStore:
@@ -93,7 +106,8 @@ def make_store(space: KeySpace, capacity: int, dtype: torch.dtype, device: torch
 def entry_bytes(space: KeySpace, value_dim: int, dtype: torch.dtype) -> int:
     """Bytes that a slot takes up, all that is kept beside key and value included; links come on top."""
     width = _kind(space).row_width(space)
-    return dtype.itemsize * (width + value_dim) + 8 * space.code_size + len(space) + 64
+    ordered = 8 if space.code_size else 0
+    return dtype.itemsize * (width + value_dim) + 8 * space.code_size + ordered + len(space) + 64
 
 
 def _kind(space: KeySpace) -> type[PlainStore | MaskedStore]:

@@ -77,10 +77,11 @@ def evidence(parts: Tensor, asked: Tensor, typical: Tensor, weights: Tensor, sub
     Returns:
         Sums to 1 over the subsets that found something, 0 for the others. `[B, S]`
     """
+    parts = torch.where(asked.unsqueeze(1) & (weights > 0).unsqueeze(2), parts, 0)  # others may be infinitely far
     near = (weights.unsqueeze(2) * parts).sum(1)  # [B * S, M]
-    typical = typical.clamp(min=torch.finfo(parts.dtype).tiny)
-    ratio = (1 + SHARPNESS) / (near / typical + SHARPNESS)
-    logarithm = (torch.log(ratio) * asked).sum(1)
+    typical = typical.clamp(min=torch.finfo(parts.dtype).tiny / SHARPNESS)
+    ratio = torch.log((1 + SHARPNESS) * typical) - torch.log(near + SHARPNESS * typical)
+    logarithm = (ratio * asked).sum(1)
     found = (weights > 0).any(1) & asked.any(1)
     logarithm = logarithm.masked_fill(~found, torch.finfo(parts.dtype).min)
     shape = (len(found) // subsets, subsets)

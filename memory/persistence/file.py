@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -178,7 +179,11 @@ class MemoryFile:
 
     def state(self) -> dict[str, Any]:
         """What the memory held."""
-        return _nested({name: self._file.get_tensor(name) for name in self._file.keys()} | self._values)  # noqa: SIM118
+        state = _nested({name: self._file.get_tensor(name) for name in self._file.keys()} | self._values)  # noqa: SIM118
+        if "level" in state["forgetting"]:  # the first version left how fast it fades to the settings
+            half_life = self.settings["forgetting"].get("arguments", {}).get("half_life", math.inf)
+            state["forgetting"].setdefault("rate", 1 / half_life)
+        return state
 
     def _check_size(self, space: KeySpace, value_dim: int, capacity: int, most_bytes: int) -> None:
         rows, values, links = (self._file.get_slice(n).get_shape() for n in ("rows", "values", "links.target"))

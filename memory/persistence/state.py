@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -9,7 +10,9 @@ import torch
 from torch import Tensor
 
 from engram_rl.memory.checks import LARGEST_KEY, LARGEST_VALUE, limited, shown
+from engram_rl.memory.forgetting import Forgetting, WrittenRows
 from engram_rl.memory.keys.identity import NOBODY, IdentityTable
+from engram_rl.memory.keys.space import Keys
 from engram_rl.memory.keys.store import KeyStore
 from engram_rl.memory.links import Links
 
@@ -26,10 +29,7 @@ ROWS = (
 )
 """What has a row for each used slot, beside what the forgetting policy keeps."""
 
-LARGEST_ROW = 1e35
-"""In size, of what a row holds beside its key: squares, and marks of rows that are to be ranked last."""
-
-FREE = dict.fromkeys((*ROWS, "slots.holes", "forgetting."), 1) | {"links.": 2}
+FREE = dict.fromkeys((*ROWS, "written", "slots.holes", "forgetting."), 1) | {"links.": 2}
 """How many leading axes may have another size in the state: slots used, and links from each."""
 
 
@@ -47,22 +47,25 @@ class State:
     """The tensors and parts of one dictionary, under the names by which they are saved.
 
     Args:
-        buffers: Tensors by slot that have no owner with a state of its own. `[N, ...]` each
+        values: What the entries hold. `[N, V]`
         identities: Which slot holds what.
         store: The keys; what it keeps beside its buffers is saved under names of its own.
         links: Between entries.
-        parts: The others, by name: "slots", "forgetting" and "usage".
+        forgetting: Which entry makes room.
+        parts: The others, by name: "slots" and "usage".
     """
 
     def __init__(
         self,
-        buffers: dict[str, Tensor],
+        values: Tensor,
         identities: IdentityTable,
         store: KeyStore,
         links: Links,
+        forgetting: Forgetting,
         parts: Mapping[str, Part],
     ) -> None:
-        self._buffers, self._identities, self._store, self._links = buffers, identities, store, links
+        self._values, self._identities, self._store, self._links = values, identities, store, links
+        self._forgetting = forgetting
         self._parts: dict[str, Part] = {**parts, "links": links}
 
     def taken(self, used: int, *, copy: bool = True) -> dict[str, Any]:
@@ -72,12 +75,13 @@ class State:
             used: How many.
             copy: Whether what is large is copied, so that later changes do not reach it.
         """
-        large = {name: buffer[:used] for name, buffer in self._buffers.items()}
+        large = {name: buffer[:used] for name, buffer in self._buffers().items()}
         return (
             {name: view.clone() if copy else view for name, view in large.items()}
-            | {"identities": torch.from_numpy(self._identities.identities[:used].copy())}
+            | {"identities": torch.from_numpy(self._identities.identities_at(slice(used)))}
             | self._store.state_dict(used)
             | {name: part.state_dict(used) for name, part in self._parts.items()}
+            | {"forgetting": self._forgetting.state_dict(used)}
         )
 
     def check(self, state: Any) -> None:
@@ -89,25 +93,65 @@ class State:
         """
         if not isinstance(state, Mapping):
             raise TypeError(f"the state is {shown(state)}; give what state_dict returned")
-        _check_structure(self.taken(0), state, "")
-        rows, capacity = len(state["rows"]), len(self._buffers["rows"])
+        own = self.taken(0)
+        if not self._goes_on(state):  # of another policy, so all that counts is the order
+            own["forgetting"] = {"score": own["forgetting"]["score"]}
+        _check_structure(own, state, "")
+        rows, capacity = len(state["rows"]), len(self._store.rows)
         if rows > capacity:
             raise ValueError(f"{rows} slots were saved and the capacity is {capacity}; raise the capacity")
         _check_slots(state)
-        _check_numbers(state, self._store.vectors.shape[1])
+        _check_numbers(state)
         self._links.check(state["links"])
         _check_links(state["links"], rows)
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Become what was checked."""
+    def restore(self, state: Mapping[str, Any], before: int) -> None:
+        """Become what was checked.
+
+        Args:
+            state: What `taken` gave.
+            before: How many slots have been used here.
+        """
         used = len(state["rows"])
-        for name, buffer in self._buffers.items():
+        for name, buffer in self._buffers().items():
             buffer[:used] = state[name].to(buffer)
-            buffer[used:] = 0
+            buffer[used:before] = 0
         self._identities.restore(state["identities"].cpu().numpy())
-        self._store.load_state_dict(dict(state))
         for name, part in self._parts.items():
             part.load_state_dict(state[name])
+        holes = state["slots"]["holes"].to(self._store.present.device)
+        self._store.present[holes] = False
+        self._store.load_state_dict(dict(state), used)
+        self._store.erase(holes)
+        if self._goes_on(state):
+            self._forgetting.load_state_dict(state["forgetting"])
+        else:
+            self._take_over(state)
+
+    def _buffers(self) -> dict[str, Tensor]:
+        """Tensors by slot that have no owner with a state of its own.  `[N, ...]` each."""
+        store = self._store
+        return {"rows": store.vectors, "codes": store.codes, "present": store.present, "values": self._values}
+
+    def _goes_on(self, state: Mapping[str, Any]) -> bool:
+        """Whether the scores of a state mean what they mean here: they are of such a policy, fading as fast."""
+        saved, own = state.get("forgetting"), self._forgetting.state_dict(0)
+        return not isinstance(saved, Mapping) or (saved.keys() == own.keys() and saved.get("rate") == own.get("rate"))
+
+    def _take_over(self, state: Mapping[str, Any]) -> None:
+        """Keep the order of another policy: as if all had been written here, the weakest first, as they mattered."""
+        saved = {name: part.cpu() for name, part in state["forgetting"].items() if isinstance(part, Tensor)}
+        slots = state["slots"]["alive"].cpu().nonzero().squeeze(1)
+        if len(saved.get("since", ())) == len(state["rows"]) and "level" in saved:
+            slots = slots[saved["since"][slots].argsort(stable=True)]
+        slots = slots[saved["score"][slots].argsort(stable=True)]
+        level = saved["level"][slots].double() if "level" in saved else torch.zeros(len(slots), dtype=torch.float64)
+        priority = torch.expm1(level * math.log(2)).clamp(0, LARGEST_VALUE).to(self._values)
+        slots = slots.to(priority.device)
+        keys = Keys(self._store.vectors[slots], self._store.codes[slots], self._store.present[slots])
+        new = torch.ones_like(slots, dtype=torch.bool)
+        self._forgetting.removed(state["slots"]["holes"].to(slots))
+        self._forgetting.written(WrittenRows(slots, new, priority, keys, self._values[slots]))
 
 
 def _check_structure(own: Mapping[str, Any], state: Mapping[str, Any], place: str) -> None:
@@ -149,6 +193,7 @@ def _check_slots(state: Mapping[str, Any]) -> None:
         for name, x in state["forgetting"].items()
         if isinstance(x, Tensor) and name in ("score", "level")
     }
+    parts |= {"written": state["written"]} if "written" in state else {}
     for name, part in parts.items():
         if len(part) != used:
             raise ValueError(f"saved {name} is of {len(part)} slots, rows are of {used}; the state is damaged")
@@ -163,12 +208,13 @@ def _check_slots(state: Mapping[str, Any]) -> None:
         raise ValueError("a saved entry is counted less than once; the state is damaged")
 
 
-def _check_numbers(state: Mapping[str, Any], vector_size: int) -> None:
+def _check_numbers(state: Mapping[str, Any]) -> None:
     """Keys, values, scores and sums are what writes and lookups leave."""
     alive = state["slots"]["alive"]
     score = state["forgetting"]["score"]
     sound = {
-        "rows": limited(state["rows"][:, :vector_size][alive], LARGEST_KEY) and limited(state["rows"], LARGEST_ROW),
+        "rows": limited(state["rows"][alive], LARGEST_KEY),
+        "present": bool(state["present"][alive].any(1).all()),
         "values": limited(state["values"], LARGEST_VALUE),
         "forgetting.score": bool(score[alive].isfinite().all() and (score[~alive] == torch.inf).all()),
         "usage.hits": bool((state["usage"]["hits"] >= 0).all()),
@@ -176,11 +222,12 @@ def _check_numbers(state: Mapping[str, Any], vector_size: int) -> None:
     }
     if "spread" in state:
         spread = state["spread"]
-        sums = [spread[name] for name in ("count", "squares", "longest")]
+        sums = [spread[name] for name in ("count", "squares")]
         sound["spread"] = all(bool((x.isfinite() & (x >= 0)).all()) for x in sums)
-        sound["spread.mean"] = limited(spread["mean"], LARGEST_KEY)
-    if "level" in state["forgetting"]:
-        sound["forgetting.level"] = limited(state["forgetting"]["level"], LARGEST_KEY)
+        sound["spread.mean"] = limited(spread["mean"], LARGEST_KEY) and limited(spread["centre"], LARGEST_KEY)
+    for name in ("level", "since"):
+        if name in state["forgetting"]:
+            sound[f"forgetting.{name}"] = limited(state["forgetting"][name], 2.0**62)
     for name, fine in sound.items():
         if not fine:
             raise ValueError(f"saved {name} holds numbers that no memory gives; the state is damaged")

@@ -75,6 +75,19 @@ class TransitionMemory:
         """Number of transitions known now. O(S A)."""
         return int(self.known(self.ids()).sum())
 
+    def __repr__(self) -> str:
+        table, names, owners = self.table, self.states, self.num_owners
+        partitions = "" if owners == 1 else f" of {owners} owners that share nothing"
+        clock = f"{self.clock.min():g}" if owners == 1 else f"{self.clock.min():g} to {self.clock.max():g}"
+        return "\n".join(
+            (
+                f"{type(self).__name__}: {len(names)} of {names.capacity} states{partitions}",
+                f"  states of {names.dim} numbers, {self.num_actions} actions; {self._writes} writes; tick {clock}",
+                f"  half_life {table.half_life:g}, keep_refuted {table.keep_refuted:g}, "
+                f"same_within {self.same_within:g}",
+            )
+        )
+
     @property
     def num_actions(self) -> int:
         """Number of actions, A."""
@@ -201,12 +214,13 @@ class TransitionMemory:
     def only_looking(self) -> Iterator[None]:
         """Take back the names given meanwhile, unless they had to displace others. O(S)."""
         used, free, changes = self.states.used.copy(), self.states.free_order(), self.table.changes
-        yield
-        if (used & ~self.states.used).any():
-            return
-        self._evict(np.flatnonzero(self.states.used & ~used))
-        self.states.reorder_free(free)
-        self.table.changes = changes  # of what is known nothing has
+        try:
+            yield
+        finally:
+            if not (used & ~self.states.used).any():
+                self._evict(np.flatnonzero(self.states.used & ~used))
+                self.states.reorder_free(free)
+                self.table.changes = changes  # of what is known nothing has
 
     def state_dict(self) -> dict[str, Any]:
         """Everything remembered, as tensors of the used rows only, and the order in which ids will be given."""

@@ -165,9 +165,11 @@ class Planner:
     def only_looking(self) -> Iterator[None]:
         """Take back what is worked out meanwhile: around it, the memory must take back the names that are given."""
         kept = {name: copy(getattr(self, name)) for name in _CHANGING}
-        yield
-        for name, value in kept.items():
-            setattr(self, name, value)
+        try:
+            yield
+        finally:
+            for name, value in kept.items():
+                setattr(self, name, value)
 
     def state_dict(self) -> dict[str, Any]:
         """What it expects, as tensors of the memory's used rows; to be saved at the same time as the memory.

@@ -27,7 +27,7 @@ class TransitionTable:
         reward: Mean reward of the stored outcome, weighted by strength. `[S, A]`
         terminal: Whether the task ended with it. `[S, A]`
         harm: The harm it did when last experienced. `[S, A]`
-        changes: How many changes of what is known there were; see `changed_since`.
+        changes: How many changes there were of what is known, what it harms, or how soon it fades; see `changed_since`.
     """
 
     def __init__(self, capacity: int, num_actions: int, half_life: float, keep_refuted: float) -> None:
@@ -71,6 +71,7 @@ class TransitionTable:
         refuted = known & ~agrees
         survives = refuted & (strength * self.keep_refuted > 1)
         replaced = ~agrees & ~survives
+        otherwise = replaced | survives | (agrees & (table["harm"][cells] != outcome["harm"]))
         table["tried"][cells] += 1
         table["stamp"][cells] = now
         table["strength"][cells] = np.where(agrees, strength + 1, np.where(survives, strength * self.keep_refuted, 1))
@@ -79,7 +80,7 @@ class TransitionTable:
         table["reward"][cells] += share * (outcome["reward"] - table["reward"][cells])
         for name in ("next", "terminal", "harm"):
             table[name][cells] = np.where(survives, table[name][cells], outcome[name])
-        self.note(cells[replaced])
+        self.note(cells[otherwise])
         return ~known, refuted
 
     def weaken(self, cells: np.ndarray, factor: float) -> None:
@@ -114,7 +115,7 @@ class TransitionTable:
         self.changes += _LOG_SIZE + 1
 
     def note(self, cells: np.ndarray) -> None:
-        """What is known in cells `[N]` has changed."""
+        """What is known in cells `[N]`, its harm, or how soon it fades, has changed."""
         ring = np.arange(self.changes, self.changes + len(cells)) % _LOG_SIZE
         self._log[ring[-_LOG_SIZE:]] = cells[-_LOG_SIZE:]
         self.changes += len(cells)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from heapq import heappop, heappush
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from engram_rl.memory.checks import LARGEST_VALUE, real
+from engram_rl.memory.checks import INTEGERS, LARGEST_VALUE, real, require_held
 from engram_rl.memory.forgetting.policy import Forgetting, WrittenRows
-from engram_rl.memory.indexes.exact import nearest
+from engram_rl.memory.indexes.exact import nearest_alike
 from engram_rl.memory.indexes.index import Index
 from engram_rl.memory.keys.identity import NOBODY, IdentityTable
 from engram_rl.memory.keys.space import Keys
@@ -65,6 +66,8 @@ def checked_batch(keys: Keys, values: Tensor, priority: Tensor | None, identity:
         real("values", values)
     if values.shape != (rows, width):
         raise ValueError(f"values have shape {tuple(values.shape)}; expected [{rows}, {width}]")
+    if not values.is_floating_point():
+        require_held("values", values, like.dtype, "scale it, or build the memory with dtype=torch.float64")
     values = values.to(like)
     if values.numel() and not torch.linalg.vector_norm(values.detach(), ord=math.inf) <= LARGEST_VALUE:
         raise ValueError(
@@ -80,8 +83,9 @@ def checked_batch(keys: Keys, values: Tensor, priority: Tensor | None, identity:
 def _checked_priority(priority: Tensor, rows: int) -> Tensor:
     if real("priority", priority).shape != (rows,):
         raise ValueError(f"priority has shape {tuple(priority.shape)}; expected [{rows}]")
-    if not (sound := (priority >= 0) & torch.isfinite(priority)).all():
-        raise ValueError(f"priority holds {float(priority[~sound][0])}; it must be finite and at least 0")
+    if not (sound := (priority >= 0) & (priority <= LARGEST_VALUE)).all():
+        wrong = float(priority[~sound][0])
+        raise ValueError(f"priority holds {wrong}; it must be at least 0 and at most {LARGEST_VALUE:g}: scale it")
     return priority
 
 
@@ -95,15 +99,41 @@ def checked_identity(identity: Tensor) -> np.ndarray:
     return names
 
 
-def checked_slots(exclude: Tensor, rows: int, device: torch.device) -> Tensor:
-    """Slots to leave out, `[B]` or `[B, E]` -> `[B, E]` int64."""
+def checked_slots(
+    exclude: Tensor | tuple[Tensor, Tensor], rows: int, device: torch.device, generation: Tensor
+) -> Tensor:
+    """Slots to leave out, `[B]` or `[B, E]` -> `[B, E]` int64; -1 where the entry that is meant is gone.
+
+    Args:
+        exclude: Slots, or slots and the generation of the entry that is meant in each.
+        rows: B.
+        device: Where the memory lives.
+        generation: Of the entry now in each slot. `[N]`
+
+    Raises:
+        TypeError: It is no tensor, nor a pair of two.
+        ValueError: Shapes or types are not those of slots.
+    """
+    meant = None
+    if isinstance(exclude, tuple | list):
+        if len(exclude) != 2:
+            raise TypeError(f"exclude has {len(exclude)} parts; give slots, or a pair (slots, generation[slots])")
+        exclude, meant = exclude
     slots = real("exclude", exclude).to(device)
     slots = slots.unsqueeze(1) if slots.dim() == 1 else slots
     if slots.dim() != 2 or len(slots) != rows or slots.dtype != torch.int64:
         raise ValueError(
             f"exclude is {exclude.dtype} {tuple(exclude.shape)}; expected int64 [{rows}] or [{rows}, E] slots"
         )
-    return slots
+    if meant is None:
+        return slots
+    if real("the generation in exclude", meant).shape != exclude.shape or meant.dtype not in INTEGERS:
+        raise ValueError(
+            f"the generation in exclude is {meant.dtype} {tuple(meant.shape)}; expected integers, one for each slot"
+        )
+    there = (slots >= 0) & (slots < len(generation))
+    same = generation[slots.where(there, 0)] == meant.to(device).reshape(slots.shape)
+    return slots.masked_fill(~(there & same), -1)
 
 
 @dataclass(frozen=True)
@@ -111,14 +141,20 @@ class Placed:
     """Where the first rows of a batch go.
 
     Attributes:
-        rows: They, and their slots. `[B]`
+        slots: Of all these rows. `[C]`
+        rows: Those that stay, and their slots. `[B]`
+        kept: Which these are; None if all. `[B]` ascending
         fresh: The slots of those that are new entries, in order. `[n]`
         victims: Those of `fresh` whose entry makes room. `[v]`
+        births: How many new entries each of `fresh` is given in turn; None for one each. `[n]`
     """
 
+    slots: Tensor
     rows: WrittenRows
+    kept: Tensor | None
     fresh: Tensor
     victims: Tensor
+    births: Tensor | None
 
 
 class Placing:
@@ -160,8 +196,32 @@ class Placing:
         slots = fresh if fresh.shape[0] == new.shape[0] else known.masked_scatter(new, fresh)
         rows = WrittenRows(slots, new, batch.priority, batch.keys, batch.values)
         if victims.shape[0] and slots.shape[0] > 1 and self._entangled(rows, known, victims):
-            return self.first(batch[: slots.shape[0] // 2])
-        return Placed(rows, fresh, victims)
+            births = getattr(self._forgetting, "births", lambda rows: None)(rows) if bool(new.all()) else None
+            if births is None:
+                return self.first(batch[: slots.shape[0] // 2])
+            return self._in_turn(rows, victims, births)
+        return Placed(slots, rows, None, fresh, victims, None)
+
+    def _in_turn(self, rows: WrittenRows, victims: Tensor, births: Tensor) -> Placed:
+        """Place new rows of which one may make room for another: each in turn takes the place of the weakest."""
+        total, free = rows.slots.shape[0], rows.slots.shape[0] - victims.shape[0]
+        score, since = self._forgetting.score[victims], getattr(self._forgetting, "since", None)
+        used = [0.0] * len(victims) if since is None else since[victims].tolist()
+        at = victims.tolist()
+        weakest = list(zip(score.tolist(), used, at, at, strict=True))  # ascending, so a heap
+        slots = rows.slots.tolist()
+        for turn, birth in enumerate(births.tolist()):
+            slots[turn] = slot = slots[turn] if turn < free else heappop(weakest)[-1]
+            heappush(weakest, (birth, 0.0, slot, slot) if since is None else (birth, math.inf, turn, slot))
+        last = {slot: turn for turn, slot in enumerate(slots)}
+        kept = torch.tensor(sorted(last.values()), device=victims.device)
+        every = torch.tensor(slots, device=victims.device)
+        fresh = every[kept]
+        stay = WrittenRows(
+            fresh, rows.new[kept], rows.priority[kept], rows.keys[kept], rows.values[kept], turns=kept, together=total
+        )
+        births_of = torch.bincount(every, minlength=1)[fresh]
+        return Placed(every, stay, kept, fresh, victims[torch.isin(victims, fresh)], births_of)
 
     def _matched(self, batch: Batch) -> tuple[Batch, Tensor]:
         """The first rows, up to one that might stand for the entry of an earlier one; and their slots, -1 if new."""
@@ -180,12 +240,10 @@ class Placing:
         return _up_to(batch, rows), known[:rows]
 
     def _close(self, batch: Batch, within: float) -> Tensor:
-        """The slot of the nearest entry where it has the same modalities and is near enough, else -1.  `[B]`."""
-        near = nearest(self._store, self._index, batch.keys, 1, self._slots)
-        slots = near.slots.squeeze(1)
-        alike = (self._store.present[slots.clamp(min=0)] == batch.keys.present).all(1)
-        match = near.valid.squeeze(1) & (near.distances.squeeze(1) <= within) & alike
-        return torch.where(match, slots, -1)
+        """The slot of the nearest entry that has the same modalities, where it is near enough, else -1.  `[B]`."""
+        near = nearest_alike(self._store, self._index, batch.keys, self._slots)
+        match = near.valid.squeeze(1) & (near.distances.squeeze(1) <= within)
+        return torch.where(match, near.slots.squeeze(1), -1)
 
     def _first_repeat(self, batch: Batch, known: Tensor, within: float) -> int:
         """The first row that an earlier one, once written, might attract."""
@@ -198,8 +256,9 @@ class Placing:
 
     def _entangled(self, rows: WrittenRows, known: Tensor, victims: Tensor) -> bool:
         """Whether storing one row might change which entry makes room for another."""
-        if self._forgetting.lowest_birth(rows) <= self._forgetting.score[victims[-1]]:
-            return True
+        birth, last = self._forgetting.lowest_birth(rows), float(self._forgetting.score[victims[-1]])
+        if birth < last or (birth == last and getattr(self._forgetting, "since", None) is None):
+            return True  # otherwise later uses come later in the order
         return bool((known >= 0).any() and torch.isin(victims, known).any())
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engram_rl.memory.buffers import zeros
 from engram_rl.memory.forgetting.policy import Forgetting
 
 
@@ -17,47 +18,65 @@ class Slots:
         alive: Whether a slot holds an entry. `[N]` bool
         generation: Counts the entries a slot has held: a pair (slot, generation) names one entry for ever. `[N]` int32
         writes: How often each entry has been written. `[N]` int32
-        free: Used slots without an entry; the last one is taken first. `[F]`
+        holes: How many used slots hold no entry.
         used: Slots from here on have never held an entry.
         evictions: Entries that have had to make room so far.
     """
 
     def __init__(self, capacity: int, device: torch.device) -> None:
         self.capacity = capacity
-        self.alive = torch.zeros(capacity, dtype=torch.bool, device=device)
-        self.generation = torch.zeros(capacity, dtype=torch.int32, device=device)
-        self.writes = torch.zeros(capacity, dtype=torch.int32, device=device)
-        self.free = torch.empty(0, dtype=torch.int64, device=device)
+        self.alive = zeros(capacity, dtype=torch.bool, device=device)
+        self.generation = zeros(capacity, dtype=torch.int32, device=device)
+        self.writes = zeros(capacity, dtype=torch.int32, device=device)
+        self._stack = torch.empty(0, dtype=torch.int64, device=device)
+        self.holes = 0
         self.used = 0
         self.evictions = 0
 
     def __len__(self) -> int:
-        return self.used - len(self.free)
+        return self.used - self.holes
+
+    @property
+    def free(self) -> Tensor:
+        """Used slots without an entry; the last one is taken first.  `[holes]`."""
+        return self._stack[: self.holes]
 
     def for_new(self, n: int, forgetting: Forgetting) -> tuple[Tensor, Tensor]:
         """Slots for `n` new entries (free ones, then unused ones, then the weakest), and those whose entry must go."""
-        again = self.free.flip(0)[:n]
+        again = self._stack[max(0, self.holes - n) : self.holes].flip(0)
         unused = min(self.capacity - self.used, n - again.shape[0])
         fresh = torch.arange(self.used, self.used + unused, device=self.alive.device)
         lacking = n - again.shape[0] - unused
         victims = forgetting.weakest(lacking, self.used) if lacking else self.free[:0]
         return torch.cat([again, fresh, victims]), victims
 
-    def take(self, slots: Tensor, victims: Tensor) -> None:
-        """Slots from `for_new` now hold new entries."""
+    def take(self, slots: Tensor, victims: Tensor, births: Tensor | None = None) -> None:
+        """Slots from `for_new` now hold new entries.
+
+        Args:
+            slots: Where. `[n]`
+            victims: Those of them whose entry made room. `[v]`
+            births: How many entries each has been given in turn, the last of which is there; one each by default. `[n]`
+        """
         fresh = slots.shape[0] - victims.shape[0]
-        again = min(self.free.shape[0], fresh)
-        self.free = self.free[: self.free.shape[0] - again]
+        again = min(self.holes, fresh)
+        self.holes -= again
         self.used += fresh - again
         self.evictions += victims.shape[0]
         self.alive[slots] = True
-        self.generation[slots] += 1
+        self.generation[slots] += 1 if births is None else births.to(self.generation)
+        if births is not None:
+            self.evictions += int(births.sum()) - slots.shape[0]
         self.writes[slots] = 1
 
     def release(self, slots: Tensor) -> None:
         """These distinct slots hold no entry any more."""
         self.alive[slots] = False
-        self.free = torch.cat([self.free, slots.flip(0)])
+        end = self.holes + slots.shape[0]
+        if end > self._stack.shape[0]:  # twice as large, so that what is there is hardly ever copied
+            self._stack = torch.cat([self.free, self.free.new_empty(2 * end - self.holes)])
+        self._stack[self.holes : end] = slots.flip(0)
+        self.holes = end
 
     def state_dict(self, used: int) -> dict[str, Any]:
         """Everything, of the first `used` slots."""
@@ -71,10 +90,11 @@ class Slots:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
-        self.used = len(state["alive"])
+        before, self.used = self.used, len(state["alive"])
         for name in ("alive", "generation", "writes"):
             mine = getattr(self, name)
-            mine.zero_()
             mine[: self.used] = state[name].to(mine)
-        self.free = state["holes"].to(self.free)
+            mine[self.used : before] = 0
+        self._stack = state["holes"].to(self._stack).clone()
+        self.holes = len(self._stack)
         self.evictions = int(state["evictions"])

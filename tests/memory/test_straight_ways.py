@@ -10,6 +10,9 @@ import torch
 import engram_rl.memory
 from engram_rl.memory import DifferentiableNeuralDictionary, Modality
 
+DOOR = "modes.py"
+"""What every call passes first, before its way begins."""
+
 ROOM = Path(engram_rl.memory.__file__).resolve().parent
 
 
@@ -26,7 +29,7 @@ def way_of(call):
         call()
     finally:
         sys.setprofile(None)
-    return [file for file, _ in groupby(files)]
+    return [file for file, _ in groupby(files) if file != DOOR]
 
 
 @pytest.fixture

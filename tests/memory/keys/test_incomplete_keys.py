@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from engram_rl.memory import DifferentiableNeuralDictionary, KeySpace, Modality
-from engram_rl.memory.keys.signatures import signature
 
 SPACE = KeySpace(
     [
@@ -219,21 +218,3 @@ class TestRefusals:
     def test_a_modality_that_makes_no_sense_is_refused(self, wrong):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             Modality("a", **wrong)
-
-
-def test_signatures_that_are_kept_are_those_that_would_be_computed():
-    codes = torch.tensor([[0], [1], [17], [1023]])
-    assert torch.equal(signature(codes), signature(torch.cat([codes, torch.tensor([[2**40]])]))[:4])
-
-
-def test_no_column_of_a_query_row_exceeds_the_bound_that_rounding_is_judged_by():
-    generator = torch.Generator().manual_seed(0)
-    space = KeySpace([Modality("view", 3), Modality("kind", kind="discrete"), Modality("place", 2, weight=5.0)])
-    memory = DifferentiableNeuralDictionary(space, 1, 50, k=3)
-    for scale in (0.01, 1.0, 100.0):
-        view, place = (scale * torch.randn(20, size, generator=generator) for size in (3, 2))
-        keys = {"view": view, "kind": torch.arange(20).unsqueeze(1) % 3, "place": place}
-        memory.write(keys, torch.zeros(20, 1))
-        for asked in (list(keys), ["place", "kind"], ["view"]):
-            query = space.pack({name: keys[name] for name in asked})
-            assert (memory.store.queries(query).abs().amax(1) <= memory.store.largest_term(query) * 1.0001).all()

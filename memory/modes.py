@@ -1,0 +1,57 @@
+"""A memory computes as it was built, whatever mode its caller computes in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
+
+import torch
+
+S = TypeVar("S")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+DEVICES = ("cpu", "cuda")
+
+
+def in_own_mode(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
+    """The method, which computes in its tensors' own precision, and whose tensors may be changed anywhere later.
+
+    What stores and ranks keys counts on the rounding of their dtype: under autocast or TF32 products would be rounded
+    to 8 or 11 bits, in what is stored for good. What is made in inference mode could never be written outside it.
+    """
+
+    @wraps(method)
+    def called(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        if _is_plain():
+            return method(self, *args, **kwargs)
+        with _own_mode():
+            return method(self, *args, **kwargs)
+
+    return called
+
+
+def _is_plain() -> bool:
+    return not (  # every call passes here, so spelt out
+        torch.is_autocast_enabled("cpu")
+        or torch.is_autocast_enabled("cuda")
+        or torch.is_inference_mode_enabled()
+        or torch.get_float32_matmul_precision() != "highest"
+    )
+
+
+@contextmanager
+def _own_mode() -> Iterator[None]:
+    with ExitStack() as modes:
+        if torch.is_inference_mode_enabled():
+            modes.enter_context(torch.inference_mode(False))
+            modes.enter_context(torch.no_grad())
+        for device in DEVICES:
+            if torch.is_autocast_enabled(device):
+                modes.enter_context(torch.autocast(device, enabled=False))
+        if (precision := torch.get_float32_matmul_precision()) != "highest":
+            torch.set_float32_matmul_precision("highest")
+            modes.callback(torch.set_float32_matmul_precision, precision)
+        yield
