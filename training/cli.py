@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 from argparse import ArgumentParser
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,15 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from engram_rl.training.configuration.allowed import refuse_foreign
-from engram_rl.training.configuration.schema import WHOLE, register
+from engram_rl.training.configuration.overrides import merged, split
+from engram_rl.training.configuration.schema import WHOLE, Training, register
 from engram_rl.training.configuration.suggestions import suggestion
 from engram_rl.training.configuration.teaching import explained
-from engram_rl.training.errors import UsageError, did_you_mean
+from engram_rl.training.errors import UsageError, causes, did_you_mean, in_your, raised_by_user
+from engram_rl.training.evaluation import require_mode
 from engram_rl.training.legacy import override_today
 from engram_rl.training.runs.folder import CONFIG, RunFolder, run_folder_name
+from engram_rl.training.seeding import COUNTED, SEEDINGS
 
 ADDED_TO = ("log", "evaluation", "checkpoint")
 """Parts of a configuration to which versions add values."""
@@ -63,8 +66,11 @@ def run_command(command: Callable[[], Any]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands exceptions on instead of printing them itself
     try:
         command()
-    except SHOWN_PLAINLY as error:
-        print(f"Error: {explain(error)}", file=sys.stderr)
+    except Exception as error:
+        theirs = raised_by_user(error) and not any(isinstance(cause, UsageError) for cause in causes(error))
+        if not theirs and not isinstance(error, SHOWN_PLAINLY):
+            raise
+        print(f"Error: {in_your('code', 'training', error) if theirs else explain(error)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit("Interrupted before the step in hand was done; resume from the last checkpoint.")
@@ -97,7 +103,7 @@ def _as_whole(value: str) -> str:
 
 def explain(error: BaseException) -> str:
     """The message of an error, with the remedy where the configuration is at fault."""
-    chain = list(_causes(error))
+    chain = list(causes(error))
     for cause in chain:
         if isinstance(cause, UsageError):
             return str(cause)
@@ -142,6 +148,20 @@ def config_folders() -> list[Path]:
     return [own, *(Path(source.path) for source in sources if source.schema == "file" and Path(source.path) != own)]
 
 
+_given: list[str] = []
+"""What this command line gives for the configuration of a run that exists."""
+
+
+def set_aside(opening: str) -> None:
+    """Take the overrides that are meant for an existing run off the command line: a new one would be asked for them.
+
+    Args:
+        opening: The key that names the run's folder.
+    """
+    kept, _given[:] = split(sys.argv[1:], opening)
+    sys.argv[1:] = kept
+
+
 def stored_config(folder: RunFolder, composed: DictConfig) -> DictConfig:
     """The configuration of an existing run, with the values that this command line overrides.
 
@@ -155,16 +175,23 @@ def stored_config(folder: RunFolder, composed: DictConfig) -> DictConfig:
     """
     config = folder.config()
     command = HydraConfig.get()
-    refuse_foreign(config, config_folders(), folder.path / CONFIG, command.overrides.task)
-    given = [override for override in command.overrides.task if override.split("=")[0] not in ("resume", "run")]
-    swapped = [override for override in given if override.split("=")[0] in command.runtime.choices]
-    if swapped:
-        raise UsageError(f"{swapped[0]} would swap a part of the run in {folder.path}; start a new run for that.")
+    refuse_foreign(config, config_folders(), folder.path / CONFIG, [*command.overrides.task, *_given])
     if command.job.config_name == "train":
-        config = DictConfig(OmegaConf.merge(OmegaConf.masked_copy(composed, list(ADDED_TO)), config))
-        OmegaConf.set_struct(config, True)
-        config.merge_with(OmegaConf.from_dotlist(given))
+        added = OmegaConf.masked_copy(composed, list(ADDED_TO))
+        first = OmegaConf.create({"seeding": COUNTED})  # what runs of the first version did, and did not say
+        config = DictConfig(OmegaConf.merge(OmegaConf.structured(Training), first, added, config, {"resume": None}))
+        config = merged(config, _given, config_folders(), folder.path)
     return config
+
+
+def require_choices(config: DictConfig) -> None:
+    """Raise unless words that stand for one of a few choices are among these."""
+    require_mode(config.evaluation.get("mode"), "evaluation.mode")
+    if (seeding := config.get("seeding", COUNTED)) not in SEEDINGS:
+        raise UsageError(f"seeding is {seeding!r}. {did_you_mean(seeding, SEEDINGS)}")
+    for place in ("evaluation.max_steps", "env.max_episode_steps"):
+        if (limit := OmegaConf.select(config, place)) is not None and limit < 1:
+            raise UsageError(f"{place} is {limit}; it must be at least 1, or null for no limit.")
 
 
 def require_positive(config: DictConfig, *keys: str) -> None:
@@ -172,12 +199,6 @@ def require_positive(config: DictConfig, *keys: str) -> None:
     for key in keys:
         if (value := OmegaConf.select(config, key)) < 1:
             raise UsageError(f"{key} is {value}; it must be at least 1.")
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _unknown_key(error: OmegaConfBaseException) -> str:

@@ -3,11 +3,78 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import sys
+import sysconfig
+import traceback
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+
+OURS = tuple(
+    str(Path(__file__).resolve().parents[1] / room)
+    for room in ("agents", "conf", "engram_rl", "envs", "memory", "training")
+)
+INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
 class UsageError(ValueError):
     """Something the user can put right: shown as one message, without a traceback."""
+
+
+class BrokenCodeError(UsageError):
+    """An exception inside code of the user's, or of a package that is not ours: shown with its file and line."""
+
+
+def in_your(what: str, doing: str, error: BaseException) -> UsageError:
+    """The error that says where in somebody else's code an exception was raised.
+
+    Args:
+        what: Whose it is, such as `environment world:Maze-v0`.
+        doing: What was asked of it, such as `step`.
+        error: What was raised; an error of ours stays what it is.
+    """
+    if isinstance(error, UsageError):
+        return error
+    name, place = type(error).__name__, place_of(error)
+    hint = ""
+    if "values to unpack" in str(error):
+        hint = " (step gives observation, reward, terminated, truncated, info; reset gives observation, info)"
+    return BrokenCodeError(
+        f"In your {what}, in {doing}: {name}: {error}{hint}\n  at {place}. HYDRA_FULL_ERROR=1 shows the traceback."
+    )
+
+
+def place_of(error: BaseException) -> str:
+    """File and line of the innermost frame that is the user's own; where none is, of the innermost of all."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}, line {error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if is_users(frame.filename)]
+    if not frames:
+        return "an unknown place"
+    frame = (own or frames)[-1]
+    return f"{frame.filename}, line {frame.lineno}, in {frame.name}"
+
+
+def raised_by_user(error: BaseException) -> bool:
+    """Whether an exception passed through code that is neither ours nor installed."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return is_users(error.filename)
+    return any(is_users(frame.filename) for frame in traceback.extract_tb(error.__traceback__))
+
+
+def is_users(filename: str) -> bool:
+    """Whether a file belongs neither to us nor to Python nor to what is installed."""
+    if filename.startswith("<"):
+        return False
+    path = str(Path(filename).resolve())
+    return not path.startswith((*OURS, *INSTALLED)) and "site-packages" not in path and "dist-packages" not in path
+
+
+@cache
+def say_once(text: str) -> None:
+    """Tell the user something that is no error, once in a process."""
+    print(text, file=sys.stderr)
 
 
 def did_you_mean(name: str, valid: Iterable[str], limit: int = 3) -> str:
@@ -18,3 +85,12 @@ def did_you_mean(name: str, valid: Iterable[str], limit: int = 3) -> str:
     if near:
         return f"Did you mean {' or '.join(near)}?"
     return f"Valid names: {', '.join(valid[:30])}{' ...' if len(valid) > 30 else ''}."
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, what it came from, and so on."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__

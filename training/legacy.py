@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
 from engram_rl.agents.common.observations import map_observation
-from engram_rl.training.legacy_agents import agent_today
+from engram_rl.training.legacy_agents import agent_today, with_first_rule
 
 Place: TypeAlias = tuple[Any, ...]
 
@@ -147,6 +147,14 @@ def config_today(config: Mapping[str, Any]) -> dict[str, Any]:
     today = {name: _renamed(part) for name, part in _with_lists(moved).items()}
     if ours:
         today["agent"] = agent_today(today["agent"])
+    return today
+
+
+def run_today(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's configuration today; an agent of the first version scales numbers as it did when it learned."""
+    today = config_today(config)
+    if _is_first_versions(config.get("agent")):
+        today["agent"] = with_first_rule(today["agent"])
     return today
 
 

@@ -38,6 +38,7 @@ class SymbolGrid(WholeGoals):
     def states(self, observation: Observation) -> np.ndarray:
         """Where the agent is and where it looks. `[E, 3]`."""
         image = _image(observation)
+        _require_agent(image)
         place = _find(image, OBJECT_TO_IDX["agent"])  # [E, 2]
         heading = image[np.arange(len(image)), place[:, 0], place[:, 1], 2]
         return np.concatenate([place, heading[:, None]], 1).astype(np.float32)
@@ -114,6 +115,18 @@ def _image(observation: Observation) -> np.ndarray:
     """`[E, W, H, 3]`."""
     assert isinstance(observation, dict)
     return observation["image"]
+
+
+def _require_agent(image: np.ndarray) -> None:
+    """Raise unless each image shows one agent. `[E, W, H, 3]`."""
+    agents = (image[..., 0] == OBJECT_TO_IDX["agent"]).sum((1, 2))
+    if (agents != 1).any():
+        env = int((agents != 1).argmax())
+        raise ValueError(
+            f"The image of environment {env} shows {agents[env]} agents where there should be one: partial views show "
+            f"none, and pictures no symbols. Wrap it in minigrid.wrappers.FullyObsWrapper (env.wrappers), or use "
+            f"agent=fast_slow_partial with engram_rl.envs.dead_reckoning.DeadReckoning."
+        )
 
 
 def _find(image: np.ndarray, symbol: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,6 +109,17 @@ def means(reports: list[Tensor]) -> dict[str, float]:
     """Of each figure over minibatches, by TensorBoard name. `[5]` each."""
     found = torch.stack(reports).mean(dim=0).tolist()
     return {f"train/{name}": mean for name, mean in zip(REPORTED, found, strict=True)}
+
+
+def require_learnable(metrics: dict[str, float], step: int) -> None:
+    """Raise a ValueError if an update had a loss that is no number: what was learned is lost then."""
+    broken = [name for name, value in metrics.items() if not math.isfinite(value)]
+    if broken:
+        raise ValueError(
+            f"{broken[0]} is {metrics[broken[0]]} in the update after {step} steps, so the weights are of no use any "
+            f"more. Observations or rewards are too large, or the rate is: give +agent.normalise_observations=true or "
+            f"+agent.scale_rewards=true, or lower agent.learning_rate."
+        )
 
 
 def explained_variance(value: Any, target: Any) -> float:

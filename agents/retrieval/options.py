@@ -22,6 +22,8 @@ class RetrievalOptions:
         refuted: Factor of the confidence in a reward site that is visited in vain.
         by_action: Whether a situation in which another action was taken is another entry.
         discount: Per step, of the returns that are remembered.
+        bootstrap: Whether the return of an episode that was cut goes on with what is remembered of its last situation,
+            or, where nothing is, as the episode went.
 
     Raises:
         ValueError: Nothing is to be retrieved.
@@ -36,6 +38,7 @@ class RetrievalOptions:
     refuted: float = 0.05
     by_action: bool = False
     discount: float = 0.97
+    bootstrap: bool = True
 
     def __post_init__(self) -> None:
         if self.neighbours < 0 or self.reward_sites < 0 or self.neighbours + self.reward_sites == 0:

@@ -21,10 +21,10 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from engram_rl.training.errors import UsageError
-from engram_rl.training.legacy import config_today
+from engram_rl.training.legacy import run_today
 from engram_rl.training.runs.checkpoint import load_checkpoint, save_checkpoint, whole_names
 from engram_rl.training.runs.lock import LOCK, lock
-from engram_rl.training.runs.ownership import named_code, sign
+from engram_rl.training.runs.ownership import begun_here, named_code, sign
 
 CONFIG = "config.yaml"
 LARGEST_CONFIG = 1_000_000
@@ -84,6 +84,17 @@ class RunFolder:
         sign(self.path, named_code(OmegaConf.to_container(config, resolve=True)))
         self._begun = True
 
+    def keep(self, config: DictConfig) -> None:
+        """Store what a run that goes on is made with from here on; its signature, if it has one, goes along."""
+        text = OmegaConf.to_yaml(config, resolve=True)
+        path = self.path / CONFIG
+        if text == path.read_text(encoding="utf-8"):
+            return
+        ours = begun_here(self.path, named_code(OmegaConf.to_container(OmegaConf.load(path))))
+        write_atomically(path, text)
+        if ours:
+            sign(self.path, named_code(OmegaConf.to_container(config, resolve=True)))
+
     def config(self) -> DictConfig:
         """The resolved configuration that the run was started with.
 
@@ -98,7 +109,7 @@ class RunFolder:
             raise UsageError(f"{path} is not readable YAML: {error}") from error
         if not isinstance(loaded, DictConfig):
             raise UsageError(f"{path} is not a run's configuration.")
-        return OmegaConf.create(config_today(OmegaConf.to_container(loaded)))  # type: ignore[arg-type]
+        return OmegaConf.create(run_today(OmegaConf.to_container(loaded)))  # type: ignore[arg-type]
 
     def save_checkpoint(self, step: int, state: dict[str, Any], keep: int) -> None:
         """Write the checkpoint of `step` and drop all but the newest `keep`."""

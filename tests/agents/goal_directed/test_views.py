@@ -55,3 +55,13 @@ def test_columns_that_do_not_exist_are_refused():
         Columns(space, [0, 7], [2, 3])
     with pytest.raises(ValueError, match="as many for the goal"):
         Columns(space, [0, 1], [2])
+
+
+def test_an_image_without_an_agent_is_refused_rather_than_read_as_a_corner():
+    environments = make_environments("MiniGrid-Empty-5x5-v0", 2, vectorization="sync")
+    view = SymbolGrid(environments.single_observation_space)
+    observation, _ = environments.reset(seed=0)
+    with pytest.raises(ValueError, match=r"environment 0 shows 0 agents.*FullyObsWrapper"):
+        view.states(observation)
+    with pytest.raises(ValueError, match="FullyObsWrapper"):
+        view.states({"image": np.full((2, 40, 40, 3), 10, np.uint8)})
