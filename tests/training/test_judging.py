@@ -163,11 +163,10 @@ def test_what_is_drawn_inside_does_not_count():
 
 
 def test_what_can_be_there_only_once_is_judged_where_it_was_trained(command):
-    status, printed = command(
-        train.main, *QUIET, "agent=mfec", "env=gym", "env.id=test/Port-v0", "env.num_envs=1", "steps=40"
-    )
+    given = ("agent=mfec", "env=gym", "env.id=test/Port-v0", "env.num_envs=1", "steps=40")
+    status, printed = command(train.main, *QUIET, *given)
     assert status == 0, printed
-    status, printed = command(train.main, *QUIET, *port, "evaluation.every=20")
+    status, printed = command(train.main, *QUIET, *given, "evaluation.every=20")
     assert status == 0 and printed.count("No evaluation during training") == 1
     assert Port.open_ones == 0
 

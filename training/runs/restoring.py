@@ -43,8 +43,8 @@ def restore_environments(environments: Resumable, checkpoint: dict[str, Any], or
         raise UsageError(_misfit("environments", origin, error)) from error
     if "observation" in checkpoint and not _same(observation, checkpoint["observation"]):
         print(
-            f"{origin}: the environments did not come back to where they were, so this run will differ from one that was "
-            f"never interrupted. They draw from a generator that neither reset(seed=...) nor the run's seed sets.",
+            f"{origin}: the environments did not come back to where they were, so this run will differ from one that "
+            f"was never interrupted. They draw from a generator that neither reset(seed=...) nor the run's seed sets.",
             file=sys.stderr,
         )
     if "generators" in checkpoint:

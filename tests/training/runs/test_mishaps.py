@@ -31,7 +31,7 @@ class Walk(gym.Env):
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
         self.t = 0
-        drawn = {"global": np.random.random, "own": np.random.default_rng().random, None: lambda: 0}[self.draws]()  # noqa: NPY002
+        drawn = {"global": np.random.random, "own": np.random.default_rng().random, None: lambda: 0}[self.draws]()
         self.shift = drawn
         return np.array([self.shift], np.float32), {}
 
@@ -90,13 +90,10 @@ def test_where_a_replay_leads_elsewhere_it_is_told(command, draws, same):
 
 def test_what_a_run_goes_on_with_is_stored_and_typed(command):
     _, _, folder = run(command, "log.video=false")
-    status, printed = command(
-        train.main, f"resume={folder}", "steps='9e1'", "agent.discount=0.5", "++env.kwargs.fails=1000", "env.kwargs={draws: null}"
-    )
+    given = ("agent.discount=0.5", "++env.kwargs.fails=1000", "env.kwargs={draws: null}")
+    status, printed = command(train.main, f"resume={folder}", "steps='9e1'", *given)
     assert status == 2 and "steps" in printed
-    status, printed = command(
-        train.main, f"resume={folder}", "steps='90'", "agent.discount=0.5", "++env.kwargs.fails=1000", "env.kwargs={draws: null}"
-    )
+    status, printed = command(train.main, f"resume={folder}", "steps='90'", *given)
     assert status == 0, printed
     stored = RunFolder(folder).config()
     assert (stored.steps, stored.agent.discount, stored.env.kwargs) == (90, 0.5, {"fails": 1000, "draws": None})
@@ -133,7 +130,8 @@ def test_what_a_run_cannot_go_on_with_is_refused_and_nothing_changes(command, gi
 
 def test_only_what_is_for_the_run_is_taken_off_the_command_line():
     line = ["--config-dir", "a=b", "resume=x", "+a=1", "~b", "hydra.verbose=true", "-m", "steps=3"]
-    assert split(line, "resume") == (["--config-dir", "a=b", "resume=x", "hydra.verbose=true", "-m"], ["+a=1", "~b", "steps=3"])
+    kept = ["--config-dir", "a=b", "resume=x", "hydra.verbose=true", "-m"]
+    assert split(line, "resume") == (kept, ["+a=1", "~b", "steps=3"])
     assert split(["resume=null", "steps=3"], "resume") == (["resume=null", "steps=3"], [])
 
 
@@ -169,7 +167,8 @@ class Own:
 
     def act(self, observation, *, explore=True):
         actions = np.zeros(self.num_envs, np.int64)
-        return {"shape": actions[:1], "kind": actions + 0.5, "outside": actions + 7, "list": None}.get(self.wrong, actions)
+        wrong = {"shape": actions[:1], "kind": actions + 0.5, "outside": actions + 7, "list": None}
+        return wrong.get(self.wrong, actions)
 
     def observe(self, transition):
         if self.wrong == "fails":
