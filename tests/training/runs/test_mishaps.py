@@ -1,4 +1,4 @@
-"""Whatever goes wrong in code that is not ours, what a run had is kept; and it goes on with what is asked of it."""
+"""Whatever goes wrong in code that is not ours, what the run had is kept; a run goes on with what is asked of it."""
 
 import json
 from pathlib import Path
