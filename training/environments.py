@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -88,12 +89,29 @@ def make_environments(
 
 
 def _side_by_side(vectorization: str, makers: list[Callable[[], gym.Env]]) -> VectorEnv:
-    """Environments that reset within a step; their arrays are copied where they are taken in."""
+    """Environments that reset within a step; their arrays are copied where they are taken in.
+
+    Where one cannot be made, those before it are closed.
+    """
     kinds = {"sync": SyncEnvironments, "async": AsyncEnvironments}
     if vectorization not in kinds:
         valid = (*kinds, "vector_entry_point")
         raise UsageError(f"env.vectorization is {vectorization!r}. {did_you_mean(vectorization, valid)}")
-    return kinds[vectorization](makers, copy=False, autoreset_mode=AutoresetMode.SAME_STEP)
+    made: list[gym.Env] = []
+    if vectorization == "sync":  # those of processes end with these
+        makers = [partial(_noted, make, made) for make in makers]
+    try:
+        return kinds[vectorization](makers, copy=False, autoreset_mode=AutoresetMode.SAME_STEP)
+    except Exception:
+        for one in made:
+            with suppress(Exception):
+                one.close()
+        raise
+
+
+def _noted(make: Callable[[], gym.Env], made: list[gym.Env]) -> gym.Env:
+    made.append(make())
+    return made[-1]
 
 
 def _single(
