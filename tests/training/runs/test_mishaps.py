@@ -60,6 +60,48 @@ def test_a_render_that_fails_costs_the_video_alone(command):
     assert (folder / "learning_curve.png").exists() and "Score 5.0 online" in printed
 
 
+class Sticky(Walk):
+    """Counts who is open; closing fails where it is told to, making the one of a number likewise."""
+
+    open_ones = 0
+
+    def __init__(self, refuse_close=False, limit=99, **options):
+        super().__init__(**options)
+        if Sticky.open_ones >= limit:
+            raise OSError("address in use")
+        self.refuse_close = refuse_close
+        Sticky.open_ones += 1
+
+    def close(self):
+        Sticky.open_ones -= 1
+        if self.refuse_close:
+            raise RuntimeError("the simulator does not answer")
+
+
+gym.register("test/Sticky-v0", Sticky)
+
+
+@pytest.mark.parametrize("refuse", [False, True])
+def test_every_environment_is_closed_and_a_close_that_fails_costs_nothing(command, refuse):
+    given = ("env.id=test/Sticky-v0", "env.num_envs=3", f"+env.kwargs.refuse_close={refuse}", "steps=60")
+    Sticky.open_ones = 0
+    status, printed = command(train.main, *QUIET, *given, "evaluation.every=30")
+    assert status == 0, printed
+    assert ("In your environment test/Sticky-v0, in close: RuntimeError: the simulator" in printed) is refuse
+    assert "Exception ignored" not in printed and "Score 5.0" in printed
+    folder = RunFolder.open(Path("latest")).path
+    assert json.loads((folder / "summary.json").read_text())["score"] == 5.0
+    assert Sticky.open_ones <= 0
+
+
+def test_where_one_environment_cannot_be_made_those_before_it_are_closed(command):
+    Sticky.open_ones = 0
+    given = ("env.id=test/Sticky-v0", "env.num_envs=3", "+env.kwargs.limit=2", "steps=60")
+    status, printed = command(train.main, *QUIET, *given)
+    assert status == 2 and "In your environment test/Sticky-v0, in making it: OSError: address in use" in printed
+    assert Sticky.open_ones == 0
+
+
 def test_a_disk_that_fills_at_the_video_costs_the_video_alone(command, monkeypatch):
     def full(*given):
         raise OSError(28, "No space left on device")
