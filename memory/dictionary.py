@@ -18,6 +18,7 @@ from engram_rl.memory.checks import (
     check_moved,
     checked_k,
     checked_place,
+    limited,
     number,
     require_ram,
     shown,
@@ -313,7 +314,8 @@ class DifferentiableNeuralDictionary:
             present: Per modality, which rows have it; all by default.
 
         Returns:
-            The slot of each row. `[B]`
+            The slot of each row, so that `(slot, generation[slot])` names its entry; -1 where that has made room again
+            already, for a later row if the batch holds more than fits, or because it was too weak to stay. `[B]`
 
         Raises:
             ValueError: Shapes, names or numbers are not those of an entry. Nothing has been changed then.
@@ -321,6 +323,7 @@ class DifferentiableNeuralDictionary:
         batch = checked_batch(self.store.pack(keys, present), values, priority, identity, like=self.values)
         total = batch.values.shape[0]
         stored = [torch.empty(0, dtype=torch.int64, device=self.device)]
+        generations: list[Tensor] = []
         done, most = 0, min(total, self.capacity)
         while done < total:
             piece = batch if most == total - done == total else batch[done : done + most]
@@ -338,9 +341,17 @@ class DifferentiableNeuralDictionary:
             self.forgetting.written(rows)
             stored.append(placed.slots)
             done += len(placed.slots)
+            if done < total or generations:
+                generations.append(self.generation[placed.slots])
             most = min(2 * len(placed.slots), self.capacity)  # rows that depend on each other come in runs
-        self._expire(2 * total)  # twice as many as came, so that removal keeps up
-        return torch.cat(stored)
+        removed = self._expire(2 * total)  # twice as many as came, so that removal keeps up
+        slots = torch.cat(stored)
+        if not removed and not generations:
+            return slots
+        stands = self.alive[slots]
+        if generations:
+            stands &= self.generation[slots] == torch.cat(generations)
+        return slots.masked_fill(~stands, -1)
 
     @in_own_mode
     @torch.no_grad()
@@ -522,7 +533,13 @@ class DifferentiableNeuralDictionary:
         again = ~rows.new
         slots, values = rows.slots[again], rows.values.clone()
         context = WriteContext(slots, self.slot_table.writes[slots], rows.priority[again])
-        values[again] = self.write_rule.combine(self.values[slots], values[again], context)
+        combined = self.write_rule.combine(self.values[slots], values[again], context)
+        if not limited(combined, LARGEST_VALUE):
+            raise ValueError(
+                f"write_rule={shown(self.write_rule)} makes a value that is NaN, infinite or above {LARGEST_VALUE:g} "
+                "in size; what it combines must stay finite and smaller"
+            )
+        values[again] = combined
         self.slot_table.writes[slots] += 1
         return replace(rows, values=values, keys=self._completed(rows.keys, again, slots))
 
@@ -546,15 +563,19 @@ class DifferentiableNeuralDictionary:
         present[again] |= lacking
         return Keys(vectors, codes, present)
 
-    def _expire(self, most: int) -> None:
+    def _expire(self, most: int) -> bool:
+        """Remove at most that many entries that are too weak; whether there were any."""
         held = self.used - self.slot_table.holes
         expired = self.forgetting.expired(min(most, held), self.used)
         if len(expired):
             self.forget(expired)
+        return len(expired) > 0
 
 
 def _own(part: Any) -> Any:
     """The part itself, or a copy if it serves another memory already: what it keeps is about one memory."""
+    if not hasattr(part, "__dict__"):  # has slots only, so it cannot be marked
+        return copy(part)
     own = copy(part) if getattr(part, "serves", False) else part
     object.__setattr__(own, "serves", True)  # so, because a frozen dataclass may be a part
     return own
