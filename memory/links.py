@@ -277,7 +277,7 @@ def _merge_logarithms(slots: Tensor, logarithms: Tensor, width: int) -> tuple[Te
 
 
 def _grouped(slots: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Distinct slots of each row, ascending; in which of them each falls once sorted; and how it was.  `[B, M]` each."""
+    """Distinct slots of each row, ascending; in which of them each falls once sorted; and its order.  `[B, M]` each."""
     slots, order = slots.sort(dim=1)
     starts = torch.ones_like(slots, dtype=torch.bool)
     starts[:, 1:] = slots[:, 1:] != slots[:, :-1]
