@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from copy import copy, deepcopy
+from copy import copy
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,7 @@ from engram_rl.memory.keys.space import KeyInput, Keys, KeySpace, Modality, Pres
 from engram_rl.memory.keys.store import entry_bytes, make_store
 from engram_rl.memory.keys.subsets import References, evidence, subsets_of, under_each
 from engram_rl.memory.links import Links, Reached
-from engram_rl.memory.modes import in_own_mode
+from engram_rl.memory.modes import OwnMode, in_own_mode
 from engram_rl.memory.persistence.file import load, named, write_file
 from engram_rl.memory.persistence.names import state_today
 from engram_rl.memory.persistence.state import State
@@ -50,7 +50,7 @@ SWEEP = 1024
 """Most entries that one tick removes."""
 
 
-class DifferentiableNeuralDictionary:
+class DifferentiableNeuralDictionary(OwnMode):
     """Values stored under keys in one step and read by similarity: Pritzel et al. 2017 (arXiv 1703.01988), section 2.
 
     Entries live in slots `0 .. capacity - 1` of preallocated tensors and keep their slot until they are evicted or
@@ -163,18 +163,6 @@ class DifferentiableNeuralDictionary:
 
     def __repr__(self) -> str:
         return inspection.screen(self)
-
-    @in_own_mode
-    def __deepcopy__(self, memo: dict[int, Any]) -> DifferentiableNeuralDictionary:
-        twin = type(self).__new__(type(self))
-        memo[id(self)] = twin
-        vars(twin).update(deepcopy(vars(self), memo))
-        return twin
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        if torch.is_inference_mode_enabled():  # in which unpickling makes tensors that could not be written elsewhere
-            vars(self).update(vars(deepcopy(self)))
 
     @property
     def key_vectors(self) -> Tensor:

@@ -18,14 +18,14 @@ from torch import Tensor
 from engram_rl.memory.buffers import zeros
 from engram_rl.memory.checks import limited, number, unknown
 from engram_rl.memory.dictionary import DifferentiableNeuralDictionary
-from engram_rl.memory.modes import in_own_mode
+from engram_rl.memory.modes import OwnMode, in_own_mode
 from engram_rl.memory.reading import Found
 
 LARGEST_GRADIENT = 1e15
 """In size; its square is still far from what float32 can hold."""
 
 
-class RowSGD:
+class RowSGD(OwnMode):
     """`x <- x - lr g` on the rows that were read; a slot read several times has its gradients added up.
 
     Args:
@@ -76,14 +76,14 @@ class RowSGD:
             raise ValueError(
                 f"a gradient is NaN, infinite or above {LARGEST_GRADIENT:g} in size; lower the learning rate or clip it"
             )
-        (key, value), squares = self._directions(slots, gradients)
+        key, value = self._directions(slots, gradients)
         keys, values = self.memory.key_vectors, self.memory.values
         self.memory.move(
             slots,
             keys=keys.index_select(0, slots).sub_(key, alpha=self.lr) if self.lr and keys.shape[1] else None,
             values=values.index_select(0, slots).sub_(value, alpha=self.value_lr) if self.value_lr else None,
         )
-        self._keep(slots, squares)
+        self._moved(slots)
 
     def state_dict(self) -> dict[str, Any]:
         """What the optimiser remembers of each slot: nothing."""
@@ -92,12 +92,12 @@ class RowSGD:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
 
-    def _directions(self, slots: Tensor, gradients: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Where keys `[U, D]` and values `[U, V]` go, for their gradients; and what is to be kept once they went."""
-        return gradients, []
+    def _directions(self, slots: Tensor, gradients: list[Tensor]) -> list[Tensor]:
+        """Where keys `[U, D]` and values `[U, V]` go, for their gradients."""
+        return gradients
 
-    def _keep(self, slots: Tensor, squares: list[Tensor]) -> None:
-        """Remember what `_directions` gave."""
+    def _moved(self, slots: Tensor) -> None:
+        """They have gone there."""
 
 
 class RowRMSprop(RowSGD):
@@ -133,6 +133,7 @@ class RowRMSprop(RowSGD):
             for name, like in (("keys", memory.key_vectors), ("values", memory.values))
         }
         self._generation = zeros(memory.capacity, dtype=torch.int32, device=memory.device)  # an entry's is above 0
+        self._latest: list[Tensor] = []
 
     def state_dict(self) -> dict[str, Any]:
         """The running squares of the used slots and whose they are."""
@@ -148,7 +149,7 @@ class RowRMSprop(RowSGD):
             square[:used] = state[name].to(square.device)
         self._generation[:used] = state["generation"].to(self._generation.device)
 
-    def _directions(self, slots: Tensor, gradients: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    def _directions(self, slots: Tensor, gradients: list[Tensor]) -> list[Tensor]:
         mine = self._generation.index_select(0, slots) == self.memory.generation.index_select(0, slots)  # [U]
         fresh = None if mine.all() else ~mine.unsqueeze(1)
         squares = [square.index_select(0, slots) for square in self._squares.values()]
@@ -157,15 +158,17 @@ class RowRMSprop(RowSGD):
                 square.masked_fill_(fresh, 0)
             square.mul_(self.alpha).addcmul_(gradient, gradient, value=1 - self.alpha)
         pairs = zip(gradients, squares, strict=True)
-        return [gradient / square.sqrt().add_(self.eps) for gradient, square in pairs], squares
+        self._latest = squares  # kept once the entries have moved, which may be refused
+        return [gradient / square.sqrt().add_(self.eps) for gradient, square in pairs]
 
-    def _keep(self, slots: Tensor, squares: list[Tensor]) -> None:
+    def _moved(self, slots: Tensor) -> None:
         self._generation[slots] = self.memory.generation[slots]
-        for kept, square in zip(self._squares.values(), squares, strict=True):
+        for kept, square in zip(self._squares.values(), self._latest, strict=True):
             kept.index_copy_(0, slots, square)
+        self._latest = []
 
 
-class Reencoder:
+class Reencoder(OwnMode):
     """Keeps the keys of a memory up to date with an encoder that moves, a bounded number of entries per call.
 
     The observation of each entry is kept beside it, `capacity * size of an observation` bytes. Entries are visited in

@@ -83,7 +83,8 @@ def checked_batch(keys: Keys, values: Tensor, priority: Tensor | None, identity:
 def _checked_priority(priority: Tensor, rows: int) -> Tensor:
     if real("priority", priority).shape != (rows,):
         raise ValueError(f"priority has shape {tuple(priority.shape)}; expected [{rows}]")
-    priority = priority.to(torch.float64)
+    if priority.dtype not in (torch.float32, torch.float64):  # of which some hold no such number, some no order
+        priority = priority.to(torch.float64)
     if not (sound := (priority >= 0) & (priority <= LARGEST_VALUE)).all():
         wrong = float(priority[~sound][0])
         raise ValueError(f"priority holds {wrong}; it must be at least 0 and at most {LARGEST_VALUE:g}: scale it")

@@ -3,12 +3,11 @@
 import math
 from itertools import pairwise
 
-import pytest
 import torch
 
 from engram_rl.memory import Gaussian, InverseDistance
 from engram_rl.memory.keys.subsets import SHARPNESS, subsets_of
-from tests.memory.slow_memory import TIE
+from tests.memory.slow_memory import TIE, assert_close
 
 CLOSE = 1e-4
 """Relative: what a float32 may get wrong of a distance between stored keys, or of a weight."""
@@ -59,7 +58,7 @@ def assert_referred(slow, found, queries, k, exclude, names, references, complet
         most = max(evidence)
         shares = [0.0 if e == -math.inf else math.exp(e - most) for e in evidence]
         shares = [share / (sum(shares) or 1) for share in shares]
-        assert found.evidence[row].tolist() == pytest.approx(shares, rel=1e-2, abs=1e-3)
+        assert_close(found.evidence[row].tolist(), shares, 1e-2, 1e-3)
         told = found.evidence[row].tolist()
         check_sum(slow, found, row, *({s: w * e for s, w in one.items()} for one, e in zip(weights, told, strict=True)))
 
@@ -76,7 +75,7 @@ def check_near(slow, found, row, columns, query, k, exclude, penalties, complete
     true = {slot: d for d, _, slot in near}
     assert set(slots) <= set(true) and len(set(slots)) == len(slots), (slots, near)
     assert (found.slots[row, columns][~valid] == -1).all() and (found.weights[row, columns][~valid] == 0).all()
-    assert distances == pytest.approx([true[slot] for slot in slots], rel=CLOSE, abs=1e-37)
+    assert_close(distances, [true[slot] for slot in slots], CLOSE, 1e-37)
     assert all(a <= b * (1 + CLOSE) for a, b in pairwise(distances)), distances
     if complete:
         assert len(slots) == min(k, len(near)), (slots, near)
@@ -112,7 +111,7 @@ def check_sum(slow, found, row, *weights):
     flat = [w for one in weights for w in one.values()]
     value = sum(w * slow.slots[slot].value for one in weights for slot, w in one.items())
     size = sum(w * abs(slow.slots[slot].value) for one in weights for slot, w in one.items())
-    assert found.weights[row, found.valid[row]].tolist() == pytest.approx(flat, rel=1e-2, abs=1e-3)
+    assert_close(found.weights[row, found.valid[row]].tolist(), flat, 1e-2, 1e-3)
     assert abs(found.value[row, 0].item() - value) <= 1e-2 * size + 1e-5
     assert found.value[row].isfinite().all()
 
