@@ -242,7 +242,9 @@ class Links:
             inside = (slots >= 0) & (slots < len(self._alive))
             missing = slots[~(inside & self._alive[slots * inside])]
             if len(missing):
-                raise ValueError(f"{name} slot {int(missing[0])} holds no entry; link what write or lookup returned, without -1")
+                raise ValueError(
+                    f"{name} slot {int(missing[0])} holds no entry; link what write or lookup returned, without -1"
+                )
 
     def _checked(self, weights: Tensor | float, kinds: Tensor | int, batch: int) -> tuple[Tensor, Tensor]:
         weights = _tensor_of("the weight of a link", weights, float).to(self.weight)
