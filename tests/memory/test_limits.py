@@ -14,6 +14,7 @@ from engram_rl.memory import (
     DifferentiableNeuralDictionary,
     Forgetting,
     Gaussian,
+    IVFIndex,
     KeySpace,
     LeastRecentlyUsed,
     Modality,
@@ -186,6 +187,18 @@ class TestLearning:
         optimiser.step(found)
         keeper.remember(t(0), torch.rand(1, 2))
         assert len(keeper.refresh()) == 1
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_a_memory_can_be_copied_while_its_index_is_at_work(again):
+    memory = made(2, 3000, index=IVFIndex(lists=8, start=100))
+    memory.write(torch.rand(3000, 2), torch.zeros(3000, 1))
+    memory.lookup(torch.rand(1, 2))
+    assert memory.index.report()["repairing"]
+    twin, query = again(memory), torch.rand(5, 2)
+    assert torch.equal(twin.lookup(query).slots, memory.lookup(query).slots)
+    twin.index.build(3000)
+    assert twin.lookup(query).valid.all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
