@@ -25,6 +25,7 @@ from engram_rl.memory import (
 from engram_rl.memory.forgetting.weakest import WeakestEntries
 from engram_rl.memory.indexes.auto import AutoIndex
 from engram_rl.memory.indexes.exact import products_early, torch_search
+from tests.memory.filled import written_in_turn
 
 CODED = [Modality("v", 2), Modality("a", kind="discrete")]
 PAIR = [Modality("v", 2), Modality("p", 2)]
@@ -203,11 +204,7 @@ class TestForgetting:
             keys, priority = torch.rand(40, 1, generator=generator), weight * torch.rand(40, generator=generator)
             names = torch.randint(0, 60, (40,), generator=generator)
             at_once = both[0].write(keys, keys, priority, names)
-            one = [
-                both[1].write(keys[i : i + 1], keys[i : i + 1], priority[i : i + 1], names[i : i + 1])
-                for i in range(40)
-            ]
-            assert at_once.tolist() == torch.cat(one).tolist()
+            assert at_once.tolist() == written_in_turn(both[1], keys, keys, priority, names).tolist()
         states = [memory.state_dict() for memory in both]
         for name in ("values", "identities"):
             assert torch.equal(states[0][name], states[1][name])
