@@ -449,7 +449,7 @@ def test_where_an_environment_pays_several_numbers_the_score_is_what_a_wrapper_m
     [
         ([], 1.0, 10.0),
         ([Shaped], 10.0, 10.0),
-        ([gym.wrappers.TimeAwareObservation], 1.0, 10.0),
+        ([gym.wrappers.FlattenObservation], 1.0, 10.0),
         ([partial(gym.wrappers.ClipReward, max_reward=0.25)], 0.25, 10.0),
         ([Repeated, Shaped], 10.0, 10.0),
     ],
