@@ -31,6 +31,9 @@ CONTAINERS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_i
 RENAMED = {"kept": "cached", "trust": "confidence"}
 """Parts of a memory that had another name in the first version."""
 
+UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
+"""Types that torch stores and converts, but neither compares nor indexes."""
+
 INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
@@ -117,6 +120,8 @@ def require_held(name: str, whole_numbers: Tensor, dtype: torch.dtype, remedy: s
     """
     if whole_numbers.dtype == torch.bool or not whole_numbers.numel():
         return
+    if whole_numbers.dtype in UNSIGNED:
+        whole_numbers = whole_numbers.to(torch.int64)
     exact = 2 ** (24 if dtype == torch.float32 else 53)
     low, high = (int(end) for end in whole_numbers.aminmax())
     if max(-low, high) > exact:

@@ -54,7 +54,7 @@ class _Parts:
     def __init__(self, space: Space, count: int, readers: dict[str, Callable[[Any], Any]], who: str, place: str):
         self._space, self._count, self._who, self._place = space, count, who, place
         self._named = isinstance(space, spaces.Dict)
-        self._names = space.spaces.keys() if isinstance(space, spaces.Dict) else None
+        self._names = set(space.spaces) if isinstance(space, spaces.Dict) else set()
         self._readers = [(name, name if self._named else int(name), read) for name, read in readers.items()]
 
     def __call__(self, value: Any) -> Any:
@@ -68,7 +68,7 @@ class _Parts:
         if type(value) is not dict and not isinstance(value, Mapping):
             raise UsageError(_mismatch(self._who, self._place, value, self._space, "has no parts by name"))
         if value.keys() != self._names:
-            missing, extra = sorted(set(self._names) - value.keys()), sorted(map(str, value.keys() - set(self._names)))
+            missing, extra = sorted(self._names - value.keys()), sorted(map(str, value.keys() - self._names))
             why = " and ".join(
                 f"{said} {', '.join(map(repr, names))}"
                 for said, names in (("lacks", missing), ("adds", extra))
