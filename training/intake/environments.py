@@ -28,7 +28,7 @@ class TakenIn(gym.Wrapper):
         env: Any environment.
         id: What it was made as.
         index: Which of those side by side it is.
-        wrapped: Whether wrappers may change what it pays; infos then say what it paid itself.
+        wrapped: Whether wrappers may change what it pays; where they do, infos say what it paid itself.
 
     Raises:
         UsageError: Its observations cannot be shown to an agent.
@@ -67,10 +67,10 @@ class TakenIn(gym.Wrapper):
         observation = self._read(observation)
         if terminated or truncated:
             observation = copied(observation)
-        info = own(info)
-        if (gained := self._paid()) is not None:
+        info, pay = own(info), number(reward, self._who)
+        if (gained := self._paid()) is not None and gained != pay:
             info = {**info, PAID: gained}
-        return observation, number(reward, self._who), bool(terminated), bool(truncated), info
+        return observation, pay, bool(terminated), bool(truncated), info
 
     def _paid(self) -> float | None:
         """What it paid itself since this was last asked; None where that is not known."""
