@@ -31,8 +31,10 @@ CONTAINERS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_i
 RENAMED = {"kept": "cached", "trust": "confidence"}
 """Parts of a memory that had another name in the first version."""
 
-INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
+"""Types that torch stores and converts, but neither compares nor indexes."""
+
+INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
 def whole(name: str, value: Any, least: int = 1, most: int = 2**31 - 1, hint: str = "") -> int:

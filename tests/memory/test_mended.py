@@ -462,3 +462,16 @@ def test_a_screen_says_what_it_is(what):
 def test_what_is_no_array_of_rows_has_no_identity(given):
     with pytest.raises((TypeError, ValueError), match=r"array of numbers, a row each|inhomogeneous"):
         identify(given)
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.uint16, torch.uint32, torch.uint64, torch.int8, torch.int64])
+@pytest.mark.parametrize("metric", ["l2", "discrete"])
+def test_whole_numbers_of_any_type_are_keys_and_values(kind, metric):
+    memory = DifferentiableNeuralDictionary([Modality("part", 1, kind=metric)], 1, 10, k=1)
+    parts = torch.tensor([[3], [100], [7]]).to(kind)
+    memory.write({"part": parts}, parts)
+    found = memory.lookup({"part": parts})
+    assert found.value.flatten().tolist() == [3.0, 100.0, 7.0]
+    if kind.itemsize > 2:
+        with pytest.raises(ValueError, match=r"would round|integer"):
+            memory.write({"part": parts}, torch.full((3, 1), 2**25 + 1).to(kind))

@@ -168,6 +168,7 @@ def test_the_module_of_an_environment_that_is_not_found_is_looked_for_with_the_f
         assert status == 0, printed
         opened = ("run=r", "episodes=1") if main is train.main else ("resume=r", "steps=80")
         sys.modules.pop("my_world_17")
+        sys.path.remove(flag[1])
         gym.registry.pop("Mine-v0")
 
 
