@@ -30,7 +30,7 @@ def identify(observations: np.ndarray) -> Tensor:
     rows = np.asarray(observations)
     if rows.dtype.hasobject or not rows.ndim:
         raise TypeError(
-            f"observations are {shown(observations)}; they must be an array of numbers or text, a row each. Of a Dict "
+            f"observations are {shown(observations)}; they must be an array of numbers, a row each. Of a Dict "
             f"identify the identities of its parts: "
             f"identify(np.stack([identify(part) for part in parts.values()], axis=1))"
         )

@@ -270,7 +270,7 @@ class TestTypes:
         numbers = np.arange(4.0, dtype="<f4").reshape(2, 2)
         assert torch.equal(identify(numbers), identify(numbers.astype(">f4")))
         assert torch.equal(identify(np.array([[0j]])), identify(np.array([[-0.0 - 0.0j]])))
-        with pytest.raises(TypeError, match="give numbers or text"):
+        with pytest.raises(TypeError, match="array of numbers, a row each"):
             identify(np.array([["a", 1]], dtype=object))
 
     @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.float16, torch.bfloat16, torch.float64])
