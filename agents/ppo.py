@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,7 +25,9 @@ from engram_rl.agents.policy_gradient.perception import Perception, RewardScale,
 from engram_rl.agents.policy_gradient.player import Player
 from engram_rl.agents.policy_gradient.policies import Extras, Policy, make_policy
 from engram_rl.agents.policy_gradient.rollouts import Rollout
+from engram_rl.agents.policy_gradient.recurrence import require_losses, require_same_leaves
 from engram_rl.agents.policy_gradient.updates import evaluated, minibatches, require_counts, require_shares
+from engram_rl.memory.cores import GRU, Core, State
 
 
 class PPO:
@@ -63,7 +65,7 @@ class PPO:
     Attributes:
         acted: The step taken and not yet observed: what was seen, the action, `starts`, `extras` and, where there
             was one, the `mask`. `[E, ...]` by name
-        state: Of a recurrent policy, before the step to come. `[E, H]`
+        state: Of a recurrent policy, before the step to come. `[E, ...]` by name
         starts: Whether an episode begins with that step. `[E]` of bool
 
     Raises:
@@ -102,8 +104,8 @@ class PPO:
         self._generator = generator
         self.cut_at_episode_ends, self._carry = cut_at_episode_ends, carry_state
         self._rollout = Rollout(num_steps, num_envs)
-        self.state = policy.initial_state(num_envs)  # [E, H] before the step to come
-        self.starts = torch.ones(num_envs, dtype=torch.bool, device=self.state.device)  # [E]
+        self.state = policy.initial_state(num_envs)  # [E, ...] by name, before the step to come
+        self.starts = torch.ones(num_envs, dtype=torch.bool, device=policy.device)  # [E]
         self._scale_rule = scale_rule
         self._steps = 0
         self._next: Observation | None = None  # [E, ...] what is acted on after a full rollout
@@ -138,7 +140,7 @@ class PPO:
         seen = self.perceive(observation, learn=not self.frozen)
         extras = read(self.extras, observation, explore=True)
         with torch.no_grad():
-            features, self._state_after = self.policy.features(seen, self.state, self.starts[None], extras)
+            features, self._state_after, _ = self.policy.features(seen, self.state, self.starts[None], extras)
             action = self.policy.distribution(features, extras, allowed).sample(self._generator)  # [E, ...]
         self.acted = {"seen": seen, "action": action, "starts": self.starts, "extras": extras}
         if allowed is not None:
@@ -158,7 +160,7 @@ class PPO:
         for extra in self.extras:
             extra.observe(transition)
         self.state = self._state_after
-        self.starts = torch.as_tensor(transition.done & (not self._carry), device=self.state.device)
+        self.starts = torch.as_tensor(transition.done & (not self._carry), device=self.starts.device)
         self.acted = {}
 
     def learn(self) -> dict[str, float]:
@@ -221,15 +223,14 @@ class PPO:
             extras: Extras = {}
             for extra in self.extras:
                 extras |= extra.read_final(transition, rows)
-            values[rows] = self._values(seen, self._state_after[rows], extras)
+            going_on = torch.zeros(len(rows), dtype=torch.bool, device=self.starts.device)
+            values[rows] = self._values(seen, rows_of(self._state_after, rows), extras, going_on)
         return values
 
-    def _values(self, seen: Any, state: Tensor, extras: Extras, starts: Tensor | None = None) -> np.ndarray:
+    def _values(self, seen: Any, state: State, extras: Extras, starts: Tensor) -> np.ndarray:
         """Values of one step of B environments. `[B]`."""
-        if starts is None:
-            starts = torch.zeros(len(state), dtype=torch.bool, device=state.device)
         with torch.no_grad():
-            features, _ = self.policy.features(seen, state, starts[None], extras)
+            features, _, _ = self.policy.features(seen, state, starts[None], extras)
             return self.policy.values(features, extras).cpu().numpy()
 
     def _evaluated(self) -> dict[str, Any]:
@@ -244,6 +245,7 @@ class PPO:
         """Some epochs over the rollout; means over their minibatches."""
         clip = self._objective.clip(self._steps)
         reports: list[Tensor] = []
+        losses: Sequence[str] = ()
         initial_state, size, recurrent = self._rollout.initial_state, self.minibatch_size, self.policy.recurrent
         assert initial_state is not None
         for _ in range(self._epochs):
@@ -251,10 +253,11 @@ class PPO:
                 judged = self.policy(batch["seen"], state, batch["starts"], batch["extras"], batch.get("mask"))
                 loss, report = self._objective.loss(judged, batch, clip)
                 reports.append(report)
+                losses = tuple(judged.losses)
                 if self._objective.diverged(report):
-                    return means(reports)
+                    return means(reports, losses)
                 self.descent(loss)
-        return means(reports)
+        return means(reports, losses)
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, optimiser, counters, generator, running statistics, the open rollout and the extras' states."""
@@ -276,7 +279,8 @@ class PPO:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave between `learn` and the next `act`."""
         require_same_rule(state.get("scale_rule", 1), self._scale_rule)
-        device = self.state.device
+        device = self.starts.device
+        require_same_leaves(state["state"], self.state, self.policy.core)
         self._rollout.load_state_dict(state["rollout"], device)
         self.policy.load_state_dict(state["policy"])
         self.descent.load_state_dict(state["descent"])
@@ -286,7 +290,8 @@ class PPO:
         for extra, saved in zip(self.extras, state["extras"], strict=True):
             extra.load_state_dict(saved)
         self._generator.set_state(state["generator"])
-        self.state, self.starts = state["state"].to(device), state["starts"].to(device)
+        self.state = {name: leaf.to(device) for name, leaf in state["state"].items()}
+        self.starts = state["starts"].to(device)
         self._steps = state["steps"]
 
 
@@ -303,6 +308,8 @@ def make_ppo(
     hidden: Sequence[int] = (64, 64),
     picture_features: int = 512,
     recurrent: int = 0,
+    core: Callable[[int, int], Core] = GRU,
+    core_losses: Mapping[str, float] | None = None,
     carry_state: bool = False,
     show_previous: bool = False,
     num_steps: int = 128,
@@ -332,6 +339,8 @@ def make_ppo(
     """Build PPO for the spaces of an environment; `conf/agent/ppo.yaml` says what its values mean, others are here.
 
     - `picture_features`: units after the convolutions, which pictures pass instead of the hidden layers
+    - `core`: makes the memory core, of which `recurrent` is the size of the output (`conf/core`)
+    - `core_losses`: weights of the losses that a core has of its own, by their names; 1 of those not named
     - `carry_state`: whether a recurrent state outlives an episode
     - `show_previous`: whether the action and reward of the step before are shown
     - `optimiser`: of all weights, as one vector; `max_gradient_norm` limits its steps, None does not
@@ -361,6 +370,7 @@ def make_ppo(
         hidden=hidden,
         picture_features=picture_features,
         recurrent=recurrent,
+        core=core,
         appended={extra.NAME: extra.size for extra in previous},
         fusion=fusion,
         logit_bias=logit_bias,
@@ -378,6 +388,7 @@ def make_ppo(
             entropy_coefficient=entropy_coefficient,
             normalise_advantage=normalise_advantage,
             target_kl=target_kl,
+            core_losses=require_losses(policy, core_losses or {}),
         ),
         num_envs=num_envs,
         num_steps=num_steps,
