@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -311,7 +311,7 @@ def make_ppo(
     core: Callable[[int, int], Core] = GRU,
     core_losses: Mapping[str, float] | None = None,
     carry_state: bool = False,
-    show_previous: bool = False,
+    show_previous: bool | Literal["action"] = False,
     num_steps: int = 128,
     epochs: int = 4,
     minibatch_size: int = 256,
@@ -342,7 +342,7 @@ def make_ppo(
     - `core`: makes the memory core, of which `recurrent` is the size of the output (`conf/core`)
     - `core_losses`: weights of the losses that a core has of its own, by their names; 1 of those not named
     - `carry_state`: whether a recurrent state outlives an episode
-    - `show_previous`: whether the action and reward of the step before are shown
+    - `show_previous`: whether the action and reward of the step before are shown; `action` for the action alone
     - `optimiser`: of all weights, as one vector; `max_gradient_norm` limits its steps, None does not
     - `value_clip`, `value_coefficient`, `normalise_advantage`, `target_kl`: see `Objective`
     - `normalise_observations`: rows of numbers only, to mean 0 and deviation 1 over all seen so far
@@ -362,7 +362,10 @@ def make_ppo(
         )
     place = choose_device(device)
     require_rule(scale_rule)
-    previous = [PreviousStep(action_space, num_envs, carry_state, place, scale_rule)] if show_previous else []
+    if show_previous not in (True, False, "action"):
+        raise ValueError(f"show_previous is {show_previous!r}; it must be true, false or action (without the reward).")
+    shown = partial(PreviousStep, action_space, num_envs, carry_state, place, scale_rule)
+    previous = [shown(reward=show_previous is True)] if show_previous else []
     policy = make_policy(
         observation_space,
         action_space,

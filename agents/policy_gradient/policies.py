@@ -105,9 +105,7 @@ class Policy(nn.Module):
         rest = [parameter for parameter in self.parameters() if id(parameter) not in own]
         return [{"params": rest, "lr": lr}, *groups]
 
-    def forward(
-        self, seen: Any, state: State, starts: Tensor, extras: Extras, mask: Tensor | None = None
-    ) -> Judgement:
+    def forward(self, seen: Any, state: State, starts: Tensor, extras: Extras, mask: Tensor | None = None) -> Judgement:
         """Judge N situations.
 
         Args:
