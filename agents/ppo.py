@@ -102,7 +102,7 @@ class PPO:
         self.num_envs, self._epochs, self.minibatch_size = num_envs, epochs, minibatch_size
         self.discount, self._gae_lambda = discount, gae_lambda
         self._generator = generator
-        self.cut_at_episode_ends, self._carry = cut_at_episode_ends, carry_state
+        self.cut_at_episode_ends, self.carry_state = cut_at_episode_ends, carry_state
         self._rollout = Rollout(num_steps, num_envs)
         self.state = policy.initial_state(num_envs)  # [E, ...] by name, before the step to come
         self.starts = torch.ones(num_envs, dtype=torch.bool, device=policy.device)  # [E]
@@ -115,7 +115,7 @@ class PPO:
     @property
     def memory_parts(self) -> tuple[str, ...]:
         """The parts of the state that hold what was experienced; none, if nothing but an open rollout does."""
-        remembers = self._carry or any(getattr(extra, "remembers", False) for extra in self.extras)
+        remembers = self.carry_state or any(getattr(extra, "remembers", False) for extra in self.extras)
         return ("extras", "rollout", "state", "starts") if remembers else ()
 
     @property
@@ -160,7 +160,7 @@ class PPO:
         for extra in self.extras:
             extra.observe(transition)
         self.state = self._state_after
-        self.starts = torch.as_tensor(transition.done & (not self._carry), device=self.starts.device)
+        self.starts = torch.as_tensor(transition.done & (not self.carry_state), device=self.starts.device)
         self.acted = {}
 
     def learn(self) -> dict[str, float]:
@@ -194,7 +194,7 @@ class PPO:
         With a generator it draws its actions; without one it takes the most probable.
         """
         extras = [extra.player(num_envs) for extra in self.extras]
-        return Player(self.policy, self.perceive, extras, num_envs, self._carry, generator)
+        return Player(self.policy, self.perceive, extras, num_envs, self.carry_state, generator)
 
     def forget_open_steps(self) -> None:
         """Drop the steps that were to be learned from."""

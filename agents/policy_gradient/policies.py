@@ -190,7 +190,7 @@ def make_policy(
     torch.manual_seed(seed)
     encoder, width = _encoder(observation_space, layers_before, picture_features, scale_rule)
     width += sum(sizes.values())
-    memory = _core(core, width, recurrent) if recurrent else None
+    memory = make_memory_core(core, width, recurrent) if recurrent else None
     width = memory.output_size if memory is not None else width
     layers = [] if pictures or recurrent else list(hidden)
     actor, critic = _tanh_layers(width, layers), _tanh_layers(width, layers)
@@ -215,7 +215,7 @@ def make_policy(
     )
 
 
-def _core(make: Callable[[int, int], Core], width: int, size: int) -> Core:
+def make_memory_core(make: Callable[[int, int], Core], width: int, size: int) -> Core:
     """A core, if there is room for it and for what it takes to train it."""
     generator = torch.get_rng_state()
     with torch.device("meta"):

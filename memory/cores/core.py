@@ -144,10 +144,8 @@ class Core(nn.Module):
         if not reset[1:].any():
             return self._sequence(xs, state)
         pieces = Pieces(reset)
-        states = {
-            name: leaf.index_copy(0, pieces.first, state[name])
-            for name, leaf in self._initial(pieces.count, xs).items()
-        }
+        fresh = self._initial(pieces.count, xs)
+        states = {name: leaf.index_copy(0, pieces.first, state[name]) for name, leaf in fresh.items()}
         outputs, states, losses = self._side_by_side(pieces.laid_out(xs), states, pieces)
         return pieces.put_back(outputs), {name: leaf[pieces.last] for name, leaf in states.items()}, losses
 
