@@ -24,8 +24,9 @@ from engram_rl.agents.policy_gradient.objectives import Objective, explained_var
 from engram_rl.agents.policy_gradient.perception import Perception, RewardScale, make_perception
 from engram_rl.agents.policy_gradient.player import Player
 from engram_rl.agents.policy_gradient.policies import Extras, Policy, make_policy
-from engram_rl.agents.policy_gradient.rollouts import Rollout
+from engram_rl.agents.policy_gradient.read_weights import ReadWeights, first_environment, read_weights
 from engram_rl.agents.policy_gradient.recurrence import require_losses, require_same_leaves
+from engram_rl.agents.policy_gradient.rollouts import Rollout
 from engram_rl.agents.policy_gradient.updates import evaluated, minibatches, require_counts, require_shares
 from engram_rl.memory.cores import GRU, Core, State
 
@@ -111,6 +112,7 @@ class PPO:
         self._next: Observation | None = None  # [E, ...] what is acted on after a full rollout
         self.acted: dict[str, Any] = {}  # the step taken and not yet observed; [E, ...] by name
         self._state_after = self.state
+        self._looked_at: tuple[dict[str, Any], State] | None = None  # of the last rollout, for pictures
 
     @property
     def memory_parts(self) -> tuple[str, ...]:
@@ -169,6 +171,8 @@ class PPO:
         if not self._rollout.full:
             return metrics
         data = self._evaluated()
+        if self.policy.core is not None and self.policy.core.reads_by is not None:
+            self._looked_at = first_environment(data, self._rollout.initial_state)
         rate = self._learning_rate(self._steps)
         self.descent.set_rate(rate)
         learned = self.update(data)
@@ -178,6 +182,18 @@ class PPO:
         metrics["train/learning_rate"] = rate
         self._rollout.clear()
         return metrics
+
+    def inspect(self) -> dict[str, float]:
+        """What is worth watching of the memory core now, means over the environments; nothing without one."""
+        core = self.policy.core
+        told = core.inspect(self.state) if core is not None else {}
+        return {f"core/{name}": float(numbers.mean()) for name, numbers in told.items()}
+
+    def read_weights(self) -> ReadWeights | None:
+        """What the heads of the core read in the first environment over the last rollout; None where none read."""
+        if self._looked_at is None:
+            return None
+        return read_weights(self.policy, *self._looked_at)
 
     def begin_episodes(self) -> None:
         """All environments begin anew, wherever they were; the steps of the open rollout are forgotten."""

@@ -99,7 +99,7 @@ class PreviousStep:
         return spaces.flatdim(space) + 1 + reward
 
     def read(self, observation: Observation, *, explore: bool) -> dict[str, Tensor]:
-        """`[E, A + 2]`: action, reward (unless it is left out), whether an episode ended; zeros before the first step."""
+        """`[E, A + 2]`: action, reward unless left out, whether an episode ended; zeros before the first step."""
         return {self.NAME: torch.as_tensor(self._rows.copy(), device=self._device)}
 
     def read_final(self, transition: Transition, rows: np.ndarray) -> dict[str, Tensor]:

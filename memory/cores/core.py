@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,9 @@ class Core(nn.Module):
     Raises:
         ValueError: A size below 1.
     """
+
+    reads_by: ClassVar[Literal["age", "slot"] | None] = None
+    """What `attention` has a column for: an age or a slot; None of a core without heads that read."""
 
     def __init__(self, input_size: int, output_size: int) -> None:
         super().__init__()
@@ -170,6 +173,33 @@ class Core(nn.Module):
             Numbers by name, for each row of the batch. `[B]`
         """
         return {}
+
+    @torch.no_grad()
+    def attention(self, xs: Tensor, state: State, reset: Tensor | None = None) -> Tensor:
+        """How much each head reads of what, at each step: of each age, 0 first, or of each slot, as `reads` says.
+
+        Args:
+            xs: `[T, B, D]`
+            state: Before the first of them.
+            reset: Which open an episode. `[T, B]` of bool
+
+        Returns:
+            `[T, B, H, N]`
+
+        Raises:
+            ValueError: It has no heads that read.
+        """
+        if self.reads_by is None:
+            raise ValueError(f"{self._name} has no heads that read, so there is nothing to show of them")
+        read = []
+        for t, x in enumerate(xs):
+            _, state, _ = self.step(x, state, None if reset is None else reset[t])
+            read.append(self._read_weights(state))
+        return torch.stack(read)
+
+    def _read_weights(self, state: State) -> Tensor:
+        """What was read at the step that led to a state. `[B, H, N]`."""
+        raise NotImplementedError
 
     # ---- what is checked
 

@@ -1,5 +1,7 @@
 """Episodes that begin within a sequence: the pieces are laid side by side, and nobody notices."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -85,7 +87,7 @@ def naive_pieces(reset):
     found = []
     for b in range(batch):
         opens = [0, *(t for t in range(1, steps) if reset[t, b]), steps]
-        found += [(b, start, end) for start, end in zip(opens, opens[1:], strict=False)]
+        found += [(b, start, end) for start, end in pairwise(opens)]
     return found
 
 
