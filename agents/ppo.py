@@ -29,6 +29,7 @@ from engram_rl.agents.policy_gradient.recurrence import require_losses, require_
 from engram_rl.agents.policy_gradient.rollouts import Rollout
 from engram_rl.agents.policy_gradient.updates import evaluated, minibatches, require_counts, require_shares
 from engram_rl.memory.cores import GRU, Core, State
+from engram_rl.memory.cores.lifelong import RECALLED
 
 
 class PPO:
@@ -118,7 +119,8 @@ class PPO:
     def memory_parts(self) -> tuple[str, ...]:
         """The parts of the state that hold what was experienced; none, if nothing but an open rollout does."""
         remembers = self.carry_state or any(getattr(extra, "remembers", False) for extra in self.extras)
-        return ("extras", "rollout", "state", "starts") if remembers else ()
+        lifelong = ("lifelong",) if self.policy.lifelong else ()
+        return ("extras", "rollout", "state", "starts", *lifelong) if remembers or lifelong else ()
 
     @property
     def frozen(self) -> bool:
@@ -144,6 +146,8 @@ class PPO:
         with torch.no_grad():
             features, self._state_after, _ = self.policy.features(seen, self.state, self.starts[None], extras)
             action = self.policy.distribution(features, extras, allowed).sample(self._generator)  # [E, ...]
+        if self.policy.lifelong:  # an update sees what acting recalled
+            extras |= {name: self._state_after[name] for name in RECALLED}
         self.acted = {"seen": seen, "action": action, "starts": self.starts, "extras": extras}
         if allowed is not None:
             self.acted["mask"] = allowed
@@ -161,6 +165,8 @@ class PPO:
             self.add(transition, self._final_values(transition))
         for extra in self.extras:
             extra.observe(transition)
+        if self.policy.lifelong:
+            self.policy.lifelong.commit(self._state_after)
         self.state = self._state_after
         self.starts = torch.as_tensor(transition.done & (not self.carry_state), device=self.starts.device)
         self.acted = {}
@@ -289,6 +295,7 @@ class PPO:
             "starts": self.starts,
             "steps": self._steps,
             "scale_rule": self._scale_rule,
+            **({"lifelong": self.policy.lifelong.memory.state_dict()} if self.policy.lifelong else {}),
         }
 
     @all_or_nothing
@@ -305,6 +312,8 @@ class PPO:
             self.reward_scale.load_state_dict(state["reward_scale"])
         for extra, saved in zip(self.extras, state["extras"], strict=True):
             extra.load_state_dict(saved)
+        if self.policy.lifelong:
+            self.policy.lifelong.memory.load_state_dict(state["lifelong"])
         self._generator.set_state(state["generator"])
         self.state = {name: leaf.to(device) for name, leaf in state["state"].items()}
         self.starts = state["starts"].to(device)

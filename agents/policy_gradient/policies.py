@@ -16,7 +16,8 @@ from engram_rl.agents.common.scaling import SCALE_RULE, has_picture
 from engram_rl.agents.policy_gradient.action_heads import ActionHead, make_action_head
 from engram_rl.agents.policy_gradient.distributions import Distribution
 from engram_rl.memory.checks import require_ram
-from engram_rl.memory.cores import GRU, Core, Losses, State
+from engram_rl.memory.cores import GRU, Core, Lifelong, Losses, State
+from engram_rl.memory.cores.lifelong import RECALLED
 
 Extras = dict[str, Tensor]
 """Named tensors beside the observation, `[N, ...]` each."""
@@ -89,6 +90,11 @@ class Policy(nn.Module):
         """Where it computes."""
         return self.value.weight.device
 
+    @property
+    def lifelong(self) -> Lifelong | None:
+        """The core, if its memory outlives episodes: whoever acts is to keep what it recalls, and to commit."""
+        return self.core if isinstance(self.core, Lifelong) else None
+
     @torch.no_grad()
     def initial_state(self, num_envs: int) -> State:
         """The state before anything was seen. `[E, ...]` by name; nothing without a core."""
@@ -123,7 +129,9 @@ class Policy(nn.Module):
         sequence = self.inputs(seen, extras)
         if self.core is None:
             return Shared(sequence, state, {})
-        outputs, state, losses = self.core(sequence.unflatten(0, starts.shape), state, starts)
+        recalled = {name: extras[name].unflatten(0, starts.shape) for name in RECALLED if name in extras}
+        more = {"recalled": recalled} if recalled else {}
+        outputs, state, losses = self.core(sequence.unflatten(0, starts.shape), state, starts, **more)
         return Shared(outputs.flatten(0, 1), state, losses)
 
     def inputs(self, seen: Any, extras: Extras) -> Tensor:

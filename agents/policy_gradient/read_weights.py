@@ -18,14 +18,14 @@ class ReadWeights:
     """What was read in one environment over T steps.
 
     Attributes:
-        weights: Of each of H heads at each step, on ages (0 first) or slots. `[T, H, N]`
+        weights: Of each of H heads at each step, on ages (0 first), slots or entries. `[T, H, N]`
         starts: Whether a step opens an episode. `[T]` of bool
-        by: `age` or `slot`.
+        by: `age`, `slot`, or `entry`, the nearest first.
     """
 
     weights: np.ndarray
     starts: np.ndarray
-    by: Literal["age", "slot"]
+    by: Literal["age", "slot", "entry"]
 
 
 def first_environment(data: dict[str, Any], initial_state: State | None) -> tuple[dict[str, Any], State]:

@@ -42,8 +42,12 @@ class Core(nn.Module):
         ValueError: A size below 1.
     """
 
-    reads_by: ClassVar[Literal["age", "slot"] | None] = None
-    """What `attention` has a column for: an age or a slot; None of a core without heads that read."""
+    reads_by: ClassVar[Literal["age", "slot", "entry"] | None] = None
+    """What `attention` has a column for: an age, a slot, or an entry, the nearest first; None of a core without heads
+    that read."""
+
+    lifelong: ClassVar[bool] = False
+    """Whether what it remembers outlives episodes and is shared by the rows of a batch: see `Lifelong`."""
 
     def __init__(self, input_size: int, output_size: int) -> None:
         super().__init__()
@@ -176,7 +180,7 @@ class Core(nn.Module):
 
     @torch.no_grad()
     def attention(self, xs: Tensor, state: State, reset: Tensor | None = None) -> Tensor:
-        """How much each head reads of what, at each step: of each age, 0 first, or of each slot, as `reads` says.
+        """How much each head reads of what, at each step: of each age, 0 first, or of each slot, as `reads_by` says.
 
         Args:
             xs: `[T, B, D]`
