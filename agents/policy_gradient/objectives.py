@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from engram_rl.agents.common.schedules import Schedule
-from engram_rl.agents.policy_gradient.policies import Judgement
+from engram_rl.agents.policy_gradient.policies import SCALE, Judgement
 
 REPORTED = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction")
 """What a minibatch reports, in this order."""
@@ -129,8 +129,7 @@ def require_learnable(metrics: dict[str, float], step: int) -> None:
     if broken:
         raise ValueError(
             f"{broken[0]} is {metrics[broken[0]]} in the update after {step} steps, so the weights are of no use any "
-            f"more. Observations or rewards are too large, or the rate is: give +agent.normalise_observations=true or "
-            f"+agent.scale_rewards=true, or lower agent.learning_rate."
+            f"more. {SCALE}"
         )
 
 

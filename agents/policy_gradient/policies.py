@@ -23,6 +23,13 @@ Extras = dict[str, Tensor]
 """Named tensors beside the observation, `[N, ...]` each."""
 
 
+SCALE = (
+    "Observations or rewards are too large, or the rate is: give +agent.normalise_observations=true or "
+    "+agent.scale_rewards=true, or lower agent.learning_rate."
+)
+"""What to do when learning has diverged."""
+
+
 class Shared(NamedTuple):
     """What actor and critic share of N situations, the core's state after the last step, and the core's own losses."""
 
@@ -131,7 +138,12 @@ class Policy(nn.Module):
             return Shared(sequence, state, {})
         recalled = {name: extras[name].unflatten(0, starts.shape) for name in RECALLED if name in extras}
         more = {"recalled": recalled} if recalled else {}
-        outputs, state, losses = self.core(sequence.unflatten(0, starts.shape), state, starts, **more)
+        try:
+            outputs, state, losses = self.core(sequence.unflatten(0, starts.shape), state, starts, **more)
+        except ValueError as error:
+            if all(bool(torch.isfinite(parameter).all()) for parameter in self.parameters()):
+                raise
+            raise ValueError(f"The policy's weights are no numbers any more: learning has diverged. {SCALE}") from error
         return Shared(outputs.flatten(0, 1), state, losses)
 
     def inputs(self, seen: Any, extras: Extras) -> Tensor:

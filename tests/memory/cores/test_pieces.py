@@ -126,4 +126,4 @@ def test_a_cores_own_losses_are_means_over_all_steps_however_they_are_cut():
         _, _, own = core(xs[start:end, b : b + 1], core.initial_state(1))
         parts.append(own["compression"] * (end - start))
     torch.testing.assert_close(losses["compression"], sum(parts) / 36)
-    assert float(losses["compression"]) > 0
+    assert losses["compression"].item() > 0
