@@ -383,7 +383,8 @@ def make_ppo(
     require_rows(f"a rollout of num_steps={num_steps}", num_steps * num_envs, observation_space, remedy)
     if carry_state and not recurrent:
         raise ValueError(
-            "carry_state=true carries the state of a recurrent policy: set recurrent to its size, such as 64."
+            "carry_state=true carries the state of a recurrent policy: give it a memory core, such as core=gru, or set "
+            "recurrent to its size, such as 64."
         )
     place = choose_device(device)
     require_rule(scale_rule)
@@ -399,6 +400,7 @@ def make_ppo(
         picture_features=picture_features,
         recurrent=recurrent,
         core=core,
+        num_envs=num_envs,
         appended={extra.NAME: extra.size for extra in previous},
         fusion=fusion,
         logit_bias=logit_bias,

@@ -177,6 +177,7 @@ def make_policy(
     picture_features: int = 512,
     recurrent: int = 0,
     core: Callable[[int, int], Core] = GRU,
+    num_envs: int = 1,
     appended: Mapping[str, int] | None = None,
     fusion: Callable[[int], nn.Module] | None = None,
     logit_bias: nn.Module | None = None,
@@ -196,6 +197,7 @@ def make_policy(
         picture_features: Units after the convolutions.
         recurrent: H, numbers in the core's output; 0 for no core.
         core: Makes the core of its input's numbers and H.
+        num_envs: E, of which each has a state of the core.
         appended: Extras to put beside the encoder's features, and how many numbers each has, flattened.
         fusion: Makes the fusion of the actor, and that of the critic, for features of a width that it must keep.
         logit_bias: As of `Policy`.
@@ -210,7 +212,7 @@ def make_policy(
     torch.manual_seed(seed)
     encoder, width = _encoder(observation_space, layers_before, picture_features, scale_rule)
     width += sum(sizes.values())
-    memory = make_memory_core(core, width, recurrent) if recurrent else None
+    memory = make_memory_core(core, width, recurrent, num_envs) if recurrent else None
     width = memory.output_size if memory is not None else width
     layers = [] if pictures or recurrent else list(hidden)
     actor, critic = _tanh_layers(width, layers), _tanh_layers(width, layers)
@@ -235,13 +237,22 @@ def make_policy(
     )
 
 
-def make_memory_core(make: Callable[[int, int], Core], width: int, size: int) -> Core:
-    """A core, if there is room for it and for what it takes to train it."""
+def make_memory_core(make: Callable[[int, int], Core], width: int, size: int, num_envs: int = 1) -> Core:
+    """A core, if there is room for it and for the states of so many environments.
+
+    Raises:
+        ValueError: There is not, or the core cannot have these sizes.
+    """
     generator = torch.get_rng_state()
-    with torch.device("meta"):
-        numbers = sum(parameter.numel() for parameter in make(width, size).parameters())
+    with torch.device("meta"):  # nothing is allocated
+        unmade = make(width, size)
+        state = unmade.initial_state(1)
     torch.set_rng_state(generator)
+    numbers = sum(parameter.numel() for parameter in unmade.parameters())
     require_ram(f"a recurrent core of {size} units", 4 * numbers, "lower agent.recurrent")
+    held = num_envs * sum(leaf.numel() * leaf.element_size() for leaf in state.values())
+    remedy = "lower the sizes in agent.core or env.num_envs"
+    require_ram(f"the states of a {type(unmade).__name__} in {num_envs} environments", held, remedy)
     return make(width, size)
 
 

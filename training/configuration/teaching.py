@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
+PACKAGE = re.compile(r"# @package (?P<place>[\w.]+)\n")
 KEY = re.compile(r"(?P<indent> *)(?P<name>\w+):(?P<rest>.*)")
 
 
@@ -25,7 +26,9 @@ def _comments_of(name: str) -> Iterator[tuple[str, str]]:
     group, _, _ = name.rpartition("/")
     path = CONF / f"{name}.yaml"
     if path.is_file():
-        yield from _comments(path.read_text(encoding="utf-8"), group)
+        text = path.read_text(encoding="utf-8")
+        elsewhere = PACKAGE.match(text)
+        yield from _comments(text, elsewhere["place"] if elsewhere else group)
 
 
 def _comments(text: str, place: str) -> Iterator[tuple[str, str]]:
