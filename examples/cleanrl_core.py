@@ -1,4 +1,4 @@
-"""A memory core in somebody else's PPO: `python -m examples.cleanrl_core store` names what was shown once, at the beginning.
+"""A memory core in somebody else's PPO: `python -m examples.cleanrl_core store` names what was shown once.
 
 One file, in the manner of CleanRL's ppo_atari_lstm.py: what was the LSTM's state is the core's, a dict of tensors.
 """

@@ -145,7 +145,7 @@ class Core(nn.Module):
             ValueError: A shape, a leaf of the state or a number is not what it must be. Nothing was computed then.
         """
         self._check(xs, state, reset)
-        if reset is None:
+        if reset is None or not reset.any():
             return self._sequence(xs, state)
         state = self._where(reset[0], self._initial(xs.shape[1], xs), state)
         if not reset[1:].any():
