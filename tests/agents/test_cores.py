@@ -203,11 +203,11 @@ def test_losses_of_a_core_are_weighed_by_name_and_told():
     names = ("core/compression_loss", "train/policy_loss")
     reports = {}
     for weight in (0.0, 1.0, 50.0):
-        agent = with_core("compressive", core_losses={"compression": weight}, epochs=8)
-        _, reports[weight] = play(agent, World(ends=0), 6 * T)
+        agent = with_core("compressive", core_losses={"compression": weight}, epochs=4)
+        _, reports[weight] = play(agent, World(ends=0), 2 * T)
         assert all(name in reports[weight] for name in names)
     assert reports[50.0][names[0]] < reports[0.0][names[0]]
-    _, unsaid = play(with_core("compressive", epochs=8), World(ends=0), 6 * T)
+    _, unsaid = play(with_core("compressive", epochs=4), World(ends=0), 2 * T)
     assert unsaid == reports[1.0]
 
 
@@ -275,8 +275,12 @@ def test_its_yaml_says_what_its_class_takes_by_default(name):
     assert core == defaults
 
 
+WORLDS = {"newgoal_searched": {"num_envs": 4, "kwargs": {"n": 5}}}
+"""Small enough that episodes end soon."""
+
+
 def played(agent, core, env="popgym-AutoencodeEasy-v0", steps=20, more="", kind=None):
-    environments = build_environments(OmegaConf.create(environment_config(env, {"num_envs": 2})))
+    environments = build_environments(OmegaConf.create(environment_config(env, WORLDS.get(env, {"num_envs": 2}))))
     settings = agent_config(f"{agent} num_steps=8 minibatch_size=16 {more}", core=core)
     made, metrics = build_agent(OmegaConf.create(settings), environments, 0), {}
     observation, _ = environments.reset(seed=0)
@@ -305,7 +309,9 @@ def test_retrieval_composes_with_a_core(name):
 
 
 def environment_rows():
-    environments = build_environments(OmegaConf.create(environment_config("newgoal_searched", {"num_envs": 2})))
+    environments = build_environments(
+        OmegaConf.create(environment_config("newgoal_searched", WORLDS["newgoal_searched"]))
+    )
     return environments.reset(seed=3)[0]
 
 
@@ -369,7 +375,7 @@ def test_weights_that_have_diverged_are_told_with_a_remedy_and_not_as_a_matter_o
         play(agent, World(), 4 * T)
 
 
-@pytest.mark.parametrize("name", ["store", "memory_network", "dnc", "ntm", "sam", "lifelong"])
+@pytest.mark.parametrize("name", ["store", "memory_network", "dnc", "ntm", "sam", "gtrxl", "lifelong"])
 def test_what_its_heads_read_is_shown_of_the_last_rollout(name):
     agent = with_core(name)
     assert agent.read_weights() is None

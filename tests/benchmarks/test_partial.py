@@ -32,7 +32,7 @@ def test_settings_are_those_of_agent_and_core_and_what_is_given_replaces_them():
 
 
 @pytest.mark.parametrize(("agent", "core", "message"), [
-    ("ppo", "drc", "There is no core 'drc'. Did you mean 'dnc'"),
+    ("ppo", "drc", "There is no core 'drc'. Did you mean dnc"),
     ("ppo", "gru slots=3", "slots"),
     ("pppo", "gru", "There is no agent 'pppo'"),
 ])  # fmt: skip
