@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from engram_rl.memory.checks import number
+
 
 class Descent:
     """Steps of an optimiser that sees one long vector, of which the network's parameters and gradients are views.
@@ -27,12 +29,14 @@ class Descent:
         max_norm: Gradients longer than this are shortened to it; None for as long as they are.
 
     Raises:
-        ValueError: Parameters of several types or devices.
+        ValueError: Parameters of several types or devices, or a norm that is not positive.
     """
 
     def __init__(
         self, network: nn.Module, optimiser: Callable[..., torch.optim.Optimizer], max_norm: float | None = None
     ):
+        if max_norm is not None:
+            number("max_gradient_norm", max_norm, above=0, hint=", or null for none")
         self._groups: Callable[[float], list[dict[str, Any]]] = getattr(network, "parameter_groups", None) or (
             lambda lr: [{"params": list(network.parameters()), "lr": lr}]
         )
