@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 
 from engram_rl.agents.policy_gradient.policies import Policy
-from engram_rl.memory.checks import unknown
+from engram_rl.memory.checks import number, unknown
 from engram_rl.memory.cores import Core, State
 
 
@@ -31,8 +31,7 @@ def require_losses(policy: Policy, weights: Mapping[str, float]) -> Mapping[str,
             raise ValueError(f"core_losses weighs {name!r}, but {kind} has no loss of its own: leave it out.")
         if name not in losses:
             raise unknown(f"loss of {kind}", name, losses)
-        if not weight >= 0:
-            raise ValueError(f"core_losses.{name} is {weight}; it must be at least 0.")
+        number(f"core_losses.{name}", weight, 0)
     return weights
 
 

@@ -162,7 +162,7 @@ class Core(nn.Module):
         """The parameters, for an optimiser: `torch.optim.Adam(core.parameter_groups(1e-3))`.
 
         Args:
-            lr: Learning rate of all that has none of its own; a few cores have parts that want another.
+            lr: Learning rate of all that has none of its own, which is the first group; a few cores have more groups.
         """
         return [{"params": list(self.parameters()), "lr": lr}]
 
