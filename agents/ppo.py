@@ -28,7 +28,8 @@ from engram_rl.agents.policy_gradient.read_weights import ReadWeights, first_env
 from engram_rl.agents.policy_gradient.recurrence import require_losses, require_same_leaves
 from engram_rl.agents.policy_gradient.rollouts import Rollout
 from engram_rl.agents.policy_gradient.updates import evaluated, minibatches, require_counts, require_shares
-from engram_rl.memory.cores import GRU, Core, State
+from engram_rl.memory.cores import Core, State
+from engram_rl.memory.cores.gru import GRU
 from engram_rl.memory.cores.lifelong import RECALLED
 
 

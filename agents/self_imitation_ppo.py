@@ -87,6 +87,7 @@ class SelfImitationPPO(PPO):
         follows = final_value * self._bootstrap
         unused = np.zeros(self.num_envs, np.int64)
         ended = self._returns.push(held, unused, transition.reward, transition.done, follows)
+        assert isinstance(ended.observation, dict)
         rows: dict[str, Any] = {**ended.observation, "gained": ended.target.astype(np.float32)}
         if self.policy.recurrent:
             rows = rows_of(rows, rows.pop("whole"))

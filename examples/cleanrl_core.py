@@ -114,6 +114,6 @@ def gae(
 
 
 if __name__ == "__main__":
-    found = train(*sys.argv[1:2])
+    found = train(sys.argv[1] if sys.argv[1:] else "gru")
     for start in range(0, len(found) - 49, 50):
         print(f"episodes {start:4d} to {start + 49}: mean return {np.mean(found[start : start + 50]):5.1f}")

@@ -47,6 +47,6 @@ def train(name: str = "gru", updates: int = 400, seed: int = 0) -> list[float]:
 
 
 if __name__ == "__main__":
-    found = train(*sys.argv[1:2])
+    found = train(sys.argv[1] if sys.argv[1:] else "gru")
     for start in range(0, len(found), 50):
         print(f"updates {start:3d} to {start + 49}: accuracy {sum(found[start : start + 50]) / 50:.3f}")

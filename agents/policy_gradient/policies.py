@@ -16,8 +16,9 @@ from engram_rl.agents.common.scaling import SCALE_RULE, has_picture
 from engram_rl.agents.policy_gradient.action_heads import ActionHead, make_action_head
 from engram_rl.agents.policy_gradient.distributions import Distribution
 from engram_rl.memory.checks import require_ram
-from engram_rl.memory.cores import GRU, Core, Lifelong, Losses, State
-from engram_rl.memory.cores.lifelong import RECALLED
+from engram_rl.memory.cores import Core, Losses, State
+from engram_rl.memory.cores.gru import GRU
+from engram_rl.memory.cores.lifelong import RECALLED, Lifelong
 
 Extras = dict[str, Tensor]
 """Named tensors beside the observation, `[N, ...]` each."""

@@ -89,8 +89,8 @@ class Lifelong(Core):
         """Write what the step that led to a state emitted; once for each step that was acted on."""
         rows = state["emitted"]
         if rows.any():
-            place = {"device": self.memory.device, "dtype": self.memory.dtype}
-            self.memory.write(state["key"][rows].to(**place), state["value"][rows].to(**place))
+            key, value = (state[name][rows].to(self.memory.device, self.memory.dtype) for name in ("key", "value"))
+            self.memory.write(key, value)
 
     # ---- the recurrence
 
