@@ -51,7 +51,7 @@ class Core(nn.Module):
 
     def __init__(self, input_size: int, output_size: int) -> None:
         super().__init__()
-        require_sizes(self, input_size=input_size, output_size=output_size)
+        require_sizes(self, input_size=input_size, hidden_size=output_size)  # as it is called where it is given
         self.input_size, self.output_size = input_size, output_size
 
     # ---- what a core is made of

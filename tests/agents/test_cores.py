@@ -256,7 +256,7 @@ def test_a_saved_state_that_does_not_fit_is_refused_by_name_and_changes_nothing(
 
 @pytest.mark.parametrize("size", [-1, 2.5, True])
 def test_a_size_that_a_core_cannot_have_is_refused_before_anything_runs(size):
-    with pytest.raises(ValueError, match=r"GRU's output_size is .*; it must be a whole number of at least 1"):
+    with pytest.raises(ValueError, match=r"GRU's hidden_size is .*; it must be a whole number of at least 1"):
         make_agent(recurrent=size)
 
 
