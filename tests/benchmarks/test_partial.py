@@ -7,6 +7,8 @@ import pytest
 
 from benchmarks import partial
 from benchmarks.partial import EPOCH, PartialBench, measure, scores, settings_of, table
+from benchmarks.report.markers import KINDS
+from benchmarks.report.page import _table
 from benchmarks.runs import read_rows
 from engram_rl.training.errors import UsageError
 
@@ -67,6 +69,7 @@ def test_it_runs_and_repeats_nothing(tmp_path, capsys, monkeypatch):
 def test_the_table_has_a_line_for_each_environment_agent_and_core():
     row = {"env": "A", "agent": "ppo", "core": "gru", "steps": 9, "mmer": 0.5, "last": 0.25}
     row |= {"steps_per_second": 10.0, "parameters": 7, "state_bytes": 8}
+    assert _table([row]) == [table([row]), ""] and KINDS["partial"]([row], ["core=gru"]) == table([row])
     lines = table([row, row | {"mmer": 0.7}, row | {"core": "dnc", "mmer": None, "last": None}]).splitlines()
     assert lines[2] == "| A | ppo | gru | 9 | 2 | 0.600 (0.100) | 0.250 (0.000) | 10 | 7 | 8 |"
     assert "| dnc | 9 | 1 | none ended | none ended |" in lines[3]
