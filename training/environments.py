@@ -24,8 +24,11 @@ from engram_rl.training.intake.environments import Intake, TakenIn
 from engram_rl.training.intake.infos import AsyncEnvironments, SyncEnvironments
 from engram_rl.training.intake.rewards import Paid, paid
 
-REGISTERED_BY = {"MiniGrid-": "minigrid", "BabyAI-": "minigrid", "ALE/": "ale_py"}
+REGISTERED_BY = {"MiniGrid-": "minigrid", "BabyAI-": "minigrid", "ALE/": "ale_py", "popgym-": "popgym"}
 """Packages that register their environments only when they are imported."""
+
+EXTRAS = {"ale_py": "atari", "popgym": "popgym"}
+"""What of ours brings such a package."""
 
 SAME_STEP_VECTORS = {"CartPole-v1": "engram_rl.envs.cartpole:SameStepCartPole"}
 """Vectorised implementations that take the place of Gymnasium's own, whose mode is NEXT_STEP."""
@@ -333,7 +336,9 @@ def import_owner(id: str) -> None:
         try:
             gym.register_envs(importlib.import_module(package))
         except ModuleNotFoundError as error:
-            raise UsageError(f"{id} belongs to the package {package}, which is not installed here.") from error
+            extra = EXTRAS.get(package)
+            remedy = f": pip install 'engram-rl[{extra}]'" if extra else ""
+            raise UsageError(f"{id} belongs to the package {package}, which is not installed here{remedy}.") from error
 
 
 def _empty_log(environments: VectorEnv) -> np.ndarray:

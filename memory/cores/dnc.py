@@ -55,6 +55,8 @@ class DNC(Core):
         sharpened: Whether links are sharpened.
     """
 
+    reads_by = "slot"
+
     def __init__(
         self,
         input_size: int,
@@ -164,6 +166,9 @@ class DNC(Core):
             ways = torch.softmax(sharpness.unsqueeze(-1) * (ways + SMALL).log(), -1)
         back, on = ways.split(self.reads, 1)
         return (modes.unsqueeze(2) @ torch.stack([back, content, on], 2)).squeeze(2)
+
+    def _read_weights(self, state: State) -> Tensor:
+        return state["read_weights"]
 
     def inspect(self, state: State) -> dict[str, Tensor]:
         """See `Core.inspect`."""

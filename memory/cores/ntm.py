@@ -47,6 +47,8 @@ class NTM(Core):
         reach: How far a head may move in a step, in slots.
     """
 
+    reads_by = "slot"
+
     def __init__(
         self,
         input_size: int,
@@ -113,6 +115,9 @@ class NTM(Core):
             w = weights[:, head].unsqueeze(-1)  # [B, N, 1]
             memory = memory * (1 - w * erase[:, head].unsqueeze(1)) + w * add[:, head].unsqueeze(1)
         return memory
+
+    def _read_weights(self, state: State) -> Tensor:
+        return state["weights"][:, : self.reads]
 
     def inspect(self, state: State) -> dict[str, Tensor]:
         """See `Core.inspect`; `write_strength` is the largest share of a slot that the last write took."""

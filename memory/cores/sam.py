@@ -43,6 +43,8 @@ class SAM(Core):
         k: K, rows that a head reads.
     """
 
+    reads_by = "slot"
+
     def __init__(
         self, input_size: int, hidden_size: int, slots: int = 128, width: int = 16, reads: int = 1, k: int = 4
     ) -> None:
@@ -111,6 +113,10 @@ class SAM(Core):
         found = memory.gather(1, columns).unflatten(1, (self.reads, self.k))  # [B, R, K, W]
         like = cosine(keys.flatten(0, 1).unsqueeze(1), found.flatten(0, 1)).squeeze(1).unflatten(0, (-1, self.reads))
         return rows, torch.softmax(beta * like, -1), found
+
+    def _read_weights(self, state: State) -> Tensor:
+        none = state["weights"].new_zeros(len(state["weights"]), self.reads, self.slots)
+        return none.scatter(-1, state["rows"], state["weights"])
 
     def inspect(self, state: State) -> dict[str, Tensor]:
         """See `Core.inspect`; `usage` is the share of slots that were accessed in the last N steps."""
