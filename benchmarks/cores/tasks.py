@@ -210,8 +210,10 @@ LIMITS = {
     ("traversal", "dnc"): "",
     (SPEED, "delta"): "<= 4",
     (SPEED, "gated_delta"): "<= 4",
+    (SPEED, "dnc"): "<= 10",
+    (SPEED, "ntm"): "<= 10",
 }
-"""Where a core's limit is another than the task's; speed has one only here: times the processor time of LSTM."""
+"""Where a core's limit is another than the task's; speed has one only here: times an LSTM cell in a loop."""
 
 
 def _length(longest: int, chance: torch.Generator, hardest: bool) -> int:

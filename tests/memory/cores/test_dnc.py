@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from engram_rl.memory.cores import make_core
-from engram_rl.memory.cores.dnc import allocation
+from engram_rl.memory.cores.derivatives import allocated as allocation
 from tests.memory.cores.slow_steps import agrees, cosine, linear, lstm, sigmoid, softmax, softplus, stays_finite
 
 N, W, R = 5, 4, 2
