@@ -105,6 +105,7 @@ def _train(core: Core, read_out: nn.Linear, task: Task, limit: str, chance: torc
         episodes = task.draw(task.batch, chance, False)
         logits, losses = _answers(core, read_out, episodes)
         loss = functional.binary_cross_entropy_with_logits(logits, episodes.bits[episodes.asked])
+        optimiser.param_groups[0]["lr"] = task.rate_at(update)
         optimiser.zero_grad()
         (loss + sum(losses.values())).backward()
         nn.utils.clip_grad_norm_(parameters, task.clip)

@@ -52,6 +52,7 @@ class Task:
         seconds: No more processor time than that.
         stops: Whether training ends as soon as the limit holds.
         clip: Largest norm of a gradient.
+        falls: Updates over which the rate falls in a straight line to a tenth of itself, and stays; None if never.
     """
 
     draw: Draw
@@ -64,6 +65,11 @@ class Task:
     seconds: float = 180.0
     stops: bool = True
     clip: float = 5.0
+    falls: int | None = None
+
+    def rate_at(self, update: int) -> float:
+        """The rate after so many updates."""
+        return self.rate * (1.0 if self.falls is None else max(0.1, 1 - 0.9 * update / self.falls))
 
 
 def recall_first(episodes: int, chance: torch.Generator, hardest: bool) -> Episodes:

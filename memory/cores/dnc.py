@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from engram_rl.memory.cores.addressing import SMALL, entropy, linear, mean_age, oneplus
+from engram_rl.memory.cores.addressing import entropy, linear, mean_age, oneplus
 from engram_rl.memory.cores.core import State, require_sizes
-from engram_rl.memory.cores.derivatives import allocated, content, linked, written
+from engram_rl.memory.cores.derivatives import content, followed, placed, written
 from engram_rl.memory.cores.steered import Steered
 
 LIMIT = 20.0
@@ -92,23 +91,17 @@ class DNC(Steered):
         write_key, read_keys = self._each(keys)
         write_mask, read_masks = self._each(masks) if self.masked else (None, None)
 
-        retained = self._retained(free.unsqueeze(-1), state["read_weights"])  # psi, [B, N]
-        before = state["write_weights"]
-        usage = torch.addcmul(state["usage"], before, 1 - state["usage"]) * retained
-
-        found = content(write_key, state["memory"], beta.unsqueeze(1), write_mask).squeeze(1)
-        w = write * torch.lerp(found, allocated(usage), allocate)  # [B, N]
+        found = content(write_key, state["memory"], beta.unsqueeze(1), write_mask).squeeze(1)  # [B, N]
+        where = (state["usage"], state["write_weights"], state["read_weights"], free.unsqueeze(-1))
+        usage, retained, w = placed(*where, found, allocate, write)
         memory = written(state["memory"], w, erase, vector, retained if self.erase_freed else None)
 
-        link, back, on = linked(state["link"], w, state["precedence"], state["read_weights"])
-        precedence = torch.addcmul(w, 1 - w.sum(-1, keepdim=True), state["precedence"])
-
-        found = content(read_keys, memory, betas.unsqueeze(-1), read_masks)
-        if self.sharpened:
-            back, on = self._sharp(torch.cat([back, on], 1), sharpness).chunk(2, 1)
-        ways = torch.stack([back, found, on], 2)  # [B, R, 3, N]
-        modes = modes.unflatten(-1, (self.reads, 1, 3)).softmax(-1)
-        read_weights = (modes @ ways).squeeze(2)  # [B, R, N]
+        found = content(read_keys, memory, betas.unsqueeze(-1), read_masks)  # [B, R, N]
+        modes = modes.unflatten(-1, (self.reads, 3)).softmax(-1)
+        before = (state["link"], w, state["precedence"], state["read_weights"])
+        link, precedence, read_weights = followed(
+            *before, found, modes, sharpness.unsqueeze(-1) if self.sharpened else None
+        )
         after = {
             "memory": memory,
             "usage": usage,
@@ -124,18 +117,6 @@ class DNC(Steered):
         """What is told the writing head `[B, 1, W]` and each of the reading ones `[B, R, W]`."""
         writing, reading = told.unflatten(-1, (1 + self.reads, self.width)).split([1, self.reads], 1)
         return writing, reading
-
-    def _retained(self, free: Tensor, read_weights: Tensor) -> Tensor:
-        """psi, the share of each slot that no reading head frees. `[B, R, 1]`, `[B, R, N]` -> `[B, N]`."""
-        parts = (1 - free * read_weights).unbind(1)
-        retained = parts[0]
-        for part in parts[1:]:
-            retained = retained * part
-        return retained
-
-    def _sharp(self, ways: Tensor, sharpness: Tensor) -> Tensor:
-        """`(L w)^s / sum (L w)^s`, for both directions. `[B, 2 R, N]`, `[B, 2 R]` -> `[B, 2 R, N]`."""
-        return torch.softmax(sharpness.unsqueeze(-1) * (ways + SMALL).log(), -1)
 
     def inspect(self, state: State) -> dict[str, Tensor]:
         """See `Core.inspect`."""

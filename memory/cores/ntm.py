@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engram_rl.memory.cores.addressing import SMALL, entropy, linear, mean_age, oneplus
+from engram_rl.memory.cores.addressing import entropy, linear, mean_age, oneplus
 from engram_rl.memory.cores.core import State, require_sizes
-from engram_rl.memory.cores.derivatives import content, moved, written
+from engram_rl.memory.cores.derivatives import content, walked, written
 from engram_rl.memory.cores.steered import Steered
 
 
@@ -81,9 +80,7 @@ class NTM(Steered):
         told = self.heads(hidden).unflatten(-1, (self.reads + self.writes, -1))
         keys, beta, gate, shift, gamma = told.split([self.width, 1, 1, 2 * self.reach + 1, 1], -1)
         found = content(keys.tanh(), memory, functional.softplus(beta))
-        gated = torch.lerp(before, found, gate.sigmoid())
-        near = moved(gated, shift.softmax(-1))
-        return torch.softmax(oneplus(gamma) * (near + SMALL).log(), -1)
+        return walked(before, found, gate.sigmoid(), shift.softmax(-1), oneplus(gamma))
 
     def inspect(self, state: State) -> dict[str, Tensor]:
         """See `Core.inspect`; `write_strength` is the largest share of a slot that the last write took."""

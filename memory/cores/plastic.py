@@ -30,13 +30,20 @@ class Plastic(Core):
         rule: "hebb" or "oja".
         rate: eta at the beginning.
         gain: Weight of an input on its unit at the beginning.
+        plasticity: alpha at the beginning, about which it is drawn.
 
     Raises:
         ValueError: There is no such rule.
     """
 
     def __init__(
-        self, input_size: int, hidden_size: int, rule: str = "hebb", rate: float = 0.01, gain: float = 1.0
+        self,
+        input_size: int,
+        hidden_size: int,
+        rule: str = "hebb",
+        rate: float = 0.01,
+        gain: float = 1.0,
+        plasticity: float = 0.0,
     ) -> None:
         super().__init__(input_size, hidden_size)
         if rule not in RULES:
@@ -44,7 +51,7 @@ class Plastic(Core):
         self.rule = rule
         self.inputs = nn.Linear(input_size, hidden_size)
         self.fixed = nn.Parameter(nn.init.orthogonal_(torch.empty(hidden_size, hidden_size)))  # w, rows i, columns j
-        self.plasticity = nn.Parameter(0.01 * torch.randn(hidden_size, hidden_size))  # alpha
+        self.plasticity = nn.Parameter(plasticity + 0.01 * torch.randn(hidden_size, hidden_size))  # alpha
         self.rate = nn.Parameter(torch.tensor(rate))  # eta
         with torch.no_grad():
             self.inputs.weight.copy_(gain * torch.eye(hidden_size, input_size))

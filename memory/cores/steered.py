@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from engram_rl.memory.cores.addressing import linear
 from engram_rl.memory.cores.core import Core, Losses, State, require_sizes
-from engram_rl.memory.cores.derivatives import lstm
 
 
 class Steered(Core):
@@ -74,3 +77,40 @@ def controller(input_size: int, hidden_size: int) -> nn.LSTMCell:
         cell.bias_hh.zero_()
         cell.bias_ih[hidden_size : 2 * hidden_size] = 1.0  # torch adds two biases; its gates are i, f, g, o
     return cell
+
+
+def lstm(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    """`c = sigmoid(f) c + sigmoid(i) tanh(g)`, `h = sigmoid(o) tanh(c)`.
+
+    Args:
+        gates: What i, f, g and o are told, in torch's order. `[B, 4 H]`
+        cell: c. `[B, H]`
+
+    Returns:
+        h and c. `[B, H]`
+    """
+    after: tuple[Tensor, Tensor] = _LSTM.apply(gates, cell)
+    return after
+
+
+class _LSTM(Function):
+    @staticmethod
+    def forward(ctx: Any, gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+        opened = gates.sigmoid()
+        i, f, _, o = opened.chunk(4, -1)
+        g = gates.chunk(4, -1)[2].tanh()
+        after = torch.addcmul(f * cell, i, g)
+        shown = after.tanh()
+        ctx.save_for_backward(opened, g, cell, shown)
+        return o * shown, after
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_hidden: Tensor, d_after: Tensor) -> tuple[Tensor, Tensor]:
+        opened, g, cell, shown = ctx.saved_tensors
+        i, f, _, o = opened.chunk(4, -1)
+        d_cell = torch.addcmul(d_after, d_hidden * o, 1 - shown * shown)
+        d_opened = torch.cat([d_cell * g, d_cell * cell, d_cell * i, d_hidden * shown], -1)
+        slope = opened * (1 - opened)
+        slope.chunk(4, -1)[2].copy_(1 - g * g)
+        return d_opened.mul_(slope), d_cell * f
