@@ -52,6 +52,7 @@ class Task:
         seconds: No more processor time than that.
         stops: Whether training ends as soon as the limit holds.
         clip: Largest norm of a gradient.
+        itself: Whether what the core puts out is the answer, units being clamped to bits; else a linear map of it is.
         falls: Updates over which the rate falls in a straight line to a tenth of itself, and stays; None if never.
     """
 
@@ -65,6 +66,7 @@ class Task:
     seconds: float = 180.0
     stops: bool = True
     clip: float = 5.0
+    itself: bool = False
     falls: int | None = None
 
     def rate_at(self, update: int) -> float:
@@ -132,7 +134,7 @@ def retrieval(episodes: int, chance: torch.Generator, hardest: bool, pairs: int 
 def completion(episodes: int, chance: torch.Generator, hardest: bool, patterns: int = 3, size: int = 100) -> Episodes:
     """Patterns of bits, then one with half of them missing: the whole one? (Miconi et al. 2018, section 4.1).
 
-    Each is shown for three steps, with two of silence after it.
+    Each is shown for three steps, with two of silence after it. A unit for each bit, whose activity is the answer.
     """
     bits = _bits(patterns, episodes, size, chance)
     which = torch.randint(patterns, (episodes,), generator=chance)
@@ -187,7 +189,7 @@ TASKS: dict[str, Task] = {
     "associative_recall": Task(associative_recall, "bits", "<= 1.0", 100, 16, 1e-3, seconds=600),
     "repeat_copy": Task(repeat_copy, "bits", "<= 1.0", 100, 16, 1e-3, seconds=600),
     "retrieval": Task(retrieval, "answers", ">= 0.98", 64, 32, 3e-3, seconds=120),
-    "completion": Task(completion, "share", "<= 0.01", 100, 4, 1e-3, seconds=90),
+    "completion": Task(completion, "share", "<= 0.01", 100, 4, 1e-3, seconds=90, itself=True),
 }
 """By name; `speed` is measured beside them."""
 
@@ -205,7 +207,7 @@ CLAIMS: dict[str, dict[str, dict[str, Any]]] = {
     "associative_recall": {},
     "repeat_copy": {},
     "retrieval": {"delta": {}, "gated_delta": {}},
-    "completion": {"plastic": {"gain": 3.0}},
+    "completion": {"plastic": {"gain": 3.0, "plasticity": 0.03, "recurrent": 0.0}},
     SPEED: {name: {} for name in CORES},
 }
 """Which core claims which task, with its settings there."""
