@@ -67,7 +67,9 @@ def _runs(bench: CoresBench) -> Iterator[CoreRun]:
 
 
 def _table(rows: Sequence[Row]) -> Table:
-    table = Table(*HEAD)
+    table = Table()
+    for number, name in enumerate(HEAD):
+        table.add_column(name, no_wrap=number < 2)  # the task and the core
     for line in lines(rows):
         table.add_row(*line)
     return table
