@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 
 from benchmarks.control.report import CAPTION as CONTROL
+from benchmarks.cores.report import markdown as cores
 from benchmarks.report.markers import control, partial, shift
 from benchmarks.report.stored import commands_of, commit_of, names, rows_of
 from benchmarks.runs import Row
@@ -45,6 +46,8 @@ def _table(rows: list[Row]) -> list[str]:
         return [partial(rows, []), ""]
     if {"costs", "optimum"} <= rows[0].keys():
         return [shift(rows, []).replace(f"{SHIFT}\n\n", "").replace(SHIFT, "").rstrip(), ""]
+    if "core" in rows[0]:
+        return [cores(rows), ""]
     return []
 
 
