@@ -36,7 +36,7 @@ def this_command() -> str:
 
 
 def origin() -> dict[str, Any]:
-    """The commit that last changed the code, and whether it has changed since; processor, date, versions that matter."""
+    """The commit that last changed the code, whether it has changed since, the processor, the date, the versions."""
     return {
         "commit": _git("log", "-1", "--format=%h", "--abbrev=12", "--", ":/", ":(top,exclude)docs"),
         "dirty": bool(_git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)docs")),

@@ -24,6 +24,9 @@ TOLD = 0.95
 FEWEST = 8
 """Main axes, at least, where there are so many."""
 
+FAINT = 1e-4
+"""Share of the spread of all keys by which codes tell them apart even where those they are learnt from are equal."""
+
 Rows = Callable[[np.ndarray], Tensor]
 """The weighted keys of these slots.  `[n]` -> `[n, D]`"""
 
@@ -62,6 +65,7 @@ def fitted(
     yield
     there = torch.from_numpy(centres[nearest])
     residuals = (rows(sample[:FITTED_TO]) - middle) / spread - there @ main.T
+    residuals += FAINT * torch.randn(residuals.shape, generator=torch.Generator().manual_seed(0))
     axes = coding_axes(residuals)
     return PackedLists(View(middle, spread, main, axes), centres, (residuals @ axes).numpy(), capacity)
 

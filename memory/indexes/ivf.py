@@ -54,6 +54,9 @@ MORE_LISTS = 1.5
 ENOUGH, MOST_CHECKS = 16, 256
 """Checks that make an estimate; the last that count."""
 
+SOONER = 8
+"""How many times as often searches are checked until there is an estimate."""
+
 ABOVE, WELL_ABOVE = 0.01, 0.03
 """How far above the target recall is kept."""
 
@@ -66,7 +69,7 @@ class IVFIndex:
     It answers queries that ask for every modality of keys without discrete ones; others go to the exact search, since
     lists shaped by all modalities serve a part of them badly. Until `start` entries are there everything does.
 
-    Of every `check_every` searches one is drawn by lot, and one of its queries is searched exactly too; it counts for
+    Of every `check_every` searches (at first, of fewer) one is drawn by lot, and one of its queries is searched exactly too; it counts for
     as many as were searched with it, so that the estimate is of queries, however they come in batches. When the share
     of true neighbours it found, over the last checks, is not safely above `target`, more lists are looked at from then
     on, or more of what they hold is proposed, whichever lost more; and less again when it is well above. If that does
@@ -121,8 +124,8 @@ class IVFIndex:
         self._waiting = 0
         self._drift = np.zeros(len(store.rows), dtype=np.float32)
         """How far each key has moved since it was filed. `[N]`"""
-        self._reach = np.inf  # until the first check
-        """Typical distance to the k-th neighbour."""
+        self._reach: float | None = None
+        """Typical distance to the k-th neighbour, from the first check on."""
         self._changed = np.zeros(len(store.rows), dtype=bool)
         """Whether each entry has come or moved since the job under way began, or the last. `[N]`"""
         self._imbalance = 1.0
@@ -163,11 +166,7 @@ class IVFIndex:
         assert self._lists is not None
         seen = self._lists.view.seen(self._by_weight(query.vectors.detach()))
         looked_at, slots = self._search(seen, min(self._probes, self._wanted), k)
-        due = bool(self.check_every) and self._searches == self._drawn
-        self._searches += 1
-        if self.check_every and self._searches >= self.check_every:
-            self._searches, self._drawn = 0, int(self._lot.integers(self.check_every))
-        if due or self._reach == np.inf:
+        if self._is_drawn() or self._reach is None:
             self._check(query, looked_at, slots, k, used)
         return torch.from_numpy(slots)
 
@@ -187,7 +186,7 @@ class IVFIndex:
         change = self._by_weight(vectors - self._store.vectors.index_select(0, slots))
         drift = self._drift[at] + torch.linalg.vector_norm(change, dim=1).numpy()
         self._drift[at] = drift
-        far = at[drift > max(DRIFT * self._reach, BLUR * self._lists.blur)]
+        far = at[drift > max(DRIFT * (self._reach or 0.0), BLUR * self._lists.blur)]
         if len(far):
             self._changed[far] = True
             self._note(far)
@@ -214,13 +213,24 @@ class IVFIndex:
         """The lists that were looked at first, and what is proposed; from more lists where these hold too few."""
         assert self._lists is not None
         lists, distances = self._lists.lists_near(seen, probes)
-        slots = self._lists.near(seen, lists, distances, int(self._width * k) + SPARE)
+        slots = self._lists.near(seen, lists, distances, int(self._width * k) + 2 * SPARE)
         short = ((slots >= 0).sum(1) < min(k, len(self._lists))).nonzero()[0]
         if len(short) and probes < self._wanted:
             slots[short] = self._search(seen[short], min(4 * probes, self._wanted), k)[1]
         return lists, slots
 
     # ---- how well it does
+
+    def _is_drawn(self) -> bool:
+        """Whether this search is to be checked; more often until there is an estimate."""
+        if not self.check_every:
+            return False
+        drawn = self._searches == self._drawn
+        self._searches += 1
+        of = self.check_every if len(self._recalls) >= ENOUGH else max(1, self.check_every // SOONER)
+        if self._searches >= of:
+            self._searches, self._drawn = 0, int(self._lot.integers(of))
+        return drawn
 
     def _check(self, query: Keys, looked_at: Tensor, proposed: np.ndarray, k: int, used: int) -> None:
         """Search one query exactly; act on what is missed, and on lists that have grown too long."""

@@ -27,6 +27,9 @@ BLOCK = 32
 BY_QUERY = 11
 """Of faiss's ways to scan, the one that takes query by query and keeps many candidates: fastest for some dozens."""
 
+AT_ONCE = 1024
+"""Queries whose distances from all centres are held at a time."""
+
 GROUP = 8
 """Centres that are looked at together."""
 
@@ -153,6 +156,9 @@ class Nearest:
 
     def __call__(self, points: Tensor, n: int) -> tuple[Tensor, Tensor]:
         """Which, and their squared distances but for the points' own squares.  `[B, P]` -> `[B, n]` int64, `[B, n]`."""
+        if len(points) > AT_ONCE:
+            lists, near = zip(*(self(some, n) for some in points.split(AT_ONCE)), strict=True)
+            return torch.cat(lists), torch.cat(near)
         distances = torch.addmm(self._squares, points, self._transposed, alpha=-2)  # [B, L']
         groups = distances.view(len(points), -1, GROUP)
         if n >= groups.shape[1]:
