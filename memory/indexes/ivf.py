@@ -69,12 +69,12 @@ class IVFIndex:
     It answers queries that ask for every modality of keys without discrete ones; others go to the exact search, since
     lists shaped by all modalities serve a part of them badly. Until `start` entries are there everything does.
 
-    Of every `check_every` searches (at first, of fewer) one is drawn by lot, and one of its queries is searched exactly too; it counts for
-    as many as were searched with it, so that the estimate is of queries, however they come in batches. When the share
-    of true neighbours it found, over the last checks, is not safely above `target`, more lists are looked at from then
-    on, or more of what they hold is proposed, whichever lost more; and less again when it is well above. If that does
-    not help, and more than a tenth of the entries have come or moved since the centres were fitted, all is fitted anew
-    and filed again, a piece per search.
+    Of every `check_every` searches (at first, of fewer) one is drawn by lot, and one of its queries is searched exactly
+    too; it counts for as many as were searched with it, so that the estimate is of queries, however they come in
+    batches. When the share of true neighbours it found, over the last checks, is not safely above `target`, more lists
+    are looked at from then on, or more of what they hold is proposed, whichever lost more; and less again when it is
+    well above. If that does not help, and more than a tenth of the entries have come or moved since the centres were
+    fitted, all is fitted anew and filed again, a piece per search.
 
     Args:
         lists: How many; by default `4 sqrt(capacity)`, at most 4096.
@@ -244,9 +244,8 @@ class IVFIndex:
         self._recalls = [*self._recalls[1 - MOST_CHECKS :], (float(found.mean()), len(query))]
         if not found.all():
             missed = self._lists.view.seen(self._weighted_at(nearest.numpy()[~found]))
-            self._elsewhere += float(
-                (~torch.isin(self._lists.lists_near(missed, 1)[0], looked_at[one])).double().mean()
-            )
+            theirs = self._lists.lists_near(missed, 1)[0]
+            self._elsewhere += 1 - float(torch.isin(theirs, looked_at[one]).double().mean())
             self._missing += 1
         estimate = sum(r * n for r, n in self._recalls) / sum(n for _, n in self._recalls)
         if self._recall is None or len(self._recalls) >= ENOUGH:
@@ -303,9 +302,10 @@ class IVFIndex:
 
     def _note(self, slots: np.ndarray) -> None:
         """File these anew some time; each is kept once, so that what waits is no more than there is."""
+        assert self._lists is not None
         self._stale.append(slots)
         self._waiting += len(slots)
-        if self._waiting > MOST_STALE + 2 * len(self._drift) or len(self._stale) > MOST_STALE:
+        if self._waiting > MOST_STALE + 2 * len(self._lists) or len(self._stale) > MOST_STALE:
             self._stale = [np.unique(np.concatenate(self._stale))]
             self._waiting = len(self._stale[0])
 

@@ -217,14 +217,15 @@ class Placing:
                 slots[turn] = held[heapreplace(heap, rank)]
             held[rank] = slots[turn]
         every = torch.tensor(slots, device=victims.device)
-        last = np.unique(np.array(slots)[::-1], return_index=True)[1]
-        kept = torch.from_numpy(np.sort(total - 1 - last)).to(victims.device)
+        _, last, births_of = np.unique(np.array(slots)[::-1], return_index=True, return_counts=True)
+        order = np.argsort(-last)  # by the turn that stays
+        kept = torch.from_numpy(total - 1 - last[order]).to(victims.device)
         fresh = every[kept]
         stay = WrittenRows(
             fresh, rows.new[kept], rows.priority[kept], rows.keys[kept], rows.values[kept], turns=kept, together=total
         )
-        births_of = torch.bincount(every, minlength=1)[fresh]
-        return Placed(every, stay, kept, fresh, victims[torch.isin(victims, fresh)], births_of)
+        births_each = torch.from_numpy(births_of[order]).to(victims.device)
+        return Placed(every, stay, kept, fresh, victims[torch.isin(victims, fresh)], births_each)
 
     def _undecided(self, victims: Tensor, births: Tensor) -> bool:
         """Whether it goes by their slots which of some equally weak rows is the weakest."""
