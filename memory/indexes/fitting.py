@@ -49,7 +49,7 @@ def fitted(
     spread = float((first - middle).square().sum(1).mean().sqrt()) or 1.0
     main = main_axes((first - middle) / spread).to(torch.float32)  # [D, P]
     middle = middle.to(torch.float32)
-    points = torch.empty(len(sample), main.shape[1])
+    points = torch.empty(len(sample), main.shape[1], dtype=torch.float32)
     for start in range(0, len(sample), 4 * piece):
         some = slice(start, start + 4 * piece)
         points[some] = (rows(sample[some]) - middle) @ (main / spread)
@@ -65,7 +65,8 @@ def fitted(
     yield
     there = torch.from_numpy(centres[nearest])
     residuals = (rows(sample[:FITTED_TO]) - middle) / spread - there @ main.T
-    residuals += FAINT * torch.randn(residuals.shape, generator=torch.Generator().manual_seed(0))
+    noise = torch.Generator().manual_seed(0)
+    residuals += FAINT * torch.randn(residuals.shape, generator=noise, dtype=torch.float32)
     axes = coding_axes(residuals)
     return PackedLists(View(middle, spread, main, axes), centres, (residuals @ axes).numpy(), capacity)
 

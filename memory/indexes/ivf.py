@@ -36,8 +36,11 @@ WIDTH, WIDEST = 1.5, 16.0
 MOST_STALE = 4096
 """Slots to be filed anew, each once, that are kept apart; and as many more as there are filed entries."""
 
-MOST_VOID = 0.05
-"""Share of what is filed that may no longer count before it is taken out."""
+MOST_VOID = 0.1
+"""Share of what is filed that may no longer count before lists are tidied."""
+
+TIDIED, TIDIED_SOON = 256, 16
+"""One list of so many is tidied in a search; and where what does not count is more than what does."""
 
 UNBALANCED = 2.0
 """Factor by which uneven lists may make searches slower before the centres are fitted anew."""
@@ -57,8 +60,8 @@ ENOUGH, MOST_CHECKS = 16, 256
 SOONER = 8
 """How many times as often searches are checked until there is an estimate."""
 
-ABOVE, WELL_ABOVE = 0.01, 0.03
-"""How far above the target recall is kept."""
+FAR_BELOW, ABOVE, WELL_ABOVE = 0.05, 0.01, 0.03
+"""How far below the target it takes more than a little, and how far above it recall is kept."""
 
 DONE = object()
 
@@ -209,14 +212,19 @@ class IVFIndex:
             "repairing": self._job is not None,
         }
 
-    def _search(self, seen: Tensor, probes: int, k: int) -> tuple[Tensor, np.ndarray]:
-        """The lists that were looked at first, and what is proposed; from more lists where these hold too few."""
+    def _search(self, seen: Tensor, probes: int, k: int, width: float = 1.0) -> tuple[Tensor, np.ndarray]:
+        """The lists that were looked at first, and what is proposed; more is looked at where too few are left of it."""
         assert self._lists is not None
         lists, distances = self._lists.lists_near(seen, probes)
-        slots = self._lists.near(seen, lists, distances, int(self._width * k) + 2 * SPARE)
+        filings = len(self._lists) + self._lists.void
+        of_each = filings / max(1, len(self._lists))  # of which one counts
+        candidates = max(1, min(filings, int((self._width * k + 2 * SPARE) * of_each * width)))
+        slots = self._lists.near(seen, lists, distances, candidates)
         short = ((slots >= 0).sum(1) < min(k, len(self._lists))).nonzero()[0]
-        if len(short) and probes < self._wanted:
-            slots[short] = self._search(seen[short], min(4 * probes, self._wanted), k)[1]
+        if len(short) and (probes < self._wanted or candidates < filings):
+            more = self._search(seen[short], min(4 * probes, self._wanted), k, 4 * width)[1]
+            slots = np.pad(slots, ((0, 0), (0, more.shape[1] - candidates)), constant_values=-1)
+            slots[short] = more
         return lists, slots
 
     # ---- how well it does
@@ -257,13 +265,12 @@ class IVFIndex:
     def _act_on(self, estimate: float, used: int) -> None:
         """Look at more or at less; fit the centres anew if they may be to blame, or make searches slow."""
         assert self._lists is not None
-        if estimate < min(self.target + ABOVE, 1.0):
-            self._look_at(9 / 8, many_checks=False)
-            many = self._probes >= MORE_LISTS * self._probes_at_first
-            if many and self._changed[:used].mean() > SETTLED:
-                self._job = self._refit(used)
-        elif self._lists.imbalance > UNBALANCED * self._imbalance:
+        if self._lists.imbalance > UNBALANCED * self._imbalance:
             self._job = self._refit(used)
+        elif estimate < min(self.target + ABOVE, 1.0):
+            self._look_at(9 / 8 if estimate > self.target - FAR_BELOW else 3 / 2, many_checks=False)
+            if self._probes >= MORE_LISTS * self._probes_at_first and self._changed[:used].mean() > SETTLED:
+                self._job = self._refit(used)
         elif estimate > self.target + WELL_ABOVE:
             self._look_at(8 / 9, many_checks=True)
 
@@ -271,7 +278,7 @@ class IVFIndex:
         """Look at so many times the lists, or propose so many times as much of them, by what loses more."""
         if many_checks and len(self._recalls) < 4 * ENOUGH:
             return
-        step = max(1, self._probes // 8) * (1 if factor > 1 else -1)
+        step = round(self._probes * (factor - 1)) or (1 if factor > 1 else -1)
         probes = min(self._wanted, max(self.probes, self._probes + step))
         width = min(WIDEST, max(WIDTH, self._width * factor))
         lists_lose = self._elsewhere >= 0.5 * self._missing
@@ -310,14 +317,14 @@ class IVFIndex:
             self._waiting = len(self._stale[0])
 
     def _catch_up(self) -> None:
-        if not self._stale:
-            return
         assert self._lists is not None
-        stale = np.unique(np.concatenate(self._stale))
-        self._stale, self._waiting = [], 0
-        self._file(self._lists, stale)
-        if self._lists.void > max(MOST_STALE, MOST_VOID * len(self._lists)):
-            self._lists.clear_out()
+        if self._stale:
+            stale = np.unique(np.concatenate(self._stale))
+            self._stale, self._waiting = [], 0
+            self._file(self._lists, stale)
+        share = self._lists.void / max(1, len(self._lists))
+        if share > MOST_VOID:
+            self._lists.tidy(-(-self._wanted // (TIDIED if share < 1 else TIDIED_SOON)))
 
     def _file(self, lists: PackedLists, slots: np.ndarray) -> None:
         """File what is stored in these distinct slots now."""

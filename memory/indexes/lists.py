@@ -3,7 +3,7 @@
 A key is seen from the middle of all, on the scale of their spread, and turned so that its numbers vary independently.
 What it differs by from the centre of its list is kept in 4 bits for one or two numbers (product quantisation: Jégou et
 al. 2011; in registers: André et al. 2017). Packed lists take no change in place: a key that moves is filed once more,
-under a new name, and what was filed before is taken out with many others in one pass.
+under a new name, and what was filed before is taken out when its list is tidied.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ GROUP = 8
 
 FITTED_TO = 2048
 """Rows from which codes are learnt."""
+
+SLOT = 2**32 - 1
+"""The digits of a filing's name that say of which slot it is."""
 
 FARTHEST = 1e6
 """Spreads from the middle, beyond which a key is filed at that distance."""
@@ -78,9 +81,11 @@ class PackedLists:
         self.filed = np.zeros(capacity, dtype=bool)
         self._times = np.zeros(capacity, dtype=np.int32)
         """How often each slot has been filed; a filing is named by that and the slot. `[N]`"""
-        self._void: list[np.ndarray] = []
+        self._packer = file.get_CodePacker()
         self.void = 0
         """Filings that no longer count."""
+        self._next = 0
+        """The list to be tidied next."""
 
     def __len__(self) -> int:
         """Slots that are filed."""
@@ -99,15 +104,45 @@ class PackedLists:
         """What is filed of distinct slots no longer counts.  `[n]`."""
         gone = slots[self.filed[slots]]
         if len(gone):
-            self._void.append(self._names(gone))
             self.void += len(gone)
             self.filed[gone] = False
 
-    def clear_out(self) -> None:
-        """Take out what no longer counts: a pass over all names."""
-        if self.void:
-            self._file.remove_ids(faiss.IDSelectorBatch(np.concatenate(self._void)))
-            self._void, self.void = [], 0
+    def tidy(self, lists: int) -> None:
+        """Take what no longer counts out of so many lists, the next in turn."""
+        for _ in range(lists if self.void else 0):
+            self._tidy(self._next)
+            self._next = (self._next + 1) % len(self.centres)
+
+    def _tidy(self, which: int) -> None:
+        """Write a list anew without them.
+
+        faiss can remove entries too, but leaves their codes behind the end of a list, and mixes those that are added
+        later with them.
+        """
+        filed = faiss.downcast_InvertedLists(self._file.invlists)
+        n = filed.list_size(which)
+        names = faiss.rev_swig_ptr(filed.get_ids(which), n).copy() if n else np.empty(0, np.int64)
+        stands = self._stands(names)
+        if stands.all():
+            return
+        blocks = -(-n // BLOCK)
+        packed = faiss.rev_swig_ptr(filed.get_codes(which), blocks * filed.block_size).reshape(blocks, -1)
+        codes = np.empty((blocks, BLOCK, self._packer.code_size), np.uint8)
+        for block, plain in zip(packed, codes, strict=True):
+            self._packer.unpack_all(faiss.swig_ptr(block), faiss.swig_ptr(plain))
+        kept = codes.reshape(-1, self._packer.code_size)[:n][stands]
+        blocks = -(-len(kept) // BLOCK)
+        codes = np.zeros((blocks, BLOCK, self._packer.code_size), np.uint8)
+        codes.reshape(-1, self._packer.code_size)[: len(kept)] = kept
+        packed = np.zeros((blocks, filed.block_size), np.uint8)
+        for block, plain in zip(packed, codes, strict=True):
+            self._packer.pack_all(faiss.swig_ptr(plain), faiss.swig_ptr(block))
+        names = names[stands]
+        filed.resize(which, 0)
+        if len(names):
+            filed.add_entries(which, len(names), faiss.swig_ptr(names), faiss.swig_ptr(packed))
+        self._file.ntotal -= n - len(names)
+        self.void -= n - len(names)
 
     def near(self, seen: Tensor, lists: Tensor, distances: Tensor, candidates: int) -> np.ndarray:
         """Slots whose codes are nearest, of those in some lists, -1 where there are no more.
@@ -123,11 +158,7 @@ class PackedLists:
         """
         self._file.nprobe = lists.shape[1]
         names = self._file.search_preassigned(seen.numpy(), candidates, lists.numpy(), distances.numpy())[1]
-        slots = names & 0xFFFFFFFF
-        stands = (names >= 0) & (self._times.take(slots, mode="clip") == names >> 32)
-        if self.void:
-            stands &= self.filed.take(slots, mode="clip")
-        return np.where(stands, slots, -1)
+        return np.where(self._stands(names), names & SLOT, -1)
 
     def lists_near(self, seen: Tensor, n: int) -> tuple[Tensor, Tensor]:
         """The lists with the nearest centres, and how near but for the same for all.  `[B, D']` -> `[B, n]`s."""
@@ -137,6 +168,12 @@ class PackedLists:
     def imbalance(self) -> float:
         """Factor by which uneven lists make searches slower."""
         return float(self._file.invlists.imbalance_factor())
+
+    def _stands(self, names: np.ndarray) -> np.ndarray:
+        """Which of these filings still count; -1 is none."""
+        slots = names & SLOT
+        stands = (names >= 0) & (self._times.take(slots, mode="clip") == names >> 32)
+        return stands & self.filed.take(slots, mode="clip")
 
     def _names(self, slots: np.ndarray) -> np.ndarray:
         return self._times[slots].astype(np.int64) << 32 | slots

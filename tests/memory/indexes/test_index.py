@@ -131,7 +131,7 @@ class TestIVF:
         before = recall(memory, query)
         for _ in range(400):
             memory.lookup(query)
-        assert before < 0.8 and recall(memory, query) > 0.85
+        assert before < 0.83 and recall(memory, query) > 0.85
         assert index.report()["probes"] > 1 and not (index._lists.centres == centres).all()
 
     def test_the_estimate_stands_until_what_it_led_to_has_been_checked_as_often(self):
