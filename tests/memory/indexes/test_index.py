@@ -132,7 +132,7 @@ class TestIVF:
         for _ in range(400):
             memory.lookup(query)
         assert before < 0.83 and recall(memory, query) > 0.85
-        assert index.report()["probes"] > 1 and not (index._lists.centres == centres).all()
+        assert not (index._lists.centres == centres).all() and index.report()["recall"] > 0.85
 
     def test_the_estimate_stands_until_what_it_led_to_has_been_checked_as_often(self):
         memory, index = built(check_every=1, probes=1, target=1.0)
