@@ -98,7 +98,9 @@ def _read(path: Path) -> dict[str, Record]:
 
 def _write(path: Path, records: dict[str, Record]) -> None:
     order = {name: place for place, name in enumerate(MEASUREMENTS)}
-    ordered = sorted(records.values(), key=lambda one: order.get(ALSO.get(one["name"], one["name"]), len(order)))
+    ordered = sorted(
+        records.values(), key=lambda one: order.get(ALSO.get(str(one["name"]), str(one["name"])), len(order))
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(record) + "\n" for record in ordered), encoding="utf-8")
 

@@ -29,7 +29,8 @@ OUTLIER = 1e4
 def beside_codes(options: Options) -> Iterator[Figure]:
     """A lookup of vector and action by the lookup of the same vectors alone, for each kind of vectors."""
     entries = options.size(20_000, 300)
-    ratios, sizes = {}, {"entries": entries, "queries": QUERIES, "k": K, "actions": ACTIONS}
+    ratios: dict[str, float] = {}
+    sizes: dict[str, Any] = {"entries": entries, "queries": QUERIES, "k": K, "actions": ACTIONS}
     for name, vectors in CASES.items():
         calls = _either(vectors, entries, options, outlier=name == "outlier")
         with torch.no_grad():

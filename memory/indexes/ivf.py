@@ -142,7 +142,10 @@ class IVFIndex:
         """Which of the next searches is to be checked."""
         self._recall: float | None = None
         """The estimate; that of the lists and probes before until these have been checked often enough."""
-        self._begin_checks()
+        self._recalls: list[tuple[float, int]] = []
+        """Of the last checks with the present lists and probes; and for how many queries each stands."""
+        self._elsewhere, self._missing = 0.0, 0
+        """Checks that missed any; and the shares of what they missed that were in lists not looked at, added up."""
 
     def __getstate__(self) -> dict[str, Any]:
         """What makes another like it, which files its store's entries anew: a cache is not worth copying."""
@@ -297,12 +300,9 @@ class IVFIndex:
         self._begin_checks()
 
     def _begin_checks(self) -> None:
-        self._recalls: list[tuple[float, int]] = []
-        """Of the last checks with the present lists and probes; and for how many queries each stands."""
-        self._elsewhere = 0.0
-        """Of how many of these checks the missed were in lists that were not looked at: the sum of shares."""
-        self._missing = 0
-        """Checks that missed any."""
+        """Of other lists and probes the checks so far say nothing."""
+        self._recalls = []
+        self._elsewhere, self._missing = 0.0, 0
 
     # ---- keeping up
 

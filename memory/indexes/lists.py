@@ -8,6 +8,8 @@ under a new name, and what was filed before is taken out when its list is tidied
 
 from __future__ import annotations
 
+from typing import Any
+
 import faiss
 import numpy as np
 import torch
@@ -68,14 +70,14 @@ class PackedLists:
         self._along.is_trained = self._along.is_orthonormal = True
         self._quantizer = faiss.IndexPreTransform(self._along, self._flat)
         parts = size if size <= BY_ITSELF else size // 2
-        file = faiss.IndexIVFPQFastScan(self._quantizer, size, len(centres), parts, BITS, faiss.METRIC_L2, BLOCK)
+        file: Any = faiss.IndexIVFPQFastScan(self._quantizer, size, len(centres), parts, BITS, faiss.METRIC_L2, BLOCK)
         file.by_residual = True
         file.implem = BY_QUERY
         file.pq.cp.min_points_per_centroid = 1
         learnt_from = np.ascontiguousarray(np.resize(residuals, (max(len(residuals), LEVELS), size)))
         file.train_encoder(len(learnt_from), faiss.swig_ptr(learnt_from), None)
         file.is_trained = True
-        self._file = file
+        self._file: Any = file
         decoded = file.pq.decode(file.pq.compute_codes(learnt_from))
         self.blur = float(np.sqrt(np.square(decoded - learnt_from).sum(1).mean())) * view.spread
         self.filed = np.zeros(capacity, dtype=bool)
@@ -119,7 +121,7 @@ class PackedLists:
         faiss can remove entries too, but leaves their codes behind the end of a list, and mixes those that are added
         later with them.
         """
-        filed = faiss.downcast_InvertedLists(self._file.invlists)
+        filed: Any = faiss.downcast_InvertedLists(self._file.invlists)
         n = filed.list_size(which)
         names = faiss.rev_swig_ptr(filed.get_ids(which), n).copy() if n else np.empty(0, np.int64)
         stands = self._stands(names)
@@ -194,8 +196,8 @@ class Nearest:
     def __call__(self, points: Tensor, n: int) -> tuple[Tensor, Tensor]:
         """Which, and their squared distances but for the points' own squares.  `[B, P]` -> `[B, n]` int64, `[B, n]`."""
         if len(points) > AT_ONCE:
-            lists, near = zip(*(self(some, n) for some in points.split(AT_ONCE)), strict=True)
-            return torch.cat(lists), torch.cat(near)
+            parts = [self(some, n) for some in points.split(AT_ONCE)]
+            return torch.cat([lists for lists, _ in parts]), torch.cat([near for _, near in parts])
         distances = torch.addmm(self._squares, points, self._transposed, alpha=-2)  # [B, L']
         groups = distances.view(len(points), -1, GROUP)
         if n >= groups.shape[1]:

@@ -204,20 +204,9 @@ class Placing:
 
     def _in_turn(self, rows: WrittenRows, victims: Tensor, births: Tensor) -> Placed:
         """Place new rows of which one may make room for another: each in turn takes the place of the weakest."""
-        total, weakest = rows.slots.shape[0], victims.shape[0]
-        ranks = self._ranks(victims, births).tolist()
-        slots, held = rows.slots.tolist(), [0] * len(ranks)
-        for rank, slot in zip(ranks, victims.tolist(), strict=False):
-            held[rank] = slot
-        heap = ranks[:weakest]  # ascending, so a heap
-        for turn, rank in enumerate(ranks[weakest:]):
-            if turn < total - weakest:
-                heappush(heap, rank)
-            else:
-                slots[turn] = held[heapreplace(heap, rank)]
-            held[rank] = slots[turn]
-        every = torch.tensor(slots, device=victims.device)
-        _, last, births_of = np.unique(np.array(slots)[::-1], return_index=True, return_counts=True)
+        slots = _taken(self._ranks(victims, births), victims.cpu().numpy(), rows.slots.cpu().numpy())
+        total, every = len(slots), torch.from_numpy(slots).to(victims.device)
+        _, last, births_of = np.unique(slots[::-1], return_index=True, return_counts=True)
         order = np.argsort(-last)  # by the turn that stays
         kept = torch.from_numpy(total - 1 - last[order]).to(victims.device)
         fresh = every[kept]
@@ -285,6 +274,29 @@ class Placing:
         if birth < last or (birth == last and getattr(self._forgetting, "since", None) is None):
             return True  # otherwise later uses come later in the order
         return bool((known >= 0).any() and torch.isin(victims, known).any())
+
+
+def _taken(ranks: np.ndarray, victims: np.ndarray, slots: np.ndarray) -> np.ndarray:
+    """The slot of each row if one after another takes the place of the weakest there is then.
+
+    Args:
+        ranks: The place among all of the victims, ascending, and of the rows. `[v + B]`
+        victims: Slots of the weakest entries. `[v]`
+        slots: Of the rows, where the first have free ones. `[B]`
+    """
+    weakest, rows = ranks[: len(victims)], ranks[len(victims) :]
+    if len(victims) == len(rows) and rows.max() < weakest[1]:
+        return np.full(len(rows), victims[0])  # in the place of the weakest, each in turn
+    taken, heap = slots.tolist(), weakest.tolist()  # ascending, so a heap
+    held = dict(zip(heap, victims.tolist(), strict=True))
+    free = len(rows) - len(victims)
+    for turn, rank in enumerate(rows.tolist()):
+        if turn < free:
+            heappush(heap, rank)
+        else:
+            taken[turn] = held[heapreplace(heap, rank)]
+        held[rank] = taken[turn]
+    return np.array(taken)
 
 
 def _up_to(batch: Batch, rows: int) -> Batch:
