@@ -93,7 +93,7 @@ class IVFIndex:
     def __init__(
         self,
         lists: int | None = None,
-        probes: int = 16,
+        probes: int = 20,
         *,
         start: int = 50_000,
         target: float = 0.95,
