@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from engram_rl.memory.checks import number, whole
+from engram_rl.memory.indexes.estimate import ENOUGH, RecallEstimate
 from engram_rl.memory.indexes.exact import SPARE, ExactIndex
 from engram_rl.memory.indexes.fitting import fitted
 from engram_rl.memory.indexes.index import Proposer
@@ -54,12 +55,6 @@ more lists than at first, and anyway."""
 
 MORE_LISTS = 1.5
 """Factor by which the lists that are looked at may have to become more before the centres are."""
-
-ENOUGH, MOST_CHECKS = 16, 256
-"""Checks that make an estimate; the last that count."""
-
-SOONER = 8
-"""How many times as often searches are checked until there is an estimate."""
 
 FAR_BELOW, ABOVE, WELL_ABOVE = 0.05, 0.01, 0.03
 """How far below the target it takes more than a little, and how far above it recall is kept."""
@@ -136,16 +131,7 @@ class IVFIndex:
         self._probes, self._width, self._probes_at_first = self.probes, WIDTH, self.probes
         self._least_probes, self._least_width = self.probes, WIDTH
         """Less has been found to be too little since the centres were fitted."""
-        self._searches = 0
-        self._lot = np.random.default_rng(0)
-        self._drawn = 0
-        """Which of the next searches is to be checked."""
-        self._recall: float | None = None
-        """The estimate; that of the lists and probes before until these have been checked often enough."""
-        self._recalls: list[tuple[float, int]] = []
-        """Of the last checks with the present lists and probes; and for how many queries each stands."""
-        self._elsewhere, self._missing = 0.0, 0
-        """Checks that missed any; and the shares of what they missed that were in lists not looked at, added up."""
+        self._estimate = RecallEstimate(self.check_every)
 
     def __getstate__(self) -> dict[str, Any]:
         """What makes another like it, which files its store's entries anew: a cache is not worth copying."""
@@ -175,7 +161,7 @@ class IVFIndex:
         assert self._lists is not None
         seen = self._lists.view.seen(self._by_weight(query.vectors.detach()))
         looked_at, slots = self._search(seen, min(self._probes, self._wanted), k)
-        if self._is_drawn() or self._reach is None:
+        if self._estimate.is_drawn() or self._reach is None:
             self._check(query, looked_at, slots, k, used)
         return torch.from_numpy(slots)
 
@@ -214,7 +200,7 @@ class IVFIndex:
             "lists": self._wanted,
             "probes": self._probes,
             "width": self._width,
-            "recall": self._recall,
+            "recall": self._estimate.reported,
             "repairing": self._job is not None,
         }
 
@@ -235,38 +221,23 @@ class IVFIndex:
 
     # ---- how well it does
 
-    def _is_drawn(self) -> bool:
-        """Whether this search is to be checked; more often until there is an estimate."""
-        if not self.check_every:
-            return False
-        drawn = self._searches == self._drawn
-        self._searches += 1
-        of = self.check_every if len(self._recalls) >= ENOUGH else max(1, self.check_every // SOONER)
-        if self._searches >= of:
-            self._searches, self._drawn = 0, int(self._lot.integers(of))
-        return drawn
-
     def _check(self, query: Keys, looked_at: Tensor, proposed: np.ndarray, k: int, used: int) -> None:
         """Search one query exactly; act on what is missed, and on lists that have grown too long."""
         assert self._lists is not None
-        one = int(self._lot.integers(len(query)))
+        one = self._estimate.query_of(len(query))
         with torch.no_grad():
             true = self._exact.propose(query[one : one + 1], k, used)
             distances, order = self._store.distances_at(query[one : one + 1], true).topk(min(k, used), largest=False)
-        nearest = true[0, order[0]]
-        found = np.isin(nearest.numpy(), proposed[one])
-        self._recalls = [*self._recalls[1 - MOST_CHECKS :], (float(found.mean()), len(query))]
+        nearest = true[0, order[0]].numpy()
+        found = np.isin(nearest, proposed[one])
+        elsewhere = 0.0
         if not found.all():
-            missed = self._lists.view.seen(self._weighted_at(nearest.numpy()[~found]))
-            theirs = self._lists.lists_near(missed, 1)[0]
-            self._elsewhere += 1 - float(torch.isin(theirs, looked_at[one]).double().mean())
-            self._missing += 1
-        estimate = sum(r * n for r, n in self._recalls) / sum(n for _, n in self._recalls)
-        if self._recall is None or len(self._recalls) >= ENOUGH:
-            self._recall = estimate
+            missed = self._lists.view.seen(self._weighted_at(nearest[~found]))
+            elsewhere = 1 - float(torch.isin(self._lists.lists_near(missed, 1)[0], looked_at[one]).double().mean())
+        self._estimate.add(float(found.mean()), len(query), elsewhere)
         self._reach = float(distances[0, -1].sqrt())
-        if self._job is None and len(self._recalls) >= ENOUGH:
-            self._act_on(estimate, used)
+        if self._job is None and self._estimate.has(ENOUGH):
+            self._act_on(self._estimate.now, used)
 
     def _act_on(self, estimate: float, used: int) -> None:
         """Look at more or at less; fit the centres anew if they may be to blame, or make searches slow."""
@@ -283,12 +254,12 @@ class IVFIndex:
 
     def _look_at(self, factor: float, many_checks: bool) -> None:
         """Look at so many times the lists, or propose so many times as much of them, by what loses more."""
-        if many_checks and len(self._recalls) < 4 * ENOUGH:
+        if many_checks and not self._estimate.has(4 * ENOUGH):
             return
         step = round(self._probes * (factor - 1)) or (1 if factor > 1 else -1)
         probes = min(self._wanted, max(self._least_probes, self._probes + step))
         width = min(WIDEST, max(self._least_width, self._width * factor))
-        lists_lose = self._elsewhere >= 0.5 * self._missing
+        lists_lose = self._estimate.mostly_elsewhere
         if probes != self._probes and (lists_lose == (factor > 1) or width == self._width):
             self._probes = probes
         elif width != self._width:
@@ -297,12 +268,7 @@ class IVFIndex:
             return
         if factor > 1:
             self._least_probes, self._least_width = self._probes, self._width
-        self._begin_checks()
-
-    def _begin_checks(self) -> None:
-        """Of other lists and probes the checks so far say nothing."""
-        self._recalls = []
-        self._elsewhere, self._missing = 0.0, 0
+        self._estimate.begin_anew()
 
     # ---- keeping up
 
@@ -360,7 +326,7 @@ class IVFIndex:
         self._imbalance = lists.imbalance
         self._probes_at_first = self._probes
         self._least_probes, self._least_width = self.probes, WIDTH
-        self._begin_checks()
+        self._estimate.begin_anew()
 
     def _weighted_at(self, slots: np.ndarray) -> Tensor:
         """The keys in these slots, weighted.  `[n, D]`."""
