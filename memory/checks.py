@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
+import sys
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from functools import cache
@@ -25,6 +27,12 @@ MOST_NEIGHBOURS = 2**20
 
 CONTAINERS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 """Where Linux says what the processes of a container may use, in its two versions."""
+
+RENAMED = {"kept": "cached", "trust": "confidence"}
+"""Parts of a memory that had another name in the first version."""
+
+UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
+"""Types that torch stores and converts, but neither compares nor indexes."""
 
 INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
@@ -112,6 +120,9 @@ def require_held(name: str, whole_numbers: Tensor, dtype: torch.dtype, remedy: s
     """
     if whole_numbers.dtype == torch.bool or not whole_numbers.numel():
         return
+    if whole_numbers.dtype in UNSIGNED:  # of which torch can hardly compute anything
+        signed = whole_numbers.to(torch.int64)
+        whole_numbers = torch.where(signed < 0, torch.iinfo(torch.int64).max, signed)
     exact = 2 ** (24 if dtype == torch.float32 else 53)
     low, high = (int(end) for end in whole_numbers.aminmax())
     if max(-low, high) > exact:
@@ -218,6 +229,9 @@ def check_moved(name: str, new: Tensor | None, slots: int, like: Tensor, most: T
         raise ValueError(
             f"{name} have shape {list(new.shape)}; expected [{slots}, {like.shape[1]}], a row for each slot"
         )
+    if not new.is_floating_point():
+        require_held(name, new, like.dtype, "scale it, or build the memory with dtype=torch.float64")
+    new = new.to(like)
     if not (limited(new, most) if isinstance(most, float) else bool((new.detach().abs() <= most).all())):
         least = float(torch.as_tensor(most).min())
         raise ValueError(
@@ -230,6 +244,8 @@ def unknown(what: str, name: str, valid: Iterable[str]) -> ValueError:
     choices = sorted(valid)
     near = get_close_matches(name, choices, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? " if near else ""
+    if RENAMED.get(name) in choices:
+        hint = f"it is {RENAMED[name]!r} now; "
     return ValueError(f"unknown {what} {name!r}: {hint}choose from {', '.join(choices)}")
 
 
@@ -238,8 +254,22 @@ def ram(device: torch.device) -> int:
     """Bytes of memory that a device has, whatever is free just now; on the CPU no more than a container may use."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
-    installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min([installed, *_granted()])
+    return min([_installed(), *_granted()])
+
+
+def _installed() -> int:
+    """Bytes of RAM that the system reports, or the largest address where it does not say, as on Windows."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return _installed_on_windows() or sys.maxsize
+
+
+def _installed_on_windows() -> int:
+    kilobytes = ctypes.c_ulonglong()
+    system = getattr(ctypes, "windll", None)
+    known = system is not None and system.kernel32.GetPhysicallyInstalledSystemMemory(ctypes.byref(kilobytes))
+    return kilobytes.value * 1024 if known else 0
 
 
 def _granted() -> list[int]:
