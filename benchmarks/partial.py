@@ -6,8 +6,6 @@ What memory cores are worth to an agent that is shown a part of its world only: 
 
 from __future__ import annotations
 
-import platform
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +18,7 @@ from omegaconf import OmegaConf
 from benchmarks.cli import parse, run_main
 from benchmarks.configuration import agent_config, environment_config
 from benchmarks.identity import control_key
+from benchmarks.provenance import origin
 from benchmarks.runs import AgentRun, Row, carry_out, rows_of, status_of
 from engram_rl.memory.cores import CORES
 from engram_rl.training.construction import build_agent, build_environments
@@ -170,7 +169,7 @@ def measure(run: PartialRun) -> Row:
         "steps_per_second": round(run.steps / seconds, 1),
         "parameters": sum(parameter.numel() for parameter in agent.policy.parameters()),
         "state_bytes": sum(leaf[0].numel() * leaf.element_size() for leaf in agent.state.values()),
-        **_where_and_when(),
+        **origin(),
         "environment": run.environment,
         "settings": run.settings,
         "key": run.key,
@@ -190,21 +189,6 @@ def scores(returns: Sequence[float], ended_at: Sequence[int]) -> dict[str, Any]:
     means = [round(float(np.mean(epoch)), 4) for epoch in epochs.values()]
     last = round(float(np.mean(returns[-LAST:])), 4) if returns else None
     return {"mmer": max(means, default=None), "last": last, "by_epoch": means}
-
-
-def _where_and_when() -> dict[str, str]:
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    )
-    return {"commit": commit.stdout.strip(), "cpu": _cpu(), "date": time.strftime("%Y-%m-%d")}
-
-
-def _cpu() -> str:
-    """The processor's name, as far as the system tells it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -17,7 +17,7 @@ from torch.nn import functional
 from benchmarks.cores.speed import speed
 from benchmarks.cores.tasks import SPEED, TASKS, Episodes, Task
 from benchmarks.identity import digest
-from benchmarks.provenance import where_and_when
+from benchmarks.provenance import origin
 from benchmarks.runs import Row
 from engram_rl.memory.cores import Core, make_core
 
@@ -65,7 +65,7 @@ def measure(run: CoreRun) -> Row:
     with _peak_memory() as peak:
         found = speed(run.core, run.settings, run.tiny) if run.task == SPEED else _learned(run)
     held = holds(found["score"], run.limit) if run.limit else None
-    return asdict(run) | found | {"holds": held, "key": run.key, "peak_mib": round(peak[0], 1)} | where_and_when()
+    return asdict(run) | found | {"holds": held, "key": run.key, "peak_mib": round(peak[0], 1)} | origin()
 
 
 def holds(score: float, limit: str) -> bool:

@@ -35,7 +35,7 @@ def lines(rows: Sequence[Row]) -> list[list[str]]:
 def markdown(rows: Sequence[Row]) -> str:
     """The table with its caption, and on what it was measured."""
     table = [HEAD, ["---"] * len(HEAD), *lines(rows)]
-    measured = sorted({f"{row['cpu']}, {row['date']}, commit {row['commit']}" for row in rows if "cpu" in row})
+    measured = sorted({f"{row['cpu']}, {row['date'][:10]}, commit {row['commit']}" for row in rows if "cpu" in row})
     return "\n".join([CAPTION, "", *(f"| {' | '.join(line)} |" for line in table), "", f"On {'; '.join(measured)}."])
 
 
