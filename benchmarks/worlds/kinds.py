@@ -203,18 +203,18 @@ class Player:
     options: tuple[str, ...] = field(default=())
 
 
-SOON = ("agent.exploration.steps=500",)
-SHORT = ("agent.num_steps=64",)
+SOON = ("agent.exploration.steps=300",)
+SHORT = ("agent.num_steps=64", "agent.minibatch_size=64")
 
 PLAYERS: dict[str, Player] = {
-    "nec": Player(2000, options=("agent.learn_after=200", *SOON)),
-    "mfec": Player(3000, options=SOON),
-    "episodic": Player(3000),
-    "fast_slow": Player(2000, vectors_only=True, parts=False),
-    "ppo": Player(5000, numbers=True, options=SHORT),
-    "retrieval_ppo_view": Player(4000, options=SHORT),
-    "ppo_gru": Player(5000, numbers=True, options=SHORT),
-    "self_imitation_ppo": Player(5000, numbers=True, options=SHORT),
-    "retrieval_ppo": Player(4000, vectors_only=True, numbers=True, options=SHORT),
+    "nec": Player(1000, options=("agent.learn_after=100", *SOON)),
+    "mfec": Player(1500, options=SOON),
+    "episodic": Player(1500),
+    "fast_slow": Player(1000, vectors_only=True, parts=False),
+    "ppo": Player(4000, numbers=True, options=SHORT),
+    "retrieval_ppo_view": Player(2000, options=SHORT),
+    "ppo_gru": Player(4000, numbers=True, options=SHORT),
+    "self_imitation_ppo": Player(3000, numbers=True, options=SHORT),
+    "retrieval_ppo": Player(3000, vectors_only=True, numbers=True, options=SHORT),
 }
 """The agents of `conf/agent` that differ in more than their values."""
