@@ -10,7 +10,7 @@ from benchmarks.cli import parse, run_main
 from benchmarks.runs import carry_out, read_rows, status_of
 from benchmarks.worlds.kinds import KINDS, PLAYERS
 from benchmarks.worlds.measure import FAULT, WorldRun, measure
-from benchmarks.worlds.report import PAGE, page, summary
+from benchmarks.worlds.report import summary
 from engram_rl.training.errors import UsageError, did_you_mean
 
 
@@ -18,7 +18,7 @@ from engram_rl.training.errors import UsageError, did_you_mean
 class WorldsBench:
     """Every kind of world x every agent: it is learned, or refused by a message, or the agent is not for it.
 
-    python -m benchmarks.worlds out=docs/results/worlds.jsonl page=true
+    python -m benchmarks.worlds out=docs/results/worlds.jsonl
     python -m benchmarks.worlds only=[tuple,masked] agents=[nec,ppo]
 
     only: kinds of world; all by default.
@@ -27,7 +27,6 @@ class WorldsBench:
     steps: for all, in place of each agent's own; with a handful nothing is learned.
     seconds: after which a run is ended and counts as hung.
     out: rows are appended here; runs already in it are not repeated.
-    page: whether docs/worlds.md is written from the rows.
     workers: processes side by side.
     """
 
@@ -37,7 +36,6 @@ class WorldsBench:
     steps: int = 0
     seconds: float = 300.0
     out: str = "results/worlds.jsonl"
-    page: bool = False
     workers: int = 1
     progress: bool = True
 
@@ -58,9 +56,6 @@ def main(arguments: Sequence[str]) -> int:
     asked = {run.key for run in runs}
     rows = [row for row in read_rows(Path(bench.out)) if row["key"] in asked]
     print(summary(rows))
-    if bench.page:
-        PAGE.write_text(page(rows), encoding="utf-8")
-        print(f"Written to {PAGE}")
     return status_of(failures) or int(any(row["outcome"] == FAULT for row in rows))
 
 

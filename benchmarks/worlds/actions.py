@@ -44,7 +44,7 @@ class Masked:
     allowed = ((0, 1, 4), (2, 3, 5))
 
     def mask(self, place: int) -> np.ndarray:
-        """Which codes are allowed there. `[6]`"""
+        """Which codes are allowed there. `[6]`."""
         return np.isin(np.arange(6), self.allowed[place % 2]).astype(np.int8)
 
     def __call__(self, action: Any, place: int) -> int:

@@ -17,7 +17,9 @@ ID = "benchmarks.worlds.corridor:Corridor-v0"
 
 
 class Corridor(gym.Env):
-    """Seven places in a row. An episode begins at either end, so that who does not see where it is goes wrong half the time.
+    """Seven places in a row.
+
+    An episode begins at either end, so that who does not see where it is goes wrong half the time.
 
     Args:
         observation: How the place is shown, of `OBSERVATIONS`.
@@ -90,4 +92,4 @@ class Corridor(gym.Env):
         return {**said, "action_mask": self._move.mask(self.place)} if self._masked else said  # type: ignore[attr-defined]
 
 
-gym.register("Corridor-v0", entry_point=Corridor)
+gym.register("Corridor-v0", entry_point=f"{__name__}:Corridor")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 LEARNED, REFUSED, ENDED = "learned", "refused", "ended"
-"""What must come of a kind: it is learned; it is refused by a message with these words; or the run ends with a score."""
+"""What must come of a kind: it is learned; it is refused by a message with certain words; or it ends with a score."""
 
 MIXED, RANDOM = 0.8, "random"  # three steps from either end: -0.1, -0.1, 1
 
@@ -148,7 +148,10 @@ KINDS: dict[str, Kind] = {
     "cut_only": Kind("never over, cut after 20 steps", {"end": "cut_only"}, best=4.6),
     "endless": Kind("never over, never cut", {"end": "never"}, ENDED, options=ENDLESS, best=26.3),
     "endless_limited": Kind(
-        "never over, limited by env.max_episode_steps=20", {"end": "never"}, best=4.6, options=("env.max_episode_steps=20",)
+        "never over, limited by env.max_episode_steps=20",
+        {"end": "never"},
+        best=4.6,
+        options=("env.max_episode_steps=20",),
     ),
     "limit_is_end": Kind("the limit terminates", {"end": "limit_is_end"}),
     "both_at_once": Kind("terminated and truncated at once", {"end": "both_at_once"}),

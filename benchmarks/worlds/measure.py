@@ -83,7 +83,7 @@ class WorldRun:
 def measure(run: WorldRun) -> Row:
     """Train in a process of its own, and say what came of it."""
     began = time.perf_counter()
-    said = outcome(run, apart(run))
+    said = outcome(run, apart(run.overrides, run.seconds))
     return {
         "kind": run.kind,
         "agent": run.agent,
@@ -98,17 +98,17 @@ def measure(run: WorldRun) -> Row:
     }
 
 
-def apart(run: WorldRun) -> dict[str, Any]:
-    """What a process says that does nothing else; that it hung or died, if it says nothing."""
+def apart(overrides: list[str], seconds: float) -> dict[str, Any]:
+    """What `trained` says in a process of its own; that it hung or died, if it says nothing."""
     context = get_context("forkserver")
     context.set_forkserver_preload(["benchmarks.worlds.preload"])
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_tell, args=(run.overrides, theirs))
+    process = context.Process(target=_tell, args=(overrides, theirs))
     process.start()
     theirs.close()
     try:
-        if not ours.poll(run.seconds):
-            return {"crash": f"no answer within {run.seconds:.0f} s"}
+        if not ours.poll(seconds):
+            return {"crash": f"no answer within {seconds:.0f} s"}
         return ours.recv()
     except EOFError:
         process.join(10)
@@ -194,7 +194,16 @@ def _of_refusal(kind: Kind, player: Player, message: str) -> str:
 VECTORS = {"vector", "float64", "float16", "int64", "int8", "uint8_row", "uint16_row", "bool", "unbounded"}
 VECTORS |= {"largest_bounds", "half_bounded", "constant_part", "tiny_bounds", "far_from_zero", "wide_bounds"}
 VECTORS |= {"negative_bounds", "list"}
-NUMBERS = {"multi_binary", "box", "box_far", "box_tiny", "box_float64", "box_unbounded", "box_half_bounded", "box_whole"}
+NUMBERS = {
+    "multi_binary",
+    "box",
+    "box_far",
+    "box_tiny",
+    "box_float64",
+    "box_unbounded",
+    "box_half_bounded",
+    "box_whole",
+}
 
 
 def fits(kind: Kind, player: Player) -> bool:

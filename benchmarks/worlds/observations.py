@@ -12,6 +12,8 @@ from gymnasium import Space, spaces
 PLACES = 7
 LAST, MIDDLE = PLACES - 1, PLACES // 2
 
+LARGEST = float(np.finfo(np.float32).max)
+
 Show = Callable[[int, int], Any]
 Way = tuple[Space, Show]
 
@@ -59,9 +61,9 @@ def symbols() -> Way:
 def parts(*names: str) -> Way:
     """A Dict: the place in the first part, nothing of interest in the others."""
     first, *others = names
-    space = spaces.Dict(
-        {first: spaces.Box(0, LAST, (1,), np.float32)} | {name: spaces.Box(-1, 1, (2,), np.float32) for name in others}
-    )
+    spaces_of: dict[str, Space] = {first: spaces.Box(0, LAST, (1,), np.float32)}
+    spaces_of |= {name: spaces.Box(-1, 1, (2,), np.float32) for name in others}
+    space = spaces.Dict(spaces_of)
 
     def show(place: int, _: int) -> dict[str, Any]:
         return {first: np.array([place], np.float32)} | {name: np.zeros(2, np.float32) for name in others}
@@ -114,10 +116,10 @@ OBSERVATIONS: dict[str, Callable[[], Way]] = {
     "uint16_row": partial(vector, np.uint16, 0, 65535, 100, 9000),
     "bool": partial(only, spaces.Box(0, 1, (PLACES,), np.bool_), lambda place: np.arange(PLACES) == place),
     "unbounded": partial(vector, np.float32, -np.inf, np.inf),
-    "largest_bounds": partial(vector, np.float32, -np.finfo(np.float32).max, np.finfo(np.float32).max),
+    "largest_bounds": partial(vector, np.float32, -LARGEST, LARGEST),
     "half_bounded": partial(vector, np.float32, 0, np.inf),
     "constant_part": lambda: only(
-        spaces.Box(np.float32([0, 5]), np.float32([LAST, 5])), lambda place: np.float32([place, 5])
+        spaces.Box(np.array([0.0, 5.0]), np.array([LAST, 5.0]), dtype=np.float64), lambda place: np.array([place, 5.0])
     ),
     "tiny_bounds": partial(vector, np.float32, 0, 1e-3, 0, 1e-4),
     "far_from_zero": partial(vector, np.float32, 1000, 1006, 1000),
@@ -139,7 +141,9 @@ OBSERVATIONS: dict[str, Callable[[], Way]] = {
     "multi_discrete_start": partial(
         only, spaces.MultiDiscrete([PLACES, 3], start=[1, -1]), lambda place: np.array([place + 1, 1])
     ),
-    "multi_binary": partial(only, spaces.MultiBinary(PLACES), lambda place: (np.arange(PLACES) == place).astype(np.int8)),
+    "multi_binary": partial(
+        only, spaces.MultiBinary(PLACES), lambda place: (np.arange(PLACES) == place).astype(np.int8)
+    ),
     "named_keys": partial(parts, "keys", "items", "values"),
     "named_with_dot": partial(parts, "arm.pos", "arm", ""),
     "named_like_ours": partial(parts, "observation", "memory", "image", "forward"),
@@ -147,7 +151,9 @@ OBSERVATIONS: dict[str, Callable[[], Way]] = {
     "dict_of_tuple": lambda: with_part("bag", spaces.Tuple([spaces.Discrete(3)] * 2), (1, 2)),
     "dict_of_dict": lambda: with_part("in", spaces.Dict({"a": spaces.Discrete(2, start=4)}), {"a": 5}),
     "with_text": lambda: with_part("mission", spaces.Text(20), "go to the middle"),
-    "with_picture": lambda: with_part("image", spaces.Box(0, 255, (42, 42, 3), np.uint8), np.zeros((42, 42, 3), np.uint8)),
+    "with_picture": lambda: with_part(
+        "image", spaces.Box(0, 255, (42, 42, 3), np.uint8), np.zeros((42, 42, 3), np.uint8)
+    ),
     "list": lambda: only(spaces.Box(0, LAST, (2,), np.float32), lambda place: [place, 0.5]),
     "with_sequence": lambda: with_part("heard", spaces.Sequence(spaces.Discrete(3)), (1, 2)),
     "with_graph": lambda: with_part("map", graph(), graph().sample()),

@@ -1,11 +1,15 @@
 """What every run needs, imported once: processes that are forked from here begin at once."""
 
-import matplotlib.figure  # noqa: F401
-import torch.utils.tensorboard  # noqa: F401
+from importlib import import_module
 
-import benchmarks.worlds.measure
-import engram_rl.agents.fast_slow
-import engram_rl.agents.mfec
-import engram_rl.agents.nec
-import engram_rl.agents.retrieval_ppo
-import engram_rl.agents.self_imitation_ppo  # noqa: F401
+for name in (
+    "matplotlib.figure",
+    "torch.utils.tensorboard",
+    "benchmarks.worlds.measure",
+    "engram_rl.agents.fast_slow",
+    "engram_rl.agents.mfec",
+    "engram_rl.agents.nec",
+    "engram_rl.agents.retrieval_ppo",
+    "engram_rl.agents.self_imitation_ppo",
+):
+    import_module(name)

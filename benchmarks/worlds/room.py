@@ -34,4 +34,4 @@ class CostlyRoom(gym.Env):
         return self._place.astype(np.float32), 0.0 if arrived else -1.0, arrived, cut, {}
 
 
-gym.register("CostlyRoom-v0", entry_point=CostlyRoom)
+gym.register("CostlyRoom-v0", entry_point=f"{__name__}:CostlyRoom")
