@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import gymnasium as gym
@@ -10,7 +11,7 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
-from engram_rl.training.errors import UsageError, in_your
+from engram_rl.training.errors import UsageError, in_your, say_once
 from engram_rl.training.intake.infos import own
 from engram_rl.training.intake.observations import Bounds, copied, reader
 from engram_rl.training.intake.rewards import number, numbers
@@ -121,6 +122,18 @@ class Intake(VectorWrapper):
         if ended.any():
             info = {**info, "final_obs": self._finals(info.get("final_obs"), ended)}
         return self._observation(observation), numbers(reward, self.num_envs, self._id), terminated, truncated, info
+
+    def close(self, **options: Any) -> None:
+        """Close all; what goes wrong with one is told, and keeps nobody from going on."""
+        try:
+            self.env.close(**options)
+        except Exception as error:
+            say_once(str(in_your(f"environment {self._id}", "close", error)))
+            inner: Any = self.env.unwrapped
+            for one in getattr(inner, "envs", ()):
+                with suppress(Exception):
+                    one.close()
+            inner.closed = True
 
     def take(self, observation: Any) -> Any:
         """Take in observations that came otherwise than by a reset or a step."""

@@ -1,5 +1,7 @@
 """What environments give is taken in once: what is not of its space is named, what nobody reads breaks nothing."""
 
+import re
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -8,7 +10,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from omegaconf import OmegaConf
 
-from engram_rl.training.construction import build_environments
+from benchmarks.configuration import agent_config
+from engram_rl.training.construction import build_agent, build_environments
 from engram_rl.training.environments import make_environments
 from engram_rl.training.errors import UsageError
 from engram_rl.training.intake.frames import image
@@ -362,3 +365,38 @@ class TestFrames:
     def test_what_is_no_picture_is_named(self, frame):
         with pytest.raises(UsageError, match="X renders"):
             image(frame, "X")
+
+
+class Acting(Walk):
+    """Takes actions of a space that is given."""
+
+    def __init__(self, space):
+        super().__init__()
+        self.action_space = space
+
+
+gym.register("test/Acting-v0", Acting)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Tuple((spaces.Discrete(3), spaces.Box(-1, 1, (2,)))),
+        spaces.Tuple((spaces.Discrete(3), spaces.Discrete(2))),
+        spaces.Dict(move=spaces.Discrete(3), aim=spaces.Box(-1, 1, (2,))),
+        spaces.Sequence(spaces.Discrete(2)),
+        spaces.Graph(spaces.Box(-1, 1, (2,)), None),
+        spaces.OneOf([spaces.Discrete(2), spaces.Discrete(3)]),
+        spaces.Text(5),
+        spaces.MultiBinary(3),
+        spaces.Box(0, 9, (1,), np.int64),
+    ],
+    ids=lambda space: type(space).__name__,
+)
+@pytest.mark.parametrize("agent", ["nec", "mfec", "ppo", "fast_slow", "retrieval_ppo"])
+def test_actions_that_an_agent_cannot_take_are_refused_by_what_it_acts_in(space, agent):
+    environments = make_environments("test/Acting-v0", 2, kwargs={"space": space})
+    said = f"(chooses among|acts in) .*but this environment has {re.escape(str(space))[:40]}"
+    with pytest.raises(ValueError, match=said):
+        build_agent(OmegaConf.create(agent_config(agent)), environments, 0)
+    environments.close()
