@@ -49,8 +49,8 @@ def main(arguments: Sequence[str]) -> int:
                 raise UsageError(f"There is no {what} {name!r}. {did_you_mean(name, valid)}")
     runs = [
         WorldRun(kind, agent, bench.seed, bench.steps or PLAYERS[agent].steps, bench.seconds)
-        for kind in bench.only or KINDS
         for agent in bench.agents or PLAYERS
+        for kind in bench.only or KINDS
     ]
     failures = carry_out(runs, measure, Path(bench.out), bench.workers, bench.progress)
     asked = {run.key for run in runs}

@@ -210,14 +210,14 @@ SOON = ("agent.exploration.steps=300",)
 SHORT = ("agent.num_steps=64", "agent.minibatch_size=64")
 
 PLAYERS: dict[str, Player] = {
-    "nec": Player(1000, options=("agent.learn_after=100", *SOON)),
     "mfec": Player(1500, options=SOON),
-    "episodic": Player(1500),
-    "fast_slow": Player(1000, vectors_only=True, parts=False),
     "ppo": Player(4000, numbers=True, options=SHORT),
+    "fast_slow": Player(1000, vectors_only=True, parts=False),
+    "nec": Player(1000, options=("agent.learn_after=100", *SOON)),
     "retrieval_ppo_view": Player(2000, options=SHORT),
-    "ppo_gru": Player(4000, numbers=True, options=SHORT),
+    "episodic": Player(1500),
     "self_imitation_ppo": Player(3000, numbers=True, options=SHORT),
+    "ppo_gru": Player(4000, numbers=True, options=SHORT),
     "retrieval_ppo": Player(3000, vectors_only=True, numbers=True, options=SHORT),
 }
 """The agents of `conf/agent` that differ in more than their values."""
