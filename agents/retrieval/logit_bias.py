@@ -25,9 +25,8 @@ class ActionReturns:
     cost, the first episodes are worse by far than what any action still makes a difference of.
 
     Entries of an action are averaged with the weights `w = NEAR / (d^2 + NEAR)`, as NEC reads its dictionaries (Pritzel
-    et al. 2017, equation 5). What is averaged counts as much as the nearest of them, by w times the confidence in it;
-    what is missing counts as a return of 0. So an action of which nothing near is known is the worst where only rewards
-    were found, and the best where steps cost: there it is tried, instead of the first way that led anywhere being kept.
+    et al. 2017, equation 5). What is averaged counts as much as the nearest of them, by w times the confidence in it:
+    an action of which nothing near is known has 0.
     """
 
     def __init__(self) -> None:
@@ -56,8 +55,7 @@ class ActionReturns:
         nearness = actions * (confidence * NEAR / (distances + NEAR)).unsqueeze(2)  # [E, K, A]
         good = ((returns - self.least) / (self.most - self.least)).clamp(min=0)
         mean = (nearness * good.unsqueeze(2)).sum(1) / nearness.sum(1).clamp(min=1e-12)
-        known, nothing = nearness.amax(1), -self.least / (self.most - self.least)
-        return mean * known + nothing * (1 - known)
+        return mean * nearness.amax(1)
 
     def state_dict(self) -> dict[str, Any]:
         """The range of returns."""
