@@ -101,7 +101,7 @@ KINDS: dict[str, Kind] = {
     "nan_at_reset": _refused("NaN in the first observation", "nan", "environment 0", observation="nan_at_reset"),
     "nan_later": _refused("NaN after a while", "nan", "environment", observation="nan_later"),
     "infinite": _refused("infinity where there are no bounds", "inf", "environment", observation="infinite"),
-    "huge": _refused("1e30 where there are no bounds", "1e+30", observation="huge"),
+    "huge": _refused("1e30 where there are no bounds", "1e+30", "environment 0", observation="huge"),
     "outside_box": _refused("far outside its Box", "99.0", "environment", observation="outside_box"),
     "outside_codes": _refused("-1 of a Discrete", "-1", "Discrete(7)", observation="outside_codes"),
     "fraction_of_bytes": _refused("0.6 of uint8", ".6", "uint8", observation="fraction_of_bytes"),
@@ -141,7 +141,7 @@ KINDS: dict[str, Kind] = {
     "reward_list": _refused("a list", "reward of environment", "[-0.1]", reward="list"),
     "reward_vector": _refused("a vector", "reward of environment", "array", reward="vector"),
     "reward_nothing": _refused("None", "reward of environment", "None", reward="nothing"),
-    "reward_nan": _refused("NaN", "reward of environment", "nan", reward="nan"),
+    "reward_nan": _refused("NaN", "reward of environment", "nan", reward="not_a_number"),
     "reward_infinite": _refused("infinity", "reward of environment", "inf", reward="infinite"),
     "reward_text": _refused("text", "reward of environment", "'-0.1'", reward="text"),
     # ---- how it ends

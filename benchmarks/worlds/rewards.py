@@ -33,7 +33,7 @@ REWARDS: dict[str, Callable[[bool], Any]] = {
     "list": as_(lambda number: [number]),
     "vector": as_(lambda number: np.array([number, number])),
     "nothing": lambda there: 1.0 if there else None,
-    "nan": two(1.0, float("nan")),
+    "not_a_number": two(1.0, float("nan")),
     "infinite": two(float("inf"), -0.1),
     "text": as_(str),
 }

@@ -168,6 +168,7 @@ def section(rows: Sequence[Row]) -> str:
         "Each trained by two agents from the command line, without a line of code or a value tuned (a row's `train` is",
         "the command); the packages come with the extra `worlds`. One seed, 20,000 steps; 20 episodes of each player.",
         "",
+        "    pip install -e '.[cpu,worlds]' --constraint constraints.txt",
         "    python -m benchmarks.worlds.third_party out=docs/results/third_party.jsonl",
         "",
         "| environment | package | random | agent | score | agent | score |",
