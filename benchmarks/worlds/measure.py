@@ -139,11 +139,10 @@ def trained(overrides: list[str]) -> dict[str, Any]:
         try:
             run_command(lambda: found.update(_train(overrides, path)))
         except SystemExit as ended:
-            lines = errors.getvalue()
-            at = lines.rfind("Error: ")
-            if ended.code != 2 or at < 0:
-                return {"crash": f"exit {ended.code}: {lines[-400:]}"}
-            return {"refused": lines[at + len("Error: ") :].strip()}
+            _, refused, message = f"\n{errors.getvalue()}".rpartition("\nError: ")
+            if ended.code != 2 or not refused:
+                return {"crash": f"exit {ended.code}: {message[-400:]}"}
+            return {"refused": message.strip()}
         except BaseException as error:  # whatever a run ends in is what is asked
             import traceback
 
