@@ -1,6 +1,7 @@
 """Environments: SAME_STEP, honest transitions, replayable, and clear when they cannot be made."""
 
 import sys
+from types import ModuleType
 
 import gymnasium as gym
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from gymnasium import spaces
 
 from engram_rl.agents.ppo import make_ppo
-from engram_rl.training.environments import make_environments
+from engram_rl.training.environments import REGISTERED_BY, import_owner, make_environments
 from engram_rl.training.errors import UsageError
 from engram_rl.training.evaluation import evaluate
 from engram_rl.training.intake.observations import Bounds
@@ -211,6 +212,7 @@ def test_evaluation_plays_exactly_what_was_asked_for():
 ])  # fmt: skip
 def test_a_package_that_is_not_installed_is_named_with_what_brings_it(monkeypatch, id, package, remedy):
     monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(gym.registry, id, raising=False)
     with pytest.raises(UsageError, match=f"package {package}, which is not installed here: {remedy}"):
         make_environments(id, 2)
 
@@ -226,3 +228,23 @@ def test_a_tuple_of_codes_and_parts_of_actions_are_taken_as_popgym_has_them():
             agent.learn()
             observation = transition.reset_observation
         assert agent.perceive(observation, learn=False).shape == (2, size)
+
+
+def test_a_package_that_registers_only_when_told_is_told(monkeypatch):
+    owner = ModuleType("late")
+    owner.register_envs = lambda: gym.register("Late/Walk-v0", "gymnasium.envs.classic_control:CartPoleEnv")
+    monkeypatch.setitem(sys.modules, "late", owner)
+    monkeypatch.setitem(REGISTERED_BY, "Late/", "late")
+    try:
+        import_owner("Late/Walk-v0")
+        assert "Late/Walk-v0" in gym.registry
+        monkeypatch.setattr(owner, "register_envs", lambda: pytest.fail("told twice"))
+        import_owner("Late/Walk-v0")
+    finally:
+        gym.registry.pop("Late/Walk-v0", None)
+
+
+def test_the_package_that_is_missing_is_named(monkeypatch):
+    monkeypatch.setitem(REGISTERED_BY, "Missing/", "not_there.gym")
+    with pytest.raises(UsageError, match="belongs to the package not_there, which"):
+        import_owner("Missing/Walk-v0")
