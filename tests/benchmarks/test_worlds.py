@@ -159,9 +159,9 @@ def test_the_room_costs_what_the_way_takes():
 
 def test_the_room_makes_rows_and_a_table(tmp_path, capsys):
     out = tmp_path / "rows.jsonl"
-    assert costly_room.main(["agents=[mfec]", "seeds=[3]", "steps=1200", "progress=false", f"out={out}"]) == 0
+    assert costly_room.main(["agents=[mfec]", "seeds=[3]", "steps=2400", "progress=false", f"out={out}"]) == 0
     row = json.loads(out.read_text())
-    assert row["length"] < row["first"] and row["episodes"] > LIMIT and "| mfec | " in capsys.readouterr().out
+    assert row["length"] < row["first"] and row["episodes"] > 60 and "| mfec | " in capsys.readouterr().out
 
 
 def test_a_package_that_is_missing_is_said_in_the_row():
