@@ -1,0 +1,113 @@
+"""One mutant: put in the place of the file, tested, and written down; and all that is needed before the first."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.machine import machine
+from benchmarks.mutants.checkout import changed, commit_of, copy_commit
+from benchmarks.mutants.covered import Coverage, coverage_of
+from benchmarks.mutants.running import SLOW_TO_IMPORT, Tests
+from benchmarks.mutants.sites import Mutant
+from benchmarks.runs import Row
+
+KILLED = ("killed", "timed out", "crashed")
+"""Outcomes that say that the tests noticed."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """What is mutated, and what has to notice.
+
+    Attributes:
+        name: As it stands in the rows.
+        folders: Of code, relative to the root.
+        tests: Folders or files of tests, relative to the root.
+    """
+
+    name: str
+    folders: tuple[str, ...]
+    tests: tuple[str, ...]
+
+    def files(self, copy: Path) -> list[str]:
+        """Its files of code, relative to the root."""
+        return sorted(str(path.relative_to(copy)) for one in self.folders for path in (copy / one).rglob("*.py"))
+
+
+@dataclass
+class Bench:
+    """A commit, copied and with its tests running.
+
+    Attributes:
+        commit: What was copied.
+        copy: Its files.
+        tests: The process that runs its tests.
+        coverage: What they do without a mutant.
+    """
+
+    room: Room
+    commit: str
+    copy: Path
+    tests: Tests
+    coverage: Coverage
+
+
+@contextmanager
+def set_up(
+    repository: Path, room: Room, kept: Path, preload: Sequence[str] = SLOW_TO_IMPORT, rooms: Sequence[str] = ()
+) -> Iterator[Bench]:
+    """Copy what is committed, and find out which tests run which line.
+
+    Args:
+        repository: A checkout; what is not committed is not seen.
+        room: What will be mutated.
+        kept: A folder for the coverage, by commit.
+        preload: Modules that the tests need and that are slow to import.
+        rooms: Other folders whose coverage is measured in the same run.
+    """
+    commit = commit_of(repository)
+    with tempfile.TemporaryDirectory(prefix="mutants") as folder:
+        copy = copy_commit(repository, commit, Path(folder) / "tree")
+        with Tests(copy, Path(folder) / "scratch", preload) as tests:
+            tests.compile(room.tests)
+            asked = hashlib.sha1(repr((room, rooms)).encode()).hexdigest()[:6]
+            name = f"coverage-{room.name}-{commit[:10]}-{asked}.json"
+            coverage = coverage_of(tests, copy, [*room.folders, *rooms], room.tests, kept / name)
+            yield Bench(room, commit, copy, tests, coverage)
+
+
+def measure(bench: Bench, mutant: Mutant) -> Row:
+    """Whether a test notices a mutant.
+
+    Returns:
+        A row: where and what the mutant is, the `outcome`, the `test` that killed it and the `message` of that,
+        how many `tests` run its line, and the seconds it took.
+    """
+    began = time.perf_counter()
+    covering = bench.coverage.of_line(bench.copy, mutant.file, mutant.line)
+    answer = {"outcome": "passed", "killed_by": "", "message": "no test runs this line"}
+    if covering:
+        with changed(bench.copy, mutant.file, mutant.after):
+            answer = bench.tests.until_one_fails(covering)
+    outcomes = {"passed": "survived", "failed": "killed", "timed_out": "timed out", "crashed": "crashed"}
+    return {
+        "mutant": mutant.key,
+        "room": bench.room.name,
+        **machine(),
+        "commit": bench.commit[:10],
+        "file": mutant.file,
+        "line": mutant.line,
+        "operator": mutant.operator,
+        "diff": mutant.diff,
+        "outcome": outcomes[answer["outcome"]],
+        "test": answer["killed_by"],
+        "message": answer["message"],
+        "tests": len(covering),
+        "seconds": round(time.perf_counter() - began, 1),
+    }
