@@ -78,9 +78,9 @@ def _measured(tests: Tests, copy: Path, rooms: Sequence[str], paths: Sequence[st
     lines = ["[run]", f"source = {','.join(sources)}", f"data_file = {folder / 'other'}", "parallel = true"]
     others.write_text("\n".join([*lines, "sigterm = true", "context = ${PYTEST_CURRENT_TEST-}"]), encoding="utf-8")
     answer = tests.all_of(paths, {"data": str(folder / "tests"), "source": sources, "others": str(others)})
-    if answer["outcome"] not in ("passed", "failed"):
-        raise RuntimeError(f"the tests ended as {answer['outcome']} in {answer['killed_by']}: {answer['message']}")
     failed = set(answer["failed"])
+    if answer["outcome"] not in ("passed", "failed") or not failed < answer["seconds"].keys():
+        raise RuntimeError(f"without a mutant: {answer['outcome']} in {answer['killed_by']}: {answer['message']}")
     found = Coverage({test: took for test, took in answer["seconds"].items() if test not in failed}, sorted(failed))
     places = {test: place for place, test in enumerate(found.seconds)}
     by_line: dict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))

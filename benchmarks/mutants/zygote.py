@@ -134,6 +134,7 @@ def _pytest(request: Request, events: Any) -> None:
     _same_examples_always()
     cover = _start_coverage(request["coverage"]) if request["coverage"] else None
     options = ["-q", "-p", "no:cacheprovider", f"--basetemp={request['scratch']}"]
+    options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # hypothesis is there before pytest
     options += ["--collect-only"] if request["compile"] else []
     options += [] if request["coverage"] else ["-x"]
     status = pytest.main([*options, *request["paths"]], plugins=[Watch(request["tests"], events, cover)])
