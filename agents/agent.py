@@ -25,6 +25,9 @@ class Transition:
         reset_observation: What the agent acts on next; differs from `next_observation` only where an episode
             ended. `[E, ...]`
         info: The environments' own remarks, never shown to the agent's policy.
+        mask: Which actions were allowed where the agent acted; None for all. `[E, A]` of bool
+        next_mask: Which are in `next_observation`, for who bootstraps. `[E, A]` of bool, or None
+        reset_mask: Which are in `reset_observation`. `[E, A]` of bool, or None
         done: Whether the episode ended, either way. `[E]` of bool
     """
 
@@ -36,6 +39,9 @@ class Transition:
     next_observation: Observation
     reset_observation: Observation
     info: dict[str, Any] = field(default_factory=dict)
+    mask: np.ndarray | None = None
+    next_mask: np.ndarray | None = None
+    reset_mask: np.ndarray | None = None
     done: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
@@ -49,13 +55,21 @@ class Agent(Protocol):
 
     - `player(num_envs)`: who plays for it when it is evaluated, because acting needs what came before
     - `begin_episodes()`: drop the episodes that it holds open, as all environments begin anew
+    - `memory_parts`: an attribute; the names of the parts of `state_dict` that hold what was experienced rather than
+      what was trained. An agent that names some is judged as it lives on (`engram_rl.training.evaluation`)
     - `frozen`: an attribute; set, what is trained rests while the memory lives on
     - `retrieved(observation)`: what its memory says now in the first environment, for people
       (`engram_rl.agents.retrieval.retrieved.Retrieved`), or None
     """
 
-    def act(self, observation: Observation, *, explore: bool = True) -> np.ndarray:
-        """Choose one action per environment. With `explore=False` nothing inside the agent changes."""
+    def act(self, observation: Observation, *, explore: bool = True, mask: np.ndarray | None = None) -> np.ndarray:
+        """Choose one action per environment. With `explore=False` nothing inside the agent changes.
+
+        Args:
+            observation: `[E, ...]`
+            explore: Whether it may try what it does not know.
+            mask: Which of A actions are allowed, None for all; only of agents with discrete actions. `[E, A]` of bool
+        """
 
     def observe(self, transition: Transition) -> None:
         """Take in one vector step; may write to memory."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
@@ -11,10 +13,12 @@ import numpy as np
 from gymnasium import spaces
 
 from engram_rl.agents.agent import Observation, Transition
-from engram_rl.agents.common.actions import require_discrete
+from engram_rl.agents.common.actions import require_discrete, require_mask
+from engram_rl.agents.common.restoring import all_or_nothing
 from engram_rl.agents.goal_directed.goal_network import EpisodeTrace, GoalNetwork
 from engram_rl.agents.goal_directed.goals import FoundGoal, Goals, ShownGoal, Targets
-from engram_rl.agents.goal_directed.look_ahead import NONE, Branches, Plan, Search, Situation, Slow
+from engram_rl.agents.goal_directed.look_ahead import NONE, Branches, Plan, Search, Situation, Slow, best_allowed
+from engram_rl.agents.goal_directed.outcomes import Outcomes
 from engram_rl.agents.goal_directed.perceptron import Perceptron
 from engram_rl.agents.goal_directed.views import GoalView
 from engram_rl.agents.goal_directed.visits import EpisodeVisits
@@ -33,7 +37,8 @@ class FastSlow:
     1. Read the state and the goal; the goal may be an incomplete key: some numbers of a state, or "where reward was
        found". Preference = p(action | state, goal) of the network - c sqrt(visits of (state, action) this episode).
     2. Look ahead in memory. The first action of a way that meets the goal is taken; else the preferred one.
-    3. Remember the transition; what it contradicts is dropped. What hurt is not done again: a remembered harm vetoes.
+    3. Remember the transition; what it contradicts is dropped. What hurt more than steps usually do is not done again:
+       a remembered harm vetoes (`agents/goal_directed/outcomes.py`).
     4. Hippocampal replay: train the network on all states of the episode so far with the state just reached as the
        goal, and on the way that was imagined with the real goal.
 
@@ -74,6 +79,7 @@ class FastSlow:
         self._owners = self._env if memory.num_owners > 1 else np.zeros(num_envs, np.int64)
         self._visits = EpisodeVisits(memory.states.capacity, memory.num_actions, num_envs)
         self._trace = EpisodeTrace(num_envs, view.dim)
+        self._outcomes = Outcomes()
         self._plan = Plan(np.full(num_envs, NONE))
         self._goals = np.full((num_envs, view.dim), np.nan, np.float32)  # [E, D]
         self._replay: list[Rows] = []
@@ -81,31 +87,49 @@ class FastSlow:
         self.frozen = False
         """Whether the network rests, while the memory lives on."""
 
-    def act(self, observation: Observation, *, explore: bool = True) -> np.ndarray:
-        """One action for each environment. `[E]`."""
+    memory_parts = ("memory", "planner", "goals", "visits", "trace", "size")
+    """The parts of the state that hold what was experienced, rather than what was trained."""
+
+    def act(self, observation: Observation, *, explore: bool = True, mask: np.ndarray | None = None) -> np.ndarray:
+        """One action for each environment, of those that `mask` `[E, A]` allows. `[E]`."""
+        allowed = None if mask is None else require_mask(mask, len(self._env), self.memory.num_actions)
         if explore:
-            self._plan, self._goals = self._look_ahead(observation, self._rng, explore=True)
+            self._plan, self._goals = self._look_ahead(observation, self._rng, explore=True, allowed=allowed)
             return self._plan.actions
-        with self.memory.only_looking(), self.planner.only_looking():
-            return self._look_ahead(observation, np.random.default_rng(0), explore=False)[0].actions
+        with self._undisturbed(), self.memory.only_looking(), self.planner.only_looking():
+            return self._look_ahead(observation, np.random.default_rng(0), explore=False, allowed=allowed)[0].actions
+
+    @contextmanager
+    def _undisturbed(self) -> Iterator[None]:
+        """What is named meanwhile may displace what is remembered, where the memory is full: it is put back."""
+        capacity = self.memory.states.capacity
+        scarce = min(self.memory.states.num_free, capacity // 4)
+        if scarce == capacity // 4 and scarce > 16 * len(self._env):
+            yield
+            return
+        memory, planner, goals = (copy.deepcopy(one.state_dict()) for one in (self.memory, self.planner, self.goals))
+        yield
+        self.memory.load_state_dict(memory)
+        self.planner.load_state_dict(planner)
+        self.goals.load_state_dict(goals)
 
     def observe(self, transition: Transition) -> None:
         """Remember one vector step, correct what it contradicts, and put aside what is to be replayed."""
         states, next_states = (self.view.states(o) for o in (transition.observation, transition.next_observation))
         actions = transition.action
         expected = self.slow.expected(states, self._owners, actions) if self.slow else None
-        hurt = harm(transition)
+        outcome = self._outcomes(transition)
         written = self.memory.write(
             states,
             actions,
             next_states,
             rewards=transition.reward,
-            terminals=hurt > 0,
-            harms=hurt,
+            terminals=outcome.harm > 0,
+            harms=outcome.harm,
             owners=self._owners,
         )
         self._visits.count(written.states, actions)
-        self.goals.observe(written.next_states, transition.reward, transition.done)
+        self.goals.observe(written.next_states, outcome.good, transition.done)
         if self.slow and expected is not None:
             self.slow.observe(self._owners, expected, written)
         if self.fast and not self.frozen:
@@ -132,23 +156,28 @@ class FastSlow:
         """Minibatches that the network has learned from."""
         return self.fast.network.updates if self.fast else 0
 
-    def _look_ahead(self, observation: Observation, rng: np.random.Generator, explore: bool) -> tuple[Plan, np.ndarray]:
+    def _look_ahead(
+        self, observation: Observation, rng: np.random.Generator, explore: bool, allowed: np.ndarray | None
+    ) -> tuple[Plan, np.ndarray]:
         """The plan, with the preferred action where there is no way; and the states gone for `[E, D]`, NaN for none."""
         states = self.view.states(observation)  # [E, D]
         ids = self.memory.name(states, self._owners)
-        targets = self.goals.choose(observation, ids, explore=explore)
+        targets = self.goals.choose(observation, ids, explore=explore, allowed=allowed)
         goals = self._first_of(targets)
-        preference = partial(self._preference, ids, states, goals)
+        preference = partial(self._preference, ids, states, goals, explore)
         if not self.slow:
-            return Plan(preference().argmax(1)), goals
-        plan = self.slow.plan(Situation(ids, self._owners, targets, preference, self.goals.certain), rng, explore)
+            return Plan(best_allowed(preference(), allowed)), goals
+        now = Situation(ids, self._owners, targets, preference, self.goals.certain, allowed)
+        plan = self.slow.plan(now, rng, explore)
         if (plan.actions == NONE).any():
-            plan = replace(plan, actions=np.where(plan.actions != NONE, plan.actions, preference().argmax(1)))
+            preferred = best_allowed(preference(), allowed)
+            plan = replace(plan, actions=np.where(plan.actions != NONE, plan.actions, preferred))
         return plan, goals
 
-    def _preference(self, ids: np.ndarray, states: np.ndarray, goals: np.ndarray) -> np.ndarray:
+    def _preference(self, ids: np.ndarray, states: np.ndarray, goals: np.ndarray, explore: bool) -> np.ndarray:
         """What the network finds natural, less what was tried in this episode, never what hurt. `[E, A]`."""
-        preference = -self._visit_weight * np.sqrt(self._visits.of(ids))
+        visits = self._visits.of(ids) if explore else np.zeros((len(ids), self.memory.num_actions))
+        preference = -self._visit_weight * np.sqrt(visits)
         if self.fast:
             preference += self.fast.probabilities(states, goals)
         if self.slow:
@@ -194,14 +223,17 @@ class FastSlow:
             "trace": self._trace.state_dict(),
             "rng": self._rng.bit_generator.state,
             "size": self._size,
+            "outcomes": self._outcomes.state_dict(),
         }
 
+    @all_or_nothing
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave; a state that lacks a part is refused before anything is changed.
 
         Raises:
             KeyError: It lacks one.
         """
+        outcomes = state.get("outcomes")  # which the first version had not
         state = {name: state[name] for name in _PARTS}
         self.memory.load_state_dict(state["memory"])
         self.planner.load_state_dict(state["planner"])
@@ -212,13 +244,10 @@ class FastSlow:
         self._trace.load_state_dict(state["trace"])
         self._rng.bit_generator.state = state["rng"]
         self._size = state["size"]
+        self._outcomes = Outcomes()
+        if outcomes:
+            self._outcomes.load_state_dict(outcomes)
         self._replay = []
-
-
-def harm(transition: Transition) -> np.ndarray:
-    """How much a step hurt: a negative reward, or an end without any reward, which counts 1. `[E]`."""
-    died = transition.terminated & (transition.reward <= 0)
-    return np.maximum(np.where(died, 1.0, 0.0), 0.0 - transition.reward)  # -0.0 is equal to 0.0: max may give either
 
 
 PLANNER = partial(Planner, unknown_cost=1.2, refused_cost=np.inf)

@@ -17,10 +17,12 @@ from engram_rl.agents.common.actions import Actions
 from engram_rl.agents.common.device import choose_device
 from engram_rl.agents.common.encoders import make_projection
 from engram_rl.agents.common.exploration import EPSILON, EpsilonGreedy
-from engram_rl.agents.common.observations import hash_observations, require_supported, rows_of, to_tensors
+from engram_rl.agents.common.observations import hash_observations, require_supported, rows_of, rows_of_mask, to_tensors
+from engram_rl.agents.common.restoring import all_or_nothing
+from engram_rl.agents.common.scaling import SCALE_RULE, require_rule, require_same_rule
 from engram_rl.agents.common.schedules import Schedule, as_schedule
 from engram_rl.agents.common.seeding import generator_for
-from engram_rl.agents.episodic_control.action_memories import ActionMemories, make_memories
+from engram_rl.agents.episodic_control.action_memories import ActionMemories, make_memories, restricted
 from engram_rl.agents.episodic_control.modality_keys import make_keys
 from engram_rl.agents.episodic_control.returns import MonteCarloReturns, Returns
 from engram_rl.memory import DifferentiableNeuralDictionary
@@ -53,7 +55,9 @@ class MFEC:
         explore: Chooses actions by their values.
         novelty: Whether to explore by what was tried in a situation during the episode; the paper explores blindly.
         bootstrap: Whether the return of an episode that was cut goes on with the value of its last observation; the
-            paper's returns end with the episode.
+            paper's returns end with the episode. Where a rule corrects overestimates, a promise of reward is not taken
+            over from the last observation of an episode that found none: it is what the rule is to doubt.
+        scale_rule: Of what `project` is given.
         device: Where keys are computed.
     """
 
@@ -68,27 +72,33 @@ class MFEC:
         num_envs: int,
         novelty: bool,
         bootstrap: bool,
+        scale_rule: int,
         device: torch.device,
     ):
         self.project, self.memories = project, memories
         self._actions, self._returns, self._explore = actions, returns, explore
         self._num_envs, self._novelty, self._bootstrap, self._device = num_envs, novelty, bootstrap, device
+        self._scale_rule = scale_rule
         self._steps = 0
         self._diagnostics: dict[str, float] = {}
         self._acted_on: Seen | None = None
 
-    def act(self, observation: Observation, *, explore: bool = True) -> np.ndarray:
+    memory_parts = ("memories", "returns")
+    """The parts of the state that hold what was experienced, rather than what was trained."""
+
+    def act(self, observation: Observation, *, explore: bool = True, mask: np.ndarray | None = None) -> np.ndarray:
         """Epsilon-greedy actions, `[E]`; greedy, and without a trace, if not exploring."""
         began = time.perf_counter()
         keys, identity = self._keys(observation)
+        allowed = self._actions.allowed(mask, len(keys))
         if explore:
             self._acted_on = Seen(observation, keys, identity)
         q, lookups = self.memories.read_exact(keys, identity, touch=explore)
         elapsed = time.perf_counter() - began
         if not explore:
-            return self._actions.named(q.argmax(dim=1).numpy())
+            return self._actions.named(restricted(q, allowed).argmax(dim=1).numpy())
         self._diagnostics = self.memories.report(lookups, self._steps) | {"memory/lookup_ms": 1000 * elapsed}
-        return self._actions.named(self._explore(q, self._steps, self._tries(identity)).numpy())
+        return self._actions.named(self._explore(q, self._steps, self._tries(identity), allowed).numpy())
 
     def observe(self, transition: Transition) -> None:
         """Hold the step; write the episodes that it ended."""
@@ -135,7 +145,15 @@ class MFEC:
         cut = transition.truncated & ~transition.terminated
         if self._bootstrap and cut.any():
             keys, identity = self._keys(rows_of(transition.next_observation, cut))
-            values[cut] = self.memories.read_exact(keys, identity, touch=False)[0].max(dim=1).values.numpy()
+            q = self.memories.read_exact(keys, identity, touch=False)[0]
+            allowed = self._actions.allowed(rows_of_mask(transition.next_mask, cut), len(q))
+            best = (
+                restricted(q, allowed).masked_fill(self.memories.empty, -torch.inf).max(dim=1).values.double().numpy()
+            )
+            values[cut] = np.where(np.isfinite(best), best, self._returns.going_on(transition.reward)[cut])
+            if self.memories.blame:
+                found = self._returns.rewarded() | (transition.reward > 0)
+                values = np.where(found, values, np.minimum(values, 0))
         return values
 
     def _store(self, best: Returns) -> None:
@@ -157,10 +175,13 @@ class MFEC:
             "returns": self._returns.state_dict(),
             "explore": self._explore.state_dict(),
             "steps": self._steps,
+            "scale_rule": self._scale_rule,
         }
 
+    @all_or_nothing
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave."""
+        """Restore what `state_dict` gave; a state that does not fit changes nothing."""
+        require_same_rule(state.get("scale_rule", 1), self._scale_rule)
         self.project.load_state_dict(state["project"])
         self.memories.load_state_dict(state["memories"])
         self._returns.load_state_dict(state["returns"])
@@ -191,15 +212,17 @@ def make_mfec(
     exploration: float | Schedule = EPSILON,
     novelty: float | None = None,
     discount: float = 0.99,
-    bootstrap: bool = False,
+    bootstrap: bool = True,
+    scale_rule: int = SCALE_RULE,
     device: str = "cpu",
 ) -> MFEC:
     """Build MFEC for the spaces of an environment; `conf/agent/mfec.yaml` says what its values mean.
 
     - `key_size`: columns of the random projection, where a key is one vector
     - `novelty`: bonus for what was tried once in a situation during the episode; 0 settles ties by it, None ignores it
-    - `bootstrap`: whether the return of an episode that was cut goes on with the value of its last observation; without
-      it, an episode cut without reward is evidence that what was expected of it failed
+    - `bootstrap`: whether the return of an episode that was cut goes on with the value of its last observation, as
+      if it had not been; the paper's does not
+    - `scale_rule`: how numbers of observations are scaled; 1 for what the first version learned
 
     Raises:
         ValueError: Actions that cannot be counted, or observations of an unsupported kind.
@@ -207,15 +230,19 @@ def make_mfec(
     require_supported(observation_space, "MFEC")
     actions = Actions(action_space, "MFEC")
     place = choose_device(device)
-    project, space = make_keys(observation_space, key_size, modalities, partial(make_projection, seed=seed))
+    make_part = partial(make_projection, seed=seed, scale_rule=require_rule(scale_rule))
+    project, space = make_keys(observation_space, key_size, modalities, make_part, scale_rule)
     return MFEC(
         project=project.to(place),
         memories=make_memories(memory, space, actions.count, place),
         actions=actions,
         returns=MonteCarloReturns(discount, num_envs),
-        explore=EpsilonGreedy(as_schedule(exploration), generator_for(seed, "exploration"), novelty or 0.0),
+        explore=EpsilonGreedy(
+            as_schedule(exploration, "exploration", most=1), generator_for(seed, "exploration"), novelty or 0.0
+        ),
         num_envs=num_envs,
         novelty=novelty is not None,
         bootstrap=bootstrap,
+        scale_rule=scale_rule,
         device=place,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -17,8 +18,17 @@ from engram_rl.agents.common.actions import Actions
 from engram_rl.agents.common.device import choose_device
 from engram_rl.agents.common.encoders import make_encoder
 from engram_rl.agents.common.exploration import EPSILON, EpsilonGreedy
-from engram_rl.agents.common.observations import hash_observations, require_rows, require_supported, rows_of, to_tensors
+from engram_rl.agents.common.observations import (
+    hash_observations,
+    require_rows,
+    require_supported,
+    rows_of,
+    rows_of_mask,
+    to_tensors,
+)
 from engram_rl.agents.common.replay import Replay
+from engram_rl.agents.common.restoring import all_or_nothing
+from engram_rl.agents.common.scaling import SCALE_RULE, require_rule, require_same_rule
 from engram_rl.agents.common.schedules import Schedule, as_schedule
 from engram_rl.agents.common.seeding import generator_for
 from engram_rl.agents.episodic_control.action_memories import (
@@ -26,11 +36,13 @@ from engram_rl.agents.episodic_control.action_memories import (
     Lookups,
     double_value,
     make_memories,
+    restricted,
 )
 from engram_rl.agents.episodic_control.modality_keys import make_keys
 from engram_rl.agents.episodic_control.overestimates import STEPS, errors_by_age
 from engram_rl.agents.episodic_control.returns import NStepReturns, Returns
 from engram_rl.memory import DifferentiableNeuralDictionary, Found, RowRMSprop, RowSGD
+from engram_rl.memory.checks import whole
 
 
 def q_loss(q_tm1: Tensor, target_tm1: Tensor) -> Tensor:
@@ -64,6 +76,7 @@ class NEC:
         exclude_self: Whether a replayed situation is hidden from its own lookup; with it in place, it answers its own
             question and the loss says nothing.
         double: Whether what is bootstrapped is a double estimate rather than `max_a Q`.
+        scale_rule: Of what the encoder is given.
         device: Where the encoder computes.
     """
 
@@ -85,32 +98,43 @@ class NEC:
         identify: bool,
         exclude_self: bool,
         double: bool,
+        scale_rule: int,
         device: torch.device,
     ):
         if exclude_self and not identify:
             raise ValueError("exclude_self needs to know which entry is a situation's own: set identify=true as well.")
+        for name, value, least in (
+            ("batch_size", batch_size, 1),
+            ("learn_every", learn_every, 1),
+            ("learn_after", learn_after, 0),
+        ):
+            whole(name, value, least)
         self.encoder, self.memories = encoder, memories
         self.optimiser, self.row_optimisers = optimiser, row_optimisers
         self._actions, self._returns, self._replay, self._explore = actions, returns, replay, explore
         self._num_envs = num_envs
         self._batch_size, self._learn_every, self._learn_after = batch_size, learn_every, learn_after
         self._identify, self._exclude_self, self._double = identify, exclude_self, double
-        self._device = device
+        self._scale_rule, self._device = scale_rule, device
         self._steps = 0
         self._due = 0
         self._values = np.zeros(num_envs)  # [E] the value of what was last acted on
         self._diagnostics: dict[str, float] = {}
 
-    def act(self, observation: Observation, *, explore: bool = True) -> np.ndarray:
+    memory_parts = ("memories", "replay", "returns", "values")
+    """The parts of the state that hold what was experienced, rather than what was trained."""
+
+    def act(self, observation: Observation, *, explore: bool = True, mask: np.ndarray | None = None) -> np.ndarray:
         """Epsilon-greedy actions, `[E]`; greedy, and without a trace, if not exploring."""
         began = time.perf_counter()
         q, lookups = self._action_values(observation, touch=explore)
         elapsed = time.perf_counter() - began
+        allowed = self._actions.allowed(mask, len(q))
         if not explore:
-            return self._actions.named(q.argmax(dim=1).numpy())
-        self._values = self._state_values(q, lookups)
+            return self._actions.named(restricted(q, allowed).argmax(dim=1).numpy())
+        self._values = self._state_values(q, lookups, allowed)
         self._diagnostics = self.memories.report(lookups, self._steps) | {"memory/lookup_ms": 1000 * elapsed}
-        return self._actions.named(self._explore(q, self._steps).numpy())
+        return self._actions.named(self._explore(q, self._steps, allowed=allowed).numpy())
 
     def observe(self, transition: Transition) -> None:
         """Write to memory and replay what this step completed."""
@@ -149,9 +173,10 @@ class NEC:
             keys = self.encoder(to_tensors(observation, self._device))  # [B, D]
         return self.memories.read(keys, touch)
 
-    def _state_values(self, q: Tensor, lookups: Lookups) -> np.ndarray:
-        """What is bootstrapped from. `[B]` of float64."""
-        return (double_value(lookups) if self._double else q.max(dim=1).values).double().numpy()
+    def _state_values(self, q: Tensor, lookups: Lookups, allowed: Tensor | None) -> np.ndarray:
+        """What is bootstrapped from, of actions allowed `[B, A]`. `[B]` of float64."""
+        best = double_value(lookups, allowed) if self._double else restricted(q, allowed).max(dim=1).values
+        return best.double().numpy()
 
     def _final_values(self, transition: Transition) -> np.ndarray:
         """Bootstrap where an episode was cut, 0 elsewhere. `[E]`."""
@@ -159,7 +184,15 @@ class NEC:
         cut = transition.truncated & ~transition.terminated
         if cut.any():
             last = rows_of(transition.next_observation, cut)
-            values[cut] = self._state_values(*self._action_values(last, touch=False))
+            q, lookups = self._action_values(last, touch=False)
+            known, allowed = (
+                ~self.memories.empty,
+                self._actions.allowed(rows_of_mask(transition.next_mask, cut), len(q)),
+            )
+            known = known.expand(len(q), -1) if allowed is None else known & allowed  # [n, A]
+            best = self._state_values(q, lookups, known)
+            going_on = self._returns.going_on(transition.reward)[cut]
+            values[cut] = np.where(known.any(dim=1).numpy(), best, going_on)
         return values
 
     def _store(self, completed: Returns) -> None:
@@ -186,6 +219,11 @@ class NEC:
         found = self.memories.lookup_taken(keys, batch["action"], own if self._exclude_self else None)
         q = torch.cat([one.value.squeeze(1) for one in found.values()])
         loss = q_loss(q, target)
+        if not math.isfinite(float(loss.detach())):
+            raise ValueError(
+                f"train/loss is {float(loss.detach())} after {self._steps} steps: observations or rewards are too "
+                f"large, or the rate is. Scale them in a wrapper (env.wrappers), or lower agent.learning_rate."
+            )
         self._descend(loss, found)
         if not report:
             return {}
@@ -239,10 +277,13 @@ class NEC:
             "steps": self._steps,
             "due": self._due,
             "values": self._values,
+            "scale_rule": self._scale_rule,
         }
 
+    @all_or_nothing
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave."""
+        """Restore what `state_dict` gave; a state that does not fit changes nothing."""
+        require_same_rule(state.get("scale_rule", 1), self._scale_rule)
         self.encoder.load_state_dict(state["encoder"])
         if self.optimiser:
             self.optimiser.load_state_dict(state["optimiser"])
@@ -284,6 +325,7 @@ def make_nec(
     identify: bool = True,
     exclude_self: bool = True,
     double: bool = False,
+    scale_rule: int = SCALE_RULE,
     device: str = "cpu",
 ) -> NEC:
     """Build NEC for the spaces of an environment; `conf/agent/nec.yaml` says what its values mean.
@@ -295,6 +337,7 @@ def make_nec(
     - `identify`: whether the same observation is the same entry; if not, the memory's `match_within` decides
     - `exclude_self`: whether a replayed situation is hidden from its own lookup
     - `double`: whether a double estimate is bootstrapped rather than the maximum
+    - `scale_rule`: how numbers of observations are scaled; 1 for what the first version learned
 
     Raises:
         ValueError: Actions that cannot be counted, or observations that no encoder here reads.
@@ -305,8 +348,8 @@ def make_nec(
     require_rows(f"n_step={n_step}", n_step * num_envs, observation_space, "lower n_step or env.num_envs")
     place = choose_device(device)
     torch.manual_seed(seed)
-    make_part = partial(make_encoder, hidden=tuple(hidden))
-    encoder, space = make_keys(observation_space, key_size, modalities, make_part)
+    make_part = partial(make_encoder, hidden=tuple(hidden), scale_rule=require_rule(scale_rule))
+    encoder, space = make_keys(observation_space, key_size, modalities, make_part, scale_rule)
     encoder = encoder.to(place)
     memories = make_memories(memory, space, actions.count, place)
     return NEC(
@@ -317,7 +360,7 @@ def make_nec(
         row_optimisers=_row_optimisers_of(memories, row_optimiser, row_learning_rate),
         returns=NStepReturns(n_step, discount, num_envs),
         replay=Replay(replay_capacity, generator_for(seed, "replay")),
-        explore=EpsilonGreedy(as_schedule(exploration), generator_for(seed, "exploration")),
+        explore=EpsilonGreedy(as_schedule(exploration, "exploration", most=1), generator_for(seed, "exploration")),
         num_envs=num_envs,
         batch_size=batch_size,
         learn_every=learn_every,
@@ -325,6 +368,7 @@ def make_nec(
         identify=identify,
         exclude_self=exclude_self,
         double=double,
+        scale_rule=scale_rule,
         device=place,
     )
 

@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from engram_rl.agents.agent import Observation, Transition
 from engram_rl.agents.common.device import choose_device
 from engram_rl.agents.common.observations import batch_size, require_rows, require_supported, rows_of
+from engram_rl.agents.common.restoring import all_or_nothing
+from engram_rl.agents.common.scaling import SCALE_RULE, require_rule, require_same_rule
 from engram_rl.agents.common.schedules import Schedule, as_schedule
 from engram_rl.agents.common.seeding import generator_for
 from engram_rl.agents.policy_gradient.descent import Descent
 from engram_rl.agents.policy_gradient.extra_inputs import ExtraInput, PreviousStep, read
-from engram_rl.agents.policy_gradient.objectives import Objective, explained_variance, means
+from engram_rl.agents.policy_gradient.objectives import Objective, explained_variance, means, require_learnable
 from engram_rl.agents.policy_gradient.perception import Perception, RewardScale, make_perception
 from engram_rl.agents.policy_gradient.player import Player
 from engram_rl.agents.policy_gradient.policies import Extras, Policy, make_policy
@@ -54,11 +56,13 @@ class PPO:
         reward_scale: Of the rewards learned from; None for as they are.
         cut_at_episode_ends: Whether what follows an episode's end does not count for what came before.
         carry_state: Whether a recurrent policy's state, and what it is shown of the step before, outlive an episode.
+        scale_rule: Of what the policy is given.
 
-    An agent built on PPO adds extras, and overrides `observe`, `update` and `forget_open_steps`.
+    An agent built on PPO adds extras, and overrides `add`, `update` and `forget_open_steps`.
 
     Attributes:
-        acted: The step taken and not yet observed: what was seen, the action, `starts` and `extras`. `[E, ...]` by name
+        acted: The step taken and not yet observed: what was seen, the action, `starts`, `extras` and, where there
+            was one, the `mask`. `[E, ...]` by name
         state: Of a recurrent policy, before the step to come. `[E, H]`
         starts: Whether an episode begins with that step. `[E]` of bool
 
@@ -85,6 +89,7 @@ class PPO:
         reward_scale: RewardScale | None = None,
         cut_at_episode_ends: bool = True,
         carry_state: bool = False,
+        scale_rule: int = SCALE_RULE,
     ):
         require_counts(num_envs=num_envs, num_steps=num_steps, epochs=epochs, minibatch_size=minibatch_size)
         require_shares(discount=discount, gae_lambda=gae_lambda)
@@ -99,10 +104,17 @@ class PPO:
         self._rollout = Rollout(num_steps, num_envs)
         self.state = policy.initial_state(num_envs)  # [E, H] before the step to come
         self.starts = torch.ones(num_envs, dtype=torch.bool, device=self.state.device)  # [E]
+        self._scale_rule = scale_rule
         self._steps = 0
         self._next: Observation | None = None  # [E, ...] what is acted on after a full rollout
         self.acted: dict[str, Any] = {}  # the step taken and not yet observed; [E, ...] by name
         self._state_after = self.state
+
+    @property
+    def memory_parts(self) -> tuple[str, ...]:
+        """The parts of the state that hold what was experienced; none, if nothing but an open rollout does."""
+        remembers = self._carry or any(getattr(extra, "remembers", False) for extra in self.extras)
+        return ("extras", "rollout", "state", "starts") if remembers else ()
 
     @property
     def frozen(self) -> bool:
@@ -118,16 +130,19 @@ class PPO:
         self._frozen = frozen
         self.forget_open_steps()
 
-    def act(self, observation: Observation, *, explore: bool = True) -> np.ndarray:
+    def act(self, observation: Observation, *, explore: bool = True, mask: np.ndarray | None = None) -> np.ndarray:
         """Draw actions, `[E, ...]`; with `explore=False` the most probable ones, as at an episode's first step."""
         if not explore:
-            return self.player(batch_size(observation)).act(observation)
+            return self.player(batch_size(observation)).act(observation, mask=mask)
+        allowed = self.policy.head.allowed(mask, self.num_envs)
         seen = self.perceive(observation, learn=not self.frozen)
         extras = read(self.extras, observation, explore=True)
         with torch.no_grad():
             features, self._state_after = self.policy.features(seen, self.state, self.starts[None], extras)
-            action = self.policy.distribution(features, extras).sample(self._generator)  # [E, ...]
+            action = self.policy.distribution(features, extras, allowed).sample(self._generator)  # [E, ...]
         self.acted = {"seen": seen, "action": action, "starts": self.starts, "extras": extras}
+        if allowed is not None:
+            self.acted["mask"] = allowed
         return self.policy.head.taken(action)
 
     def observe(self, transition: Transition) -> None:
@@ -139,7 +154,7 @@ class PPO:
         if not self.acted:
             raise RuntimeError("PPO learns from its own actions only: call act, then observe what followed, in turns.")
         if not self.frozen:
-            self._add(transition)
+            self.add(transition, self._final_values(transition))
         for extra in self.extras:
             extra.observe(transition)
         self.state = self._state_after
@@ -154,7 +169,9 @@ class PPO:
         data = self._evaluated()
         rate = self._learning_rate(self._steps)
         self.descent.set_rate(rate)
-        metrics |= self.update(data)
+        learned = self.update(data)
+        require_learnable(learned, self._steps)
+        metrics |= learned
         metrics["train/explained_variance"] = explained_variance(data["value"], data["target"])
         metrics["train/learning_rate"] = rate
         self._rollout.clear()
@@ -181,17 +198,22 @@ class PPO:
         """Drop the steps that were to be learned from."""
         self._rollout.clear()
 
-    def _add(self, transition: Transition) -> None:
-        """Put the step just taken, and its outcome, into the rollout."""
+    def add(self, transition: Transition, final_value: np.ndarray) -> None:
+        """Put the step just taken, and its outcome, into the rollout.
+
+        Args:
+            transition: The outcome.
+            final_value: Of the last observations of episodes that were cut, 0 elsewhere. `[E]`
+        """
         reward = transition.reward
         if self.reward_scale:
             reward = self.reward_scale(reward, transition.done)
-        self._rollout.add(self.state, self.acted, reward, transition.done, self._final_values(transition))
+        self._rollout.add(self.state, self.acted, reward, transition.done, final_value)
         self._next = transition.reset_observation
         self._steps += self.num_envs
 
     def _final_values(self, transition: Transition) -> np.ndarray:
-        """Values of the last observations of episodes that were cut, 0 elsewhere. `[E]`."""
+        """Values of the last observations of episodes that were cut, 0 elsewhere, and where no end counts. `[E]`."""
         values = np.zeros(self.num_envs, dtype=np.float32)
         rows = np.flatnonzero(transition.truncated & ~transition.terminated)
         if len(rows) and self.cut_at_episode_ends:
@@ -226,7 +248,7 @@ class PPO:
         assert initial_state is not None
         for _ in range(self._epochs):
             for batch, state in minibatches(data, initial_state, size, self._generator, recurrent=recurrent):
-                judged = self.policy(batch["seen"], state, batch["starts"], batch["extras"])
+                judged = self.policy(batch["seen"], state, batch["starts"], batch["extras"], batch.get("mask"))
                 loss, report = self._objective.loss(judged, batch, clip)
                 reports.append(report)
                 if self._objective.diverged(report):
@@ -247,10 +269,13 @@ class PPO:
             "state": self.state,
             "starts": self.starts,
             "steps": self._steps,
+            "scale_rule": self._scale_rule,
         }
 
+    @all_or_nothing
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave between `learn` and the next `act`."""
+        require_same_rule(state.get("scale_rule", 1), self._scale_rule)
         device = self.state.device
         self._rollout.load_state_dict(state["rollout"], device)
         self.policy.load_state_dict(state["policy"])
@@ -297,6 +322,7 @@ def make_ppo(
     target_kl: float | None = None,
     normalise_observations: bool = False,
     scale_rewards: bool = False,
+    scale_rule: int = SCALE_RULE,
     device: str = "cpu",
     extras: Sequence[ExtraInput] = (),
     fusion: Callable[[int], nn.Module] | None = None,
@@ -312,6 +338,7 @@ def make_ppo(
     - `value_clip`, `value_coefficient`, `normalise_advantage`, `target_kl`: see `Objective`
     - `normalise_observations`: rows of numbers only, to mean 0 and deviation 1 over all seen so far
     - `scale_rewards`: by the deviation of the discounted return
+    - `scale_rule`: how numbers of observations and actions are scaled; 1 for what the first version learned
     - `extras`, `fusion` (see `make_policy`), `logit_bias` and `agent`: for an agent built on PPO
 
     Raises:
@@ -325,7 +352,8 @@ def make_ppo(
             "carry_state=true carries the state of a recurrent policy: set recurrent to its size, such as 64."
         )
     place = choose_device(device)
-    previous = [PreviousStep(action_space, num_envs, carry_state, place)] if show_previous else []
+    require_rule(scale_rule)
+    previous = [PreviousStep(action_space, num_envs, carry_state, place, scale_rule)] if show_previous else []
     policy = make_policy(
         observation_space,
         action_space,
@@ -336,14 +364,15 @@ def make_ppo(
         appended={extra.NAME: extra.size for extra in previous},
         fusion=fusion,
         logit_bias=logit_bias,
+        scale_rule=scale_rule,
     ).to(place)
     return agent(
         policy=policy,
         descent=Descent(policy, optimiser, max_gradient_norm),
-        perceive=make_perception(observation_space, place, normalise_observations),
-        learning_rate=as_schedule(learning_rate),
+        perceive=make_perception(observation_space, place, normalise_observations, scale_rule),
+        learning_rate=as_schedule(learning_rate, "learning_rate"),
         objective=Objective(
-            clip=as_schedule(clip),
+            clip=as_schedule(clip, "clip"),
             value_clip=value_clip,
             value_coefficient=value_coefficient,
             entropy_coefficient=entropy_coefficient,
@@ -361,4 +390,5 @@ def make_ppo(
         reward_scale=RewardScale(num_envs, discount) if scale_rewards else None,
         cut_at_episode_ends=cut_at_episode_ends,
         carry_state=carry_state,
+        scale_rule=scale_rule,
     )

@@ -5,21 +5,40 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from gymnasium import Space
+from gymnasium import Space, spaces
 
 from engram_rl.agents.agent import Observation, Transition
+from engram_rl.agents.common.actions import require_mask
 
 
 class RandomAgent:
     """Draws every action uniformly from the vectorised action space."""
 
+    memory_parts = ()
+
     def __init__(self, action_space: Space, seed: int):
         self._space = action_space
         self._space.seed(seed)
 
-    def act(self, observation: Observation, *, explore: bool = True) -> np.ndarray:
-        """Draw one action per environment."""
-        return np.asarray(self._space.sample())
+    def act(self, observation: Observation, *, explore: bool = True, mask: np.ndarray | None = None) -> np.ndarray:
+        """Draw one action per environment, of those allowed `[E, A]`."""
+        if mask is None:
+            return np.asarray(self._space.sample())
+        starts, sizes = self._codes()  # [E, ...] each
+        parts = sizes.reshape(len(sizes), -1)[0]  # [P] choices of each part
+        allowed = require_mask(mask, len(sizes), int(parts.sum()))
+        draws = np.where(allowed, self._space.np_random.random(allowed.shape), -1.0)
+        chosen = [part.argmax(axis=1) for part in np.split(draws, np.cumsum(parts)[:-1], axis=1)]
+        return (np.stack(chosen, axis=1).reshape(sizes.shape) + starts).astype(self._space.dtype)
+
+    def _codes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where actions of all environments begin to count, and how many choices there are. `[E, ...]` each."""
+        space = self._space
+        if isinstance(space, spaces.MultiDiscrete):
+            return space.start, space.nvec
+        if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.integer):  # what Gymnasium makes of parts
+            return space.low, space.high - space.low + 1
+        raise ValueError(f"A mask is for Discrete and MultiDiscrete actions, not for {space}.")
 
     def observe(self, transition: Transition) -> None:
         """Nothing is learned."""

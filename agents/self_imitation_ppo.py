@@ -13,6 +13,7 @@ from torch import Tensor
 from engram_rl.agents.agent import Transition
 from engram_rl.agents.common.observations import map_observation, require_rows, to_tensors
 from engram_rl.agents.common.replay import Replay
+from engram_rl.agents.common.restoring import all_or_nothing
 from engram_rl.agents.common.seeding import generator_for
 from engram_rl.agents.episodic_control.returns import MonteCarloReturns
 from engram_rl.agents.ppo import PPO, make_ppo
@@ -31,6 +32,7 @@ class SelfImitationPPO(PPO):
         capacity: Steps of finished episodes that are kept, the newest.
         batches: Minibatches of them after each update, as large as PPO's.
         imitation_value: Weight of the value's error.
+        bootstrap: Whether the return of an episode that was cut goes on with the value of its last observation.
         imitation_generator: Of the minibatches.
         **options: Of PPO; what counts as return is what its critic learns, so values must end with the episode and be
             of rewards as they are.
@@ -46,6 +48,7 @@ class SelfImitationPPO(PPO):
         capacity: int,
         batches: int,
         imitation_value: float,
+        bootstrap: bool,
         imitation_generator: torch.Generator,
         **options: Any,
     ) -> None:
@@ -57,7 +60,7 @@ class SelfImitationPPO(PPO):
                 "Self-imitation compares an episode's return with its value, which must be of the same: set "
                 "agent.cut_at_episode_ends=true and agent.scale_rewards=false."
             )
-        self._batches, self._value_weight = batches, imitation_value
+        self._batches, self._value_weight, self._bootstrap = batches, imitation_value, bootstrap
         self._returns = MonteCarloReturns(self.discount, self.num_envs)
         self._replay = Replay(capacity, imitation_generator)
 
@@ -66,16 +69,16 @@ class SelfImitationPPO(PPO):
         super().forget_open_steps()
         self._returns.clear()
 
-    def observe(self, transition: Transition) -> None:
+    def add(self, transition: Transition, final_value: np.ndarray) -> None:
         """Add one vector step; keep the episodes that it ended."""
-        if self.acted and not self.frozen:
-            taken = {name: self.acted[name] for name in ("seen", "action", "extras")}
-            held = map_observation(lambda part: part.cpu().numpy(), taken)
-            nothing = np.zeros(self.num_envs)
-            ended = self._returns.push(held, nothing.astype(np.int64), transition.reward, transition.done, nothing)
-            if len(ended.target):
-                self._replay.add(ended.observation | {"gained": ended.target.astype(np.float32)})
-        super().observe(transition)
+        taken = {name: self.acted[name] for name in ("seen", "action", "extras", "mask") if name in self.acted}
+        held = map_observation(lambda part: part.cpu().numpy(), taken)
+        follows = final_value * self._bootstrap
+        unused = np.zeros(self.num_envs, np.int64)
+        ended = self._returns.push(held, unused, transition.reward, transition.done, follows)
+        if len(ended.target):
+            self._replay.add(ended.observation | {"gained": ended.target.astype(np.float32)})
+        super().add(transition, final_value)
 
     def update(self, data: dict[str, Any]) -> dict[str, float]:
         """PPO's update, then imitation."""
@@ -91,7 +94,7 @@ class SelfImitationPPO(PPO):
         state = self.policy.initial_state(size)
         batch = to_tensors(self._replay.sample(size), state.device)
         starts = torch.zeros(1, size, dtype=torch.bool, device=state.device)
-        judged = self.policy(batch["seen"], state, starts, batch["extras"])
+        judged = self.policy(batch["seen"], state, starts, batch["extras"], batch.get("mask"))
         log_prob = judged.distribution.log_prob(batch["action"])
         loss = imitation_loss(log_prob, judged.value, batch["gained"], self._value_weight)
         self.descent(loss)
@@ -102,6 +105,7 @@ class SelfImitationPPO(PPO):
         own = {"replay": self._replay.state_dict(), "returns": self._returns.state_dict()}
         return super().state_dict() | {"imitation": own}
 
+    @all_or_nothing
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
         super().load_state_dict(state)
@@ -118,6 +122,7 @@ def make_self_imitation_ppo(
     capacity: int,
     batches: int,
     imitation_value: float,
+    bootstrap: bool = True,
     **ppo: Any,
 ) -> PPO:
     """Build it for the spaces of an environment; `conf/agent/self_imitation_ppo.yaml` says what each value means.
@@ -131,6 +136,7 @@ def make_self_imitation_ppo(
         capacity=capacity,
         batches=batches,
         imitation_value=imitation_value,
+        bootstrap=bootstrap,
         imitation_generator=generator_for(seed, "imitation"),
     )
     return make_ppo(observation_space, action_space, num_envs, seed, **ppo, agent=agent)

@@ -23,7 +23,13 @@ from engram_rl.training.legacy_agents import constant
 Node = Mapping[str, Any]
 
 PROTOCOL = 1  # raise it when what is measured changes: older rows are then measured anew
-ENVIRONMENT: Node = {"kwargs": {}, "wrappers": [], "success_above": None, "modalities": None}
+ENVIRONMENT: Node = {
+    "kwargs": {},
+    "wrappers": [],
+    "success_above": None,
+    "modalities": None,
+    "max_episode_steps": None,
+}
 """What an environment has where its configuration does not say."""
 
 

@@ -127,7 +127,8 @@ class Core(ABC):
     def _per_run(self) -> list[tuple[str, np.ndarray]]:
         """The arrays whose first axis is E, of this object alone."""
         arrays = [(name, value) for name, value in sorted(vars(self).items()) if isinstance(value, np.ndarray)]
-        return [(name, value) for name, value in arrays if value.ndim and len(value) == self.num_envs]
+        own = [(name, value) for name, value in arrays if value.flags.writeable]  # others are shared, and constant
+        return [(name, value) for name, value in own if value.ndim and len(value) == self.num_envs]
 
     @abstractmethod
     def observation(self) -> Observation:

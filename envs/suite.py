@@ -122,7 +122,8 @@ class SuiteVectorEnv(VectorEnv[Any, Any, Any]):
         """
         chosen = self._chosen(options)
         self._refuse_bad(seed)
-        super().reset(seed=seed if isinstance(seed, int) else None)
+        first = seed[0] if isinstance(seed, list) and None not in seed else seed
+        super().reset(seed=first if isinstance(first, int) else None)
         rows = np.flatnonzero(chosen)
         if seed is not None or not self._run_started:
             self.core.start_runs(rows, self._seeds(seed)[rows])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
+import sys
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from functools import cache
@@ -25,6 +27,9 @@ MOST_NEIGHBOURS = 2**20
 
 CONTAINERS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 """Where Linux says what the processes of a container may use, in its two versions."""
+
+RENAMED = {"kept": "cached", "trust": "confidence"}
+"""Parts of a memory that had another name in the first version."""
 
 INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
@@ -230,6 +235,8 @@ def unknown(what: str, name: str, valid: Iterable[str]) -> ValueError:
     choices = sorted(valid)
     near = get_close_matches(name, choices, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? " if near else ""
+    if RENAMED.get(name) in choices:
+        hint = f"it is {RENAMED[name]!r} now; "
     return ValueError(f"unknown {what} {name!r}: {hint}choose from {', '.join(choices)}")
 
 
@@ -238,8 +245,22 @@ def ram(device: torch.device) -> int:
     """Bytes of memory that a device has, whatever is free just now; on the CPU no more than a container may use."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
-    installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min([installed, *_granted()])
+    return min([_installed(), *_granted()])
+
+
+def _installed() -> int:
+    """Bytes of RAM that the system reports, or the largest address where it does not say, as on Windows."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return _installed_on_windows() or sys.maxsize
+
+
+def _installed_on_windows() -> int:
+    kilobytes = ctypes.c_ulonglong()
+    system = getattr(ctypes, "windll", None)
+    known = system is not None and system.kernel32.GetPhysicallyInstalledSystemMemory(ctypes.byref(kilobytes))
+    return kilobytes.value * 1024 if known else 0
 
 
 def _granted() -> list[int]:

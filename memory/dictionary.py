@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from copy import copy, deepcopy
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -87,6 +88,7 @@ class DifferentiableNeuralDictionary:
         alive: Whether a slot holds an entry. `[N]` bool
         generation: Counts the entries a slot has held: (slot, generation) names one entry for ever. `[N]` int32
         usage: What lookups have found.
+        process: The id of the process it was made in; what is written to a copy elsewhere never comes back here.
         links: Links between entries; beyond `link` and `follow` it offers `spread`, for activation that spreads.
     """
 
@@ -108,6 +110,7 @@ class DifferentiableNeuralDictionary:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.space = KeySpace(space)
+        self.process = os.getpid()
         self.value_dim, self.capacity, self.k = whole("value_dim", value_dim), whole("capacity", capacity), checked_k(k)
         self.device, self.dtype = checked_place(device, dtype)
         require_ram(

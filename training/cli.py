@@ -6,32 +6,39 @@ import errno
 import os
 import sys
 from argparse import ArgumentParser
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobReturn
 from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, MissingConfigException
-from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from engram_rl.training.configuration.allowed import refuse_foreign
-from engram_rl.training.configuration.schema import WHOLE, register
+from engram_rl.training.configuration.overrides import flags_first, merged, split
+from engram_rl.training.configuration.schema import WHOLE, Training, register
 from engram_rl.training.configuration.suggestions import suggestion
 from engram_rl.training.configuration.teaching import explained
-from engram_rl.training.errors import UsageError, did_you_mean
+from engram_rl.training.errors import UsageError, causes, did_you_mean, in_your, raised_by_user
+from engram_rl.training.evaluation import require_mode
 from engram_rl.training.legacy import override_today
-from engram_rl.training.runs.folder import CONFIG, RunFolder, run_folder_name
+from engram_rl.training.runs.folder import CONFIG, RunFolder
+from engram_rl.training.runs.naming import quoted, run_folder_name, short_name
+from engram_rl.training.seeding import COUNTED, SEEDINGS
 
 ADDED_TO = ("log", "evaluation", "checkpoint")
 """Parts of a configuration to which versions add values."""
 
 SHOWN_PLAINLY = (HydraException, OmegaConfBaseException, UsageError, ValueError, OSError, gym.error.Error)
 
+
+PIPE = 13
+"""The number of SIGPIPE, which Windows has not."""
+
+PATHS = ("resume", "run", "out")
+"""Places of a command line that take a path."""
 
 EXTRAS = {"hydra/launcher": "sweep", "hydra/sweeper": "tune"}
 """What brings more choices of a group of Hydra's own."""
@@ -55,7 +62,7 @@ def run_command(command: Callable[[], Any]) -> None:
     `HYDRA_FULL_ERROR=1` shows the traceback instead.
     """
     prepare()
-    sys.argv[1:] = [in_whole_numbers(argument) for argument in sys.argv[1:]]
+    sys.argv[1:] = flags_first([quoted(in_whole_numbers(argument), PATHS) for argument in sys.argv[1:]])
     sys.path += [folder for folder in own_folders(sys.argv[1:]) if folder not in sys.path]
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         command()
@@ -63,8 +70,14 @@ def run_command(command: Callable[[], Any]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands exceptions on instead of printing them itself
     try:
         command()
-    except SHOWN_PLAINLY as error:
-        print(f"Error: {explain(error)}", file=sys.stderr)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _leave_pipe()
+    except Exception as error:
+        theirs = raised_by_user(error) and not any(isinstance(cause, UsageError) for cause in causes(error))
+        if not theirs and not isinstance(error, SHOWN_PLAINLY):
+            raise
+        print(f"Error: {in_your('code', 'training', error) if theirs else explain(error)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit("Interrupted before the step in hand was done; resume from the last checkpoint.")
@@ -72,10 +85,17 @@ def run_command(command: Callable[[], Any]) -> None:
         del os.environ["HYDRA_FULL_ERROR"]  # processes started later decide for themselves
 
 
+def _leave_pipe() -> None:
+    """End as programs do whose reader, such as `head`, has gone; nothing is said of it at the exit either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(128 + PIPE)
+
+
 def prepare() -> None:
     """Tell Hydra the types of a configuration and where runs go; before any composition."""
     register()
     OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
+    OmegaConf.register_new_resolver("short_name", short_name, replace=True)
     OmegaConf.register_new_resolver("explained", explained, replace=True)
 
 
@@ -97,7 +117,7 @@ def _as_whole(value: str) -> str:
 
 def explain(error: BaseException) -> str:
     """The message of an error, with the remedy where the configuration is at fault."""
-    chain = list(_causes(error))
+    chain = list(causes(error))
     for cause in chain:
         if isinstance(cause, UsageError):
             return str(cause)
@@ -126,20 +146,25 @@ def own_folders(arguments: Sequence[str]) -> list[str]:
     return [str(folder.resolve()) for folder in (given, Path()) if folder is not None]
 
 
-class RemoveEmptyRunFolder(Callback):
-    """Takes away the folder that Hydra made for a run that was refused before it wrote anything."""
-
-    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Remove the folder if it is empty."""
-        with suppress(OSError):
-            Path(config.hydra.runtime.output_dir).rmdir()
-
-
 def config_folders() -> list[Path]:
     """The folders of YAML that this invocation composed from: ours, and the user's `--config-dir`."""
     sources = HydraConfig.get().runtime.config_sources
     own = Path(__file__).resolve().parent.parent / "conf"
     return [own, *(Path(source.path) for source in sources if source.schema == "file" and Path(source.path) != own)]
+
+
+_given: list[str] = []
+"""What this command line gives for the configuration of a run that exists."""
+
+
+def set_aside(opening: str) -> None:
+    """Take the overrides that are meant for an existing run off the command line: a new one would be asked for them.
+
+    Args:
+        opening: The key that names the run's folder.
+    """
+    kept, _given[:] = split(sys.argv[1:], opening)
+    sys.argv[1:] = kept
 
 
 def stored_config(folder: RunFolder, composed: DictConfig) -> DictConfig:
@@ -155,16 +180,23 @@ def stored_config(folder: RunFolder, composed: DictConfig) -> DictConfig:
     """
     config = folder.config()
     command = HydraConfig.get()
-    refuse_foreign(config, config_folders(), folder.path / CONFIG, command.overrides.task)
-    given = [override for override in command.overrides.task if override.split("=")[0] not in ("resume", "run")]
-    swapped = [override for override in given if override.split("=")[0] in command.runtime.choices]
-    if swapped:
-        raise UsageError(f"{swapped[0]} would swap a part of the run in {folder.path}; start a new run for that.")
+    refuse_foreign(config, config_folders(), folder.path / CONFIG, [*command.overrides.task, *_given])
     if command.job.config_name == "train":
-        config = DictConfig(OmegaConf.merge(OmegaConf.masked_copy(composed, list(ADDED_TO)), config))
-        OmegaConf.set_struct(config, True)
-        config.merge_with(OmegaConf.from_dotlist(given))
+        added = OmegaConf.masked_copy(composed, list(ADDED_TO))
+        first = OmegaConf.create({"seeding": COUNTED})  # what runs of the first version did, and did not say
+        config = DictConfig(OmegaConf.merge(OmegaConf.structured(Training), first, added, config, {"resume": None}))
+        config = merged(config, _given, config_folders(), folder.path)
     return config
+
+
+def require_choices(config: DictConfig) -> None:
+    """Raise unless words that stand for one of a few choices are among these."""
+    require_mode(config.evaluation.get("mode"), "evaluation.mode")
+    if (seeding := config.get("seeding", COUNTED)) not in SEEDINGS:
+        raise UsageError(f"seeding is {seeding!r}. {did_you_mean(seeding, SEEDINGS)}")
+    for place in ("evaluation.max_steps", "env.max_episode_steps"):
+        if (limit := OmegaConf.select(config, place)) is not None and limit < 1:
+            raise UsageError(f"{place} is {limit}; it must be at least 1, or null for no limit.")
 
 
 def require_positive(config: DictConfig, *keys: str) -> None:
@@ -174,10 +206,11 @@ def require_positive(config: DictConfig, *keys: str) -> None:
             raise UsageError(f"{key} is {value}; it must be at least 1.")
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
+def require_cadences(config: DictConfig, *keys: str) -> None:
+    """Raise unless each of these values is a number of steps, or 0 for never."""
+    for key in keys:
+        if (value := OmegaConf.select(config, key)) < 0:
+            raise UsageError(f"{key} is {value}; it must be a number of environment steps, or 0 for never.")
 
 
 def _unknown_key(error: OmegaConfBaseException) -> str:

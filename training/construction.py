@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import gymnasium as gym
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from copy import deepcopy
+from functools import partial
+from typing import Any
 
-from engram_rl.agents.agent import Agent
+import gymnasium as gym
+import numpy as np
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from engram_rl.agents.agent import Agent, Transition
 from engram_rl.agents.episodic_control.modality_keys import parts_named
 from engram_rl.training.configuration.signatures import in_whole_numbers, require_types
 from engram_rl.training.environments import Resumable, make_environments
-from engram_rl.training.errors import UsageError
+from engram_rl.training.errors import UsageError, in_your
+from engram_rl.training.rollout import act, allowed
+from engram_rl.training.runs.checkpoint import flatten
+from engram_rl.training.seeding import undisturbed
 
 
 def build_agent(config: DictConfig, environments: gym.vector.VectorEnv, seed: int) -> Agent:
@@ -41,7 +49,84 @@ def build_environments(config: DictConfig) -> Resumable:
         config.id,
         config.num_envs,
         vectorization=config.vectorization,
-        kwargs=OmegaConf.to_container(config.kwargs, resolve=True),  # type: ignore[arg-type]
+        kwargs=partial(instantiate, config.kwargs, _convert_="all"),
+        max_episode_steps=config.get("max_episode_steps"),
         wrappers=instantiate(config.wrappers, _convert_="all"),
         parts=parts_named(modalities) if (modalities := config.get("modalities")) else None,
     )
+
+
+VERBS = ("act", "observe", "learn", "state_dict", "load_state_dict")
+
+
+def check_agent(agent: Agent, config: DictConfig, environments: Resumable, observation: Any) -> None:
+    """Try an agent that is not ours on a copy, so that what is wrong with it is said before anything is trained.
+
+    Args:
+        agent: As built.
+        config: Of the run.
+        environments: In which it is going to act.
+        observation: What they show now. `[E, ...]`
+
+    Raises:
+        UsageError: It lacks a method, acts outside the action space, learns without saying what, or has a state that
+            cannot be saved or does not fit itself.
+    """
+    kind = type(agent)
+    if kind.__module__.startswith("engram_rl."):
+        return
+    name = kind.__name__
+    if missing := [verb for verb in VERBS if not callable(getattr(agent, verb, None))]:
+        raise UsageError(f"{name} has no {', '.join(missing)}; an agent offers {', '.join(VERBS)} (docs/extending.md).")
+    if environments.action_space.shape is None:
+        raise UsageError(
+            f"{name} acts in {environments.single_action_space}, whose actions are no arrays, which runs need. "
+            f"Make one of them with a wrapper, such as gymnasium.wrappers.TransformAction."
+        )
+    with undisturbed():
+        tried: Any = build_agent(config.agent, environments, config.seed)
+        mask = allowed(environments, environments.info)
+        try:
+            action = act(tried, observation, mask)
+            _check_actions(action, environments, name)
+            none = np.zeros(environments.num_envs, dtype=bool)
+            tried.observe(
+                Transition(observation, np.asarray(action), np.zeros(len(none)), none, none, observation, observation)
+            )
+            said = tried.learn()
+        except UsageError:
+            raise
+        except Exception as error:
+            raise in_your(f"agent {name}", "a first step", error) from error
+        numbers = isinstance(said, dict) and all(isinstance(value, float | int | np.number) for value in said.values())
+        if not numbers:
+            raise UsageError(f"learn of {name} gave {said!r}; it gives numbers by name, {{}} where there are none.")
+        try:
+            state = tried.state_dict()
+            flatten(state, "", {})
+            tried.load_state_dict(deepcopy(state))
+        except Exception as error:
+            raise UsageError(
+                f"The state of {name} cannot be saved and given back: {type(error).__name__}: {error}. "
+                f"state_dict gives dicts and lists of tensors, arrays and plain values, which load_state_dict takes."
+            ) from error
+        parts = set(getattr(agent, "memory_parts", ()))
+        if unknown := sorted(parts - state.keys()):
+            raise UsageError(f"memory_parts of {name} names {', '.join(unknown)}, which its state_dict does not have.")
+
+
+def _check_actions(action: Any, environments: Resumable, name: str) -> None:
+    space, actions = environments.action_space, np.asarray(action)
+    wanted = np.asarray(space.sample())
+    single = environments.single_action_space
+    kind_fits = actions.dtype.kind in ("iu" if wanted.dtype.kind in "iu" else "biuf")
+    inside = (
+        actions.shape == wanted.shape
+        and kind_fits
+        and all(single.contains(one.astype(wanted.dtype)) for one in actions)
+    )
+    if not inside:
+        raise UsageError(
+            f"act of {name} gave {str(action)[:80]} of shape {actions.shape} and type {actions.dtype}; {len(wanted)} "
+            f"environments with actions {single} take shape {wanted.shape} of {wanted.dtype}."
+        )

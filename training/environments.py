@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
-from gymnasium.wrappers import FilterObservation
+from gymnasium.wrappers import FilterObservation, NormalizeObservation, NormalizeReward
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
 import engram_rl.envs  # noqa: F401  (registers engram/*)
-from engram_rl.training.errors import UsageError, did_you_mean
+from engram_rl.training.errors import UsageError, causes, did_you_mean, in_your, raised_by_user
+from engram_rl.training.intake.environments import Intake, TakenIn
+from engram_rl.training.intake.infos import AsyncEnvironments, SyncEnvironments
 
 REGISTERED_BY = {"MiniGrid-": "minigrid", "BabyAI-": "minigrid", "ALE/": "ale_py"}
 """Packages that register their environments only when they are imported."""
@@ -28,17 +32,16 @@ SAME_STEP_VECTORS = {"CartPole-v1": "engram_rl.envs.cartpole:SameStepCartPole"}
 MOST_ENVIRONMENTS = {"sync": 4096, "async": 512, "vector_entry_point": 2**20}
 """Side by side: objects of one process, processes, rows of arrays."""
 
-NUMERIC_SPACES = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
-
 
 def make_environments(
     id: str,
     num_envs: int,
     *,
     vectorization: str = "sync",
-    kwargs: dict[str, Any] | None = None,
+    kwargs: Mapping[str, Any] | Callable[[], dict[str, Any]] | None = None,
     wrappers: Sequence[Callable[[gym.Env], gym.Env]] = (),
     parts: Collection[str] | None = None,
+    max_episode_steps: int | None = None,
 ) -> Resumable:
     """Make `num_envs` copies of a registered environment, stepped together, with episode statistics in `info`.
 
@@ -47,33 +50,105 @@ def make_environments(
         num_envs: How many run side by side, at least 1.
         vectorization: `sync` (one process), `async` (a process each), or `vector_entry_point` (the environment's
             own vectorised implementation, which takes no wrappers).
-        kwargs: Constructor arguments of the environment.
-        wrappers: Applied to each single environment, in order; text observations are dropped after them.
+        kwargs: Constructor arguments of the environment, or what makes them anew for each.
+        wrappers: Applied to each single environment, in order; `engram_rl.training.intake` comes after them.
         parts: Of a Dict observation, the only ones that agents are to see; None for all.
+        max_episode_steps: Steps after which an episode is truncated, in place of the registered number; None for that.
 
     Raises:
-        UsageError: Unknown id, refused constructor arguments, or an autoreset mode other than SAME_STEP.
+        UsageError: Unknown id, refused constructor arguments, observations that no agent can be shown, or an autoreset
+            mode other than SAME_STEP.
     """
     _check_number(num_envs, vectorization)
     import_owner(id)
+    arguments = kwargs if callable(kwargs) else partial(dict, kwargs or {})
     native = vectorization == "vector_entry_point"
     try:
-        vectorised = gym.make_vec(
-            _same_step_spec(id) if native else id,
-            num_envs=num_envs,
-            vectorization_mode=vectorization,
-            vector_kwargs=None if native else {"autoreset_mode": AutoresetMode.SAME_STEP},
-            wrappers=None if native else [quicken_view, *wrappers, drop_text, partial(keep_parts, parts=parts)],  # type: ignore[list-item]
-            **(kwargs or {}),
-        )
+        if native:
+            _refuse_limit(max_episode_steps)
+            vectorised = gym.make_vec(
+                _same_step_spec(id), num_envs=num_envs, vectorization_mode=vectorization, **arguments()
+            )
+        else:
+            one = partial(_single, id, arguments, wrappers, parts, max_episode_steps)
+            vectorised = _side_by_side(vectorization, [partial(one, index) for index in range(num_envs)])
+    except UsageError:
+        raise
     except (gym.error.NameNotFound, gym.error.NamespaceNotFound, gym.error.VersionNotFound, gym.error.Error) as error:
         raise UsageError(_unknown_environment(id, error)) from error
-    except (TypeError, ValueError, ModuleNotFoundError) as error:
-        raise UsageError(f"Environment {id} could not be made with kwargs {kwargs or {}}: {error}") from error
+    except Exception as error:
+        if _is_owner_missing(id, error):
+            raise UsageError(_missing_owner(id)) from error
+        if raised_by_user(error) or not isinstance(error, TypeError | ValueError | ModuleNotFoundError):
+            raise in_your(f"environment {id}", "making it", error) from error
+        raise UsageError(f"Environment {id} could not be made with kwargs {arguments()}: {error}") from error
     require_same_step(vectorised, id)
     if native:
         _require_parts_named(vectorised, parts)
-    return Resumable(CountEpisodes(vectorised))
+    return Resumable(CountEpisodes(Intake(vectorised, id, checked=not native)))
+
+
+def _side_by_side(vectorization: str, makers: list[Callable[[], gym.Env]]) -> VectorEnv:
+    """Environments that reset within a step; their arrays are copied where they are taken in.
+
+    Where one cannot be made, those before it are closed.
+    """
+    kinds = {"sync": SyncEnvironments, "async": AsyncEnvironments}
+    if vectorization not in kinds:
+        valid = (*kinds, "vector_entry_point")
+        raise UsageError(f"env.vectorization is {vectorization!r}. {did_you_mean(vectorization, valid)}")
+    made: list[gym.Env] = []
+    if vectorization == "sync":  # those of processes end with these
+        makers = [partial(_noted, make, made) for make in makers]
+    try:
+        return kinds[vectorization](makers, copy=False, autoreset_mode=AutoresetMode.SAME_STEP)
+    except Exception:
+        for one in made:
+            with suppress(Exception):
+                one.close()
+        raise
+
+
+def _noted(make: Callable[[], gym.Env], made: list[gym.Env]) -> gym.Env:
+    made.append(make())
+    return made[-1]
+
+
+def _single(
+    id: str,
+    arguments: Callable[[], dict[str, Any]],
+    wrappers: Sequence[Callable[[gym.Env], gym.Env]],
+    parts: Collection[str] | None,
+    max_episode_steps: int | None,
+    index: int,
+) -> gym.Env:
+    """One environment, as agents meet it."""
+    environment = gym.make(id, max_episode_steps=max_episode_steps, disable_env_checker=True, **arguments())
+    for wrap in (quicken_view, *wrappers):
+        environment = wrap(environment)
+        _refuse_own_statistics(environment)
+    return keep_parts(TakenIn(environment, id, index), parts)
+
+
+def _refuse_own_statistics(environment: gym.Env) -> None:
+    """Raise for wrappers that learn from what they see: each world would have its own, and no checkpoint holds them."""
+    if isinstance(environment, NormalizeObservation | NormalizeReward):
+        observed = isinstance(environment, NormalizeObservation)
+        instead = "+agent.normalise_observations=true" if observed else "+agent.scale_rewards=true"
+        raise UsageError(
+            f"env.wrappers names {type(environment).__name__}, which keeps running statistics: they would differ "
+            f"between training and evaluation and be lost with the run. PPO does the same itself with "
+            f"{instead}, and saves it."
+        )
+
+
+def _refuse_limit(max_episode_steps: int | None) -> None:
+    if max_episode_steps is not None:
+        raise UsageError(
+            f"env.max_episode_steps is {max_episode_steps}, which environments of env.vectorization=vector_entry_point "
+            f"do not take: give it to them by name if they have such an argument (+env.kwargs....), or use "
+            f"env.vectorization=sync."
+        )
 
 
 def _check_number(num_envs: int, vectorization: str) -> None:
@@ -97,12 +172,13 @@ def _same_step_spec(id: str) -> Any:
 def require_same_step(environments: VectorEnv, id: str) -> None:
     """Raise unless environments reset within the step that ends an episode."""
     mode = environments.metadata.get("autoreset_mode")
-    if mode != AutoresetMode.SAME_STEP:
+    if getattr(mode, "value", mode) != AutoresetMode.SAME_STEP.value:
         environments.close()
         raise UsageError(
             f"{id} resets in mode {mode}, whose step after an episode's end is not a real transition. "
             f"Use env.vectorization=sync, or give its vector class autoreset_mode=SAME_STEP."
         )
+    environments.unwrapped.metadata = {**environments.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
 
 
 def quicken_view(environment: gym.Env) -> gym.Env:
@@ -112,17 +188,6 @@ def quicken_view(environment: gym.Env) -> gym.Env:
     from engram_rl.envs.minigrid_view import quicken
 
     return quicken(environment)
-
-
-def drop_text(environment: gym.Env) -> gym.Env:
-    """Keep the numeric parts of a Dict observation (MiniGrid's `mission` is text); leave other spaces alone."""
-    space = environment.observation_space
-    if not isinstance(space, spaces.Dict):
-        return environment
-    numeric = [name for name, part in space.items() if isinstance(part, (*NUMERIC_SPACES, spaces.Dict))]
-    if len(numeric) == len(space):
-        return environment
-    return FilterObservation(environment, filter_keys=numeric)
 
 
 def keep_parts(environment: gym.Env, parts: Collection[str] | None) -> gym.Env:
@@ -172,26 +237,33 @@ class Resumable(VectorWrapper):
     `engram_rl.envs.suite.SuiteVectorEnv`) are put there at once. Gymnasium asks for none, so of all others the seed and
     every action are remembered and replayed: exact, schedules and random generators included, as they are deterministic
     given these, but it takes as long as the steps took.
+
+    Attributes:
+        info: What the last reset or step said.
     """
 
     def __init__(self, env: CountEpisodes):
         super().__init__(env)
         self._counts = env
         self._restorable = bool(env.metadata.get("restorable"))
-        self._seed: int | None = None
+        self._seed: int | list[int] | None = None
+        self.info: dict[str, Any] = {}
         self._actions = _empty_log(env)
         self._steps = 0
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset; the log starts anew."""
         self._seed, self._steps = seed, 0
-        return super().reset(seed=seed, options=options)
+        observation, self.info = super().reset(seed=seed, options=options)
+        return observation, self.info
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Step, and log the actions where they are needed."""
+        """Step, and log the actions where they are needed; those of a step that failed are not."""
+        result = super().step(actions)
         if not self._restorable:
             self._log(actions)
-        return super().step(actions)
+        self.info = result[4]
+        return result
 
     def state_dict(self) -> dict[str, Any]:
         """Their state and the open episodes' counts; or the seed of the last reset and the actions since."""
@@ -217,7 +289,7 @@ class Resumable(VectorWrapper):
             raise UsageError(f"{error} Resume with the same env.id, env.num_envs and env.kwargs.") from error
         for name in _OPEN_EPISODES:
             getattr(self._counts, name)[...] = state["counts"][name]
-        return observation
+        return self._counts.env.take(observation)  # type: ignore[attr-defined]
 
     def _log(self, actions: Any) -> None:
         if self._steps == len(self._actions):
@@ -225,7 +297,7 @@ class Resumable(VectorWrapper):
         self._actions[self._steps] = actions
         self._steps += 1
 
-    def _replay(self, seed: int | None, actions: np.ndarray) -> Any:
+    def _replay(self, seed: int | list[int] | None, actions: np.ndarray) -> Any:
         if actions.shape[1:] != self._actions.shape[1:]:
             raise UsageError(
                 f"The checkpoint's environments took actions of shape {actions.shape[1:]}, these take "
@@ -257,8 +329,27 @@ def import_owner(id: str) -> None:
 
 
 def _empty_log(environments: VectorEnv) -> np.ndarray:
-    template = np.asarray(environments.action_space.sample())
-    return np.empty((1024, *template.shape), dtype=template.dtype)
+    """Room for actions; for those that are no arrays, which every agent here refuses by name, there is none."""
+    space = environments.action_space
+    if space.shape is None or space.dtype is None:
+        return np.empty((1024, 0), dtype=object)
+    return np.empty((1024, *space.shape), dtype=space.dtype)
+
+
+def _is_owner_missing(id: str, error: BaseException) -> bool:
+    """Whether the module before the colon, or a package that it is said to lie in, was not found."""
+    module = id.partition(":")[0] if ":" in id else ""
+    names = [one.name for one in causes(error) if isinstance(one, ModuleNotFoundError) and one.name]
+    return any(module == name or module.startswith(f"{name}.") for name in names)
+
+
+def _missing_owner(id: str) -> str:
+    module = id.partition(":")[0]
+    return (
+        f"There is no module {module!r}, which {id} is to come from. It is looked for in the folder given by "
+        f"--config-dir, in the present one ({Path.cwd()}) and among what is installed: give the folder that "
+        f"{module.partition('.')[0]} lies in, --config-dir FOLDER."
+    )
 
 
 def _unknown_environment(id: str, error: Exception) -> str:

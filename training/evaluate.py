@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import hydra
 import numpy as np
-from gymnasium.vector import VectorEnv
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
@@ -17,33 +17,19 @@ from rich.table import Table
 from engram_rl.agents.agent import Agent
 from engram_rl.agents.random import RandomAgent
 from engram_rl.training.cli import require_positive, stored_config
-from engram_rl.training.construction import build_agent, build_environments
-from engram_rl.training.errors import UsageError, did_you_mean
-from engram_rl.training.evaluation import evaluate
+from engram_rl.training.construction import build_agent
+from engram_rl.training.evaluation import FROZEN, MODES, fitting, require_mode
+from engram_rl.training.judging import Judge
+from engram_rl.training.logging.closing import shown
 from engram_rl.training.logging.video import gif, record
 from engram_rl.training.rollout import Episodes
 from engram_rl.training.runs.folder import RunFolder, write_atomically
 from engram_rl.training.runs.restoring import restore_agent
-from engram_rl.training.seeding import EVALUATION_SEED, seed_everything, use_threads
+from engram_rl.training.seeding import seed_everything, use_threads
 from engram_rl.training.statistics import Interval, stratified_bootstrap
 
-MEMORY = ("frozen", "carry", "fresh")
-REMEMBERED = (
-    "memories",
-    "memory",
-    "planner",
-    "replay",
-    "returns",
-    "goals",
-    "trace",
-    "visits",
-    "size",
-    "values",
-    "rollout",
-    "extras",
-    "imitation",
-)
-"""Parts of agents' states that hold what was experienced, rather than what was trained."""
+RENAMED = {"carry": "online"}
+"""Modes of the first version."""
 
 
 def main() -> Any:
@@ -56,53 +42,48 @@ def main() -> Any:
 def evaluate_run(config: DictConfig) -> float:
     """Play with a random, the untrained and the trained agent; print a table, keep it as JSON, record an episode."""
     require_positive(config, "episodes")
-    if config.memory_mode not in MEMORY:
-        raise UsageError(f"memory is {config.memory_mode!r}. {did_you_mean(config.memory_mode, MEMORY)}")
+    asked = RENAMED.get(config.memory_mode, config.memory_mode)
+    require_mode(asked, "memory")
     folder = RunFolder.open(Path(config.run))
     stored = stored_config(folder, config)
     seed_everything(stored.seed)
     use_threads(stored.threads)
-    environments = build_environments(stored.env)
     checkpoint = folder.load_checkpoint(config.checkpoint)
-    untrained = build_agent(stored.agent, environments, stored.seed)
-    trained = build_agent(stored.agent, environments, stored.seed)
-    restore_agent(trained, _with_memory(checkpoint, untrained, config.memory_mode), folder.path)
-    players = {
-        "random": RandomAgent(environments.action_space, config.seed),
-        "untrained": untrained,
-        "trained": trained,
-    }
-    frames = record(trained, stored.env, EVALUATION_SEED + config.seed) if config.video else []
-    results = {
-        name: _play(agent, environments, config, remember=agent is trained and config.memory_mode != "frozen")
-        for name, agent in players.items()
-    }
+    judge = Judge(stored, seed=config.seed, episodes=config.episodes, max_steps=config.max_steps)
+    with closing(judge):
+        untrained, trained = (build_agent(stored.agent, judge.world(), stored.seed) for _ in range(2))
+        restore_agent(trained, checkpoint, folder.path)
+        # runs of the first version do not say, and were judged frozen
+        mode = asked or stored.evaluation.get("mode", FROZEN) or fitting(trained)
+        players: dict[str, Agent] = {
+            "random": RandomAgent(judge.world().action_space, config.seed),
+            "untrained": untrained,
+            "trained": trained,
+        }
+        results = {name: judge.play(agent, mode, checkpoint["environments"]) for name, agent in players.items()}
+    frames = _frames(trained, stored, config) if config.video else []
     intervals = {name: stratified_bootstrap(played.returns, np.mean) for name, played in results.items()}
-    _show(results, intervals, config, stored)
+    _show(results, intervals, mode, config, stored)
     out = Path(config.out or folder.path)
     out.mkdir(parents=True, exist_ok=True)
-    if frames:
-        (out / "evaluation.gif").write_bytes(gif(frames))
-        print(f"Video: {out / 'evaluation.gif'}")
-    report = {"step": checkpoint["step"], "checkpoint": config.checkpoint, "memory": config.memory_mode}
+    report = {"step": checkpoint["step"], "checkpoint": config.checkpoint, "memory": mode}
     report |= {"episodes": config.episodes, "seed": config.seed, "agents": _rows(results, intervals)}
     write_atomically(out / "evaluation.json", json.dumps(report, indent=2) + "\n")
     print(f"Written to {out / 'evaluation.json'}")
+    if frames:
+        (out / "evaluation.gif").write_bytes(gif(frames))
+        print(f"Video: {out / 'evaluation.gif'}")
     print(f"Learning curve: {folder.path / 'learning_curve.png'}\nTensorBoard: tensorboard --logdir {folder.path}")
     return float(results["trained"].returns.mean())
 
 
-def _with_memory(checkpoint: dict[str, Any], untrained: Agent, memory: str) -> dict[str, Any]:
-    """The checkpoint, with nothing remembered if the memory is to be fresh."""
-    if memory != "fresh":
-        return checkpoint
-    empty = untrained.state_dict()
-    forgotten = {name: part for name, part in empty.items() if name in REMEMBERED}
-    return checkpoint | {"agent": checkpoint["agent"] | forgotten}
-
-
-def _play(agent: Agent, environments: VectorEnv, config: DictConfig, remember: bool) -> Episodes:
-    return evaluate(agent, environments, config.episodes, EVALUATION_SEED + config.seed, remember=remember)
+def _frames(agent: Agent, stored: DictConfig, config: DictConfig) -> list[np.ndarray]:
+    """The frames of an episode; none, and told, where that cannot be."""
+    try:
+        return record(agent, stored, config.seed)
+    except Exception as error:
+        print(f"No video: {error}", file=sys.stderr)
+        return []
 
 
 def _rows(results: dict[str, Episodes], intervals: dict[str, Interval]) -> dict[str, Any]:
@@ -117,14 +98,14 @@ def _rows(results: dict[str, Episodes], intervals: dict[str, Interval]) -> dict[
     }
 
 
-def _show(results: dict[str, Episodes], intervals: dict[str, Interval], config: DictConfig, stored: DictConfig) -> None:
-    table = Table(title=f"{stored.env.id}, {config.episodes} episodes each, memory {config.memory_mode}")
+def _show(
+    results: dict[str, Episodes], intervals: dict[str, Interval], mode: str, config: DictConfig, stored: DictConfig
+) -> None:
+    table = Table(title=f"{stored.env.id}, {config.episodes} episodes each, memory {mode}: {MODES[mode]}")
     for column in ("agent", "mean return", "95 % interval", "worst", "best", "steps"):
         table.add_column(column, justify="left" if column == "agent" else "right")
     for name, played in results.items():
         mean, worst, best = intervals[name], played.returns.min(), played.returns.max()
-        interval = f"{mean.low:.1f} to {mean.high:.1f}"
-        table.add_row(
-            name, f"{mean.point:.1f}", interval, f"{worst:.1f}", f"{best:.1f}", f"{played.lengths.mean():.1f}"
-        )
+        interval = f"{shown(mean.low)} to {shown(mean.high)}"
+        table.add_row(name, shown(mean.point), interval, shown(worst), shown(best), f"{played.lengths.mean():.1f}")
     Console().print(table)

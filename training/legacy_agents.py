@@ -51,7 +51,7 @@ UNSAID: dict[str, dict[str, Any]] = {
             "eps": 0.01,
         },
     },
-    "make_mfec": {"bootstrap": False, "exploration.start": 1.0, "key_size": 64, "novelty": None},
+    "make_mfec": {"exploration.start": 1.0, "key_size": 64, "novelty": None},
     "make_ppo": _PPO,
     "make_self_imitation_ppo": _PPO,
     "make_retrieval_ppo": _PPO
@@ -82,6 +82,14 @@ UNSAID: dict[str, dict[str, Any]] = {
 """By factory: places of values, and what they are where nothing is said."""
 
 
+SAID: dict[str, dict[str, Any]] = {
+    "make_mfec": {"bootstrap": False},
+    "make_self_imitation_ppo": {"bootstrap": False},
+    "make_retrieval_ppo": {"retrieval.bootstrap": False},
+}
+"""By factory: places of values whose default is another today, and what they were in the first version."""
+
+
 def agent_today(agent: dict[str, Any]) -> dict[str, Any]:
     """The configuration of an agent of the first version, its names and places already today's.
 
@@ -97,6 +105,13 @@ def agent_today(agent: dict[str, Any]) -> dict[str, Any]:
     agent = {name: constant(value) for name, value in agent.items()}
     for place, value in UNSAID.get(str(agent.get("_target_")).rpartition(".")[2], {}).items():
         _leave_unsaid(agent, place.split("."), value)
+    return with_first_defaults(agent)
+
+
+def with_first_defaults(agent: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of an agent of ours that says what it leaves to defaults which were others once."""
+    for place, value in SAID.get(str(agent.get("_target_")).rpartition(".")[2], {}).items():
+        _say(agent, place.split("."), value)
     return agent
 
 
@@ -104,6 +119,35 @@ def constant(value: Any) -> Any:
     """A schedule that never changes, as its number; all else as it is."""
     linear = isinstance(value, Mapping) and value.get("_target_") == LINEAR
     return value["start"] if linear and "start" in value and value["start"] == value.get("end") else value
+
+
+SCALED = {
+    "make_mfec": ("scale_rule",),
+    "make_nec": ("scale_rule",),
+    "make_ppo": ("scale_rule",),
+    "make_retrieval_ppo": ("scale_rule", "view.scale_rule"),
+    "make_self_imitation_ppo": ("scale_rule",),
+}
+"""By factory: where it is said how numbers are scaled."""
+
+
+def with_first_rule(agent: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of an agent that scales numbers as the first version did; all else as it is."""
+    for place in SCALED.get(str(agent.get("_target_")).rpartition(".")[2], ()):
+        above, _, last = place.rpartition(".")
+        node = agent[above] if above else agent
+        if not above or str(node.get("_target_")).endswith(".ProjectionSituations"):
+            node.setdefault(last, 1)
+    return agent
+
+
+def _say(node: dict[str, Any], place: list[str], value: Any) -> None:
+    """Put that value at a place, unless something stands there; retrieval without neighbours keeps no returns."""
+    *above, last = place
+    for name in above:
+        node = node.get(name, {})
+    if not above or node.get("neighbours"):
+        node.setdefault(last, value)
 
 
 def _leave_unsaid(node: dict[str, Any], place: list[str], value: Any) -> None:

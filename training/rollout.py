@@ -2,39 +2,81 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 from gymnasium.vector import VectorEnv
 
 from engram_rl.agents.agent import Observation, Transition
-from engram_rl.training.errors import UsageError
+from engram_rl.training.errors import say_once
+from engram_rl.training.intake.infos import MASK, action_masks, numbers
 
 
-def step(environments: VectorEnv, observation: Observation, action: np.ndarray) -> Transition:
+def step(
+    environments: VectorEnv, observation: Observation, action: np.ndarray, mask: np.ndarray | None = None
+) -> Transition:
     """Take one vector step and return what truly followed, also where an episode ended and the next has begun.
 
-    Raises:
-        UsageError: An observation or a reward is NaN or infinite.
+    Args:
+        environments: Of `engram_rl.training.environments`, which check and copy what they give.
+        observation: What was acted on. `[E, ...]`
+        action: `[E, ...]`
+        mask: Which actions were allowed; None for all. `[E, A]`
     """
     following, reward, terminated, truncated, info = environments.step(action)
     done = terminated | truncated
-    successor = _successor(following, done, info.get("final_obs"))
-    require_finite("observation", following)
-    if successor is not following:
-        require_finite("final observation", successor)
-    require_finite("reward", reward)
+    reset_mask = allowed(environments, info)
     return Transition(
         observation=observation,
         action=np.asarray(action),
         reward=np.asarray(reward, dtype=np.float64),
         terminated=terminated,
         truncated=truncated,
-        next_observation=successor,
+        next_observation=_successor(following, done, info.get("final_obs")),
         reset_observation=following,
         info=info,
+        mask=mask,
+        next_mask=_successor_mask(environments, reset_mask, done, info.get("final_info")),
+        reset_mask=reset_mask,
     )
+
+
+def allowed(environments: VectorEnv, info: dict[str, Any]) -> np.ndarray | None:
+    """Which actions the environments allow next, as the infos of a reset or a step say; None for all. `[E, A]`."""
+    if MASK not in info:
+        return None
+    return action_masks(info, environments.single_action_space, environments.num_envs)
+
+
+def act(agent: Any, observation: Observation, mask: np.ndarray | None, *, explore: bool = True) -> np.ndarray:
+    """What an agent, or who plays for it, does; one that takes no masks is not given any."""
+    if mask is None:
+        return agent.act(observation, explore=explore)
+    if not _takes_masks(agent.act.__func__ if hasattr(agent.act, "__func__") else agent.act):
+        say_once(f"The environments forbid actions (action_mask), but {type(agent).__name__}.act takes no mask.")
+        return agent.act(observation, explore=explore)
+    return agent.act(observation, explore=explore, mask=mask)
+
+
+@cache
+def _takes_masks(act: Callable[..., Any]) -> bool:
+    parameters = inspect.signature(act).parameters.values()
+    return any(one.name == "mask" or one.kind is one.VAR_KEYWORD for one in parameters)
+
+
+def _successor_mask(
+    environments: VectorEnv, mask: np.ndarray | None, done: np.ndarray, final_info: Any
+) -> np.ndarray | None:
+    """Which actions the true successors allow: those of an ended episode's last observation, not of the next's."""
+    if mask is None or not done.any():
+        return mask
+    space, count = environments.single_action_space, environments.num_envs
+    final = action_masks(final_info, space, count, acting=False) if isinstance(final_info, dict) else None
+    return np.where(done[:, None], True if final is None else final, mask)
 
 
 def _successor(following: Observation, done: np.ndarray, final: Any) -> Observation:
@@ -59,27 +101,13 @@ def _with_rows(batch: Any, rows: np.ndarray, values: Any) -> Any:
     return result
 
 
-def require_finite(what: str, value: Observation) -> None:
-    """Raise if any environment produced NaN or infinity."""
-    if isinstance(value, dict):
-        for name, part in value.items():
-            require_finite(f"{what} {name!r}", part)
-        return
-    if not np.issubdtype(value.dtype, np.floating) or np.isfinite(value).all():
-        return
-    at = tuple(int(i) for i in np.argwhere(~np.isfinite(value))[0])
-    raise UsageError(
-        f"The {what} of environment {at[0]} holds {value[at]} at {list(at[1:])}; agents and memories need finite "
-        f"numbers. Mend the environment, or clip in a wrapper (env.wrappers)."
-    )
-
-
 @dataclass(frozen=True)
 class Episodes:
-    """Finished episodes: undiscounted returns `[N]` and lengths in steps `[N]`."""
+    """Finished episodes: undiscounted returns `[N]` and lengths in steps `[N]`; the last `cut` had not ended."""
 
     returns: np.ndarray
     lengths: np.ndarray
+    cut: int = 0
 
     def success_rate(self, above: float | None) -> float | None:
         """Share of episodes whose return exceeds `above`; None where no limit is known."""
@@ -87,8 +115,11 @@ class Episodes:
 
 
 def environment_metrics(info: dict[str, Any]) -> dict[str, float]:
-    """The environments' mean task index, for those whose targets shift."""
-    return {"env/task_index": float(np.mean(info["task_index"]))} if "task_index" in info else {}
+    """The environments' mean task index, for those whose targets shift and that say it as a number."""
+    if "task_index" not in info:
+        return {}
+    said = numbers(info, "task_index")
+    return {"env/task_index": float(np.mean(said))} if said else {}
 
 
 def finished(info: dict[str, Any]) -> Episodes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
 from gymnasium import spaces
 
 MOST = 512
@@ -40,6 +41,27 @@ class ActionCodes:
         return parts.reshape(-1, *self._shape).astype(self._dtype)
 
 
+def require_mask(mask: np.ndarray, envs: int, actions: int) -> np.ndarray:
+    """A mask of actions as booleans. `[E, A]`.
+
+    Raises:
+        ValueError: It is of another shape, or allows some environment nothing.
+    """
+    allowed = np.asarray(mask).astype(bool, copy=False)
+    if allowed.shape != (envs, actions):
+        raise ValueError(
+            f"The action mask has shape {allowed.shape}; it must be ({envs}, {actions}): a row for each environment, a "
+            f"column for each action. Mend the environment's info['action_mask']."
+        )
+    nothing = ~allowed.any(axis=1)
+    if nothing.any():
+        raise ValueError(
+            f"The action mask of environment {int(nothing.argmax())} allows no action at all; an episode in which "
+            f"nothing can be done must end. Mend the environment's info['action_mask']."
+        )
+    return allowed
+
+
 class Actions:
     """Actions numbered `0 .. count - 1`, every combination of parts one number.
 
@@ -55,10 +77,7 @@ class Actions:
         if not isinstance(space, spaces.Discrete) and not (
             isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1
         ):
-            raise ValueError(
-                f"{agent} chooses among Discrete or MultiDiscrete actions, but this environment has {space}. Use an "
-                f"agent for such actions, or discretise with a wrapper, such as gymnasium.wrappers.TransformAction."
-            )
+            raise ValueError(unfit(agent, "chooses among Discrete or MultiDiscrete actions", space))
         self._codes = ActionCodes(space)
         self.count = math.prod(self._codes.sizes)
         if self.count > MOST:
@@ -66,6 +85,19 @@ class Actions:
                 f"{agent} keeps a memory for each combination of actions; {space} has {self.count}, at most {MOST} "
                 f"can be searched in a step. Choose fewer with a wrapper, such as gymnasium.wrappers.TransformAction."
             )
+
+    def allowed(self, mask: np.ndarray | None, envs: int) -> torch.Tensor | None:
+        """Which numbers a mask allows; None for all. `[E, A]`, of A choices of all parts, to `[E, count]` of bool.
+
+        Raises:
+            ValueError: As of `require_mask`.
+        """
+        if mask is None:
+            return None
+        parts = np.split(require_mask(mask, envs, sum(self._codes.sizes)), np.cumsum(self._codes.sizes)[:-1], axis=1)
+        codes = np.unravel_index(np.arange(self.count), self._codes.sizes)
+        numbers = np.logical_and.reduce([part[:, code] for part, code in zip(parts, codes, strict=True)])
+        return torch.from_numpy(require_mask(numbers, envs, self.count))
 
     def numbered(self, actions: np.ndarray) -> np.ndarray:
         """The number of each action. `[E]`, or `[E, P]` for P parts, to `[E]`."""
@@ -79,10 +111,15 @@ class Actions:
 def require_discrete(space: spaces.Space, agent: str) -> int:
     """The number of actions, or an error if they are not Discrete."""
     if not isinstance(space, spaces.Discrete):
-        raise ValueError(
-            f"{agent} chooses among Discrete actions, but this environment has {space}. Use an agent for such actions, "
-            f"or discretise them with a wrapper, such as gymnasium.wrappers.TransformAction."
-        )
+        raise ValueError(unfit(agent, "chooses among Discrete actions", space))
     if space.start != 0:
         raise ValueError(f"{agent} counts actions from 0, but this environment's start at {space.start}.")
     return int(space.n)
+
+
+def unfit(agent: str, does: str, space: spaces.Space) -> str:
+    """What is said of actions that an agent cannot take."""
+    return (
+        f"{agent} {does}, but this environment has {space}. Use an agent for such actions, or convert them with a "
+        f"wrapper, such as gymnasium.wrappers.TransformAction."
+    )

@@ -13,6 +13,10 @@ EPSILON = Linear(1.0, 0.01, 2000)
 """The share of random actions, where nothing else is said."""
 
 
+SAME = 1e-5
+"""Values whose difference is a smaller share of them are equal where tries settle it: they are sums in float32."""
+
+
 class EpsilonGreedy:
     """The action of the highest value, any of them where several are; with probability epsilon, any action at all.
 
@@ -30,13 +34,20 @@ class EpsilonGreedy:
             raise ValueError(f"bonus is {bonus}; it must not be negative")
         self._epsilon, self._generator, self._bonus = epsilon, generator, bonus
 
-    def __call__(self, q: Tensor, step: int, tries: Tensor | None = None) -> Tensor:
-        """Actions for values `[E, A]` and tries `[E, A]`.  `[E]`."""
+    def __call__(self, q: Tensor, step: int, tries: Tensor | None = None, allowed: Tensor | None = None) -> Tensor:
+        """Actions for values `[E, A]` and tries `[E, A]`, of those allowed `[E, A]`, None for all.  `[E]`."""
         draws = torch.rand(q.shape, generator=self._generator)  # [E, A], settles ties
         random = torch.rand(len(q), generator=self._generator) < self.epsilon(step)
         if tries is not None:
             q = q + self._bonus * torch.where(tries > 0, tries.clamp(min=1).rsqrt(), 2.0)
-        candidates = random.unsqueeze(1) | (q == q.max(dim=1, keepdim=True).values)
+        if allowed is not None:
+            q = q.masked_fill(~allowed, -torch.inf)
+        best = q.max(dim=1, keepdim=True).values  # [E, 1]
+        if tries is not None:
+            best = best - SAME * best.abs()
+        candidates = random.unsqueeze(1) | (q >= best)
+        if allowed is not None:
+            candidates &= allowed
         if tries is not None:
             least = tries.masked_fill(~candidates, torch.inf).min(dim=1, keepdim=True).values
             candidates &= tries == least

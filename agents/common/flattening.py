@@ -1,4 +1,4 @@
-"""The one way from a space's values to rows of numbers: numbers as they are, codes as one-hot, a Dict part by part."""
+"""The one way from a space's values to rows of numbers: numbers scaled, codes as one-hot, a Dict or Tuple by part."""
 
 from __future__ import annotations
 
@@ -9,45 +9,49 @@ from gymnasium import spaces
 from torch import nn
 from torch.nn import functional
 
-SMALLEST_PICTURE = 36
-"""Pixels a side that the three convolutions of an encoder need."""
+from engram_rl.agents.common.observations import named_parts, unsupported
+from engram_rl.agents.common.scaling import SCALE_RULE, Scale, parts_of
+
+MOST_CODES = 100_000
+"""Columns that a step of several environments fills, and a layer multiplies, in milliseconds."""
 
 
 class Flatten(nn.Module):
-    """Values of a space as one row of float32 each, the parts of a Dict side by side: `[B, ...] -> [B, F]`.
+    """Values of a space as one row of float32 each, the parts of a Dict or Tuple side by side: `[B, ...] -> [B, F]`.
 
-    Pictures are scaled to at most 1, Discrete and MultiDiscrete become a one-hot code, all else is taken as it is. Rows
+    Numbers are scaled (`engram_rl.agents.common.scaling.Scale`), Discrete and MultiDiscrete become a one-hot code. Rows
     may share their memory with what they were made of.
 
     Args:
         space: Of one observation, or of one action.
+        scale_rule: One of `engram_rl.agents.common.scaling.RULES`.
 
     Attributes:
         size: Numbers in a row, F.
 
     Raises:
-        ValueError: The space, or a part of it, is not a Box, Discrete, MultiDiscrete, MultiBinary or a Dict of these.
+        ValueError: The space, or a part of it, is not a Box, Discrete, MultiDiscrete, MultiBinary or made of these.
     """
 
-    def __init__(self, space: spaces.Space):
+    def __init__(self, space: spaces.Space, scale_rule: int = SCALE_RULE):
         super().__init__()
         self.size: int
-        if isinstance(space, spaces.Dict):
-            self._parts = nn.ModuleDict({name: Flatten(part) for name, part in space.items()})
-            self.size = sum(part.size for part in self._parts.values())  # type: ignore[misc]
+        self._names: list[str] = []
+        if isinstance(space, spaces.Dict | spaces.Tuple):
+            parts = parts_of(space)
+            self._names = list(parts)
+            self._parts = nn.ModuleList(Flatten(part, scale_rule) for part in parts.values())
+            self.size = sum(part.size for part in self._parts)  # type: ignore[misc]
             return
-        self._scale = float(space.high.max()) if is_picture(space) else 1.0  # type: ignore[attr-defined]
-        self._one_hot = _one_hot_of(space)
+        self._rows = _rows_of(space, scale_rule)
         self.size = spaces.flatdim(space)
 
     def forward(self, values: Any) -> torch.Tensor:
         """`[B, ...]`, or one such tensor per name, to `[B, F]`."""
-        if isinstance(values, dict):
-            return torch.cat([part(values[name]) for name, part in self._parts.items()], dim=1)
-        if self._one_hot is not None:
-            return self._one_hot(values)
-        rows = values.float().reshape(len(values), -1)
-        return rows if self._scale == 1 else rows / self._scale
+        if isinstance(values, dict | tuple):
+            named = named_parts(values)
+            return torch.cat([part(named[name]) for name, part in zip(self._names, self._parts, strict=True)], dim=1)
+        return self._rows(values)
 
 
 class OneHot(nn.Module):
@@ -67,25 +71,37 @@ class OneHot(nn.Module):
         return torch.cat(parts, dim=1).float()
 
 
-def is_picture(space: spaces.Space) -> bool:
-    """Whether observations are images large enough for convolutions."""
-    return isinstance(space, spaces.Box) and len(space.shape) == 3 and sorted(space.shape)[1] >= SMALLEST_PICTURE
+class Bits(nn.Module):
+    """Zeros and ones as they are: `[B, ...] -> [B, F]`."""
+
+    def forward(self, bits: torch.Tensor) -> torch.Tensor:
+        """`[B, ...]` to `[B, F]` of float32."""
+        return bits.float().reshape(len(bits), -1)
 
 
-def has_picture(space: spaces.Space) -> bool:
-    """Whether an observation, or a part of it, is an image large enough for convolutions."""
-    return any(map(has_picture, space.values())) if isinstance(space, spaces.Dict) else is_picture(space)
-
-
-def _one_hot_of(space: spaces.Space) -> OneHot | None:
-    """For codes; None for numbers."""
-    if isinstance(space, spaces.Box | spaces.MultiBinary):
-        return None
+def _rows_of(space: spaces.Space, scale_rule: int) -> nn.Module:
+    if isinstance(space, spaces.Box):
+        return Scale(space, scale_rule)
+    if isinstance(space, spaces.MultiBinary):
+        return Bits()
     if isinstance(space, spaces.Discrete):
-        return OneHot([int(space.n)], [int(space.start)])
+        return OneHot(_few([int(space.n)], space), [int(space.start)])
     if isinstance(space, spaces.MultiDiscrete):
-        return OneHot([int(n) for n in space.nvec.ravel()], [int(n) for n in space.start.ravel()])
-    raise ValueError(
-        f"No encoder for observations of {space}. Supported: Box, Discrete, MultiDiscrete, MultiBinary and Dict of "
-        f"these; convert with a wrapper, such as gymnasium.wrappers.FlattenObservation."
-    )
+        sizes = [int(n) for n in space.nvec.ravel()]
+        return OneHot(_few(sizes, space), [int(n) for n in space.start.ravel()])
+    raise ValueError(unsupported("No encoder reads", space))
+
+
+def _few(sizes: list[int], space: spaces.Space) -> list[int]:
+    """The sizes, if their codes are few enough for a column each.
+
+    Raises:
+        ValueError: They are not.
+    """
+    if sum(sizes) > MOST_CODES:
+        raise ValueError(
+            f"{space} has {sum(sizes)} codes, each of which would be a column of its own; at most {MOST_CODES} are. "
+            f"Give what the codes stand for as numbers in a wrapper, such as gymnasium.wrappers.TransformObservation: "
+            f"the digits of a code, say."
+        )
+    return sizes

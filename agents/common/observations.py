@@ -11,12 +11,21 @@ import torch
 from gymnasium import spaces
 
 from engram_rl.agents.agent import Observation
+from engram_rl.agents.common.scaling import parts_of
 from engram_rl.memory import identify
 from engram_rl.memory.checks import require_ram
 
 
+def named_parts(observation: Any) -> Any:
+    """A tuple of parts as a dict, its parts called "0", "1", ...; all else as it is."""
+    if isinstance(observation, tuple):
+        return {str(at): part for at, part in enumerate(observation)}
+    return observation
+
+
 def map_observation(function: Callable[..., Any], *observations: Any) -> Any:
     """Apply `function` to the array, or to each named array, of observations of the same structure."""
+    observations = tuple(map(named_parts, observations))
     first = observations[0]
     if isinstance(first, dict):
         return {name: map_observation(function, *(o[name] for o in observations)) for name in first}
@@ -25,14 +34,21 @@ def map_observation(function: Callable[..., Any], *observations: Any) -> Any:
 
 def rows_of(observation: Any, at: Any) -> Any:
     """What every part holds at an index, such as rows `[N]` or a pair of (environment, step)."""
+    observation = named_parts(observation)
     if isinstance(observation, dict):
         return {name: rows_of(part, at) for name, part in observation.items()}
     return observation[at]
 
 
+def rows_of_mask(mask: np.ndarray | None, at: Any) -> np.ndarray | None:
+    """The rows of a mask of actions, if there is one. `[E, A]` to `[N, A]`."""
+    return None if mask is None else mask[at]
+
+
 def put_rows(held: Any, at: Any, rows: Any) -> None:
     """Put rows into every part at an index."""
     if isinstance(held, dict):
+        rows = named_parts(rows)
         for name, part in held.items():
             put_rows(part, at, rows[name])
     else:
@@ -41,6 +57,7 @@ def put_rows(held: Any, at: Any, rows: Any) -> None:
 
 def batch_size(observation: Observation) -> int:
     """How many rows an observation has."""
+    observation = named_parts(observation)
     return batch_size(next(iter(observation.values()))) if isinstance(observation, dict) else len(observation)
 
 
@@ -51,6 +68,7 @@ def to_tensors(observation: Observation, device: torch.device | str = "cpu") -> 
 
 def hash_observations(observation: Observation) -> torch.Tensor:
     """A 64-bit fingerprint of each row: equal observations have equal ones. `[B]` of int64."""
+    observation = named_parts(observation)
     if not isinstance(observation, dict):
         return identify(observation)
     parts = [hash_observations(observation[name]).numpy() for name in sorted(observation)]
@@ -68,18 +86,34 @@ def require_rows(what: str, rows: int, space: spaces.Space, remedy: str) -> None
 
 def space_bytes(space: spaces.Space) -> int:
     """Bytes of one observation."""
-    if isinstance(space, spaces.Dict):
-        return sum(map(space_bytes, space.values()))
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        return sum(map(space_bytes, parts_of(space).values()))
     return math.prod(space.shape or (1,)) * (space.dtype.itemsize if space.dtype else 8)
 
 
-def require_supported(space: spaces.Space, agent: str) -> None:
-    """Raise unless `space` is one that the encoders here understand."""
-    parts = space.spaces.values() if isinstance(space, spaces.Dict) else [space]
-    supported = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary, spaces.Dict)
-    for part in parts:
-        if not isinstance(part, supported):
-            raise ValueError(
-                f"{agent} cannot read observations of {part}. Supported: Box, Discrete, MultiDiscrete, MultiBinary "
-                f"and Dict of these; convert with a wrapper, such as gymnasium.wrappers.FlattenObservation."
-            )
+NUMBERS = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+"""What observations are made of."""
+
+
+def require_supported(space: spaces.Space, agent: str, place: str = "") -> None:
+    """Raise unless `space`, and every part of it, is one that the encoders here understand.
+
+    Raises:
+        ValueError: It is not; the part is named, and a way out.
+    """
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        if not space.spaces:
+            raise ValueError(f"{agent} is shown nothing: the observation{place or ' space'} {space} has no parts.")
+        for name, part in parts_of(space).items():
+            require_supported(part, agent, f"{place}[{name!r}]")
+    elif not isinstance(space, NUMBERS):
+        raise ValueError(unsupported(f"{agent} cannot read", space, place))
+
+
+def unsupported(who: str, space: spaces.Space, place: str = "") -> str:
+    """What is said of an observation that cannot be turned into numbers."""
+    return (
+        f"{who} observations of {space}{f' (the part {place})' if place else ''}. Supported: Box, Discrete, "
+        f"MultiDiscrete, MultiBinary, and Dict and Tuple of these. Leave it out or turn it into one of these with a "
+        f"wrapper, such as gymnasium.wrappers.FilterObservation or gymnasium.wrappers.TransformObservation."
+    )

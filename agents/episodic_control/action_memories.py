@@ -58,6 +58,16 @@ class ActionMemories:
     def __len__(self) -> int:
         return sum(map(len, self.per_action))
 
+    @property
+    def empty(self) -> Tensor:
+        """Of which actions nothing is known. `[A]` of bool on the CPU."""
+        return torch.tensor([not len(memory) for memory in self.per_action])
+
+    @property
+    def blame(self) -> bool:
+        """Whether the write rule counts a failure against what is stored."""
+        return bool(getattr(self[0].write_rule, "blames", False))
+
     def slots_of(self, identity: Tensor) -> Tensor:
         """Where each situation is stored for each action, -1 where it is not.  `[B]` -> `[B, A]` on the CPU."""
         return torch.stack([memory.find(identity) for memory in self.per_action], dim=1).cpu()
@@ -110,10 +120,9 @@ class ActionMemories:
     def newer_overestimates(self, actions: np.ndarray, identity: Tensor, step: Tensor) -> Tensor:
         """Whether what is stored was written after these steps, and a failure would count against it.  `[B]` each."""
         newer = torch.zeros(len(actions), dtype=torch.bool)
-        for action, rows in by_action(actions):
-            if getattr(self[action].write_rule, "blames", False):
-                slots = self[action].find(identity[rows]).cpu()  # [b]
-                newer[rows] = (slots >= 0) & (self._written[action][slots.clamp(min=0)] > step[rows])
+        for action, rows in by_action(actions) if self.blame else ():
+            slots = self[action].find(identity[rows]).cpu()  # [b]
+            newer[rows] = (slots >= 0) & (self._written[action][slots.clamp(min=0)] > step[rows])
         return newer
 
     def lookup_taken(self, keys: Tensor, actions: np.ndarray, exclude: Tensor | None) -> dict[int, Found]:
@@ -221,16 +230,21 @@ def make_memories(
     return ActionMemories([first, *(make(space, value_dim=1, device=device) for _ in range(actions - 1))])
 
 
-def double_value(lookups: Lookups) -> Tensor:
+def restricted(q: Tensor, allowed: Tensor | None) -> Tensor:
+    """Values, minus infinity where an action is not allowed; None allows all. `[B, A]`, `[B, A]` -> `[B, A]`."""
+    return q if allowed is None else q.masked_fill(~allowed, -torch.inf)
+
+
+def double_value(lookups: Lookups, allowed: Tensor | None = None) -> Tensor:
     """`max_a Q` without its upward bias: half of the neighbours chooses the action, the others say what it is worth.
 
     Entries fall into halves by the parity of their slot, which makes them two memories of different experience; both
     take both parts and the mean is given (van Hasselt 2010, "Double Q-learning"). A half without neighbours leaves the
-    judgement to the whole.  `[B]`.
+    judgement to the whole. Only actions allowed, `[B, A]`, are chosen.  `[B]`.
     """
     found = lookups.found.values()
     halves = [torch.cat([_half_value(one, parity) for one in found], dim=1) for parity in (0, 1)]  # [B, A] each
-    chosen = [half.argmax(dim=1, keepdim=True) for half in halves]
+    chosen = [restricted(half, allowed).argmax(dim=1, keepdim=True) for half in halves]
     return (halves[1].gather(1, chosen[0]) + halves[0].gather(1, chosen[1])).squeeze(1) / 2
 
 

@@ -11,6 +11,8 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from engram_rl.agents.common.flattening import Flatten
+from engram_rl.agents.common.observations import named_parts
+from engram_rl.agents.common.scaling import SCALE_RULE, parts_of
 from engram_rl.memory import KeySpace, Modality
 from engram_rl.memory.checks import unknown
 
@@ -44,6 +46,7 @@ class ModalityKeys(nn.Module):
         space: Of one observation.
         modalities: For each modality by name what `Source` says, as in a YAML's `env.modalities`.
         make_part: Makes the modalities that have a size.
+        scale_rule: Of the others; today's takes them as they are.
 
     Attributes:
         space: The key space, for the memory.
@@ -52,8 +55,12 @@ class ModalityKeys(nn.Module):
         ValueError: The observation is no Dict or lacks a part that is named, or a modality cannot be made of its parts.
     """
 
-    def __init__(self, space: spaces.Space, modalities: Mapping[str, Any], make_part: MakePart):
+    def __init__(
+        self, space: spaces.Space, modalities: Mapping[str, Any], make_part: MakePart, scale_rule: int = SCALE_RULE
+    ):
         super().__init__()
+        if isinstance(space, spaces.Tuple):
+            space = spaces.Dict(parts_of(space))
         if not isinstance(space, spaces.Dict):
             raise ValueError(
                 f"env.modalities names the parts of a Dict observation, but this environment shows {space}. Set "
@@ -64,19 +71,24 @@ class ModalityKeys(nn.Module):
         self._parts = nn.ModuleList()
         described = []
         for name, source in self._sources.items():
-            part, size = _part(name, source, _chosen(space, source.of), make_part)
+            part, size = _part(name, source, _chosen(space, source.of), make_part, scale_rule)
             self._parts.append(part)
             described.append(Modality(name, size, source.kind, source.weight, source.penalty))
         self.space = KeySpace(described)
 
     def forward(self, observation: Mapping[str, Any]) -> Tensor:
         """`{name: [B, ...]}` to `[B, D]`."""
+        observation = named_parts(observation)
         named = zip(self._parts, self._sources.values(), strict=True)
         return torch.cat([part(_given(observation, source.of)) for part, source in named], dim=1)
 
 
 def make_keys(
-    space: spaces.Space, key_size: int, modalities: Mapping[str, Any] | None, make_part: MakePart
+    space: spaces.Space,
+    key_size: int,
+    modalities: Mapping[str, Any] | None,
+    make_part: MakePart,
+    scale_rule: int = SCALE_RULE,
 ) -> tuple[nn.Module, KeySpace]:
     """From observations to keys, and their space: one vector, or the modalities that a YAML makes of the observation.
 
@@ -85,13 +97,14 @@ def make_keys(
         key_size: Columns of a key that is one vector.
         modalities: As of `ModalityKeys`; None for one vector.
         make_part: Makes that vector of the observation, or modalities of its parts.
+        scale_rule: As of `ModalityKeys`.
 
     Raises:
         ValueError: As of `ModalityKeys`.
     """
     if modalities is None:
         return make_part(space, key_size), KeySpace(key_size)
-    keys = ModalityKeys(space, modalities, make_part)
+    keys = ModalityKeys(space, modalities, make_part, scale_rule)
     return keys, keys.space
 
 
@@ -100,8 +113,8 @@ class Codes(nn.Module):
 
     def forward(self, part: Any) -> Tensor:
         """`[B, ...]`, or one such tensor per name, to `[B, C]`."""
-        if isinstance(part, dict):
-            return torch.cat([self(one) for one in part.values()], dim=1)
+        if isinstance(part, dict | tuple):
+            return torch.cat([self(one) for one in named_parts(part).values()], dim=1)
         return part.reshape(len(part), -1).float()
 
 
@@ -144,7 +157,9 @@ def _given(observation: Mapping[str, Any], of: list[str]) -> Any:
     return observation[of[0]] if len(of) == 1 else {part: observation[part] for part in of}
 
 
-def _part(name: str, source: Source, space: spaces.Space, make_part: MakePart) -> tuple[nn.Module, int]:
+def _part(
+    name: str, source: Source, space: spaces.Space, make_part: MakePart, scale_rule: int
+) -> tuple[nn.Module, int]:
     """What makes a modality, and its number of columns."""
     if source.kind == "discrete":
         if source.size is not None:
@@ -152,14 +167,14 @@ def _part(name: str, source: Source, space: spaces.Space, make_part: MakePart) -
         return Codes(), _codes(name, space)
     if source.size is not None:
         return make_part(space, source.size), source.size
-    numbers = Flatten(space)
+    numbers = Flatten(space, scale_rule if scale_rule < SCALE_RULE else 0)
     return numbers, numbers.size
 
 
 def _codes(name: str, space: spaces.Space) -> int:
     """How many codes a part has."""
-    if isinstance(space, spaces.Dict):
-        return sum(_codes(name, part) for part in space.values())
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        return sum(_codes(name, part) for part in parts_of(space).values())
     if space.dtype is None or space.dtype.kind not in "iub" or space.shape is None:
         raise ValueError(
             f"The modality {name!r} is discrete, but is made of {space}, whose numbers are not whole; use kind: l2."

@@ -83,6 +83,13 @@ class NStepReturns:
         ended = np.flatnonzero(done)
         return _concatenate(matured, self._flush(ended, final_value)) if len(ended) else matured
 
+    def going_on(self, reward: np.ndarray) -> np.ndarray:
+        """What follows if it goes on as the transitions held and the reward of this step, `[E]`, went. `[E]`."""
+        at_hand = np.arange(self._steps) < self._count[:, None]  # [E, N]
+        order = self._ring(np.arange(len(self._count)))
+        held = np.where(at_hand, np.take_along_axis(self._reward, order, axis=1), 0.0)
+        return as_it_went(held.sum(axis=1) + reward, self._count + 1, self._discount)
+
     def clear(self) -> None:
         """Forget the transitions held."""
         self._count[:] = 0
@@ -201,6 +208,14 @@ class MonteCarloReturns:
         np.add.at(counts, (row, taken[at]), 1)
         return counts
 
+    def rewarded(self) -> np.ndarray:
+        """Whether the running episodes have found any reward above 0. `[E]` of bool."""
+        return np.asarray((self._held_rewards() > 0).any(axis=1))
+
+    def going_on(self, reward: np.ndarray) -> np.ndarray:
+        """What follows if it goes on as the running episodes and the reward of this step, `[E]`, went. `[E]`."""
+        return as_it_went(self._held_rewards().sum(axis=1) + reward, self._count + 1, self._discount)
+
     def clear(self) -> None:
         """Forget the running episodes."""
         self._count[:] = 0
@@ -217,6 +232,12 @@ class MonteCarloReturns:
             )
         for name, value in state.items():
             setattr(self, f"_{name}", _copy(value))
+
+    def _held_rewards(self) -> np.ndarray:
+        """Of the running episodes, 0 after their last step. `[E, L]`."""
+        longest = int(self._count.max())
+        held = np.arange(longest) < self._count[:, None]
+        return np.where(held, self._reward[:, :longest], 0.0)
 
     def _flush(self, rows: np.ndarray, final_value: np.ndarray) -> Returns:
         if not len(rows):
@@ -239,6 +260,15 @@ class MonteCarloReturns:
 
     def _room_for(self, observation: np.ndarray) -> np.ndarray:
         return np.zeros((*self._reward.shape, *observation.shape[1:]), dtype=observation.dtype)
+
+
+def as_it_went(total: np.ndarray, steps: np.ndarray, discount: float) -> np.ndarray:
+    """What follows an episode of which nothing is known but that: its mean reward for ever. `[E]`.
+
+    Where steps cost, 0 would be a promise that nothing redeems. Without a discount, which would make it infinite, it is
+    the mean reward for as many steps again.
+    """
+    return np.asarray(total if discount == 1 else total / steps / (1 - discount))
 
 
 def _twice(held: np.ndarray) -> np.ndarray:

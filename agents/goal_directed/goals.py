@@ -26,14 +26,28 @@ class Goals(Protocol):
 
     certain: bool
 
-    def choose(self, observation: Observation, ids: np.ndarray, *, explore: bool = True) -> Targets:
-        """Where to go from the states (ids) in which E environments are. Without `explore` nothing is noted."""
+    def choose(
+        self,
+        observation: Observation,
+        ids: np.ndarray,
+        *,
+        explore: bool = True,
+        allowed: np.ndarray | None = None,
+    ) -> Targets:
+        """Where to go from the states (ids) in which E environments are.
+
+        Args:
+            observation: `[E, ...]`
+            ids: `[E]`
+            explore: Without it nothing is noted.
+            allowed: Which actions may be taken now; None for all. `[E, A]` of bool
+        """
 
     def appeal(self, states: np.ndarray) -> np.ndarray:
         """Which of equally good next states (ids, -1 for none) to prefer, from 0 to 1. `[E, A]` -> `[E, A]`."""
 
-    def observe(self, next_ids: np.ndarray, reward: np.ndarray, done: np.ndarray) -> None:
-        """Take in which states were reached, what they paid, and where an episode ended. `[E]` each."""
+    def observe(self, next_ids: np.ndarray, good: np.ndarray, done: np.ndarray) -> None:
+        """Take in which states were reached, whether that was good, and where an episode ended. `[E]` each."""
 
     def begin_episodes(self) -> None:
         """All environments begin anew, wherever they were."""
@@ -53,7 +67,14 @@ class ShownGoal:
     def __init__(self, view: GoalView, memory: TransitionMemory, owners: np.ndarray) -> None:
         self._view, self._memory, self._owners = view, memory, owners
 
-    def choose(self, observation: Observation, ids: np.ndarray, *, explore: bool = True) -> Targets:
+    def choose(
+        self,
+        observation: Observation,
+        ids: np.ndarray,
+        *,
+        explore: bool = True,
+        allowed: np.ndarray | None = None,
+    ) -> Targets:
         """All states that agree with the goal shown."""
         goals = self._view.goals(observation)  # [E, D]
         if not np.isnan(goals).any():
@@ -64,7 +85,7 @@ class ShownGoal:
         """None."""
         return np.zeros(states.shape)
 
-    def observe(self, next_ids: np.ndarray, reward: np.ndarray, done: np.ndarray) -> None:
+    def observe(self, next_ids: np.ndarray, good: np.ndarray, done: np.ndarray) -> None:
         """Nothing to remember."""
 
     def begin_episodes(self) -> None:
@@ -128,16 +149,30 @@ class FoundGoal:
         self._shares = np.ones((num_owners, self._HYPOTHESES))  # [O, 3], how often each hypothesis explained a find
         self._moves = np.zeros((num_owners, self._DISTANCES))  # [O, distances], how often the goal moved so far
         self._target = np.full(len(owners), -1, np.int64)  # [E], id
+        self._vectors = np.zeros_like(memory.states.vectors)  # [S, D] what an id stood for when it was noted
+        self._noted_owners = np.zeros_like(memory.states.owners)  # [S] and whose it was
+        self._mark = memory.table.changes
 
-    def choose(self, observation: Observation, ids: np.ndarray, *, explore: bool = True) -> Targets:
+    def choose(
+        self,
+        observation: Observation,
+        ids: np.ndarray,
+        *,
+        explore: bool = True,
+        allowed: np.ndarray | None = None,
+    ) -> Targets:
         """One place for each environment, kept until it is reached or ruled out.
 
         None where there is something to find out about the actions.
         """
+        if explore:
+            self._drop_ghosts()
         in_sight = self._look(observation, explore)
-        target = np.where(self._is_open(self._target) & (self._target != ids), self._target, -1)
+        held = self._target if explore else np.full_like(self._target, -1)  # which is of the open episodes
+        target = np.where(self._is_open(held) & (held != ids), held, -1)
         target = np.where(in_sight >= 0, in_sight, target)
-        curious = worth_trying(self._memory, ids, self._owners).any(1)
+        untried = worth_trying(self._memory, ids, self._owners)
+        curious = (untried if allowed is None else untried & allowed).any(1)
         undecided = np.flatnonzero((target < 0) & ~curious)
         if len(undecided):
             target[undecided] = self._most_promising(undecided, ids[undecided])
@@ -149,11 +184,12 @@ class FoundGoal:
         """States not ruled out."""
         return self._is_open(states).astype(np.float64)
 
-    def observe(self, next_ids: np.ndarray, reward: np.ndarray, done: np.ndarray) -> None:
+    def observe(self, next_ids: np.ndarray, good: np.ndarray, done: np.ndarray) -> None:
         """Rule out what was visited, and learn from each find how the goal moves."""
+        self._drop_ghosts()
         self._now += 1
-        self._visited_at[self._places.alike(next_ids)] = self._now
-        for env in np.flatnonzero(reward > 0):
+        self._note(self._places.alike(next_ids), self._now)
+        for env in np.flatnonzero(good):
             self._find(int(self._owners[env]), int(next_ids[env]))
         self._target[done] = -1
 
@@ -169,21 +205,40 @@ class FoundGoal:
         """Restore what `state_dict` gave."""
         for name in self._SAVED:
             setattr(self, name, copy.copy(state[name.lstrip("_")]))
+        self._vectors, self._noted_owners = self._memory.states.vectors.copy(), self._memory.states.owners.copy()
+        self._mark = self._memory.table.changes
 
     def _look(self, observation: Observation, explore: bool) -> np.ndarray:
         """Rule out what is seen to be empty; returns the goals in sight, -1 where there is none. `[E]`, ids."""
         env, empty = self._view.empty_places(observation)
         if explore and len(env):
             ids = self._memory.name(empty, self._owners[env])
-            self._visited_at[self._places.alike(ids)] = self._now + 1  # by the end of this step
+            self._note(self._places.alike(ids), self._now + 1)  # by the end of this step
         goals = self._view.goals(observation)  # [E, D]
         found = np.full(len(goals), -1, np.int64)
         seeing = np.flatnonzero(~np.isnan(goals).all(1))
         if len(seeing):
             found[seeing] = self._memory.name(np.nan_to_num(goals[seeing]), self._owners[seeing])
             if explore:
-                self._visited_at[self._places.alike(found[seeing])] = -1
+                self._note(self._places.alike(found[seeing]), -1)
         return found
+
+    def _note(self, ids: np.ndarray, when: int) -> None:
+        """States (ids) `[...]` were visited then; -1 for not."""
+        self._visited_at[ids] = when
+        self._vectors[ids], self._noted_owners[ids] = self._memory.states.vectors[ids], self._memory.states.owners[ids]
+
+    def _drop_ghosts(self) -> None:
+        """Forget what was noted of states that the memory has forgotten: their ids may stand for others."""
+        table, states = self._memory.table, self._memory.states
+        if table.changed_since(self._mark) is None:
+            same = states.used & (self._noted_owners == states.owners) & (self._vectors == states.vectors).all(1)
+            noted = (self._visited_at != -1) | (self._times_found > 0)
+            gone = np.flatnonzero(noted & ~same)
+            self._visited_at[gone], self._times_found[gone] = -1, 0
+            self._last_site[np.isin(self._last_site, gone)] = -1
+            self._target[(self._target >= 0) & ~states.used[self._target]] = -1
+        self._mark = table.changes
 
     def _is_open(self, states: np.ndarray) -> np.ndarray:
         """Which states (ids, -1 for none) have not been visited since reward was last found."""

@@ -41,6 +41,7 @@ class Situation:
         targets: Where they would like to be.
         preference: Works out what decides between equally good actions. `[E, A]`
         certain: Whether the targets are known to be reachable.
+        allowed: Which actions may be taken first; None for all. `[E, A]` of bool
     """
 
     ids: np.ndarray
@@ -48,6 +49,14 @@ class Situation:
     targets: Targets
     preference: Callable[[], np.ndarray]
     certain: bool
+    allowed: np.ndarray | None = None
+
+
+def best_allowed(score: np.ndarray, allowed: np.ndarray | None) -> np.ndarray:
+    """The action of the highest score that is allowed, however low it is. `[E, A]`, `[E, A]` -> `[E]`."""
+    if allowed is None:
+        return score.argmax(1)
+    return np.where(allowed, np.maximum(score, np.finfo(score.dtype).min), -np.inf).argmax(1)
 
 
 class Slow(Protocol):
@@ -93,7 +102,11 @@ class Branches:
         steps = np.where(walks.lengths > 0, walks.lengths, np.iinfo(np.int64).max)  # [E, B]
         env, shortest = np.arange(len(ids)), steps.argmin(1)
         best = Walks(*(part[env, shortest] for part in (walks.states, walks.actions, walks.lengths)))
-        return Plan(np.where(best.lengths > 0, best.actions[:, 0], NONE), best)
+        first = best.actions[:, 0]
+        follows = best.lengths > 0
+        if now.allowed is not None:
+            follows &= now.allowed[env, first]
+        return Plan(np.where(follows, first, NONE), best)
 
     def expected(self, states: np.ndarray, owners: np.ndarray, actions: np.ndarray) -> None:
         """Expects nothing."""
@@ -141,8 +154,11 @@ class Search:
         on_its_way = np.isfinite(costs).any(1)
         for env in np.flatnonzero(~on_its_way):
             costs[env] = self._probing_costs(int(ids[env]), int(now.owners[env]), targets[env])
+        if now.allowed is not None:
+            costs[~now.allowed] = np.inf
         best = costs <= costs.min(1, keepdims=True) + _SAME  # [E, A]
-        actions = np.where(best, now.preference() + _SAME * rng.random(best.shape), -np.inf).argmax(1)
+        scores = np.where(best, now.preference() + _SAME * rng.random(best.shape), -np.inf)
+        actions = best_allowed(scores, now.allowed)
         return Plan(actions, self._walks(ids, targets, on_its_way) if self._replay_paths else None)
 
     def expected(self, states: np.ndarray, owners: np.ndarray, actions: np.ndarray) -> np.ndarray:

@@ -13,6 +13,9 @@ from torch.nn import functional
 
 LOG_TWO_PI = math.log(2 * math.pi)
 
+LEAST = -1e30
+"""Stands for the logarithm of a probability of 0."""
+
 
 class Distribution(Protocol):
     """N distributions over actions."""
@@ -34,7 +37,7 @@ class Categorical:
     """One of A actions each.
 
     Args:
-        logits: Unnormalised log-probabilities. `[N, A]`
+        logits: Unnormalised log-probabilities; minus infinity for an action that is not allowed. `[N, A]`
     """
 
     def __init__(self, logits: Tensor):
@@ -60,7 +63,8 @@ class Categorical:
 
     def entropy(self) -> Tensor:
         """`[N]`."""
-        return -(self.log_probs.exp() * self.log_probs).sum(dim=-1)
+        finite = self.log_probs.clamp(min=LEAST)  # 0 times minus infinity is nothing
+        return -(finite.exp() * finite).sum(dim=-1)
 
 
 class MultiCategorical:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from engram_rl.agents.agent import Observation, Transition
 from engram_rl.agents.common.flattening import Flatten
+from engram_rl.agents.common.scaling import SCALE_RULE
 
 
 class ExtraInput(Protocol):
@@ -70,13 +71,22 @@ class PreviousStep:
         space: Of one environment's actions; they are shown as rows of numbers, choices as one-hot.
         num_envs: E.
         carry: Whether they are shown across episode ends too, beside a flag that one ended.
+        device: Where they are shown.
+        scale_rule: How numbers of actions are scaled.
     """
 
     NAME = "previous"
 
-    def __init__(self, space: spaces.Space, num_envs: int, carry: bool, device: torch.device):
-        self._space, self._carry, self._device = space, carry, device
-        self._actions = Flatten(space)
+    def __init__(
+        self,
+        space: spaces.Space,
+        num_envs: int,
+        carry: bool,
+        device: torch.device,
+        scale_rule: int = SCALE_RULE,
+    ):
+        self._space, self._carry, self._device, self._scale_rule = space, carry, device, scale_rule
+        self._actions = Flatten(space, scale_rule)
         self.size = self.size_of(space)
         self._rows = np.zeros((num_envs, self.size), dtype=np.float32)  # [E, A + 2]
 
@@ -112,7 +122,7 @@ class PreviousStep:
 
     def player(self, num_envs: int) -> PreviousStep:
         """One that has seen no step."""
-        return PreviousStep(self._space, num_envs, self._carry, self._device)
+        return PreviousStep(self._space, num_envs, self._carry, self._device, self._scale_rule)
 
     def metrics(self) -> dict[str, float]:
         """Nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch.nn import functional
 
 from engram_rl.agents.common.schedules import Schedule
 from engram_rl.agents.policy_gradient.policies import Judgement
+from engram_rl.memory.checks import number
 
 REPORTED = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction")
 """What a minibatch reports, in this order."""
@@ -54,7 +56,7 @@ class Objective:
         target_kl: An update ends early once the approximate divergence exceeds 1.5 times this; None for never.
 
     Raises:
-        ValueError: A limit that is not positive.
+        ValueError: A limit that is not positive, or a weight that is no finite number.
     """
 
     clip: Schedule
@@ -69,6 +71,8 @@ class Objective:
             limit = getattr(self, name)
             if limit is not None and limit <= 0:
                 raise ValueError(f"{name} is {limit}; it must be positive, or null for none.")
+        for name in ("value_coefficient", "entropy_coefficient"):
+            number(name, getattr(self, name))
 
     def loss(self, judged: Judgement, batch: dict[str, Tensor], clip: float) -> tuple[Tensor, Tensor]:
         """What to minimise, `[]`, and what is reported of it, `[5]` in the order of `REPORTED`.
@@ -108,6 +112,17 @@ def means(reports: list[Tensor]) -> dict[str, float]:
     """Of each figure over minibatches, by TensorBoard name. `[5]` each."""
     found = torch.stack(reports).mean(dim=0).tolist()
     return {f"train/{name}": mean for name, mean in zip(REPORTED, found, strict=True)}
+
+
+def require_learnable(metrics: dict[str, float], step: int) -> None:
+    """Raise a ValueError if an update had a loss that is no number: what was learned is lost then."""
+    broken = [name for name, value in metrics.items() if not math.isfinite(value)]
+    if broken:
+        raise ValueError(
+            f"{broken[0]} is {metrics[broken[0]]} in the update after {step} steps, so the weights are of no use any "
+            f"more. Observations or rewards are too large, or the rate is: give +agent.normalise_observations=true or "
+            f"+agent.scale_rewards=true, or lower agent.learning_rate."
+        )
 
 
 def explained_variance(value: Any, target: Any) -> float:

@@ -10,8 +10,9 @@ from gymnasium import spaces
 from torch import Tensor
 
 from engram_rl.agents.agent import Observation
-from engram_rl.agents.common.flattening import Flatten, has_picture
+from engram_rl.agents.common.flattening import Flatten
 from engram_rl.agents.common.observations import map_observation, to_tensors
+from engram_rl.agents.common.scaling import SCALE_RULE, has_picture
 
 LIMIT = 10.0
 """Normalised numbers are clipped to this many standard deviations."""
@@ -55,10 +56,13 @@ class AsRows:
         space: Of one environment.
         device: Of the tensors.
         normalise: Whether each number is brought to mean 0 and standard deviation 1 over all that was seen so far.
+        scale_rule: How numbers are scaled first.
     """
 
-    def __init__(self, space: spaces.Space, device: torch.device, normalise: bool = False):
-        self._rows, self._device = Flatten(space), device
+    def __init__(
+        self, space: spaces.Space, device: torch.device, normalise: bool = False, scale_rule: int = SCALE_RULE
+    ):
+        self._rows, self._device = Flatten(space, scale_rule), device
         self.size = self._rows.size
         self.moments = RunningMoments(self.size) if normalise else None
 
@@ -81,14 +85,16 @@ class AsRows:
             self.moments.load_state_dict(state)
 
 
-def make_perception(space: spaces.Space, device: torch.device, normalise: bool) -> Perception:
+def make_perception(
+    space: spaces.Space, device: torch.device, normalise: bool, scale_rule: int = SCALE_RULE
+) -> Perception:
     """Observations as tensors where a part is a picture, as rows of numbers otherwise.
 
     Raises:
         ValueError: Pictures are to be normalised.
     """
-    if not has_picture(space):
-        return AsRows(space, device, normalise)
+    if not has_picture(space, scale_rule):
+        return AsRows(space, device, normalise, scale_rule)
     if normalise:
         raise ValueError(
             f"normalise_observations=true is for rows of numbers, but this environment shows pictures ({space}), which "

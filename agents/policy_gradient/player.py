@@ -39,13 +39,14 @@ class Player:
         self._state = policy.initial_state(num_envs)  # [E, H]
         self._starts = torch.ones(num_envs, dtype=torch.bool, device=self._state.device)  # [E]
 
-    def act(self, observation: Observation, *, explore: bool = False) -> np.ndarray:
-        """One action for each environment. `[E, ...]`."""
+    def act(self, observation: Observation, *, explore: bool = False, mask: np.ndarray | None = None) -> np.ndarray:
+        """One action for each environment, of those that `mask` `[E, A]` allows. `[E, ...]`."""
         extras = read(self._extras, observation, explore=False)
         seen = self._perceive(observation, learn=False)
         with torch.no_grad():
             features, self._state = self._policy.features(seen, self._state, self._starts[None], extras)
-            distribution = self._policy.distribution(features, extras)
+            allowed = self._policy.head.allowed(mask, len(self._state))
+            distribution = self._policy.distribution(features, extras, allowed)
             chosen = distribution.sample(self._generator) if self._generator else distribution.mode()
         return self._policy.head.taken(chosen)
 

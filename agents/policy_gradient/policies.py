@@ -11,8 +11,8 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from engram_rl.agents.common.encoders import make_encoder
-from engram_rl.agents.common.flattening import has_picture
 from engram_rl.agents.common.perceptron import Perceptron
+from engram_rl.agents.common.scaling import SCALE_RULE, has_picture
 from engram_rl.agents.policy_gradient.action_heads import ActionHead, make_action_head
 from engram_rl.agents.policy_gradient.distributions import Distribution
 from engram_rl.agents.policy_gradient.gru import ResettingGRU
@@ -79,7 +79,9 @@ class Policy(nn.Module):
         size = self.core.size if self.core else 0
         return torch.zeros(num_envs, size, device=self.value.weight.device)
 
-    def forward(self, seen: Any, state: Tensor, starts: Tensor, extras: Extras) -> Judgement:
+    def forward(
+        self, seen: Any, state: Tensor, starts: Tensor, extras: Extras, mask: Tensor | None = None
+    ) -> Judgement:
         """Judge N situations.
 
         Args:
@@ -87,9 +89,10 @@ class Policy(nn.Module):
             state: Before the first step. `[B, H]`
             starts: Whether an episode begins with a step; read by a core only. `[T, B]` of bool
             extras: `[N, ...]` by name
+            mask: Which choices are allowed; None for all. `[N, A]` of bool
         """
         features, state = self.features(seen, state, starts, extras)
-        return Judgement(self.distribution(features, extras), self.values(features, extras), state)
+        return Judgement(self.distribution(features, extras, mask), self.values(features, extras), state)
 
     def features(self, seen: Any, state: Tensor, starts: Tensor, extras: Extras) -> tuple[Tensor, Tensor]:
         """What actor and critic share, `[N, G]`, and the state after the last step, `[B, H]`."""
@@ -102,12 +105,12 @@ class Policy(nn.Module):
         output, state = self.core(sequence, state, starts)
         return output.flatten(0, 1), state
 
-    def distribution(self, features: Tensor, extras: Extras) -> Distribution:
-        """How to act. `[N, G]`."""
+    def distribution(self, features: Tensor, extras: Extras, mask: Tensor | None = None) -> Distribution:
+        """How to act. `[N, G]`, and `[N, A]` for what is allowed."""
         features = self.actor(features)
         if self.actor_fusion is not None:
             features = self.actor_fusion(features, extras)
-        return self.head(features, None if self.logit_bias is None else self.logit_bias(extras))
+        return self.head(features, None if self.logit_bias is None else self.logit_bias(extras), mask)
 
     def values(self, features: Tensor, extras: Extras) -> Tensor:
         """What to expect. `[N, G]` to `[N]`."""
@@ -128,6 +131,7 @@ def make_policy(
     appended: Mapping[str, int] | None = None,
     fusion: Callable[[int], nn.Module] | None = None,
     logit_bias: nn.Module | None = None,
+    scale_rule: int = SCALE_RULE,
 ) -> Policy:
     """The policy for the spaces of an environment.
 
@@ -145,14 +149,16 @@ def make_policy(
         appended: Extras to put beside the encoder's features, and how many numbers each has, flattened.
         fusion: Makes the fusion of the actor, and that of the critic, for features of a width that it must keep.
         logit_bias: As of `Policy`.
+        scale_rule: How numbers of observations and actions are scaled.
 
     Raises:
         ValueError: Spaces that no encoder or head here takes.
     """
     torch.manual_seed(seed)
     sizes = dict(appended or {})
-    pictures = has_picture(observation_space)
-    encoder, width = _encoder(observation_space, () if not (recurrent or pictures) else tuple(hidden), picture_features)
+    pictures = has_picture(observation_space, scale_rule)
+    layers_before = () if not (recurrent or pictures) else tuple(hidden)
+    encoder, width = _encoder(observation_space, layers_before, picture_features, scale_rule)
     width += sum(sizes.values())
     core = ResettingGRU(width, recurrent) if recurrent else None
     width = recurrent or width
@@ -160,7 +166,7 @@ def make_policy(
     actor, critic = _tanh_layers(width, layers), _tanh_layers(width, layers)
     features = layers[-1] if layers else width
     value = nn.Linear(features, 1)
-    head = make_action_head(action_space, features)
+    head = make_action_head(action_space, features, scale_rule)
     initialise(value, gain=1.0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed + 1)  # with fusions or without, the other weights are the same
@@ -179,10 +185,12 @@ def make_policy(
     )
 
 
-def _encoder(space: spaces.Space, hidden: tuple[int, ...], picture_features: int) -> tuple[nn.Module, int]:
+def _encoder(
+    space: spaces.Space, hidden: tuple[int, ...], picture_features: int, scale_rule: int
+) -> tuple[nn.Module, int]:
     """An encoder of what the agent's perception gives, and its columns."""
-    if has_picture(space):
-        encoder = nn.Sequential(make_encoder(space, picture_features, hidden), nn.ReLU())
+    if has_picture(space, scale_rule):
+        encoder = nn.Sequential(make_encoder(space, picture_features, hidden, scale_rule), nn.ReLU())
         initialise(encoder)
         return encoder, picture_features
     size = spaces.flatdim(space)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,7 @@ class Rollout:
                 it was truncated. `[E]`
 
         Raises:
-            RuntimeError: It is full.
+            RuntimeError: It is full, or this step has other parts than those before, such as a mask of actions.
         """
         if self.full:
             raise RuntimeError(
@@ -94,6 +95,11 @@ class Rollout:
             )
         if not self._steps:
             self.initial_state = state
+        elif step.keys() != self._steps[0].keys():
+            differing = ", ".join(sorted(step.keys() ^ self._steps[0].keys()))
+            raise RuntimeError(
+                f"Only some steps of this rollout have a {differing}: give it at every step, or at none."
+            )
         t = len(self._steps)
         self._steps.append(step)
         self._reward[t], self._done[t], self._final_value[t] = reward, done, final_value
@@ -156,12 +162,18 @@ class Rollout:
 
 
 def shuffled_rows(data: dict[str, Any], size: int, generator: torch.Generator) -> Iterator[dict[str, Any]]:
-    """Minibatches of single steps, each in one of them. `[T, E, ...]` to `[size, ...]`; the last may be smaller."""
+    """Minibatches of single steps, each in one of them. `[T, E, ...]` to `[size, ...]`; the last may be smaller.
+
+    A single step that would be left over, which has no mean to be compared with, goes to the one before.
+    """
     flat = map_observation(lambda part: part.flatten(0, 1), data)
     order = torch.randperm(flat["action"].shape[0], generator=generator).to(flat["action"].device)
     mixed = map_observation(lambda part: part.index_select(0, order), flat)
-    for first in range(0, len(order), size):
-        yield rows_of(mixed, slice(first, first + size))
+    firsts = list(range(0, len(order), size))
+    if len(firsts) > 1 and size > 1 and len(order) % size == 1:
+        firsts.pop()
+    for first, end in pairwise([*firsts, len(order)]):
+        yield rows_of(mixed, slice(first, end))
 
 
 def shuffled_sequences(

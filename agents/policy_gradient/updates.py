@@ -32,7 +32,7 @@ def evaluated(
     flat = map_observation(lambda part: part.flatten(0, 1), data)
     assert rollout.initial_state is not None
     with torch.no_grad():
-        judged = policy(flat["seen"], rollout.initial_state, data["starts"], flat["extras"])
+        judged = policy(flat["seen"], rollout.initial_state, data["starts"], flat["extras"], flat.get("mask"))
         data["log_prob"] = judged.distribution.log_prob(flat["action"]).unflatten(0, shape)
     value = judged.value.unflatten(0, shape)
     advantage = rollout.advantages(value.cpu().numpy(), last_value, discount, gae_lambda, cut)

@@ -18,10 +18,11 @@ from torch import Tensor
 
 from engram_rl.agents.agent import Observation, Transition
 from engram_rl.agents.common.flattening import Flatten
-from engram_rl.agents.common.observations import map_observation, rows_of
+from engram_rl.agents.common.observations import map_observation, rows_of, rows_of_mask
 from engram_rl.agents.common.seeding import copied
 from engram_rl.agents.episodic_control.overestimates import met_again
 from engram_rl.agents.episodic_control.returns import MonteCarloReturns, Returns
+from engram_rl.agents.retrieval.continuing import Continuing
 from engram_rl.agents.retrieval.controls import Control
 from engram_rl.agents.retrieval.entries import Entries, Rows
 from engram_rl.agents.retrieval.logit_bias import ActionReturns
@@ -55,6 +56,9 @@ class MemoryInput:
             places, or would mix entries when one is written again.
     """
 
+    remembers = True
+    """That it outlives episodes and goes on being written to while weights rest."""
+
     def __init__(
         self,
         *,
@@ -85,6 +89,7 @@ class MemoryInput:
         self._entries = Entries(
             situations, A, separate=options.separate, sites=options.reward_sites > 0, by_action=options.by_action
         )
+        self._continuing = Continuing(situations, self._entries, action_space, options.neighbours)
         self._retrieve = Retriever(
             self.memory,
             situations,
@@ -176,8 +181,18 @@ class MemoryInput:
             "action": self._code(torch.from_numpy(transition.action)).numpy(),
             "stream": self._envs,
         }
-        nothing = np.zeros(len(self._envs))
-        return self._returns.push(held, nothing.astype(np.int64), transition.reward, transition.done, nothing)
+        unused, follows = np.zeros(len(self._envs), np.int64), self._follows(transition)
+        return self._returns.push(held, unused, transition.reward, transition.done, follows)
+
+    def _follows(self, transition: Transition) -> np.ndarray:
+        """What follows where an episode was cut, by what is remembered or else as it went; 0 elsewhere. `[E]`."""
+        follows = np.zeros(len(self._envs))
+        cut = np.flatnonzero(transition.truncated & ~transition.terminated)
+        if self._options.bootstrap and len(cut):
+            final, mask = rows_of(transition.next_observation, cut), rows_of_mask(transition.next_mask, cut)
+            best = self._continuing(self.memory, final, cut, mask)
+            follows[cut] = np.where(np.isfinite(best), best, self._returns.going_on(transition.reward)[cut])
+        return follows
 
     def _note_outcome(self, transition: Transition) -> None:
         rewarded = transition.reward > 0

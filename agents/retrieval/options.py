@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from engram_rl.memory.checks import number
+
 
 @dataclass(frozen=True)
 class RetrievalOptions:
@@ -22,9 +24,11 @@ class RetrievalOptions:
         refuted: Factor of the confidence in a reward site that is visited in vain.
         by_action: Whether a situation in which another action was taken is another entry.
         discount: Per step, of the returns that are remembered.
+        bootstrap: Whether the return of an episode that was cut goes on with what is remembered of its last situation,
+            or, where nothing is, as the episode went.
 
     Raises:
-        ValueError: Nothing is to be retrieved.
+        ValueError: Nothing is to be retrieved, or a share is not within 0 and 1.
     """
 
     separate: bool = True
@@ -36,6 +40,7 @@ class RetrievalOptions:
     refuted: float = 0.05
     by_action: bool = False
     discount: float = 0.97
+    bootstrap: bool = True
 
     def __post_init__(self) -> None:
         if self.neighbours < 0 or self.reward_sites < 0 or self.neighbours + self.reward_sites == 0:
@@ -43,6 +48,9 @@ class RetrievalOptions:
                 f"Retrieval of neighbours={self.neighbours} and reward_sites={self.reward_sites} entries: at least one "
                 f"of them must be above 0."
             )
+        for share in ("memory_dropout", "min_confidence", "refuted", "discount"):
+            number(f"retrieval.{share}", getattr(self, share), 0, most=1)
+        number("retrieval.logit_bias", self.logit_bias, 0)
 
 
 @dataclass(frozen=True)

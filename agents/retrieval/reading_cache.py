@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from engram_rl.agents.agent import Observation
-from engram_rl.agents.common.observations import batch_size, rows_of
+from engram_rl.agents.common.observations import batch_size, named_parts, rows_of
 
 MOST = 2**14
 """Observations kept; with more it starts over."""
@@ -76,6 +76,7 @@ class ReadingCache:
 
 def _bytes(observation: Observation) -> np.ndarray:
     """All parts of each row. `[E, n]` of uint8."""
+    observation = named_parts(observation)
     if isinstance(observation, dict):
         return np.concatenate([_bytes(observation[name]) for name in sorted(observation)], axis=1)
     rows = batch_size(observation)

@@ -11,7 +11,8 @@ from gymnasium import spaces
 
 from engram_rl.agents.agent import Observation
 from engram_rl.agents.common.encoders import make_projection
-from engram_rl.agents.common.observations import batch_size, hash_observations, to_tensors
+from engram_rl.agents.common.observations import batch_size, hash_observations, named_parts, to_tensors
+from engram_rl.agents.common.scaling import SCALE_RULE, parts_of, require_rule
 from engram_rl.agents.retrieval.reading_cache import Reading, ReadingCache
 from engram_rl.memory import identify
 
@@ -64,7 +65,8 @@ class PlaceSituations:
     ) -> None:
         if not reach > 0:
             raise ValueError(f"reach is {reach}; it is a distance, above 0.")
-        vector = space.spaces.get(part) if part and isinstance(space, spaces.Dict) else space
+        named = parts_of(space) if isinstance(space, spaces.Dict | spaces.Tuple) else {}
+        vector = named.get(part) if part is not None and named else space
         if not isinstance(vector, spaces.Box | spaces.MultiDiscrete) or len(vector.shape) != 1:
             raise ValueError(f"Places are numbers of a vector (part={part}); this environment shows {space}.")
         self._part, self._columns = part, list(range(vector.shape[0]) if columns is None else columns)
@@ -79,7 +81,8 @@ class PlaceSituations:
 
     def places(self, observation: Observation) -> np.ndarray:
         """Those numbers. `[E, P]`."""
-        vector = observation[self._part] if isinstance(observation, dict) and self._part else observation
+        shown = named_parts(observation)
+        vector = shown[self._part] if isinstance(shown, dict) and self._part is not None else shown
         return np.asarray(vector)[:, self._columns].astype(np.float32)
 
     def identities(self, observation: Observation) -> np.ndarray:
@@ -96,14 +99,15 @@ class ProjectionSituations:
         space: Of one observation.
         seed: Of the projection.
         size: Columns of the projection.
+        scale_rule: How numbers are scaled first; 1 for what the first version remembered.
     """
 
     place_size = 0
     reach = 1.0
 
-    def __init__(self, space: spaces.Space, seed: int, *, size: int = 16) -> None:
+    def __init__(self, space: spaces.Space, seed: int, *, size: int = 16, scale_rule: int = SCALE_RULE) -> None:
         self.key_size = size
-        self._project = make_projection(space, size, seed)
+        self._project = make_projection(space, size, seed, require_rule(scale_rule))
         self._cache = ReadingCache(self._read, size)
 
     def keys(self, observation: Observation) -> torch.Tensor:

@@ -26,6 +26,9 @@ class OneStep:
     One memory holds all actions: the key is a situation and, as a second modality, the action.
     """
 
+    memory_parts = ("memory",)
+    """What of its state is memory: `engram evaluate memory=fresh` begins without it."""
+
     def __init__(
         self,
         project: nn.Module,

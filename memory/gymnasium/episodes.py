@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from torch import Tensor
 
 from engram_rl.memory.dictionary import DifferentiableNeuralDictionary
+from engram_rl.memory.gymnasium.observations import AsTensors
 from engram_rl.memory.keys.identity import identify
 
 ACTION = "action"
@@ -24,16 +27,19 @@ class RunningEpisodes:
 
     Nothing of a running episode is in the memory. When it ends, each of its situations is written with the discounted
     return that followed, `R_t = r_t + gamma R_{t+1}`; where it was cut, the best value recalled for its last
-    observation stands for what would have come. One that is left in the middle by a reset is dropped.
+    observation stands for what would have come. One that is left in the middle by a reset was cut as
+    well, unless it is a single step: a limit outside, such as `TimeLimit` around the wrapper, ends episodes in no
+    other way.
 
     If the memory has a discrete modality "action", situations are remembered by action and recalled for each of the A
     actions; otherwise A is 1.
 
     Args:
         memory: With values of one number.
-        keys: Of a batch of observations.
+        keys: Of a batch of observations, as tensors.
+        tensors: Makes tensors of a batch of observations.
         num_envs: E.
-        actions: How many actions there are; None where they cannot be counted.
+        actions: Of one environment.
         discount: gamma in [0, 1].
 
     Raises:
@@ -45,22 +51,25 @@ class RunningEpisodes:
         self,
         memory: DifferentiableNeuralDictionary,
         keys: MakeKeys,
+        tensors: AsTensors,
         num_envs: int,
-        actions: int | None,
+        actions: spaces.Space,
         discount: float,
     ) -> None:
         if memory.value_dim != 1:
             raise ValueError(f"the memory's values have {memory.value_dim} numbers; returns need value_dim=1")
         if not 0 <= discount <= 1:
             raise ValueError(f"discount is {discount}; it must be a share in [0, 1]")
-        by_action = ACTION in memory.space.names
-        if by_action and actions is None:
+        by_action, discrete = ACTION in memory.space.names, isinstance(actions, spaces.Discrete)
+        if by_action and not discrete:
             raise ValueError(
                 f"the memory has a modality {ACTION!r}, but the environment's actions are not Discrete; "
                 "leave the modality out, or wrap the environment so that its actions are"
             )
         self.memory = memory
-        self.num_actions = (actions or 1) if by_action else 1
+        self.num_actions = int(actions.n) if by_action else 1  # type: ignore[attr-defined]
+        self._first_action = int(actions.start) if by_action else 0  # type: ignore[attr-defined]
+        self._tensors = tensors
         self._keys, self._discount, self._by_action = keys, discount, by_action
         self._names = [name for name in memory.space.names if name != ACTION]
         self._steps: list[tuple[dict[str, Tensor], np.ndarray]] = []
@@ -73,13 +82,39 @@ class RunningEpisodes:
         """Numbers recalled for an observation: value, distance and whether there is one, of each action."""
         return 3 * self.num_actions
 
-    def start(self, observation: Any) -> None:
-        """All environments begin anew at these observations.  `[E, ...]`."""
-        self._steps.clear()
-        self._held[:] = 0
+    def start(self, observation: Any, rows: np.ndarray | None = None) -> None:
+        """Environments begin anew at these observations; what they had open is dropped, unless `cut` wrote it.
+
+        Args:
+            observation: Of all.  `[E, ...]`
+            rows: Which begin anew; None for all.  `[n]`
+        """
+        self._require_own_process()
+        self._held[slice(None) if rows is None else rows] = 0
+        del self._steps[: len(self._steps) - self._held.max()]
         self._acting_on = self.keys(observation)
 
-    def advance(self, action: np.ndarray, reward: np.ndarray, following: Any) -> None:
+    def _require_own_process(self) -> None:
+        """Raise if the memory is a copy in another process, such as a worker's: what it learned would be lost."""
+        if self.memory.process != os.getpid():
+            raise ValueError(
+                f"the memory was made in process {self.memory.process}, this is a copy in process {os.getpid()}: what "
+                "is written here never comes back. Wrap the vector environment (MemoryVectorWrapper), or make a memory "
+                "where each environment is made"
+            )
+
+    def cut(self, last_values: np.ndarray, rows: np.ndarray | None = None) -> None:
+        """Episodes that are open in these environments, all by default, were cut; a single step is none.
+
+        Args:
+            last_values: What would have come.  `[E]`
+            rows: Which environments.  `[n]`
+        """
+        for environment in np.arange(len(self._held)) if rows is None else rows:
+            if self._held[environment] > 1:
+                self.finish(int(environment), float(last_values[environment]))
+
+    def advance(self, action: np.ndarray, reward: Any, following: Any) -> None:
         """Each environment took an action and got a reward, and is about to act on what follows.
 
         Args:
@@ -88,8 +123,9 @@ class RunningEpisodes:
             following: Observations, the first of the next episode where one ended. `[E, ...]`
         """
         assert self._acting_on is not None, "reset the environment before its first step"
-        keys = self._with_actions(self._acting_on, torch.as_tensor(np.asarray(action)) if self._by_action else None)
-        self._steps.append((keys, np.asarray(reward, np.float64)))
+        rewards = _numbers(reward, len(self._held))
+        chosen = torch.from_numpy(np.array(action) - self._first_action) if self._by_action else None
+        self._steps.append((self._with_actions(self._acting_on, chosen), rewards))
         self._held += 1
         self._acting_on = self.keys(following)
 
@@ -141,8 +177,17 @@ class RunningEpisodes:
 
     def keys(self, observation: Any) -> dict[str, Tensor]:
         """Keys by name, without their action.  `[E, ...]` -> `[E, size]` each."""
-        with torch.no_grad():
-            made = self._keys(_tensors(observation))
+        tensors = self._tensors(observation)
+        try:
+            with torch.no_grad():
+                made = self._keys(tensors)
+        except (TypeError, AttributeError, KeyError) as error:
+            if not isinstance(tensors, dict):
+                raise
+            raise ValueError(
+                f"key=... was given the parts of the observation by name ({', '.join(map(repr, tensors))}) and failed: "
+                f"{error}; give a function that picks one, such as key=lambda parts: project(parts['image'])"
+            ) from error
         if isinstance(made, Mapping):
             return dict(made)
         if len(self._names) != 1:
@@ -166,10 +211,15 @@ def keys_of_parts(names: list[str]) -> MakeKeys:
     return keys
 
 
-def _tensors(observation: Any) -> Any:
-    if isinstance(observation, dict):
-        return {name: _tensors(part) for name, part in observation.items()}
-    return torch.as_tensor(observation)
+def _numbers(reward: Any, num_envs: int) -> np.ndarray:
+    """Rewards, one number for each environment.  `[E]`."""
+    try:
+        found = np.asarray(reward, np.float64)
+    except (TypeError, ValueError):
+        found = np.empty(0)
+    if found.size != num_envs or not np.isfinite(found).all():
+        raise ValueError(f"the reward is {reward!r}; it must be one finite number for each environment")
+    return found.reshape(num_envs)
 
 
 def _identities(keys: dict[str, Tensor]) -> Tensor:

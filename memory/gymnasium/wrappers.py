@@ -10,22 +10,25 @@ Needs gymnasium, which the rest of `memory` does not.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
 from engram_rl.memory.checks import unknown
 from engram_rl.memory.dictionary import DifferentiableNeuralDictionary
 from engram_rl.memory.gymnasium.episodes import ACTION, MakeKeys, RunningEpisodes, keys_of_parts
+from engram_rl.memory.gymnasium.observations import as_tensors, batch_of_one, parts_of, row_of, rows_of
 
 OBSERVATION, MEMORY = "observation", "memory"
 
 
-class MemoryWrapper(gym.Wrapper):
+class MemoryWrapper(gym.Wrapper, RecordConstructorArgs):
     """Adds what a memory recalls to each observation, and writes each episode's returns when it is over.
 
     The observation becomes a Dict: its own parts, or `observation` if it had none, and `memory`, `[3 A]` of float32:
@@ -33,14 +36,19 @@ class MemoryWrapper(gym.Wrapper):
     a discrete modality `action`, else for the situation (A = 1). `memory.gymnasium.episodes` says what is written and
     why nothing leaks.
 
-    Several wrappers may share a memory. `learning = False` leaves the memory as it is: nothing is written or touched.
+    An episode that a reset leaves in the middle was cut, as by a `TimeLimit` around this wrapper: it is written too,
+    unless it is a single step.
+
+    Several wrappers of one process may share a memory. `learning = False` leaves the memory as it is: nothing is
+    written or touched.
 
     Args:
         env: Any environment.
         memory: With `value_dim=1`; how it writes, weighs and forgets is its own affair.
         key: A batch of observations (a tensor `[E, ...]`, or one by name) to keys: a tensor, or one by modality. By
-            default the parts of a Dict that bear the names of the memory's modalities, or all numbers of another
-            observation.
+            default the parts of a Dict, or of a Tuple by their numbers, that bear the names of the memory's modalities,
+            or all numbers of another observation. Of an image a projection makes a key:
+            `key=lambda parts: {"image": project(parts["image"])}`. Parts that are text are not handed to it.
         discount: Of the returns, in [0, 1].
 
     Raises:
@@ -55,32 +63,37 @@ class MemoryWrapper(gym.Wrapper):
         key: MakeKeys | None = None,
         discount: float = 0.99,
     ) -> None:
-        super().__init__(env)
+        arguments = {"memory": memory, "key": key, "discount": discount}
+        RecordConstructorArgs.__init__(self, _disable_deepcopy=True, **arguments)
+        gym.Wrapper.__init__(self, env)
         self.learning = True
+        self._best = np.zeros(1)  # of what was recalled last, what stands for the rest of a cut episode
         self.episodes = _episodes(env.observation_space, env.action_space, memory, 1, key, discount)
         self.observation_space = _with_memory_space(env.observation_space, self.episodes.width)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
-        """Begin an episode; one that was running is dropped."""
+        """Begin an episode; one that was running was cut."""
         observation, info = self.env.reset(seed=seed, options=options)
-        self.episodes.start(_batch_of_one(observation))
-        return self._with_memory(observation)[0], info
+        if self.learning:
+            self.episodes.cut(self._best)
+        self.episodes.start(batch_of_one(observation))
+        return self._with_memory(observation), info
 
     def step(self, action: Any) -> tuple[dict, Any, bool, bool, dict]:
         """Step; what is recalled of an episode's last observation was known before the episode is written."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         if not self.learning:
-            self.episodes.start(_batch_of_one(observation))
-            return self._with_memory(observation)[0], reward, terminated, truncated, info
-        self.episodes.advance(np.asarray([action]), np.asarray([reward]), _batch_of_one(observation))
-        extended, value = self._with_memory(observation)
+            self.episodes.start(batch_of_one(observation))
+            return self._with_memory(observation), reward, terminated, truncated, info
+        self.episodes.advance(np.asarray([action]), reward, batch_of_one(observation))
+        extended = self._with_memory(observation)
         if terminated or truncated:
-            self.episodes.finish(0, 0.0 if terminated else value)
+            self.episodes.finish(0, 0.0 if terminated else float(self._best[0]))
         return extended, reward, terminated, truncated, info
 
-    def _with_memory(self, observation: Any) -> tuple[dict[str, Any], float]:
-        recalled, best = self.episodes.recall(self.episodes.now, touch=self.learning)
-        return _extended(observation, recalled[0]), float(best[0])
+    def _with_memory(self, observation: Any) -> dict[str, Any]:
+        recalled, self._best = self.episodes.recall(self.episodes.now, touch=self.learning)
+        return _extended(observation, recalled[0])
 
 
 class MemoryVectorWrapper(VectorWrapper):
@@ -116,14 +129,18 @@ class MemoryVectorWrapper(VectorWrapper):
             )
         single = env.single_observation_space
         self.learning = True
+        self._best = np.zeros(env.num_envs)  # [E] see MemoryWrapper
         self.episodes = _episodes(single, env.single_action_space, memory, env.num_envs, key, discount)
         self.single_observation_space = _with_memory_space(single, self.episodes.width)
         self.observation_space = batch_space(self.single_observation_space, env.num_envs)
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
-        """Begin episodes in all environments; those that were running are dropped."""
+        """Begin episodes in all environments, or where `options["reset_mask"]` says; open ones were cut."""
+        rows = np.flatnonzero(options["reset_mask"]) if options and "reset_mask" in options else None
         observation, info = self.env.reset(seed=seed, options=options)
-        self.episodes.start(observation)
+        if self.learning:
+            self.episodes.cut(self._best, rows)
+        self.episodes.start(observation, rows)
         return self._with_memory(observation), info
 
     def step(self, actions: Any) -> tuple[dict, Any, Any, Any, dict]:
@@ -142,16 +159,17 @@ class MemoryVectorWrapper(VectorWrapper):
         return self._with_memory(observation), reward, terminated, truncated, info
 
     def _with_memory(self, observation: Any) -> dict[str, Any]:
-        return _extended(observation, self.episodes.recall(self.episodes.now, touch=self.learning)[0])
+        recalled, self._best = self.episodes.recall(self.episodes.now, touch=self.learning)
+        return _extended(observation, recalled)
 
     def _with_final_memory(self, info: dict[str, Any], ended: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
         """`info` with the memory's part in its final observations, and the best values recalled of them `[n]`."""
         final = info["final_obs"]
-        last = _rows(final, ended)  # [n, ...]
+        last = rows_of(final, ended)  # [n, ...]
         recalled, best = self.episodes.recall(self.episodes.keys(last), touch=False)
         extended = np.full(self.num_envs, None, dtype=object)
         for row, e in enumerate(ended):
-            extended[e] = _extended(_row(last, row), recalled[row])
+            extended[e] = _extended(row_of(last, row), recalled[row])
         return {**info, "final_obs": extended}, best
 
 
@@ -167,20 +185,18 @@ def _episodes(
     if key is None:
         _check_parts(space, memory, names)
         key = keys_of_parts(names)
-    count = int(actions.n) if isinstance(actions, spaces.Discrete) and actions.start == 0 else None
-    return RunningEpisodes(memory, key, num_envs, count, discount)
+    return RunningEpisodes(memory, key, as_tensors(space), num_envs, actions, discount)
 
 
 def _check_parts(space: spaces.Space, memory: DifferentiableNeuralDictionary, names: list[str]) -> None:
     """Raise unless the observation has the numbers that the memory's modalities ask for."""
     sizes = {m.name: m.size for m in memory.space}
-    if isinstance(space, spaces.Dict):
+    parts = parts_of(space)
+    if parts is not None:
         for name in names:
-            if name not in space.spaces:
-                raise unknown(
-                    "modality of the memory (the observation has no such part; give key=...)", name, space.spaces
-                )
-        shown = {name: space[name] for name in names}
+            if name not in parts:
+                raise unknown("modality of the memory (the observation has no such part; give key=...)", name, parts)
+        shown = {name: parts[name] for name in names}
     elif len(names) == 1:
         shown = {names[0]: space}
     else:
@@ -204,27 +220,5 @@ def _with_memory_space(space: spaces.Space, width: int) -> spaces.Dict:
 
 
 def _extended(observation: Any, recalled: np.ndarray) -> dict[str, Any]:
-    parts = observation if isinstance(observation, dict) else {OBSERVATION: observation}
+    parts = observation if isinstance(observation, Mapping) else {OBSERVATION: observation}
     return {**parts, MEMORY: recalled}
-
-
-def _batch_of_one(observation: Any) -> Any:
-    if isinstance(observation, dict):
-        return {name: _batch_of_one(part) for name, part in observation.items()}
-    return np.asarray(observation)[None]
-
-
-def _rows(final: Any, rows: np.ndarray) -> Any:
-    """The final observations of these environments as a batch, however they are kept.  `[n, ...]`."""
-    if isinstance(final, dict):
-        return {name: _rows(part, rows) for name, part in final.items()}
-    chosen = final[rows]
-    if chosen.dtype != object:
-        return chosen
-    if isinstance(chosen[0], dict):
-        return {name: np.stack([one[name] for one in chosen]) for name in chosen[0]}
-    return np.stack(list(chosen))
-
-
-def _row(batch: Any, row: int) -> Any:
-    return {name: _row(part, row) for name, part in batch.items()} if isinstance(batch, dict) else batch[row]

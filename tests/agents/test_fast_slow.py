@@ -7,7 +7,7 @@ import torch
 import engram_rl.envs  # noqa: F401
 from benchmarks import fast_slow_figure, fast_slow_speed
 from engram_rl.agents.agent import Transition
-from engram_rl.agents.fast_slow import harm, make_fast_slow
+from engram_rl.agents.fast_slow import make_fast_slow
 from engram_rl.agents.goal_directed.goal_network import EpisodeTrace
 from engram_rl.agents.goal_directed.minigrid_views import PartialGrid
 from engram_rl.agents.goal_directed.probing import PATIENCE
@@ -184,12 +184,6 @@ def test_of_equal_ways_the_one_not_tried_in_this_episode_is_preferred():
     assert {goes(agent, 6, 6, 8, 8) for _ in range(10)} == {RIGHT}
 
 
-def test_harm_is_negative_reward_or_an_end_without_reward():
-    assert harm(transition_of([0, 0], 0, [0, 0], reward=-2.5)) == 2.5
-    assert harm(transition_of([0, 0], 0, [0, 0], reward=0.0, terminated=True)) == 1
-    assert harm(transition_of([0, 0], 0, [0, 0], reward=1.0, terminated=True)) == 0
-
-
 @pytest.mark.parametrize("settings", [SEARCH, PUBLISHED, {"slow": "none", "fast": False}])
 def test_what_hurt_is_not_done_again_there(settings):
     agent = lone_agent(**settings)
@@ -324,3 +318,52 @@ def test_a_state_that_lacks_a_part_changes_nothing():
     with pytest.raises(KeyError, match="size"):
         fresh.load_state_dict(incomplete)
     assert same(fresh.state_dict(), before)
+
+
+def test_a_state_is_visited_more_often_than_a_small_number_can_count():
+    visits = EpisodeVisits(capacity=1, num_actions=1, num_envs=1)
+    for _ in range(33_000):
+        visits.count(np.array([0]), np.array([0]))
+    assert visits.of(np.array([0])).tolist() == [[33_000]]
+
+
+def test_what_it_does_when_it_is_judged_does_not_depend_on_the_episode_that_is_open():
+    environments = make("HiddenGoal")
+    agent = make_agent(environments)
+    play(agent, environments, 60)
+    strange, _ = make("HiddenGoal").reset(seed=77)
+    judged = agent.act(strange, explore=False)
+    agent.begin_episodes()
+    assert np.array_equal(agent.act(strange, explore=False), judged)
+
+
+@pytest.mark.parametrize("name", ["ShiftWall", "HiddenGoal"])
+@pytest.mark.parametrize("capacity", [61, 100])
+def test_being_judged_leaves_no_trace_in_a_full_memory(name, capacity):
+    environments = make(name, num_envs=1)
+    agent = make_agent(environments, memory=lambda *given, **more: TransitionMemory(*given, capacity, **more))
+    play(agent, environments, 200)
+    before = agent.state_dict()
+    strange, elsewhere = make(name, num_envs=1), []
+    observation, _ = strange.reset(seed=77)
+    for _ in range(20):
+        elsewhere.append(agent.act(observation, explore=False))
+        observation = step(strange, observation, elsewhere[-1]).reset_observation
+    assert same(agent.state_dict()["memory"], before["memory"])
+    assert same(agent.state_dict(), before)
+
+
+def test_nothing_is_remembered_of_states_that_the_memory_has_forgotten():
+    agent = make_agent(
+        make("HiddenGoal", num_envs=1), memory=lambda *given, **more: TransitionMemory(*given, 32, **more)
+    )
+    agent.observe(transition_of([3, 3], DOWN, [3, 4], reward=1.0, terminated=True))
+    assert agent.goals._last_site[0] >= 0
+    for x in range(10):
+        for y in range(5, 10):
+            agent.observe(transition_of([x, y], DOWN, [x, min(y + 1, 9)]))
+    goes(agent, 9, 9)
+    used, site = agent.memory.states.used, agent.goals._last_site[0]
+    assert not (used & (agent.memory.states.vectors == [3, 4]).all(1)).any(), "the site must have been evicted"
+    assert site == -1 and not agent.goals._times_found.any()
+    assert (agent.goals._visited_at[~used] == -1).all()

@@ -90,6 +90,8 @@ def test_observations_may_be_dicts_of_dicts():
     final = np.array([None, last, None], dtype=object)
 
     class Ends:
+        num_envs = 3
+
         def step(self, action):
             done = np.array([False, True, False])
             return following, np.zeros(3), done, np.zeros(3, bool), {"final_obs": final}

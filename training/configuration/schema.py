@@ -20,6 +20,7 @@ class Environment:
     kwargs: dict[str, Any] = field(default_factory=dict)
     wrappers: list[Any] = field(default_factory=list)
     success_above: float | None = None
+    max_episode_steps: int | None = None
     modalities: Any = None  # a dict, but a typed one that is null takes no dict from the command line
 
 
@@ -39,6 +40,8 @@ class Evaluation:
 
     every: int = MISSING
     episodes: int = MISSING
+    mode: str | None = None
+    max_steps: int | None = None
 
 
 @dataclass
@@ -59,6 +62,7 @@ class Training:
     seed: int = MISSING
     steps: int = MISSING
     threads: int = MISSING
+    seeding: str = MISSING
     progress: bool = MISSING
     resume: str | None = None
     log: Log = MISSING
@@ -72,8 +76,9 @@ class Evaluating:
 
     run: str = MISSING
     checkpoint: str = MISSING
-    memory_mode: str = MISSING
+    memory_mode: str | None = None
     episodes: int = MISSING
+    max_steps: int | None = None
     seed: int = MISSING
     video: bool = MISSING
     out: str | None = None
@@ -82,7 +87,7 @@ class Evaluating:
 def _whole(kind: type, place: str = "") -> Iterator[str]:
     """The places of a configuration that take whole numbers."""
     for name, hint in get_type_hints(kind).items():
-        if hint is int:
+        if hint is int or hint == int | None:
             yield f"{place}{name}"
         elif is_dataclass(hint):
             yield from _whole(hint, f"{place}{name}.")  # type: ignore[arg-type]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
+import math
+import mmap
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -11,10 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from engram_rl.training.errors import UsageError
 from engram_rl.training.rollout import Episodes
 from engram_rl.training.runs.folder import write_atomically
 
 METRICS, EPISODES = "metrics.jsonl", "episodes.jsonl"
+
+
+class DivergedError(UsageError):
+    """What is learned is not a number any more."""
 
 
 class RunLogger:
@@ -52,8 +58,17 @@ class RunLogger:
         add_layout(self.writer)
 
     def record(self, metrics: dict[str, float]) -> None:
-        """Add to what the next write averages."""
+        """Add to what the next write averages.
+
+        Raises:
+            DivergedError: A loss is NaN or infinite: the weights are, or are about to be.
+        """
         for name, value in metrics.items():
+            if name.startswith("train/") and "loss" in name and not math.isfinite(value):
+                raise DivergedError(
+                    f"{name} is {value}: learning has diverged. Lower the learning rate, or scale what is learned "
+                    f"from: rewards of millions and more, or observations without bounds, are the usual causes."
+                )
             self._values[name].append(value)
 
     def record_episodes(self, step: int, episodes: Episodes) -> None:
@@ -83,10 +98,11 @@ class RunLogger:
         for name, value in means.items():
             self.writer.add_scalar(name, value, step)
         self.writer.flush()
-        _append(self._folder / METRICS, [{"step": step, **means} | ({"closing": True} if closing else {})])
+        plain = {name: value for name, value in means.items() if math.isfinite(value)}  # JSON knows no NaN
+        _append(self._folder / METRICS, [{"step": step, **plain} | ({"closing": True} if closing else {})])
         self._values.clear()
         self._began, self._began_step = time.perf_counter(), step
-        self.last |= means
+        self.last |= plain
 
     def headline(self) -> dict[str, str]:
         """What the progress bar shows beside steps and steps a second."""
@@ -139,7 +155,7 @@ def _process() -> dict[str, float]:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:
         return used
-    return used | {"time/rss_mb": pages * os.sysconf("SC_PAGE_SIZE") / 1e6}
+    return used | {"time/rss_mb": pages * mmap.PAGESIZE / 1e6}
 
 
 def _append(path: Path, rows: list[dict[str, Any]]) -> None:

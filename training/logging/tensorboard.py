@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 from torch.utils.tensorboard import SummaryWriter
 
+HPARAMS = ".hparams"
+"""How the file of events ends that holds the hyper-parameters."""
+
 LAYOUT = {
     "Return beside task index and memory": {
-        "return": ["Multiline", ["rollout/ep_rew_mean", "eval/mean_reward"]],
+        "return": ["Multiline", ["rollout/ep_rew_mean", "eval/.*mean_reward"]],
         "task index": ["Multiline", ["env/task_index"]],
         "success": ["Multiline", ["rollout/success_rate"]],
         "memory: entries": ["Multiline", ["memory/size", "memory/evictions"]],
@@ -39,14 +43,21 @@ def add_layout(writer: SummaryWriter) -> None:
     writer.add_custom_scalars(LAYOUT)
 
 
-def add_hyperparameters(writer: SummaryWriter, config: DictConfig, metrics: dict[str, float], step: int) -> None:
-    """Enter the run, with what it was started with and what it came to, in the tab HParams."""
+def add_hyperparameters(folder: Path, config: DictConfig, metrics: dict[str, float], step: int) -> None:
+    """Enter the run, with what it was made with and what it came to, in the tab HParams.
+
+    TensorBoard keeps the first entry of a run, so a continued run's replaces the file of the one before.
+    """
     from torch.utils.tensorboard.summary import hparams
 
+    for old in folder.glob(f"events.out.tfevents.*{HPARAMS}"):
+        old.unlink()
+    writer = SummaryWriter(str(folder), filename_suffix=HPARAMS)
     for summary in hparams(flat(config), metrics):
         writer._get_file_writer().add_summary(summary)
     for name, value in metrics.items():
         writer.add_scalar(name, value, step)
+    writer.close()
 
 
 def add_video(writer: SummaryWriter, tag: str, gif: bytes, step: int) -> None:

@@ -8,18 +8,21 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
-from gymnasium.vector import VectorEnv
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from engram_rl.agents.agent import Agent
 from engram_rl.training.construction import build_environments
+from engram_rl.training.environments import Resumable
 from engram_rl.training.errors import UsageError
 from engram_rl.training.evaluation import player_of
-from engram_rl.training.rollout import step
+from engram_rl.training.intake.frames import image
+from engram_rl.training.rollout import act, allowed, step
+from engram_rl.training.seeding import COUNTED, undisturbed, world_seeds
 
 FRAMES = 120
 """Most frames of a video; of longer episodes they are picked evenly."""
@@ -29,28 +32,28 @@ LONGEST = 2_000
 """Steps after which a video ends even if the episode does not."""
 
 
-def record(agent: Agent, config: DictConfig, seed: int) -> list[np.ndarray]:
+def record(agent: Agent, config: DictConfig, seed: int | None = None) -> list[np.ndarray]:
     """The frames of one episode, played without exploring. Each `[H, W, 3]` of uint8.
 
     Args:
         agent: Acts.
-        config: As in `conf/env`.
-        seed: Of the environments.
+        config: Of its run.
+        seed: Of the environments; that of the run by default.
 
     Raises:
         UsageError: The environment cannot be rendered to arrays.
     """
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-    _refuse_what_cannot_be_drawn(config)
-    rendered = OmegaConf.merge(
-        OmegaConf.create(OmegaConf.to_container(config)), {"kwargs": {"render_mode": "rgb_array"}}
-    )
-    environments = build_environments(DictConfig(rendered))
-    try:
-        return _played(agent, environments, seed)
-    finally:
-        environments.close()
+    with undisturbed():
+        _refuse_what_cannot_be_drawn(config.env)
+        rendered = OmegaConf.merge(
+            OmegaConf.create(OmegaConf.to_container(config.env)), {"kwargs": {"render_mode": "rgb_array"}}
+        )
+        with closing(build_environments(DictConfig(rendered))) as environments:
+            chosen = config.seed if seed is None else seed
+            seeds = world_seeds(chosen, "video", environments, config.get("seeding", COUNTED))
+            return _played(agent, environments, seeds)
 
 
 def _refuse_what_cannot_be_drawn(config: DictConfig) -> None:
@@ -61,15 +64,15 @@ def _refuse_what_cannot_be_drawn(config: DictConfig) -> None:
         raise UsageError(f"{config.id} renders to {modes}, but a video needs rgb_array among its render_modes.")
 
 
-def _played(agent: Agent, environments: VectorEnv, seed: int) -> list[np.ndarray]:
-    observation, _ = environments.reset(seed=seed)
-    player = player_of(agent, environments)
+def _played(agent: Agent, environments: Resumable, seeds: int | list[int]) -> list[np.ndarray]:
+    observation, info = environments.reset(seed=seeds)
+    player, mask = player_of(agent, environments), allowed(environments, info)
     frames, done = [_frame(environments)], False
     while not done and len(frames) < LONGEST:
-        transition = step(environments, observation, player.act(observation, explore=False))
+        transition = step(environments, observation, act(player, observation, mask, explore=False), mask)
         if player is not agent:
             player.observe(transition)
-        observation, done = transition.reset_observation, bool(transition.done[0])
+        observation, mask, done = transition.reset_observation, transition.reset_mask, bool(transition.done[0])
         if not done:  # else the next episode has begun
             frames.append(_frame(environments))
     return frames
@@ -79,6 +82,7 @@ def gif(frames: Sequence[np.ndarray], seconds: float = 0.08) -> bytes:
     """The frames as an animated GIF, made small and few enough to be looked at."""
     chosen = np.unique(np.linspace(0, len(frames) - 1, FRAMES).round().astype(int))
     images = [_small(frames[i]) for i in chosen]
+    images = [one if one.size == images[0].size else one.resize(images[0].size) for one in images]
     content = io.BytesIO()
     last = round(1000 * max(seconds, 1.0))
     durations = [round(1000 * seconds)] * (len(images) - 1) + [last]
@@ -89,7 +93,8 @@ def gif(frames: Sequence[np.ndarray], seconds: float = 0.08) -> bytes:
 def contact_sheet(frames: Sequence[np.ndarray], count: int = 5) -> np.ndarray:
     """A few frames from the first to the last, side by side. `[H, W, 3]`."""
     chosen = np.linspace(0, len(frames) - 1, count).round().astype(int)
-    return np.concatenate([np.asarray(_small(frames[i])) for i in chosen], axis=1)
+    images = [_small(frames[i]) for i in chosen]
+    return np.concatenate([np.asarray(one.resize(images[0].size)) for one in images], axis=1)
 
 
 def _small(frame: np.ndarray) -> Image.Image:
@@ -98,7 +103,7 @@ def _small(frame: np.ndarray) -> Image.Image:
     return image
 
 
-def _frame(environments: VectorEnv) -> np.ndarray:
+def _frame(environments: Resumable) -> np.ndarray:
     """What the first environment looks like now. `[H, W, 3]` of uint8."""
     inner: Any = environments.unwrapped
     if hasattr(inner, "core"):
@@ -107,6 +112,4 @@ def _frame(environments: VectorEnv) -> np.ndarray:
         frame = inner.envs[0].render()
     else:
         frame = (inner.render() or [None])[0]
-    if not isinstance(frame, np.ndarray) or frame.ndim != 3:
-        raise UsageError(f"{environments} gives no image to record: it must render to rgb_array.")
-    return frame.astype(np.uint8, copy=False)
+    return image(frame, f"the environment ({inner.spec.id})" if inner.spec else "the environment")

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,10 @@ TENSORS, STRUCTURE = "state.safetensors", "state.json"
 Plain = None | bool | int | float | str
 
 
+class UnwritableError(UsageError):
+    """A full disk, or a folder that may not be written to."""
+
+
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     """Write a nested state (dicts, lists, tensors, arrays, plain values) to `folder`, replacing it by renaming.
 
@@ -34,7 +39,7 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
         UsageError: It cannot be written: a full disk, a folder that may not be written to. What was there stays.
     """
     tensors: dict[str, torch.Tensor] = {}
-    structure = _flatten(state, "", tensors)
+    structure = flatten(state, "", tensors)
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -44,7 +49,7 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
         _put_in_place(unfinished, folder)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(unfinished, ignore_errors=True)
-        raise UsageError(_unwritable(folder, error)) from error
+        raise UnwritableError(_unwritable(folder, error)) from error
 
 
 def _write(folder: Path, structure: Any, tensors: dict[str, torch.Tensor]) -> None:
@@ -117,8 +122,12 @@ def _damaged(path: Path, why: str) -> str:
     return f"The checkpoint file {path} is damaged: {why}. Nothing was changed. {rest}"
 
 
-def _flatten(value: Any, place: str, tensors: dict[str, torch.Tensor]) -> Any:
-    """The JSON skeleton of `value`; tensors and arrays move to `tensors` under their place."""
+def flatten(value: Any, place: str, tensors: dict[str, torch.Tensor]) -> Any:
+    """The JSON skeleton of `value`; tensors and arrays move to `tensors` under their place.
+
+    Raises:
+        TypeError: It holds what a checkpoint cannot hold; it is named with its place.
+    """
     if isinstance(value, torch.Tensor):
         tensors[place] = value.detach().cpu().contiguous().clone()
         return {"tensor": place}
@@ -131,9 +140,9 @@ def _flatten(value: Any, place: str, tensors: dict[str, torch.Tensor]) -> Any:
         return value
     if isinstance(value, list | tuple):
         kind = "tuple" if isinstance(value, tuple) else "list"
-        return {kind: [_flatten(item, f"{place}/{i}", tensors) for i, item in enumerate(value)]}
+        return {kind: [flatten(item, f"{place}/{i}", tensors) for i, item in enumerate(value)]}
     if isinstance(value, dict):
-        pairs = [[_plain_key(key, place), _flatten(item, f"{place}/{key}", tensors)] for key, item in value.items()]
+        pairs = [[_plain_key(key, place), flatten(item, f"{place}/{key}", tensors)] for key, item in value.items()]
         return {"dict": pairs}
     raise TypeError(f"A checkpoint cannot hold {type(value).__name__} (at {place or 'the top'}).")
 
@@ -164,10 +173,21 @@ def _sha256(path: Path) -> str:
 
 
 def _sync(*paths: Path) -> None:
-    """Reach the disk before the rename does, so that a power cut cannot leave a name without its content."""
+    """Reach the disk before the rename does, so that a power cut cannot leave a name without its content.
+
+    Folders are synced where the system lets a folder be opened; Windows does not.
+    """
     for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        if path.is_dir():
+            with suppress(OSError):
+                _sync_one(path, os.O_RDONLY)
+        else:
+            _sync_one(path, os.O_RDWR)
+
+
+def _sync_one(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from engram_rl.agents.agent import Agent
 from engram_rl.training.environments import Resumable
 from engram_rl.training.errors import UsageError
+from engram_rl.training.seeding import set_generators
 
 MISFITS = (AttributeError, IndexError, KeyError, MemoryError, OverflowError, RuntimeError, TypeError, ValueError)
 """What a state of another shape makes the parts of an agent raise."""
@@ -32,11 +36,36 @@ def restore_environments(environments: Resumable, checkpoint: dict[str, Any], or
         UsageError: The state does not fit these environments.
     """
     try:
-        return environments.load_state_dict(checkpoint["environments"])
+        observation = environments.load_state_dict(checkpoint["environments"])
     except UsageError:
         raise
     except MISFITS as error:
         raise UsageError(_misfit("environments", origin, error)) from error
+    if "observation" in checkpoint and not _same(observation, checkpoint["observation"]):
+        print(
+            f"{origin}: the environments did not come back to where they were, so this run will differ from one that "
+            f"was never interrupted. They draw from a generator that neither reset(seed=...) nor the run's seed sets.",
+            file=sys.stderr,
+        )
+    if "generators" in checkpoint:
+        set_generators(checkpoint["generators"])
+    return observation
+
+
+def say_if_done(step: int, steps: int, origin: Path) -> None:
+    """Tell who resumes a run that has nothing left to do."""
+    if step >= steps:
+        print(
+            f"{origin} has done {step} steps already, of steps={steps}: it is not trained, only judged anew. To go on, "
+            f"give more: resume={origin} steps={2 * step}",
+            file=sys.stderr,
+        )
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, dict):
+        return isinstance(other, dict) and one.keys() == other.keys() and all(_same(one[k], other[k]) for k in one)
+    return np.array_equal(one, other)
 
 
 def _misfit(what: str, origin: Path, error: Exception) -> str:

@@ -19,7 +19,7 @@ from engram_rl.training.rollout import step
 
 SPACE = spaces.Dict(
     {
-        "camera": spaces.Box(0, 1, (6,)),
+        "camera": spaces.Box(0, 4, (6,)),
         "position": spaces.Box(-5, 5, (2,)),
         "heading": spaces.Discrete(4),
         "room": spaces.MultiDiscrete([3, 7]),

@@ -104,3 +104,11 @@ def test_actions_begin_nearly_equally_probable():
 def test_other_spaces_are_refused_with_a_remedy(space):
     with pytest.raises(ValueError, match=r"Discrete, MultiDiscrete and floating-point Box.*TransformAction"):
         make_action_head(space, 4)
+
+
+def test_entropy_and_its_gradient_are_finite_where_actions_have_no_probability():
+    logits = torch.tensor([[0.5, -torch.inf, 0.5], [-torch.inf, -torch.inf, 2.0]], requires_grad=True)
+    distribution = Categorical(logits)
+    assert distribution.entropy().tolist() == pytest.approx([np.log(2), 0], abs=1e-6)
+    (distribution.entropy().sum() + distribution.log_prob(torch.tensor([0, 2])).sum()).backward()
+    assert logits.grad.isfinite().all()

@@ -42,7 +42,7 @@ def test_an_update_sees_what_the_actor_saw_however_the_memory_has_changed():
     shown = []
     forward = agent.policy.forward
 
-    def listen(seen, state, starts, extras):
+    def listen(seen, state, starts, extras, *mask):
         shown.append(extras["note"])
         return forward(seen, state, starts, extras)
 

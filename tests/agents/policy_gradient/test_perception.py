@@ -8,8 +8,9 @@ from gymnasium.spaces.utils import flatten
 
 from engram_rl.agents.agent import Transition
 from engram_rl.agents.common.observations import map_observation
+from engram_rl.agents.common.scaling import has_picture
 from engram_rl.agents.policy_gradient.extra_inputs import PreviousStep
-from engram_rl.agents.policy_gradient.perception import AsRows, AsTensors, RewardScale, has_picture
+from engram_rl.agents.policy_gradient.perception import AsRows, AsTensors, RewardScale
 
 CPU = torch.device("cpu")
 SPACES = {
@@ -33,9 +34,9 @@ def batch(singles):
 
 
 @pytest.mark.parametrize("name", SPACES)
-def test_rows_are_gymnasiums_flat_observations(name):
+def test_rows_of_the_first_version_are_gymnasiums_flat_observations(name):
     singles = samples(SPACES[name])
-    found = AsRows(SPACES[name], CPU)(batch(singles), learn=True)
+    found = AsRows(SPACES[name], CPU, scale_rule=1)(batch(singles), learn=True)
     assert found.dtype == torch.float32
     expected = np.stack([flatten(SPACES[name], one) for one in singles])
     assert found.numpy() == pytest.approx(expected.astype(np.float32))

@@ -127,3 +127,13 @@ def test_sequences_stay_whole_and_keep_their_state(size, rows):
         assert torch.equal(batch["action"][0].float(), initial[:, 0])
         assert (batch["action"].diff(dim=0) == E).all()
     assert sorted(torch.cat([initial[:, 0] for _, initial in batches]).tolist()) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("size", "sizes"), [(10, [10, 10, 10, 6]), (35, [36]), (18, [18, 18]), (7, [7, 7, 7, 7, 8]), (1, [1] * 36)]
+)
+def test_no_step_is_left_alone_in_a_minibatch(size, sizes):
+    data = {"action": torch.arange(T * E).view(T, E)}
+    found = [batch["action"] for batch in shuffled_rows(data, size, torch.Generator().manual_seed(0))]
+    assert [len(one) for one in found] == sizes
+    assert sorted(torch.cat(found).tolist()) == list(range(T * E))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from engram_rl.memory import DifferentiableNeuralDictionary, Modality, RandomProjection
@@ -79,11 +80,100 @@ class TestOneEnvironment:
         environment = MemoryWrapper(Corridor(), dictionary())
         assert play(environment, [1, 1, 1])[-1].tolist() == [0, 0, 0]
 
-    def test_an_episode_that_is_left_in_the_middle_is_not_remembered(self):
+    def test_an_episode_that_a_reset_leaves_in_the_middle_was_cut_as_by_a_limit_outside(self):
+        inside, outside = dictionary(), dictionary()
+        for environment in (
+            MemoryWrapper(gym.wrappers.TimeLimit(Corridor(), 2), inside),
+            gym.wrappers.TimeLimit(MemoryWrapper(Corridor(), outside), 2),
+        ):
+            for _ in range(2):
+                play(environment, [1, 1])
+            environment.reset()
+        assert torch.equal(inside.key_vectors[: len(inside)], outside.key_vectors[: len(outside)])
+        assert torch.equal(inside.values[: len(inside)], outside.values[: len(outside)]) and len(inside) == 2
+
+    def test_a_single_step_and_a_reset_say_nothing(self):
         environment = MemoryWrapper(Corridor(), memory := dictionary())
-        play(environment, [1, 1])
         play(environment, [1])
+        environment.reset()
         assert len(memory) == 0
+
+    @pytest.mark.filterwarnings("ignore::UserWarning")
+    def test_gymnasium_finds_no_fault(self):
+        environment = gym.make("CartPole-v1").unwrapped
+        check_env(MemoryWrapper(environment, dictionary(Modality("state", 4))), skip_render_check=True)
+
+    @pytest.mark.parametrize("first", [-1, 0, 5])
+    def test_actions_may_start_anywhere(self, first):
+        class Shifted(Corridor):
+            def __init__(self):
+                super().__init__()
+                self.action_space = spaces.Discrete(2, start=first)
+
+            def step(self, action):
+                return super().step(action - first)
+
+        environment = MemoryWrapper(Shifted(), memory := dictionary(STATE, ACTION), discount=1.0)
+        play(environment, [first + 1] * 3)
+        assert memory.to_arrays()["action"].ravel().tolist() == [1, 1, 1]
+        assert environment.reset()[0]["memory"].tolist() == [0, 6, 0, 0, 0, 1]
+
+    def test_text_beside_the_numbers_is_left_where_it_is(self):
+        pytest.importorskip("minigrid")
+        memory = dictionary(Modality("image", 147), Modality("direction", kind="discrete"), ACTION)
+        environment = MemoryWrapper(gym.make("MiniGrid-Empty-5x5-v0", max_steps=4), memory)
+        observation, _ = environment.reset(seed=0)
+        assert observation["mission"] and observation["memory"].shape == (21,)
+        for _ in range(4):
+            environment.step(1)
+        assert len(memory) == 4
+
+    def test_a_tuple_has_parts_by_number(self):
+        class Pair(Corridor):
+            def __init__(self):
+                super().__init__()
+                self.observation_space = spaces.Tuple((spaces.Box(-9, 9, (2,)), spaces.Discrete(9)))
+
+            def _observe(self):
+                return np.array([self.place, 1], np.float32), self.place
+
+        memory = dictionary(Modality("0", 2), Modality("1", kind="discrete"))
+        play(MemoryWrapper(Pair(), memory), [1, 1, 1])
+        assert memory.to_arrays()["1"].ravel().tolist() == [0, 1, 2]
+
+    def test_what_the_environment_does_with_its_array_afterwards_changes_nothing(self):
+        class Reuses(Corridor):
+            def _observe(self):
+                self.array = getattr(self, "array", np.zeros(2, np.float32))
+                self.array[:] = super()._observe()
+                return self.array
+
+        environment = MemoryWrapper(Reuses(), memory := dictionary())
+        play(environment, [1, 1, 1])
+        assert memory.key_vectors[:3, 0].tolist() == [0, 1, 2]
+
+    @pytest.mark.parametrize("reward", [np.ones(1), np.array(1.0), True, np.float32(1)])
+    def test_one_number_is_a_reward_however_it_comes(self, reward):
+        play(MemoryWrapper(gym.wrappers.TransformReward(Corridor(), lambda _: reward), memory := dictionary()), [1] * 3)
+        assert memory.values[2, 0] == 1
+
+    @pytest.mark.parametrize("reward", [None, [1.0, 2.0], np.ones(2), np.nan, "much"])
+    def test_what_is_no_number_is_no_reward(self, reward):
+        environment = MemoryWrapper(gym.wrappers.TransformReward(Corridor(), lambda _: reward), memory := dictionary())
+        with pytest.raises(ValueError, match=r"the reward is .*one finite number"):
+            play(environment, [1, 1, 1])
+        assert len(memory) == 0
+
+    def test_a_copy_in_another_process_is_refused(self):
+        memory = dictionary()
+        memory.process -= 1
+        with pytest.raises(ValueError, match=r"made in process .* a copy in process .*MemoryVectorWrapper"):
+            MemoryWrapper(Corridor(), memory).reset()
+
+    def test_a_key_that_takes_no_parts_is_told_that_it_gets_some(self):
+        environment = MemoryWrapper(Corridor(as_dict=True), dictionary(), key=RandomProjection(2, 2, 0))
+        with pytest.raises(ValueError, match=r"the parts of the observation by name \('other', 'state'\)"):
+            environment.reset()
 
     def test_without_learning_the_memory_stays_as_it_is(self):
         environment = MemoryWrapper(Corridor(), memory := dictionary())

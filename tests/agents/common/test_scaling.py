@@ -1,0 +1,166 @@
+"""Pictures of every layout, grids, bytes and odd bounds: nothing is blind to them, and nothing is saturated by them."""
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from engram_rl.agents.common.encoders import ImageEncoder, make_encoder, make_projection
+from engram_rl.agents.common.flattening import Flatten
+from engram_rl.agents.common.scaling import has_picture, is_picture
+from engram_rl.agents.policy_gradient.perception import make_perception
+from engram_rl.agents.policy_gradient.policies import make_policy
+
+LARGEST = float(np.finfo(np.float32).max)
+PICTURES = {
+    "bytes": ((64, 64, 3), np.uint8, 0, 255, 255),
+    "bytes, channels first": ((3, 64, 64), np.uint8, 0, 255, 255),
+    "grey without channels": ((84, 84), np.uint8, 0, 255, 255),
+    "a stack of colour": ((4, 64, 64, 3), np.uint8, 0, 255, 255),
+    "a stack, channels first": ((4, 3, 64, 48), np.uint8, 0, 255, 255),
+    "a stack of stacks": ((2, 2, 40, 40, 3), np.uint8, 0, 255, 255),
+    "0 to 1": ((64, 64, 3), np.float32, 0, 1, 1),
+    "-1 to 0": ((64, 64, 1), np.float32, -1, 0, -1),
+    "0 to 255 in floats": ((48, 48), np.float32, 0, 255, 255),
+    "no bounds": ((64, 64, 3), np.float32, -np.inf, np.inf, 1),
+    "bounds of the type": ((64, 64, 3), np.float32, -LARGEST, LARGEST, 1),
+    "depth": ((64, 64, 1), np.uint16, 0, 65535, 65535),
+    "bits": ((64, 64, 3), np.bool_, 0, 1, 1),
+    "voxels": ((40, 40, 40), np.uint8, 0, 1, 1),
+    "signed": ((64, 64, 1), np.int8, -128, 127, 127),
+}
+NUMBERS = {
+    "small picture": ((16, 16, 3), np.uint8, 0, 255, 255),
+    "smaller than the convolutions": ((32, 32, 3), np.uint8, 0, 255, 255),
+    "one side small": ((20, 200, 3), np.uint8, 0, 255, 255),
+    "small and grey": ((20, 20), np.uint8, 0, 255, 255),
+    "small, floats to 255": ((16, 16, 1), np.float32, 0, 255, 255),
+    "small stack": ((4, 16, 16, 1), np.uint8, 0, 255, 255),
+    "memory of a console": ((128,), np.uint8, 0, 255, 255),
+    "counters": ((5,), np.int64, 0, 2**40, 1000),
+    "wide": ((3,), np.float64, -1000, 1000, 1000),
+    "negative bytes": ((6,), np.int16, -255, 0, -255),
+    "equal bounds": ((4,), np.float32, 7, 7, 7),
+    "all zero": ((4,), np.float32, 0, 0, 0),
+    "unbounded": ((4,), np.float32, -np.inf, np.inf, 1),
+    "bounds of the type": ((4,), np.float32, -LARGEST, LARGEST, 1),
+    "half bounded": ((4,), np.float32, 0, np.inf, 1),
+}
+
+
+def space_of(case):
+    shape, dtype, low, high, _ = case
+    return spaces.Box(low, high, shape, dtype)
+
+
+def batch(case, rows=32):
+    shape, dtype, *_, top = case
+    return (
+        (np.random.default_rng(0).random((rows, *shape)) * top)
+        .round(6 if np.dtype(dtype).kind == "f" else 0)
+        .astype(dtype)
+    )
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_pictures_of_every_layout_pass_convolutions(name):
+    space = space_of(PICTURES[name])
+    assert is_picture(space) and isinstance(make_encoder(space, 8), ImageEncoder)
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_what_is_too_small_or_no_picture_is_a_row(name):
+    assert not has_picture(space_of(NUMBERS[name]))
+    assert Flatten(space_of(NUMBERS[name])).size == int(np.prod(NUMBERS[name][0]))
+
+
+@pytest.mark.parametrize("case", [*PICTURES.values(), *NUMBERS.values()], ids=[*PICTURES, *NUMBERS])
+def test_nothing_is_blind_and_nothing_saturated(case):
+    space, shown = space_of(case), batch(case)
+    different = case[4] != 0 and case[2] != case[3]
+    rows = Flatten(space)(torch.as_tensor(shown))
+    assert rows.isfinite().all() and (not different or 0.05 < rows.abs().max() <= 8)
+    for make in (make_encoder, lambda *given: make_projection(*given, 0)):
+        torch.manual_seed(0)
+        with torch.no_grad():
+            found = make(space, 16)(torch.as_tensor(shown))
+        assert found.isfinite().all()
+        assert not different or found.std(0).mean() > 1e-4
+    policy, perceive = make_policy(space, spaces.Discrete(4), 0, hidden=[64, 64]), make_perception(space, "cpu", False)
+    with torch.no_grad():
+        nothing = torch.zeros(1, len(shown), dtype=torch.bool)
+        seen, state = perceive(shown, learn=False), policy.initial_state(len(shown))
+        features, _ = policy.features(seen, state, nothing, {})
+        units = policy.actor(features) if has_picture(space) else torch.tanh(policy.actor[0](features))
+    assert units.isfinite().all()
+    if not has_picture(space) and different:
+        assert (units.abs() > 0.99).float().mean() < 0.2
+
+
+@pytest.mark.parametrize("shape", [(5, 5, 1), (3, 10, 10), (32, 32, 3), (25,), (9, 9), (2, 8, 8, 3)])
+def test_symbols_are_told_apart_and_so_are_dark_and_bright(shape):
+    """A cell of 1 from one of 2, 2 from 200, and everywhere 10 from everywhere 250."""
+    space = spaces.Box(0, 255, shape, np.uint8)
+    torch.manual_seed(0)
+
+    def grid(value, at=None):
+        numbers = np.zeros((1, *shape), np.uint8)
+        numbers.reshape(-1)[slice(None) if at is None else at] = value
+        return torch.as_tensor(numbers)
+
+    for read in (Flatten(space), make_projection(space, 64, 0)):
+        for one, other in ((grid(1, 7), grid(2, 7)), (grid(2, 7), grid(200, 7)), (grid(1, 7), grid(1, 9))):
+            assert (read(one) - read(other)).square().sum() > 0.005
+        assert (read(grid(10)) - read(grid(250))).square().sum() > 1
+    encode = make_encoder(space, 64)
+    with torch.no_grad():
+        assert (encode(grid(10)) - encode(grid(250))).square().sum() > 1e-2
+        assert (encode(grid(1, 7)) - encode(grid(2, 7))).square().sum() > 1e-6
+
+
+def test_columns_are_scaled_each_by_its_own_bounds():
+    space = spaces.Box(np.array([-1, 0, -np.inf, 10], np.float32), np.array([1, 1000, np.inf, 500], np.float32))
+    rows = Flatten(space)(torch.tensor([[0.5, 0.0, 7.0, 10.0], [-0.5, 1000.0, -7.0, 500.0]]))
+    assert rows.tolist() == [pytest.approx([0.5, -1, 7, -1]), pytest.approx([-0.5, 1, -7, 1])]
+
+
+def test_what_the_first_version_learned_is_scaled_as_it_was():
+    for shape, expected in (((64, 64, 3), 1.0), ((16, 16, 3), 255.0), ((128,), 255.0), ((84, 84), 255.0)):
+        space = spaces.Box(0, 255, shape, np.uint8)
+        assert Flatten(space, 1)(torch.full((1, *shape), 255, dtype=torch.uint8)).max() == expected
+
+
+NAMES = ("items", "keys", "values", "arm.pos", "", "forward", "training", "0", "_parts")
+
+
+def test_parts_may_bear_any_name():
+    space = spaces.Dict({name: spaces.Box(-1, 1, (2,), np.float32) for name in NAMES})
+    shown = {name: torch.full((3, 2), float(at)) for at, name in enumerate(space)}
+    encoder = make_encoder(space, 8)
+    assert encoder(shown).shape == (3, 8)
+    again = make_encoder(space, 8)
+    again.load_state_dict(encoder.state_dict())
+    assert torch.equal(again(shown), encoder(shown))
+    assert Flatten(space)(shown)[0].tolist() == [float(at) for at in range(len(NAMES)) for _ in range(2)]
+
+
+def test_weights_saved_under_the_names_of_parts_are_found():
+    space = spaces.Dict(camera=spaces.Box(0, 255, (40, 40, 3), np.uint8), speed=spaces.Box(-1, 1, (2,)))
+    encoder, again = make_encoder(space, 8), make_encoder(space, 8)
+    named = {
+        place.replace("_parts.0.", "_parts.camera.").replace("_parts.1.", "_parts.speed."): weights
+        for place, weights in encoder.state_dict().items()
+    }
+    again.load_state_dict(named)
+    assert all(torch.equal(a, b) for a, b in zip(encoder.parameters(), again.parameters(), strict=True))
+
+
+def test_a_tuple_is_read_as_a_dict_of_numbered_parts():
+    part, code = spaces.Box(-1, 1, (2,), np.float32), spaces.Discrete(3)
+    shown = (torch.ones(4, 2), torch.tensor([0, 1, 2, 0]))
+    named = {"0": shown[0], "1": shown[1]}
+    of_tuple, of_dict = (Flatten(space) for space in (spaces.Tuple((part, code)), spaces.Dict({"0": part, "1": code})))
+    assert torch.equal(of_tuple(shown), of_dict(named)) and torch.equal(of_tuple(named), of_dict(named))
+    assert make_encoder(spaces.Tuple((part, spaces.Tuple((code, part)))), 8)(
+        (shown[0], (shown[1], shown[0]))
+    ).shape == (4, 8)

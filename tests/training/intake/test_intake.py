@@ -1,0 +1,402 @@
+"""What environments give is taken in once: what is not of its space is named, what nobody reads breaks nothing."""
+
+import re
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from omegaconf import OmegaConf
+
+from benchmarks.configuration import agent_config
+from engram_rl.training.construction import build_agent, build_environments
+from engram_rl.training.environments import make_environments
+from engram_rl.training.errors import UsageError
+from engram_rl.training.intake.frames import image
+from engram_rl.training.intake.infos import action_masks
+from engram_rl.training.rollout import act, allowed, environment_metrics, step
+
+PAIR = spaces.Box(-1, 1, (2,), np.float32)
+
+
+class Walk(gym.Env):
+    """Ten steps; what it observes, pays and says is given."""
+
+    def __init__(self, space=PAIR, observe=None, reward=0.0, info=None, actions=2):
+        self.observation_space, self.action_space = space, spaces.Discrete(actions)
+        self.observe = observe or (lambda t: np.full(2, t / 10, np.float32))
+        self.reward, self.info = reward, info or (lambda t: {})
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return self.observe(self.t), self.info(self.t)
+
+    def step(self, action):
+        self.t += 1
+        reward = self.reward(self.t) if callable(self.reward) else self.reward
+        return self.observe(self.t), reward, False, self.t >= 10, self.info(self.t)
+
+
+gym.register("test/Walk-v0", Walk)
+
+
+def play(steps=12, vectorization="sync", **given):
+    environments = make_environments("test/Walk-v0", 2, vectorization=vectorization, kwargs=given)
+    observation, _ = environments.reset(seed=0)
+    transitions = []
+    for _ in range(steps):
+        transitions.append(step(environments, observation, np.zeros(2, np.int64)))
+        observation = transitions[-1].reset_observation
+    environments.close()
+    return transitions
+
+
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+def test_an_environment_that_reuses_its_array_changes_nothing_that_was_given(vectorization):
+    array = np.zeros(2, np.float32)
+
+    def observe(t):
+        array[:] = t / 10
+        return array
+
+    seen = play(10, vectorization, observe=observe)
+    assert [round(float(one.observation[1, 0]), 1) for one in seen] == [t / 10 for t in range(10)]
+    assert seen[-1].next_observation[:, 0].tolist() == [1, 1]
+    assert seen[-1].reset_observation[:, 0].tolist() == [0, 0]
+
+
+BYTES = spaces.Box(0, 255, (3,), np.uint8)
+WRONG = {
+    "floats for bytes": (BYTES, np.array([0, 0.6, 1]), r"0\.6.*at \[1\] is none of its values"),
+    "too large for bytes": (BYTES, np.array([0, 1, 300]), r"300.*at \[2\]"),
+    "negative for bytes": (BYTES, [0, -1, 0], r"-1.*at \[1\]"),
+    "shape": (PAIR, np.zeros(3), r"has shape \(3,\)"),
+    "no numbers": (PAIR, ["a", "b"], "no array of numbers"),
+    "code above": (spaces.Discrete(5), 5, "5 is no code of it"),
+    "code below": (spaces.Discrete(5, start=2), 1, "1 is no code of it"),
+    "half a code": (spaces.Discrete(5), 1.5, "1.5 is no code of it"),
+    "huge code": (spaces.Discrete(5), 10**30, "is no code of it"),
+    "code of many": (spaces.MultiDiscrete([3, 3]), np.array([1, 4]), r"holds 4 at \[1\].*allows 0 to 2"),
+    "bit": (spaces.MultiBinary(2), np.array([1, 2], np.int8), r"holds 2 at \[1\]"),
+    "nan": (PAIR, np.array([0, np.nan], np.float32), r"environment 0 holds nan at \[1\]"),
+    "inf": (spaces.Box(-np.inf, np.inf, (2,)), np.array([0, np.inf], np.float32), "holds inf"),
+    "far outside": (PAIR, np.array([0, 50], np.float32), r"holds 50.0 at \[1\]"),
+    "missing part": (spaces.Dict(a=PAIR, b=PAIR), {"a": np.zeros(2, np.float32)}, "lacks 'b'"),
+    "extra part": (spaces.Dict(a=PAIR), {"a": np.zeros(2, np.float32), "z": 1}, "adds 'z'"),
+    "no parts": (spaces.Dict(a=PAIR), np.zeros(2), "has no parts by name"),
+    "deep": (spaces.Dict(arm=spaces.Dict(grip=spaces.Discrete(2))), {"arm": {"grip": 2}}, r"'arm\.grip'.*no code"),
+    "short tuple": (spaces.Tuple((PAIR, PAIR)), (np.zeros(2),), "no tuple of as many parts"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+@pytest.mark.parametrize("from_step", [0, 3])
+def test_what_is_not_of_its_space_is_named(case, from_step):
+    space, wrong, message = WRONG[case]
+    right = space.sample()
+    with pytest.raises(UsageError, match=message) as caught:
+        play(space=space, observe=lambda t: wrong if t >= from_step else right)
+    assert "test/Walk-v0" in str(caught.value) and "Mend the environment" in str(caught.value)
+
+
+def test_what_only_has_another_dtype_is_read():
+    seen = play(space=BYTES, observe=lambda t: [t, 2.0, 255])
+    assert seen[2].next_observation.dtype == np.uint8 and seen[2].next_observation[0].tolist() == [3, 2, 255]
+    assert play(space=spaces.Discrete(20), observe=lambda t: np.array([t]))[2].next_observation.tolist() == [3, 3]
+
+
+def test_numbers_a_little_outside_are_told_once_and_stay(capfd):
+    seen = play(observe=lambda t: np.full(2, 1.01, np.float32))
+    assert seen[0].next_observation[0, 0] == np.float32(1.01)
+    assert capfd.readouterr().err.count("a little outside") <= 1
+
+
+def test_a_tuple_is_shown_as_a_dict_at_any_depth():
+    space = spaces.Dict(at=PAIR, bag=spaces.Tuple((spaces.Discrete(9), spaces.Tuple((spaces.Discrete(9),)))))
+    seen = play(space=space, observe=lambda t: {"at": np.zeros(2, np.float32), "bag": (min(t, 8), (8,))})
+    assert seen[2].next_observation["bag"]["0"].tolist() == [3, 3]
+    assert seen[2].next_observation["bag"]["1"]["0"].tolist() == [8, 8]
+
+
+@pytest.mark.parametrize("name", ["items", "keys", "values", "arm.pos", "", "0"])
+def test_parts_keep_their_names(name):
+    seen = play(space=spaces.Dict({name: PAIR}), observe=lambda t: {name: np.full(2, t / 10, np.float32)})
+    assert seen[-3].next_observation[name][0, 0] == 1
+
+
+UNSIZED = {
+    "Sequence": spaces.Sequence(PAIR),
+    "Graph": spaces.Graph(PAIR, None),
+    "OneOf": spaces.OneOf([spaces.Discrete(3), PAIR]),
+}
+
+
+@pytest.mark.parametrize("kind", UNSIZED)
+def test_what_has_no_fixed_size_is_refused_with_a_wrapper_that_works(kind):
+    space = spaces.Dict(at=PAIR, tail=UNSIZED[kind])
+    with pytest.raises(UsageError, match=rf"'tail'.*A {kind} has no fixed size") as caught:
+        make_environments("test/Walk-v0", 1, kwargs={"space": space})
+    wrappers = str(caught.value).split("env.wrappers=")[1].split("]}]")[0] + "]}]"
+    config = {"id": "test/Walk-v0", "num_envs": 1, "vectorization": "sync", "kwargs": {}}
+    config |= {"wrappers": OmegaConf.create(f"w: {wrappers}").w}
+    config["kwargs"] = {"space": {"_target_": f"{__name__}.tailed", "kind": kind}}
+    made = build_environments(OmegaConf.create(config))
+    assert list(made.single_observation_space) == ["at"]
+    with pytest.raises(UsageError, match=f"A {kind} has no fixed size.*TransformObservation"):
+        make_environments("test/Walk-v0", 1, kwargs={"space": UNSIZED[kind]})
+
+
+def tailed(kind):
+    return spaces.Dict(at=PAIR, tail=UNSIZED[kind])
+
+
+@pytest.mark.parametrize("reward", [1, True, np.float32(1), np.array(1.0), np.array([1.0]), np.int64(1)])
+def test_one_number_is_a_reward_however_it_comes(reward):
+    assert play(reward=reward)[0].reward.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("reward", [None, [1.0], (1.0,), np.ones(2), "1", np.nan, -np.inf, 1e300])
+def test_what_is_no_number_is_no_reward(reward):
+    with pytest.raises(UsageError, match="reward of environment 0"):
+        play(reward=reward)
+
+
+INFOS = {
+    "None in one": lambda t: {"winner": t if t % 2 else None},
+    "ragged": lambda t: {"path": np.arange(t + 1)},
+    "words": lambda t: {"task_index": "approach", "phase": None},
+    "ours": lambda t: {"episode": 3, "_episode": "x", "final_obs": 7, "final_info": [], "shifted": None},
+    "nested": lambda t: {"a": {"b": None if t % 3 else {"c": t}}},
+    "none at all": lambda t: None,
+}
+
+
+@pytest.mark.parametrize("case", INFOS)
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+def test_infos_that_nobody_reads_are_nobodys_business(case, vectorization):
+    seen = play(vectorization=vectorization, info=INFOS[case])
+    assert seen[9].next_observation[0, 0] == 1 and "episode" in seen[9].info
+    assert all(environment_metrics(one.info) in ({}, {"env/task_index": 0.0}) for one in seen)
+
+
+class TestActionMasks:
+    def test_masks_are_handed_on_for_each_observation(self):
+        masks = np.array([[1, 0, 1], [0, 1, 1], [1, 1, 0]], np.int8)
+        seen = play(info=lambda t: {"action_mask": masks[t % 3]}, actions=3)
+        assert seen[0].next_mask.tolist() == [[False, True, True]] * 2 == seen[0].reset_mask.tolist()
+        assert seen[9].next_mask.tolist() == [[False, True, True]] * 2  # the last observation of an episode
+        assert seen[9].reset_mask.tolist() == [[True, False, True]] * 2  # the first of the next
+
+    @pytest.mark.parametrize("given", [None, "all", np.ones(5), [1]])
+    def test_what_is_no_mask_is_not_read(self, given):
+        assert play(info=lambda t: {"action_mask": given}, actions=3)[0].next_mask is None
+
+    def test_environments_that_say_nothing_allow_everything(self):
+        given = np.full(2, None, dtype=object)
+        given[1] = np.array([0, 1, 0])
+        found = action_masks({"action_mask": given, "_action_mask": np.array([False, True])}, spaces.Discrete(3), 2)
+        assert found.tolist() == [[True] * 3, [False, True, False]]
+
+    def test_a_mask_that_allows_nothing_is_refused_but_at_an_end(self):
+        with pytest.raises(UsageError, match="environment 0 allows no action"):
+            play(info=lambda t: {"action_mask": np.zeros(2)})
+        nothing = {"action_mask": np.zeros((1, 2))}
+        assert action_masks(nothing, spaces.Discrete(2), 1, acting=False).all()
+
+    def test_taxi_says_what_is_allowed(self):
+        environments = make_environments("Taxi-v4", 2)
+        _, info = environments.reset(seed=0)
+        assert allowed(environments, info).shape == (2, 6) and not allowed(environments, info).all()
+
+    def test_only_agents_that_take_masks_are_given_them(self):
+        class Plain:
+            def act(self, observation, *, explore=True):
+                return "plain"
+
+        class Masked:
+            def act(self, observation, *, explore=True, mask=None):
+                return mask
+
+        mask = np.ones((1, 2), bool)
+        assert act(Plain(), None, mask) == "plain" and act(Masked(), None, mask) is mask
+        assert act(Masked(), None, None) is None
+
+
+class Vector(VectorEnv):
+    """Somebody's own vectorised environment, whose arrays are always the same."""
+
+    def __init__(self, num_envs=2, mode=AutoresetMode.SAME_STEP, final="final_obs", kind=np.asarray):
+        self.num_envs, self.final, self.kind = num_envs, final, kind
+        self.metadata = {"autoreset_mode": mode}
+        self.single_observation_space, self.single_action_space = spaces.Tuple((PAIR,)), spaces.Discrete(2)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.array = np.zeros((num_envs, 2), np.float32)
+
+    def look(self):
+        self.array[:] = self.t / 10
+        return (self.kind(self.array),)
+
+    def reset(self, *, seed=None, options=None):
+        self.t = 0
+        return self.look(), {}
+
+    def step(self, actions):
+        self.t += 1
+        done = np.full(self.num_envs, self.t == 3)
+        info = {self.final: tuple(part.copy() for part in self.look())} if done.any() else {}
+        self.t %= 3
+        return self.look(), np.ones((self.num_envs, 1), np.float32), done, np.zeros_like(done), info
+
+
+gym.register("test/Vector-v0", Vector, vector_entry_point=Vector)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, "SameStep"])
+def test_vectorised_environments_of_others_are_taken_in_as_well(mode):
+    environments = make_environments("test/Vector-v0", 2, vectorization="vector_entry_point", kwargs={"mode": mode})
+    observation, _ = environments.reset(seed=0)
+    seen = []
+    for _ in range(3):
+        seen.append(step(environments, observation, np.zeros(2, np.int64)))
+        observation = seen[-1].reset_observation
+    assert [round(float(one.observation["0"][0, 0]), 1) for one in seen] == [0, 0.1, 0.2]
+    assert seen[2].next_observation["0"][0, 0] == np.float32(0.3) and seen[2].reward.tolist() == [1, 1]
+
+
+def test_vectorised_environments_that_lose_the_last_observation_are_refused():
+    environments = make_environments(
+        "test/Vector-v0", 2, vectorization="vector_entry_point", kwargs={"final": "final_observation"}
+    )
+    environments.reset(seed=0)
+    with pytest.raises(UsageError, match=r"gives no info.'final_obs'"):
+        for _ in range(3):
+            environments.step(np.zeros(2, np.int64))
+
+
+class Broken(Walk):
+    """Fails where it is told to."""
+
+    def __init__(self, where="step"):
+        super().__init__()
+        self.where = where
+        if where == "making it":
+            raise RuntimeError("no licence")
+
+    def reset(self, *, seed=None, options=None):
+        if self.where == "reset":
+            return super().reset(seed=seed)[0]
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        if self.where == "step":
+            int("twelve")
+        return super().step(action)[:4] if self.where == "four" else super().step(action)
+
+
+gym.register("test/Broken-v0", Broken)
+
+
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("step", r"In your environment test/Broken-v0, in step: ValueError: .*twelve.*\n.*test_intake.py, line \d+"),
+        ("making it", r"In your environment .*, in making it: RuntimeError: no licence\n.*test_intake.py, line \d+"),
+        ("reset", r"reset of environment \d .* must give \(observation, info\)"),
+        ("four", r"step of environment \d .* gave 4 values"),
+    ],
+)
+def test_errors_in_somebody_elses_code_have_their_file_and_line(where, message, vectorization):
+    with pytest.raises(UsageError, match=message):
+        environments = make_environments("test/Broken-v0", 1, vectorization=vectorization, kwargs={"where": where})
+        environments.reset(seed=0)
+        environments.step(np.zeros(1, np.int64))
+
+
+def test_each_environment_gets_objects_of_its_own():
+    config = {"id": "test/Walk-v0", "num_envs": 2, "vectorization": "sync", "wrappers": []}
+    config |= {"kwargs": {"space": {"_target_": f"{__name__}.tailless"}}}
+    made = build_environments(OmegaConf.create(config))
+    first, second = (environment.unwrapped.observation_space for environment in made.unwrapped.envs)
+    assert first == second and first is not second
+
+
+def tailless():
+    return spaces.Box(-1, 1, (2,), np.float32)
+
+
+def test_a_limit_ends_what_would_not_end():
+    made = make_environments("CliffWalking-v1", 1, max_episode_steps=5)
+    made.reset(seed=0)
+    assert [bool(made.step(np.zeros(1, np.int64))[3][0]) for _ in range(5)] == [False] * 4 + [True]
+    with pytest.raises(UsageError, match=r"max_episode_steps is 5.*vectorization=sync"):
+        make_environments("engram/ShiftWall-v0", 1, vectorization="vector_entry_point", max_episode_steps=5)
+
+
+class TestFrames:
+    @pytest.mark.parametrize(
+        "frame",
+        [
+            np.full((4, 6, 3), 0.8),
+            np.full((4, 6), 204, np.uint8),
+            np.full((4, 6, 1), 204, np.uint8),
+            np.full((4, 6, 4), 204, np.uint8),
+            np.full((3, 4, 6), 204, np.uint8),
+            np.full((4, 6, 3), 204.0),
+            [[[204, 204, 204]] * 6] * 4,
+        ],
+    )
+    def test_any_layout_becomes_a_picture(self, frame):
+        made = image(frame, "X")
+        assert made.shape == (4, 6, 3) and made.dtype == np.uint8 and (made == 204).all()
+
+    def test_a_frame_is_a_copy(self):
+        frame = np.zeros((4, 6, 3), np.uint8)
+        made = image(frame, "X")
+        frame[:] = 9
+        assert not made.any()
+
+    @pytest.mark.parametrize("frame", [None, "x", np.zeros(3), np.zeros((5, 6, 9)), np.zeros((0, 0, 3))])
+    def test_what_is_no_picture_is_named(self, frame):
+        with pytest.raises(UsageError, match="X renders"):
+            image(frame, "X")
+
+
+class Acting(Walk):
+    """Takes actions of a space that is given."""
+
+    def __init__(self, space):
+        super().__init__()
+        self.action_space = space
+
+
+gym.register("test/Acting-v0", Acting)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Tuple((spaces.Discrete(3), spaces.Box(-1, 1, (2,)))),
+        spaces.Tuple((spaces.Discrete(3), spaces.Discrete(2))),
+        spaces.Dict(move=spaces.Discrete(3), aim=spaces.Box(-1, 1, (2,))),
+        spaces.Sequence(spaces.Discrete(2)),
+        spaces.Graph(spaces.Box(-1, 1, (2,)), None),
+        spaces.OneOf([spaces.Discrete(2), spaces.Discrete(3)]),
+        spaces.Text(5),
+        spaces.MultiBinary(3),
+        spaces.Box(0, 9, (1,), np.int64),
+    ],
+    ids=lambda space: type(space).__name__,
+)
+@pytest.mark.parametrize("agent", ["nec", "mfec", "ppo", "fast_slow", "retrieval_ppo"])
+def test_actions_that_an_agent_cannot_take_are_refused_by_what_it_acts_in(space, agent):
+    environments = make_environments("test/Acting-v0", 2, kwargs={"space": space})
+    said = f"(chooses among|acts in) .*but this environment has {re.escape(str(space))[:40]}"
+    with pytest.raises(ValueError, match=said):
+        build_agent(OmegaConf.create(agent_config(agent)), environments, 0)
+    environments.close()

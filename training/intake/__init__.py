@@ -1,0 +1,1 @@
+"""Where what environments give is taken in, once: observations, rewards, infos and frames are checked and copied."""
