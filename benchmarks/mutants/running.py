@@ -48,7 +48,8 @@ class Tests:
         self.close()
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, and with it what it runs."""
+        self._process.terminate()
         self._process.communicate()
 
     def compile(self, paths: Sequence[str]) -> dict[str, Any]:

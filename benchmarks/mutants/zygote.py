@@ -26,6 +26,8 @@ Answer = dict[str, Any]
 
 def main() -> None:
     """Import what the command line names, say so, then serve until the input ends."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # and so end what runs
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # which a terminal sends to all; it is for the parent
     sys.path[0] = str(Path.cwd())  # as `python -m pytest` has it
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -110,6 +112,8 @@ def _note(event: dict[str, Any], answer: Answer) -> None:
 def _run(request: Request, writer: int) -> None:
     """In the fork: run pytest and leave."""
     os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")  # where memory runs out, it is the mutant that goes
     log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)

@@ -250,3 +250,24 @@ def test_the_links_of_a_dictionary_outlive_saving_and_not_its_entries():
     with pytest.raises(ValueError, match="per_source"):
         narrow.load_state_dict(dnd.state_dict())
     assert len(narrow) == 0
+
+
+def test_settings_of_a_walk_are_refused_beyond_their_limits_and_taken_on_them():
+    memory = DifferentiableNeuralDictionary(2, 1, 4)
+    slots = memory.write(torch.eye(2), torch.zeros(2, 1))
+    memory.link(slots[:1], slots[1:], kind=255)
+    links = memory.links
+    for decay, active in ((0.0, [1.0, 0.0]), (1.0, [1.0, 1.0])):
+        reached = links.spread(slots[:1].unsqueeze(1), decay=decay, steps=1)
+        weights = {int(slot): float(weight) for slot, weight in zip(reached.slots[0], reached.weights[0], strict=True)}
+        assert [weights.get(slot, 0.0) for slot in slots.tolist()] == active
+    for decay in (-0.1, 1.1):
+        with pytest.raises(ValueError, match="decay is"):
+            links.spread(slots[:1].unsqueeze(1), decay=decay)
+    for wrong in ({"steps": 0}, {"width": 0}, {"kind": -1}, {"kind": 256}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            links.follow(slots, **wrong)
+    for kind in (-1, 256):
+        with pytest.raises(ValueError, match=rf"kind of a link \(kinds\) is {kind}; it must be at"):
+            memory.link(slots[:1], slots[1:], kind=kind)
+    assert links.follow(slots[:1], kind=255).slots.tolist() == [[int(slots[1])]]

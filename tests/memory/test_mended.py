@@ -24,7 +24,7 @@ from engram_rl.memory import (
 )
 from engram_rl.memory.forgetting.weakest import WeakestEntries
 from engram_rl.memory.indexes.auto import AutoIndex
-from engram_rl.memory.indexes.exact import products_early, torch_search
+from engram_rl.memory.indexes.exact import BLAS_THRESHOLD, products_early, torch_search
 
 CODED = [Modality("v", 2), Modality("a", kind="discrete")]
 PAIR = [Modality("v", 2), Modality("p", 2)]
@@ -317,6 +317,16 @@ class TestIndexes:
             thread.join()
         assert faiss.cvar.distance_compute_blas_threshold == before
 
+    def test_the_setting_of_faiss_is_changed_for_as_long_as_anybody_searches(self):
+        before = faiss.cvar.distance_compute_blas_threshold
+        assert before != BLAS_THRESHOLD
+        with products_early():
+            assert faiss.cvar.distance_compute_blas_threshold == BLAS_THRESHOLD
+            with products_early():
+                pass
+            assert faiss.cvar.distance_compute_blas_threshold == BLAS_THRESHOLD
+        assert faiss.cvar.distance_compute_blas_threshold == before
+
     def test_a_search_in_torch_takes_blocks_that_fit(self):
         rows, queries = torch.randn(5000, 4).double(), torch.randn(300, 4).double()
         whole = torch_search(rows, queries, 7, True)
@@ -380,10 +390,11 @@ def test_what_a_file_says_beside_the_keys_is_worked_out_anew(tmp_path):
     memory.write({"v": torch.rand(9, 2), "a": torch.arange(9).unsqueeze(1) % 2}, torch.zeros(9, 1))
     state = memory.state_dict()
     assert state["rows"].shape == (9, 2)
-    state["spread"]["squares"] += 1e6
-    twin = made(CODED)
-    twin.load_state_dict(state)
-    assert torch.equal(twin.store.penalties(), memory.store.penalties())
+    for change in (1.01, 1e6):
+        state["spread"]["squares"] *= change
+        twin = made(CODED)
+        twin.load_state_dict(state)
+        assert torch.equal(twin.store.penalties(), memory.store.penalties())
     assert torch.equal(twin.store.rows, memory.store.rows)
 
 

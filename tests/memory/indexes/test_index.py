@@ -57,6 +57,10 @@ class TestTorchSearch:
         ("device", "dtype", "faiss_gpu", "search"),
         [
             ("cpu", torch.float32, False, exact.faiss_search),
+            ("cpu", torch.float32, True, exact.faiss_search),
+            ("cpu", torch.float64, True, torch_search),
+            ("cuda", torch.float64, True, torch_search),
+            ("mps", torch.float32, True, torch_search),
             ("cpu", torch.float64, False, torch_search),
             ("cuda", torch.float32, True, exact.faiss_gpu_search),
             ("cuda", torch.float32, False, torch_search),
@@ -210,7 +214,8 @@ class TestIVF:
         assert recall(twin, clustered(100, seed=4)) > 0.999
 
     @pytest.mark.parametrize(
-        ("wrong", "message"), [({"probes": 0}, "probes"), ({"lists": 99, "start": 9}, "start is 9")]
+        ("wrong", "message"),
+        [({"probes": 0}, "probes"), ({"lists": 99, "start": 9}, "start is 9"), ({"start": 0}, "start is 0")],
     )
     def test_settings_that_make_no_sense_are_refused(self, wrong, message):
         with pytest.raises(ValueError, match=message):
@@ -338,6 +343,12 @@ class TestCached:
             memory.write(clustered(50)[:30], torch.zeros(30, 1))
         self.agree(kept, exact, clustered(100, seed=3))  # more queries than it keeps
         assert kept.describe()["index"] == {"kind": "cached", "answers": 0}
+
+    def test_no_queries_have_no_answers(self):
+        kept, exact = self.twins()
+        for memory in (kept, exact):
+            memory.write(clustered(50)[:30], torch.zeros(30, 1))
+        self.agree(kept, exact, torch.empty(0, D))
 
     def test_it_keeps_at_least_one_answer(self):
         with pytest.raises(ValueError, match="most is 0"):
