@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from engram_rl.memory import DifferentiableNeuralDictionary, Modality
+from engram_rl.memory.indexes import INDEXES, exact
 from engram_rl.memory.indexes import auto as autos
-from engram_rl.memory.indexes import exact
 from engram_rl.memory.indexes.auto import AutoIndex
 from engram_rl.memory.indexes.cached import CachedIndex
 from engram_rl.memory.indexes.exact import ExactIndex, torch_search
@@ -379,6 +379,11 @@ class Everything:
 
     def report(self):
         return {"kind": "everything"}
+
+
+@pytest.mark.parametrize(("kind", "nothing"), [("exact", True), ("cached", True), ("ivf", False), ("auto", False)])
+def test_an_index_says_whether_it_may_miss_what_is_near(kind, nothing):
+    assert INDEXES[kind]().exact is nothing
 
 
 class TestOwnIndex:
