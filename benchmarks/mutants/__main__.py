@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -41,16 +42,20 @@ class MutantsBench:
     python -m benchmarks.mutants room=memory sample=200 seed=1
     python -m benchmarks.mutants room=memory again=docs/results/mutants.jsonl
 
-    room: memory, agents or training, as committed; each is tested by its own tests.
+    room: memory, agents or training; each is tested by its own tests.
+    commit: of the code and its tests.
     sample, seed: how many mutants, and which.
     again: a file of rows; instead of a sample, its mutants of this room that survived and whose lines are still there.
+    budget: seconds of tests for a mutant; the slowest that do not fit in are left out, so more survive than would.
     out: a row for each mutant; the command goes on where it was stopped.
     """
 
     room: str = "memory"
+    commit: str = "HEAD"
     sample: int = 200
     seed: int = 1
     again: str = ""
+    budget: float = math.inf
     out: str = "results/mutants.jsonl"
     progress: bool = True
 
@@ -61,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
     if bench.room not in ROOMS:
         raise UsageError(f"There is no room {bench.room!r}. {did_you_mean(bench.room, ROOMS)}")
     out = Path(bench.out)
-    with set_up(ROOT, ROOMS[bench.room], ROOT / "results" / "mutants") as ready:
+    with set_up(ROOT, ROOMS[bench.room], ROOT / "results" / "mutants", commit=bench.commit) as ready:
         for test in ready.coverage.failed:
             print(f"fails without a mutant, so it is left out: {test}", file=sys.stderr)
         files = ready.room.files(ready.copy)
@@ -74,7 +79,7 @@ def main(arguments: Sequence[str]) -> int:
         done = {row["key"] for row in read_rows(out)}
         for key, mutant in zip(keys, tqdm(mutants, unit="mutant", disable=not bench.progress), strict=True):
             if key not in done:
-                append_row(out, with_command({"key": key, **run, **measure(ready, mutant)}))
+                append_row(out, with_command({"key": key, **run, **measure(ready, mutant, bench.budget)}))
     rows = [row for row in read_rows(out) if row["key"] in keys]
     print(said(rows))
     return 0

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
+from engram_rl.training.errors import UsageError
+
 IMPORTS = ".imports"
 """A folder of the copy; with it on PYTHONPATH, the packages of pyproject.toml are those of the copy."""
 
@@ -42,9 +44,16 @@ if "COVERAGE_PROCESS_START" in os.environ:
 '''
 
 
-def commit_of(repository: Path) -> str:
-    """The commit that is checked out, in full."""
-    return _git(repository, "rev-parse", "HEAD").decode().strip()
+def commit_of(repository: Path, name: str = "HEAD") -> str:
+    """A commit by any name of git's, by default what is checked out; in full.
+
+    Raises:
+        UsageError: There is no such commit.
+    """
+    try:
+        return _git(repository, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}").decode().strip()
+    except subprocess.CalledProcessError as error:
+        raise UsageError(f"{repository} has no commit {name!r}; give one that git log shows") from error
 
 
 def copy_commit(repository: Path, commit: str, folder: Path) -> Path:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 from benchmarks.machine import machine
@@ -60,41 +62,47 @@ class Bench:
 
 @contextmanager
 def set_up(
-    repository: Path, room: Room, kept: Path, preload: Sequence[str] = SLOW_TO_IMPORT, rooms: Sequence[str] = ()
+    repository: Path, room: Room, kept: Path, preload: Sequence[str] = SLOW_TO_IMPORT, commit: str = "HEAD"
 ) -> Iterator[Bench]:
     """Copy what is committed, and find out which tests run which line.
 
     Args:
-        repository: A checkout; what is not committed is not seen.
+        repository: A checkout.
         room: What will be mutated.
         kept: A folder for the coverage, by commit.
         preload: Modules that the tests need and that are slow to import.
-        rooms: Other folders whose coverage is measured in the same run.
+        commit: Of the code and of its tests; what is not committed is not seen.
     """
-    commit = commit_of(repository)
+    commit = commit_of(repository, commit)
     with tempfile.TemporaryDirectory(prefix="mutants") as folder:
         copy = copy_commit(repository, commit, Path(folder) / "tree")
         with Tests(copy, Path(folder) / "scratch", preload) as tests:
             tests.compile(room.tests)
-            asked = hashlib.sha1(repr((room, rooms)).encode()).hexdigest()[:6]
+            asked = hashlib.sha1(repr(room).encode()).hexdigest()[:6]
             name = f"coverage-{room.name}-{commit[:10]}-{asked}.json"
-            coverage = coverage_of(tests, copy, [*room.folders, *rooms], room.tests, kept / name)
+            coverage = coverage_of(tests, copy, room.folders, room.tests, kept / name)
             yield Bench(room, commit, copy, tests, coverage)
 
 
-def measure(bench: Bench, mutant: Mutant) -> Row:
+def measure(bench: Bench, mutant: Mutant, budget: float = math.inf) -> Row:
     """Whether a test notices a mutant.
+
+    Args:
+        bench: Where.
+        mutant: What is changed.
+        budget: Seconds of tests, as they take without a mutant; the slowest that do not fit in are left out.
 
     Returns:
         A row: where and what the mutant is, the `outcome`, the `test` that killed it and the `message` of that,
-        how many `tests` run its line, and the seconds it took.
+        how many `tests` run its line, how many of them were `left_out`, and the seconds it took.
     """
     began = time.perf_counter()
     covering = bench.coverage.of_line(bench.copy, mutant.file, mutant.line)
-    answer = {"outcome": "passed", "killed_by": "", "message": "no test runs this line"}
-    if covering:
+    tests = _within(covering, budget)
+    answer = {"outcome": "passed", "killed_by": "", "message": "" if covering else "no test runs this line"}
+    if tests:
         with changed(bench.copy, mutant.file, mutant.after):
-            answer = bench.tests.until_one_fails(covering)
+            answer = bench.tests.until_one_fails(tests)
     outcomes = {"passed": "survived", "failed": "killed", "timed_out": "timed out", "crashed": "crashed"}
     return {
         "mutant": mutant.key,
@@ -109,5 +117,13 @@ def measure(bench: Bench, mutant: Mutant) -> Row:
         "test": answer["killed_by"],
         "message": answer["message"],
         "tests": len(covering),
+        "left_out": len(covering) - len(tests),
         "seconds": round(time.perf_counter() - began, 1),
     }
+
+
+def _within(seconds: dict[str, float], budget: float) -> dict[str, float]:
+    """The fastest tests that take no longer than that in all."""
+    order = sorted(seconds, key=lambda test: (seconds[test], test))
+    spent = accumulate(seconds[test] for test in order)
+    return {test: seconds[test] for test, until in zip(order, spent, strict=True) if until <= budget}

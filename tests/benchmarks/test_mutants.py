@@ -167,9 +167,17 @@ def test_what_was_found_is_said_with_the_lines_of_what_is_alive(toy):
     assert "code/sums.py:5 (1 tests)\n-    return x if x > 0 else 0\n+    return x if x >= 0 else 0" in said(rows)
 
 
-def test_an_unknown_room_is_refused():
+def test_tests_that_do_not_fit_into_the_budget_are_left_out(toy):
+    mutant = next(one for one in every(toy.copy, "code/sums.py") if one.after == SUMS.replace("x > 0", "x < 0"))
+    row = measure(toy, mutant, budget=0.0)
+    assert (row["outcome"], row["tests"], row["left_out"]) == ("survived", 1, 1)
+
+
+def test_an_unknown_room_or_commit_is_refused():
     with pytest.raises(UsageError, match=r"no room 'memroy'\. Did you mean memory"):
         main(["room=memroy"])
+    with pytest.raises(UsageError, match="has no commit 'nowhere'"):
+        main(["commit=nowhere"])
 
 
 def test_the_page_shows_what_the_rows_hold():
