@@ -27,13 +27,13 @@ loop that is left out. A test that fails, crashes or hangs has killed the mutant
 [cosmic-ray](https://github.com/sixty-north/cosmic-ray) makes the mutants, from every operator of it that needs no
 argument. A site is drawn first, each as likely, then one of what can be done to it. A room is tested by its own tests,
 of which those run that reach the mutated line, the fastest first; one has hung after five times what it takes without a
-mutant, and not before 20 seconds. All this happens in a copy of the commit. `budget=30` leaves out, for each mutant, the
-slowest tests beyond so many seconds: more survive then than would.
+mutant, and not before 20 seconds. All this happens in a copy of the commit. `budget=30` leaves out, for each mutant,
+the slowest tests beyond so many seconds: more survive then than would.
 
 Left out, since no test should have to say it: annotations, what only type checkers read, and the inside of f-strings
-that are told to people (in a `raise`, a call of `warn`, a `__repr__` or a `__str__`). Docstrings have no operators, and
-what is no Python is no mutant. A survivor that does what the code does is equivalent: its reason is in
-`benchmarks/mutants/equivalent.yaml`, and it does not count.
+that are told to people (in a `raise`, a call of `warn`, a `__repr__` or a `__str__`). Docstrings have no operators, nor
+has a signature one in its bare `*` or `/`, and what is no Python is no mutant. A survivor that does what the code does
+is equivalent: its reason is in `benchmarks/mutants/equivalent.yaml`, and it does not count.
 
 """
 

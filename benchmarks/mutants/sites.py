@@ -106,9 +106,10 @@ def skipped_spans(source: str) -> list[Span]:
     """What no mutant touches, since no test should have to say it.
 
     Annotations, what is only for type checkers (`if TYPE_CHECKING`, bodies of protocols), and the inside of f-strings
-    that are told to people: in a `raise`, a call of `warn`, a `__repr__` or a `__str__`. Docstrings have no operators.
+    that are told to people: in a `raise`, a call of `warn`, a `__repr__` or a `__str__`. Docstrings have no operators,
+    and neither have signatures, in which cosmic-ray takes a bare `*` or `/` for one.
     """
-    return [_span(source, node) for node in _skipped(ast.parse(source))]
+    return [*(_span(source, node) for node in _skipped(ast.parse(source))), *_markers(source)]
 
 
 def statement_lines(source: str, line: int) -> range:
@@ -142,6 +143,14 @@ def _skipped(tree: ast.AST) -> Iterator[ast.AST]:
             yield from _f_strings(node)
         elif _is_for_type_checkers(node):
             yield node
+
+
+def _markers(source: str) -> Iterator[Span]:
+    from cosmic_ray.ast import ast_nodes, get_ast
+
+    for node in ast_nodes(get_ast(source)):
+        if node.type == "operator" and node.parent.type in ("parameters", "lambdef"):
+            yield node.start_pos, node.end_pos
 
 
 def _is_for_type_checkers(node: ast.AST) -> bool:
