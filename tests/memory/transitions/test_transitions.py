@@ -209,6 +209,21 @@ def test_recall_is_the_most_frequent_of_the_last_movements(moves, size):
                 assert support[0] == 0 and not got.any()
 
 
+@pytest.mark.parametrize("settings", [{}, {"optimistic": True}, {"optimistic": False}])
+def test_being_blocked_is_believed_only_where_nothing_else_is_remembered_unless_told_otherwise(settings):
+    from engram_rl.memory.transitions.movements import MovementMemory
+
+    movements = MovementMemory(1, 2, 1, 4, **settings)
+    here = np.zeros((1, 1))
+    for moved in (1.0, 0.0, 0.0):
+        movements.store(np.array([0]), np.array([0]), here, here + moved)
+    movements.store(np.array([0]), np.array([1]), here, here)
+    got, support = movements.recall(np.array([0, 0]), np.array([0, 1]), np.zeros((2, 1)))
+    blocked = settings.get("optimistic") is False
+    assert got.tolist() == [[0.0 if blocked else 1.0], [0.0]]
+    assert support.tolist() == pytest.approx([2 / 3 if blocked else 1 / 3, 1])
+
+
 def test_known_ways_into_a_state():
     memory = TransitionMemory(1, A)
     memory.write(np.array([[0], [2], [3]]), np.array([1, 0, 2]), np.array([[1], [1], [4]]))
