@@ -72,7 +72,7 @@ class Tests:
         return self._ask(paths=paths, tests=tests, budgets=budgets, budget=60.0 + LEAST)
 
     def _ask(self, **request: Any) -> dict[str, Any]:
-        every = {"tests": [], "budgets": {}, "coverage": None, "compile": False}
+        every: dict[str, Any] = {"tests": [], "budgets": {}, "coverage": None, "compile": False}
         folders = {"log": str(self.scratch / "log.txt"), "scratch": str(self.scratch / "tests")}
         assert self._process.stdin is not None
         print(json.dumps(every | folders | request), file=self._process.stdin, flush=True)

@@ -211,10 +211,9 @@ class Watch:
 
 def _seed() -> None:
     random.seed(0)
-    for name in ("numpy.random", "torch"):
-        module = sys.modules.get(name)
-        if module is not None:
-            getattr(module, "manual_seed", getattr(module, "seed", None))(0)
+    for module, seed in (("numpy.random", "seed"), ("torch", "manual_seed")):
+        if module in sys.modules:
+            getattr(sys.modules[module], seed)(0)
 
 
 def _last_line(report: Any) -> str:
