@@ -15,7 +15,7 @@ from tqdm import tqdm
 from benchmarks.cli import parse, run_main
 from benchmarks.mutants.equivalent import reasons
 from benchmarks.mutants.measure import KILLED, Room, measure, set_up
-from benchmarks.mutants.sites import Mutant, every, sample
+from benchmarks.mutants.sites import Mutant, alike, sample
 from benchmarks.provenance import with_command
 from benchmarks.runs import Row, append_row, read_rows
 from engram_rl.training.errors import UsageError, did_you_mean
@@ -101,8 +101,9 @@ def said(rows: Sequence[Row]) -> str:
 
 def _survivors(path: Path, copy: Path, files: Sequence[str]) -> list[Mutant]:
     """The mutants of rows that survived, where the code still has them."""
-    alive = {row["mutant"]: row["file"] for row in read_rows(path) if row["outcome"] not in KILLED}
-    return [mutant for file in files if file in alive.values() for mutant in every(copy, file) if mutant.key in alive]
+    alive = [row for row in read_rows(path) if row["outcome"] not in KILLED and row["file"] in files]
+    found = (next(alike(copy, row["file"], row["operator"], row["diff"]), None) for row in alive)
+    return [mutant for mutant in found if mutant is not None]
 
 
 def _key(commit: str, run: dict[str, object], mutant: Mutant) -> str:

@@ -96,10 +96,22 @@ def sample(root: Path, files: Sequence[str], count: int, seed: int) -> list[Muta
 def every(root: Path, file: str) -> Iterator[Mutant]:
     """All mutants of a file, in the order of their sites."""
     for span, ways in sorted(_choices(root, file).items()):
-        for way in ways:
-            mutant = _mutant(root, file, span, *way)
-            if mutant is not None:
-                yield mutant
+        yield from _mutants(root, file, span, ways)
+
+
+def alike(root: Path, file: str, operator: str, diff: str) -> Iterator[Mutant]:
+    """The mutants of a file with this operator and these changed lines, wherever they stand now."""
+    changed = {line[1:].rstrip() for line in diff.splitlines() if line.startswith("-")}
+    lines = (root / file).read_text(encoding="utf-8").splitlines()
+    for span, ways in sorted(_choices(root, file).items()):
+        if lines[span[0][0] - 1].rstrip() in changed:
+            same = [way for way in ways if way[0] == operator]
+            yield from (one for one in _mutants(root, file, span, same) if one.key == key_of(file, diff))
+
+
+def _mutants(root: Path, file: str, span: Span, ways: Sequence[tuple[str, int]]) -> Iterator[Mutant]:
+    made = (_mutant(root, file, span, *way) for way in ways)
+    return (one for one in made if one is not None)
 
 
 def skipped_spans(source: str) -> list[Span]:

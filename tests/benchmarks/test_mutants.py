@@ -10,7 +10,7 @@ from benchmarks.mutants import page, running
 from benchmarks.mutants.__main__ import main, said
 from benchmarks.mutants.equivalent import reasons
 from benchmarks.mutants.measure import Room, measure, set_up
-from benchmarks.mutants.sites import every, key_of, sample, statement_lines
+from benchmarks.mutants.sites import alike, every, key_of, sample, statement_lines
 from benchmarks.runs import read_rows
 from engram_rl.training.errors import UsageError
 
@@ -158,6 +158,9 @@ def test_a_mutant_is_known_by_its_lines_wherever_they_stand(toy, tmp_path):
     (tmp_path / "code/sums.py").write_text("'''More.'''\n\n" + SUMS)
     keys = [{one.key for one in every(root, "code/sums.py")} for root in (toy.copy, tmp_path)]
     assert keys[0] == keys[1]
+    for one in every(toy.copy, "code/sums.py"):
+        (same,) = alike(tmp_path, one.file, one.operator, one.diff)
+        assert (same.key, same.line) == (one.key, one.line + 2)
     assert key_of("a.py", "-x  \n+y\n") == key_of("a.py", "-x\n+y") != key_of("b.py", "-x\n+y")
 
 
