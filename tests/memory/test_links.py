@@ -1,5 +1,7 @@
 """What links promise, against lists of Python tuples."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -271,3 +273,27 @@ def test_settings_of_a_walk_are_refused_beyond_their_limits_and_taken_on_them():
         with pytest.raises(ValueError, match=rf"kind of a link \(kinds\) is {kind}; it must be at"):
             memory.link(slots[:1], slots[1:], kind=kind)
     assert links.follow(slots[:1], kind=255).slots.tolist() == [[int(slots[1])]]
+
+
+@pytest.mark.parametrize("index", ["exact", "cached"])
+def test_what_is_linked_and_moved_in_another_mode_is_as_it_would_be_outside(index):
+    def life(mode):
+        torch.manual_seed(0)
+        memory = DifferentiableNeuralDictionary(3, 1, 6, k=2, index=index, links_per_entry=2)
+        slots = memory.write(torch.randn(6, 3), torch.randn(6, 1))
+        memory.lookup(torch.randn(2, 3))
+        keys, values = torch.randn(2, 3), torch.randn(2, 1)
+        with mode():
+            memory.links.add(slots[:3], slots[3:], torch.rand(3))
+            memory.move(slots[:2], keys, values)
+            memory.contradict(slots[5:])
+        memory.links.add(slots[:1], slots[4:5])  # what was made there may be changed here
+        memory.move(slots[1:3], keys, values)
+        memory.write(torch.randn(1, 3), torch.randn(1, 1))
+        found, reached = memory.lookup(torch.randn(4, 3)), memory.links.follow(slots[:3])
+        return [found.slots, found.distances, found.value.detach(), reached.slots, reached.weights]
+
+    plain = life(nullcontext)
+    for mode in (torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16), torch.no_grad):
+        for one, other in zip(plain, life(mode), strict=True):
+            assert torch.equal(one, other)

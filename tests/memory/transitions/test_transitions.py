@@ -397,3 +397,42 @@ def test_bad_input_is_refused_before_anything_changes(change, message):
 def test_impossible_settings_are_refused(settings):
     with pytest.raises(ValueError):
         TransitionMemory(2, A, **settings)
+
+
+def test_an_owner_that_is_cleared_knows_nothing_and_the_others_what_they_knew():
+    memory = TransitionMemory(1, A, owners=3)
+    here, there = np.array([[0], [5]]), np.array([[1], [6]])
+    for owner in range(3):
+        memory.write(here, np.array([0, 2]), there, owners=np.full(2, owner))
+    planned = memory.movement_changes
+    memory.clear(np.array([0, 2]))
+    assert memory.movement_changes > planned
+    assert memory.states.owners[memory.ids()].tolist() == [1] * 4
+    for owner in range(3):
+        support = memory.movements.recall(np.full(A, owner), np.arange(A), np.zeros((A, 1)))[1]
+        assert support.tolist() == ([1, 0, 1] if owner == 1 else [0, 0, 0])
+    memory.write(here[:1], np.array([0]), here[:1] + 7, owners=np.array([0]))
+    assert memory.movements.recall(np.array([0]), np.array([0]), here[:1])[0].tolist() == [[7]]
+    step = memory.expand(here, owners=np.ones(2, int))
+    assert step.known.tolist() == [[True, False, False], [False, False, True]]
+
+
+@pytest.mark.parametrize("changed", [1, 4095, 4096, 4097, 9000])
+def test_what_changed_since_is_told_cell_by_cell_or_not_at_all(changed):
+    table = TransitionMemory(1, 2, 5000).table
+    cells = np.random.default_rng(changed).permutation(10_000)[:changed]
+    for some in np.array_split(cells, 3):
+        table.note(some)
+    told = table.changed_since(0)
+    if changed <= 4096:
+        assert told.tolist() == cells.tolist()
+        assert table.changed_since(table.changes - 1).tolist() == cells[-1:].tolist()
+    else:
+        assert told is None
+    before = table.changes
+    assert table.changed_since(before).tolist() == []
+    table.restore(np.array([3]), {name: part.numpy() for name, part in table.rows(np.array([3])).items()})
+    assert table.changed_since(before) is None
+    before = table.changes
+    table.evict(np.array([3]))
+    assert table.changed_since(before) is None
