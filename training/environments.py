@@ -22,6 +22,7 @@ import engram_rl.envs  # noqa: F401  (registers engram/*)
 from engram_rl.training.errors import UsageError, causes, did_you_mean, in_your, raised_by_user
 from engram_rl.training.intake.environments import Intake, TakenIn
 from engram_rl.training.intake.infos import AsyncEnvironments, SyncEnvironments
+from engram_rl.training.intake.rewards import Paid, paid
 
 REGISTERED_BY = {"MiniGrid-": "minigrid", "BabyAI-": "minigrid", "ALE/": "ale_py"}
 """Packages that register their environments only when they are imported."""
@@ -123,11 +124,15 @@ def _single(
     index: int,
 ) -> gym.Env:
     """One environment, as agents meet it."""
-    environment = gym.make(id, max_episode_steps=max_episode_steps, disable_env_checker=True, **arguments())
-    for wrap in (quicken_view, *wrappers):
+    environment = quicken_view(
+        gym.make(id, max_episode_steps=max_episode_steps, disable_env_checker=True, **arguments())
+    )
+    if wrappers:
+        environment = Paid(environment)
+    for wrap in wrappers:
         environment = wrap(environment)
         _refuse_own_statistics(environment)
-    return keep_parts(TakenIn(environment, id, index), parts)
+    return keep_parts(TakenIn(environment, id, index, wrapped=bool(wrappers)), parts)
 
 
 def _refuse_own_statistics(environment: gym.Env) -> None:
@@ -213,13 +218,16 @@ def _require_parts_named(environments: VectorEnv, parts: Collection[str] | None)
 class CountEpisodes(RecordEpisodeStatistics):
     """Gymnasium's return `r` and length `l` of the episodes that end, in `info["episode"]`, rows marked by `_episode`.
 
+    Returns are what the environments themselves paid: a wrapper that changes rewards changes what is learned from, not
+    the score.
+
     Only what autoreset mode SAME_STEP needs, and no times: Gymnasium's own costs a fifth of a step of eight CartPoles.
     """
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Step and count."""
         observation, reward, terminated, truncated, info = self.env.step(actions)
-        self.episode_returns += reward
+        self.episode_returns += paid(reward, info)
         self.episode_lengths += 1
         done = terminated | truncated
         if done.any():

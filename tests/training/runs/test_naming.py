@@ -48,7 +48,7 @@ def test_sweeps_of_one_second_do_not_meet_and_their_runs_resume_by_their_names(c
     dated = "hydra.sweep.dir='runs/${now:%Y}_sweep'"
     for _ in range(2):
         status, printed = command(
-            train.main, "-m", *TINY, dated, "seed=1,2", "env.kwargs={},{sutton_barto_reward: true}"
+            train.main, "-m", *TINY, dated, "seed=1,2", "+env.kwargs.sutton_barto_reward=true,false"
         )
         assert status == 0, printed
     sweeps = sorted(Path("runs").iterdir())
