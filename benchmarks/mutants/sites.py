@@ -51,9 +51,11 @@ class Mutant:
 
     @cached_property
     def diff(self) -> str:
-        """The changed lines, without their numbers: `-` before, `+` after."""
-        lines = difflib.unified_diff(self.before.splitlines(), self.after.splitlines(), lineterm="", n=0)
-        return "\n".join(line for line in lines if not line.startswith(("---", "+++", "@@")))
+        """The changed lines, without their numbers: `-` before, `+` after; what was taken away, from which line."""
+        lines = difflib.unified_diff(self.before.splitlines(), self.after.splitlines(), lineterm="", n=1)
+        around = [line for line in lines if not line.startswith(("---", "+++", "@@"))]
+        changed = [line for line in around if line[:1] in "-+"]
+        return "\n".join(changed if any(line[0] == "+" for line in changed) else [*changed, around[-1]])
 
     @property
     def key(self) -> str:

@@ -164,6 +164,13 @@ def test_a_mutant_is_known_by_its_lines_wherever_they_stand(toy, tmp_path):
     assert key_of("a.py", "-x  \n+y\n") == key_of("a.py", "-x\n+y") != key_of("b.py", "-x\n+y")
 
 
+def test_a_decorator_that_is_taken_away_is_told_with_what_it_was_on(tmp_path):
+    (tmp_path / "two.py").write_text("@once\ndef f():\n    pass\n\n\n@once\ndef g():\n    pass\n")
+    told = [one.diff for one in every(tmp_path, "two.py")]
+    assert [diff.splitlines()[-1] for diff in told] == [" def f():", " def g():"]
+    assert all("-@once" in diff for diff in told)
+
+
 def test_what_was_found_is_said_with_the_lines_of_what_is_alive(toy):
     rows = [outcome(toy, "x if x > 0", f"x if x {sign} 0") for sign in ("<", ">=")]
     assert said(rows).endswith("1 killed, 1 survived. 0 are equivalent: 1 of 2 killed (50.0%).")
