@@ -25,7 +25,7 @@ from engram_rl.memory import (
 from engram_rl.memory.forgetting.weakest import WeakestEntries
 from engram_rl.memory.indexes.auto import AutoIndex
 from engram_rl.memory.indexes.exact import BLAS_THRESHOLD, products_early, torch_search
-from tests.memory.filled import written_in_turn
+from tests.memory.filled import assert_same, written_in_turn
 
 CODED = [Modality("v", 2), Modality("a", kind="discrete")]
 PAIR = [Modality("v", 2), Modality("p", 2)]
@@ -393,6 +393,18 @@ def test_what_a_file_says_beside_the_keys_is_worked_out_anew(tmp_path):
         twin.load_state_dict(state)
         assert torch.equal(twin.store.penalties(), memory.store.penalties())
     assert torch.equal(twin.store.rows, memory.store.rows)
+
+
+@pytest.mark.parametrize(
+    ("slot", "message"), [(-1, "slots holds -1"), (9, "slots holds 9"), (2, "slot 2 holds no entry")]
+)
+def test_only_entries_move(slot, message):
+    memory = made(2, 9)
+    memory.write(torch.eye(2), torch.zeros(2, 1))
+    before = memory.state_dict()
+    with pytest.raises(ValueError, match=message):
+        memory.move(torch.tensor([0, slot]), torch.ones(2, 2), torch.ones(2, 1))
+    assert_same(memory.state_dict(), before)
 
 
 def test_codes_come_out_as_they_are_also_where_some_lack_them():

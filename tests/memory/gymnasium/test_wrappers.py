@@ -78,9 +78,10 @@ class TestOneEnvironment:
 
     @pytest.mark.parametrize("modalities", [(), (STATE, ACTION)])
     def test_an_episode_of_one_step_is_remembered_too(self, modalities):
-        environment = MemoryWrapper(Corridor(length=1), dictionary(*modalities))
+        memory = dictionary(*modalities)
+        environment = MemoryWrapper(Corridor(length=1), memory)
         assert (play(environment, [1]) == 0).all()
-        assert len(environment.memory) == 1
+        assert len(memory) == 1
         actions = 2 if modalities else 1
         assert play(environment, [])[0].reshape(3, actions)[0, -1] == 1.0
 

@@ -77,6 +77,19 @@ def test_a_full_table_finds_room_in_one_bucket_of_two():
     assert len(table._overflow) < 50  # in one bucket alone it would be some thousands
 
 
+def test_places_of_what_is_removed_are_free_again():
+    draw = np.random.default_rng(1)
+    table, slots = IdentityTable(2_000), np.arange(2_000)
+    for _ in range(30):
+        names = draw.integers(1, 2**62, 2_000)
+        table.set(slots, names)
+        assert (table.find(names) == slots).all()
+    assert len(table._overflow) < 20
+    assert (table._cells > 0).sum() + len(table._overflow) == 2_000
+    table.remove(slots)
+    assert not table._cells.any() and not table._overflow
+
+
 def test_what_both_buckets_have_no_room_for_is_found_and_forgotten_all_the_same():
     table = IdentityTable(40)
     every = table._buckets(np.arange(20_000))

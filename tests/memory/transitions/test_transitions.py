@@ -224,6 +224,18 @@ def test_being_blocked_is_believed_only_where_nothing_else_is_remembered_unless_
     assert support.tolist() == pytest.approx([2 / 3 if blocked else 1 / 3, 1])
 
 
+def test_the_frontier_is_where_something_is_untried_by_its_own_owner_and_was_visited():
+    memory = TransitionMemory(1, 2, owners=3)
+    for owner, place in ((0, 0), (1, 10), (2, 20)):
+        states = np.array([[place], [place], [place + 1]])
+        memory.write(states, np.array([0, 1, 0]), states + 1, owners=np.full(3, owner))
+        memory.name(np.array([[place + 9]]), np.array([owner]))
+    for owner, place in ((0, 0), (1, 10), (2, 20)):
+        ids = memory.frontier(owner)
+        assert sorted(memory.states.vectors[ids, 0].tolist()) == [place + 1, place + 2]
+        assert (memory.states.owners[ids] == owner).all()
+
+
 def test_known_ways_into_a_state():
     memory = TransitionMemory(1, A)
     memory.write(np.array([[0], [2], [3]]), np.array([1, 0, 2]), np.array([[1], [1], [4]]))
