@@ -413,6 +413,7 @@ def test_codes_come_out_as_they_are_also_where_some_lack_them():
     memory.write({"v": torch.ones(1, 2)}, torch.zeros(1, 1))
     columns = memory.to_arrays()
     assert columns["a"].tolist() == [[2**62 + 1], [0]] and columns["has_a"].tolist() == [True, False]
+    assert columns["identity"].tolist() == [0, 0] and columns["has_identity"].tolist() == [False, False]
 
 
 def test_walks_of_any_length_and_strength_arrive():
