@@ -74,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
             mutants = _survivors(Path(bench.again), ready.copy, files)
         else:
             mutants = sample(ready.copy, files, bench.sample, bench.seed)
-        run = {"seed": bench.seed, "sample": len(mutants), "again": bool(bench.again)}
+        run: dict[str, object] = {"seed": bench.seed, "sample": len(mutants), "again": bool(bench.again)}
         keys = [_key(ready.commit, run, mutant) for mutant in mutants]
         done = {row["key"] for row in read_rows(out)}
         for key, mutant in zip(keys, tqdm(mutants, unit="mutant", disable=not bench.progress), strict=True):
