@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engram_rl.memory import DifferentiableNeuralDictionary
+from engram_rl.memory import DifferentiableNeuralDictionary, Modality
 from engram_rl.memory.links import Links
 
 N, L = 6, 3
@@ -275,23 +275,30 @@ def test_settings_of_a_walk_are_refused_beyond_their_limits_and_taken_on_them():
     assert links.follow(slots[:1], kind=255).slots.tolist() == [[int(slots[1])]]
 
 
+@pytest.mark.parametrize("space", [[Modality("a", 3)], [Modality("a", 2), Modality("b", 1)]])
 @pytest.mark.parametrize("index", ["exact", "cached"])
-def test_what_is_linked_and_moved_in_another_mode_is_as_it_would_be_outside(index):
+def test_what_is_linked_and_moved_in_another_mode_is_as_it_would_be_outside(space, index):
+    def parts(rows):
+        return {one.name: torch.randn(rows, one.size) for one in space}
+
     def life(mode):
         torch.manual_seed(0)
-        memory = DifferentiableNeuralDictionary(3, 1, 6, k=2, index=index, links_per_entry=2)
-        slots = memory.write(torch.randn(6, 3), torch.randn(6, 1))
-        memory.lookup(torch.randn(2, 3))
+        memory = DifferentiableNeuralDictionary(space, 1, 6, k=2, index=index, links_per_entry=2)
+        slots = memory.write(parts(6), torch.randn(6, 1))
+        memory.lookup(parts(2))
         keys, values = torch.randn(2, 3), torch.randn(2, 1)
         with mode():
             memory.links.add(slots[:3], slots[3:], torch.rand(3))
             memory.move(slots[:2], keys, values)
             memory.contradict(slots[5:])
-        memory.links.add(slots[:1], slots[4:5])  # what was made there may be changed here
+        query = {name: part.requires_grad_() for name, part in parts(4).items()}
+        memory.lookup(query).value.sum().backward()  # what was made there may be differentiated here, and changed
+        memory.links.add(slots[:1], slots[4:5])
         memory.move(slots[1:3], keys, values)
-        memory.write(torch.randn(1, 3), torch.randn(1, 1))
-        found, reached = memory.lookup(torch.randn(4, 3)), memory.links.follow(slots[:3])
-        return [found.slots, found.distances, found.value.detach(), reached.slots, reached.weights]
+        memory.write(parts(1), torch.randn(1, 1))
+        found, reached = memory.lookup(parts(4)), memory.links.follow(slots[:3])
+        gradients = [part.grad for part in query.values()]
+        return [found.slots, found.distances, found.value.detach(), reached.slots, reached.weights, *gradients]
 
     plain = life(nullcontext)
     for mode in (torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16), torch.no_grad):
