@@ -38,7 +38,7 @@ $(VENV)/.installed-$(FAISS): pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev-$(FAISS): pyproject.toml constraints.txt
 	$(make_venv)
-	$(BIN)/python -m pip install --quiet --editable '.[$(FAISS),dev,compare]' --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --editable '.[$(FAISS),dev,compare,mutants]' --constraint constraints.txt
 	touch $@ $(VENV)/.installed-$(FAISS)
 
 clean:

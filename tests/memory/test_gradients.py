@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from engram_rl.memory import (
+    DifferentiableNeuralDictionary,
+    Modality,
     RowRMSprop,
     RowSGD,
 )
@@ -105,3 +107,23 @@ def train(memory, optimiser):
     found = memory.lookup(torch.randn(2, D), touch=False)
     found.value.sum().backward()
     optimiser.step(found)
+
+
+@pytest.mark.parametrize("index", ["exact", "cached"])
+@pytest.mark.parametrize("space", [3, [Modality("a", 2), Modality("b", 1)], [Modality("c", 3, kind="cosine")]])
+def test_what_is_given_with_a_gradient_is_kept_without(space, index):
+    memory = DifferentiableNeuralDictionary(space, 1, 8, k=2, index=index, write_rule="blend", match_within=0.1)
+    names = {"a": 2, "b": 1} if len(memory.store.space.names) == 2 else {memory.store.space.names[0]: 3}
+
+    def given(rows):
+        return {name: torch.randn(rows, size, requires_grad=True) for name, size in names.items()}
+
+    slots = memory.write(given(4), torch.randn(4, 1, requires_grad=True), torch.rand(4, requires_grad=True))
+    memory.lookup(given(2))
+    width = memory.key_vectors.shape[1]
+    memory.move(slots[:2], torch.randn(2, width, requires_grad=True), torch.randn(2, 1, requires_grad=True))
+    memory.link(slots[:2], slots[2:], torch.rand(2, requires_grad=True) + 0.1)
+    memory.write(given(3), torch.randn(3, 1, requires_grad=True))
+    held = [memory.values, memory.key_vectors, memory.links.weight, memory.store.penalties(), memory.strength(slots)]
+    assert not any(part.requires_grad for part in held)
+    assert all(part.is_leaf for part in held)

@@ -1,11 +1,13 @@
 """What links promise, against lists of Python tuples."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engram_rl.memory import DifferentiableNeuralDictionary
+from engram_rl.memory import DifferentiableNeuralDictionary, Modality
 from engram_rl.memory.links import Links
 
 N, L = 6, 3
@@ -250,3 +252,55 @@ def test_the_links_of_a_dictionary_outlive_saving_and_not_its_entries():
     with pytest.raises(ValueError, match="per_source"):
         narrow.load_state_dict(dnd.state_dict())
     assert len(narrow) == 0
+
+
+def test_settings_of_a_walk_are_refused_beyond_their_limits_and_taken_on_them():
+    memory = DifferentiableNeuralDictionary(2, 1, 4)
+    slots = memory.write(torch.eye(2), torch.zeros(2, 1))
+    memory.link(slots[:1], slots[1:], kind=255)
+    links = memory.links
+    for decay, active in ((0.0, [1.0, 0.0]), (1.0, [1.0, 1.0])):
+        reached = links.spread(slots[:1].unsqueeze(1), decay=decay, steps=1)
+        weights = {int(slot): float(weight) for slot, weight in zip(reached.slots[0], reached.weights[0], strict=True)}
+        assert [weights.get(slot, 0.0) for slot in slots.tolist()] == active
+    for decay in (-0.1, 1.1):
+        with pytest.raises(ValueError, match="decay is"):
+            links.spread(slots[:1].unsqueeze(1), decay=decay)
+    for wrong in ({"steps": 0}, {"width": 0}, {"kind": -1}, {"kind": 256}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            links.follow(slots, **wrong)
+    for kind in (-1, 256):
+        with pytest.raises(ValueError, match=rf"kind of a link \(kinds\) is {kind}; it must be at"):
+            memory.link(slots[:1], slots[1:], kind=kind)
+    assert links.follow(slots[:1], kind=255).slots.tolist() == [[int(slots[1])]]
+
+
+@pytest.mark.parametrize("space", [[Modality("a", 3)], [Modality("a", 2), Modality("b", 1)]])
+@pytest.mark.parametrize("index", ["exact", "cached"])
+def test_what_is_linked_and_moved_in_another_mode_is_as_it_would_be_outside(space, index):
+    def parts(rows):
+        return {one.name: torch.randn(rows, one.size) for one in space}
+
+    def life(mode):
+        torch.manual_seed(0)
+        memory = DifferentiableNeuralDictionary(space, 1, 6, k=2, index=index, links_per_entry=2)
+        slots = memory.write(parts(6), torch.randn(6, 1))
+        memory.lookup(parts(2))
+        keys, values = torch.randn(2, 3), torch.randn(2, 1)
+        with mode():
+            memory.links.add(slots[:3], slots[3:], torch.rand(3))
+            memory.move(slots[:2], keys, values)
+            memory.contradict(slots[5:])
+        query = {name: part.requires_grad_() for name, part in parts(4).items()}
+        memory.lookup(query).value.sum().backward()  # what was made there may be differentiated here, and changed
+        memory.links.add(slots[:1], slots[4:5])
+        memory.move(slots[1:3], keys, values)
+        memory.write(parts(1), torch.randn(1, 1))
+        found, reached = memory.lookup(parts(4)), memory.links.follow(slots[:3])
+        gradients = [part.grad for part in query.values()]
+        return [found.slots, found.distances, found.value.detach(), reached.slots, reached.weights, *gradients]
+
+    plain = life(nullcontext)
+    for mode in (torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16), torch.no_grad):
+        for one, other in zip(plain, life(mode), strict=True):
+            assert torch.equal(one, other)

@@ -24,8 +24,8 @@ from engram_rl.memory import (
 )
 from engram_rl.memory.forgetting.weakest import WeakestEntries
 from engram_rl.memory.indexes.auto import AutoIndex
-from engram_rl.memory.indexes.exact import products_early, torch_search
-from tests.memory.filled import written_in_turn
+from engram_rl.memory.indexes.exact import BLAS_THRESHOLD, products_early, torch_search
+from tests.memory.filled import assert_same, written_in_turn
 
 CODED = [Modality("v", 2), Modality("a", kind="discrete")]
 PAIR = [Modality("v", 2), Modality("p", 2)]
@@ -314,6 +314,16 @@ class TestIndexes:
             thread.join()
         assert faiss.cvar.distance_compute_blas_threshold == before
 
+    def test_the_setting_of_faiss_is_changed_for_as_long_as_anybody_searches(self):
+        before = faiss.cvar.distance_compute_blas_threshold
+        assert before != BLAS_THRESHOLD
+        with products_early():
+            assert faiss.cvar.distance_compute_blas_threshold == BLAS_THRESHOLD
+            with products_early():
+                pass
+            assert faiss.cvar.distance_compute_blas_threshold == BLAS_THRESHOLD
+        assert faiss.cvar.distance_compute_blas_threshold == before
+
     def test_a_search_in_torch_takes_blocks_that_fit(self):
         rows, queries = torch.randn(5000, 4).double(), torch.randn(300, 4).double()
         whole = torch_search(rows, queries, 7, True)
@@ -377,11 +387,24 @@ def test_what_a_file_says_beside_the_keys_is_worked_out_anew(tmp_path):
     memory.write({"v": torch.rand(9, 2), "a": torch.arange(9).unsqueeze(1) % 2}, torch.zeros(9, 1))
     state = memory.state_dict()
     assert state["rows"].shape == (9, 2)
-    state["spread"]["squares"] += 1e6
-    twin = made(CODED)
-    twin.load_state_dict(state)
-    assert torch.equal(twin.store.penalties(), memory.store.penalties())
+    for change in (1.01, 1e6):
+        state["spread"]["squares"] *= change
+        twin = made(CODED)
+        twin.load_state_dict(state)
+        assert torch.equal(twin.store.penalties(), memory.store.penalties())
     assert torch.equal(twin.store.rows, memory.store.rows)
+
+
+@pytest.mark.parametrize(
+    ("slot", "message"), [(-1, "slots holds -1"), (9, "slots holds 9"), (2, "slot 2 holds no entry")]
+)
+def test_only_entries_move(slot, message):
+    memory = made(2, 9)
+    memory.write(torch.eye(2), torch.zeros(2, 1))
+    before = memory.state_dict()
+    with pytest.raises(ValueError, match=message):
+        memory.move(torch.tensor([0, slot]), torch.ones(2, 2), torch.ones(2, 1))
+    assert_same(memory.state_dict(), before)
 
 
 def test_codes_come_out_as_they_are_also_where_some_lack_them():
@@ -390,6 +413,7 @@ def test_codes_come_out_as_they_are_also_where_some_lack_them():
     memory.write({"v": torch.ones(1, 2)}, torch.zeros(1, 1))
     columns = memory.to_arrays()
     assert columns["a"].tolist() == [[2**62 + 1], [0]] and columns["has_a"].tolist() == [True, False]
+    assert columns["identity"].tolist() == [0, 0] and columns["has_identity"].tolist() == [False, False]
 
 
 def test_walks_of_any_length_and_strength_arrive():

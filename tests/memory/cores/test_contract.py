@@ -56,6 +56,19 @@ def test_outputs_and_states_have_the_shapes_that_are_promised(name):
 
 
 @ALL
+def test_what_is_told_of_a_batch_is_what_is_told_of_each_alone(name):
+    core, reset = made(name), resets()
+    state = core(inputs(), begun(core), reset)[1]
+    told = core.inspect(state)
+    for row in range(B):
+        alone = core.inspect({part: leaf[row : row + 1] for part, leaf in state.items()})
+        assert alone.keys() == told.keys()
+        for what, number in told.items():
+            assert number.shape == (B,), what
+            same(number[row : row + 1], alone[what])
+
+
+@ALL
 @pytest.mark.parametrize("with_resets", [False, True])
 def test_a_sequence_is_its_steps(name, with_resets):
     core, xs = made(name), inputs()

@@ -1,6 +1,7 @@
 """Fast and forgetful memory: its equations, with no longest sequence."""
 
 import numpy as np
+import pytest
 import torch
 
 from engram_rl.memory.cores import make_core
@@ -41,6 +42,16 @@ def test_what_was_written_fades_and_turns_at_the_rates_that_the_parameters_say()
     written = core._written(xs[0]).item()
     torch.testing.assert_close(sums.tolist(), [written * np.exp(-1.0), 0.0], atol=1e-12, rtol=1e-12)
     assert core.alpha.item() == -0.25
+
+
+def test_its_traces_and_contexts_are_spread_from_short_to_the_horizon():
+    core = make_core("ffm", 1, 4, traces=3, contexts=4, horizon=10)
+    steps = torch.tensor([1.0, 4.0, 7.0, 10.0])
+    torch.testing.assert_close(core.omega * steps, torch.full((4,), 2 * torch.pi))  # one turn in so many steps
+    torch.testing.assert_close(torch.exp(-core.alpha[[0, 2]] * torch.tensor([7.0, 10.0])), torch.full((2,), 0.01))
+    assert core.alpha[1].item() == pytest.approx((core.alpha[0] + core.alpha[2]).item() / 2)
+    short = make_core("ffm", 1, 4, traces=2, contexts=1, horizon=5)
+    torch.testing.assert_close(torch.exp(-short.alpha * 5), torch.full((2,), 0.01))
 
 
 def test_it_stays_finite():

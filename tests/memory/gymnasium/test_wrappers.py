@@ -76,6 +76,15 @@ class TestOneEnvironment:
         play(MemoryWrapper(Corridor(limit=2), memory, discount=0.5), [1, 1])
         assert memory.lookup(torch.tensor([[0.0, 1.0]])).value.item() == 1 + 0.5 * (2 + 0.5 * 10)
 
+    @pytest.mark.parametrize("modalities", [(), (STATE, ACTION)])
+    def test_an_episode_of_one_step_is_remembered_too(self, modalities):
+        memory = dictionary(*modalities)
+        environment = MemoryWrapper(Corridor(length=1), memory)
+        assert (play(environment, [1]) == 0).all()
+        assert len(memory) == 1
+        actions = 2 if modalities else 1
+        assert play(environment, [])[0].reshape(3, actions)[0, -1] == 1.0
+
     def test_the_last_observation_of_an_episode_knows_nothing_of_that_episode(self):
         environment = MemoryWrapper(Corridor(), dictionary())
         assert play(environment, [1, 1, 1])[-1].tolist() == [0, 0, 0]

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from engram_rl.memory import DifferentiableNeuralDictionary, Modality
+from engram_rl.memory.indexes import INDEXES, exact
 from engram_rl.memory.indexes import auto as autos
-from engram_rl.memory.indexes import exact
 from engram_rl.memory.indexes.auto import AutoIndex
 from engram_rl.memory.indexes.cached import CachedIndex
 from engram_rl.memory.indexes.exact import ExactIndex, torch_search
@@ -57,6 +57,10 @@ class TestTorchSearch:
         ("device", "dtype", "faiss_gpu", "search"),
         [
             ("cpu", torch.float32, False, exact.faiss_search),
+            ("cpu", torch.float32, True, exact.faiss_search),
+            ("cpu", torch.float64, True, torch_search),
+            ("cuda", torch.float64, True, torch_search),
+            ("mps", torch.float32, True, torch_search),
             ("cpu", torch.float64, False, torch_search),
             ("cuda", torch.float32, True, exact.faiss_gpu_search),
             ("cuda", torch.float32, False, torch_search),
@@ -210,7 +214,8 @@ class TestIVF:
         assert recall(twin, clustered(100, seed=4)) > 0.999
 
     @pytest.mark.parametrize(
-        ("wrong", "message"), [({"probes": 0}, "probes"), ({"lists": 99, "start": 9}, "start is 9")]
+        ("wrong", "message"),
+        [({"probes": 0}, "probes"), ({"lists": 99, "start": 9}, "start is 9"), ({"start": 0}, "start is 0")],
     )
     def test_settings_that_make_no_sense_are_refused(self, wrong, message):
         with pytest.raises(ValueError, match=message):
@@ -339,6 +344,12 @@ class TestCached:
         self.agree(kept, exact, clustered(100, seed=3))  # more queries than it keeps
         assert kept.describe()["index"] == {"kind": "cached", "answers": 0}
 
+    def test_no_queries_have_no_answers(self):
+        kept, exact = self.twins()
+        for memory in (kept, exact):
+            memory.write(clustered(50)[:30], torch.zeros(30, 1))
+        self.agree(kept, exact, torch.empty(0, D))
+
     def test_it_keeps_at_least_one_answer(self):
         with pytest.raises(ValueError, match="most is 0"):
             CachedIndex(0)
@@ -368,6 +379,11 @@ class Everything:
 
     def report(self):
         return {"kind": "everything"}
+
+
+@pytest.mark.parametrize(("kind", "nothing"), [("exact", True), ("cached", True), ("ivf", False), ("auto", False)])
+def test_an_index_says_whether_it_may_miss_what_is_near(kind, nothing):
+    assert INDEXES[kind]().exact is nothing
 
 
 class TestOwnIndex:

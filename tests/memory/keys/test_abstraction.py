@@ -139,7 +139,7 @@ class TestSlowCopy:
         slow.update()
         assert torch.equal(slow.slow[1].running_mean, fast[1].running_mean)
         x = torch.randn(4, 3)
-        assert torch.equal(slow(x), slow(x)) and not slow(x).requires_grad
+        assert torch.equal(slow(x), slow(x)) and not slow(x.requires_grad_()).requires_grad
         assert not any(p.requires_grad for p in slow.parameters())
 
     def test_saves_the_copy_only(self):

@@ -218,3 +218,25 @@ class TestRefusals:
     def test_a_modality_that_makes_no_sense_is_refused(self, wrong):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             Modality("a", **wrong)
+
+
+def test_codes_given_as_numbers_are_whole_and_no_larger_than_float32_has_all_of():
+    memory = DifferentiableNeuralDictionary([Modality("code", 1, kind="discrete")], 1, 4)
+    for code in (2.0**24, -(2.0**24)):
+        slots = memory.write({"code": torch.tensor([[code]])}, torch.zeros(1, 1))
+        assert memory.store.codes[slots].tolist() == [[code]]
+    for code in (2.0**24 + 2, -(2.0**24) - 2, 0.5, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="no whole number up to 2"):
+            memory.write({"code": torch.tensor([[code]])}, torch.zeros(1, 1))
+
+
+@pytest.mark.parametrize("left", [1, 2, 3])
+def test_what_is_typical_is_that_of_the_entries_that_are_left(left):
+    torch.manual_seed(left)
+    space = [Modality("near", 2), Modality("far", 1)]
+    keys = {"near": 1e3 * torch.randn(9, 2) + 1e5, "far": torch.randn(9, 1)}
+    memory, fresh = (DifferentiableNeuralDictionary(space, 1, 9) for _ in range(2))
+    slots = memory.write(keys, torch.zeros(9, 1))
+    memory.forget(slots[left:])
+    fresh.write({name: part[:left] for name, part in keys.items()}, torch.zeros(left, 1))
+    torch.testing.assert_close(memory.store.penalties(), fresh.store.penalties(), rtol=1e-5, atol=0)

@@ -57,6 +57,8 @@ def test_stopping_at_the_first_arrival_gives_the_same_shortest_branch():
         shortest = np.where(whole.lengths[env] >= 0, whole.lengths[env], 99).argmin()
         assert stopped.lengths[env, shortest] == whole.lengths[env, shortest] > 0
         assert (stopped.actions[env, shortest] == whole.actions[env, shortest]).all()
+    latest = max(int(lengths[lengths >= 0].min()) for lengths in whole.lengths)
+    assert stopped.lengths.max() == latest < whole.lengths.max()
 
 
 def test_branches_take_in_what_was_written_dropped_and_faded_since():

@@ -194,6 +194,14 @@ def test_imagination_leaves_room_for_experience():
     assert memory.known(memory.ids()).sum() == 4
 
 
+def test_imagination_stops_only_where_room_ends():
+    grid, memory = Grid(5), TransitionMemory(2, 4, 48)
+    planner = Planner(memory, bounds=(np.zeros(2), np.full(2, 4)))
+    experience(memory, grid, [((2, 2), action) for action in range(4)])
+    planner.refresh()
+    assert len(memory.states) == 25  # the last to be named are four corners, when 15 places are to spare
+
+
 def test_without_imagination_only_what_was_experienced_counts():
     grid, memory = Grid(3), TransitionMemory(2, 4)
     planner = Planner(memory, imagine=False)

@@ -209,6 +209,33 @@ def test_recall_is_the_most_frequent_of_the_last_movements(moves, size):
                 assert support[0] == 0 and not got.any()
 
 
+@pytest.mark.parametrize("settings", [{}, {"optimistic": True}, {"optimistic": False}])
+def test_being_blocked_is_believed_only_where_nothing_else_is_remembered_unless_told_otherwise(settings):
+    from engram_rl.memory.transitions.movements import MovementMemory
+
+    movements = MovementMemory(1, 2, 1, 4, **settings)
+    here = np.zeros((1, 1))
+    for moved in (1.0, 0.0, 0.0):
+        movements.store(np.array([0]), np.array([0]), here, here + moved)
+    movements.store(np.array([0]), np.array([1]), here, here)
+    got, support = movements.recall(np.array([0, 0]), np.array([0, 1]), np.zeros((2, 1)))
+    blocked = settings.get("optimistic") is False
+    assert got.tolist() == [[0.0 if blocked else 1.0], [0.0]]
+    assert support.tolist() == pytest.approx([2 / 3 if blocked else 1 / 3, 1])
+
+
+def test_the_frontier_is_where_something_is_untried_by_its_own_owner_and_was_visited():
+    memory = TransitionMemory(1, 2, owners=3)
+    for owner, place in ((0, 0), (1, 10), (2, 20)):
+        states = np.array([[place], [place], [place + 1]])
+        memory.write(states, np.array([0, 1, 0]), states + 1, owners=np.full(3, owner))
+        memory.name(np.array([[place + 9]]), np.array([owner]))
+    for owner, place in ((0, 0), (1, 10), (2, 20)):
+        ids = memory.frontier(owner)
+        assert sorted(memory.states.vectors[ids, 0].tolist()) == [place + 1, place + 2]
+        assert (memory.states.owners[ids] == owner).all()
+
+
 def test_known_ways_into_a_state():
     memory = TransitionMemory(1, A)
     memory.write(np.array([[0], [2], [3]]), np.array([1, 0, 2]), np.array([[1], [1], [4]]))
@@ -382,3 +409,42 @@ def test_bad_input_is_refused_before_anything_changes(change, message):
 def test_impossible_settings_are_refused(settings):
     with pytest.raises(ValueError):
         TransitionMemory(2, A, **settings)
+
+
+def test_an_owner_that_is_cleared_knows_nothing_and_the_others_what_they_knew():
+    memory = TransitionMemory(1, A, owners=3)
+    here, there = np.array([[0], [5]]), np.array([[1], [6]])
+    for owner in range(3):
+        memory.write(here, np.array([0, 2]), there, owners=np.full(2, owner))
+    planned = memory.movement_changes
+    memory.clear(np.array([0, 2]))
+    assert memory.movement_changes > planned
+    assert memory.states.owners[memory.ids()].tolist() == [1] * 4
+    for owner in range(3):
+        support = memory.movements.recall(np.full(A, owner), np.arange(A), np.zeros((A, 1)))[1]
+        assert support.tolist() == ([1, 0, 1] if owner == 1 else [0, 0, 0])
+    memory.write(here[:1], np.array([0]), here[:1] + 7, owners=np.array([0]))
+    assert memory.movements.recall(np.array([0]), np.array([0]), here[:1])[0].tolist() == [[7]]
+    step = memory.expand(here, owners=np.ones(2, int))
+    assert step.known.tolist() == [[True, False, False], [False, False, True]]
+
+
+@pytest.mark.parametrize("changed", [1, 4095, 4096, 4097, 9000])
+def test_what_changed_since_is_told_cell_by_cell_or_not_at_all(changed):
+    table = TransitionMemory(1, 2, 5000).table
+    cells = np.random.default_rng(changed).permutation(10_000)[:changed]
+    for some in np.array_split(cells, 3):
+        table.note(some)
+    told = table.changed_since(0)
+    if changed <= 4096:
+        assert told.tolist() == cells.tolist()
+        assert table.changed_since(table.changes - 1).tolist() == cells[-1:].tolist()
+    else:
+        assert told is None
+    before = table.changes
+    assert table.changed_since(before).tolist() == []
+    table.restore(np.array([3]), {name: part.numpy() for name, part in table.rows(np.array([3])).items()})
+    assert table.changed_since(before) is None
+    before = table.changes
+    table.evict(np.array([3]))
+    assert table.changed_since(before) is None
