@@ -64,6 +64,8 @@ class Training:
     threads: int = MISSING
     seeding: str = MISSING
     progress: bool = MISSING
+    name: str | None = None
+    tags: list[str] = field(default_factory=list)
     resume: str | None = None
     log: Log = MISSING
     evaluation: Evaluation = MISSING
