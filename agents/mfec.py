@@ -237,7 +237,9 @@ def make_mfec(
         memories=make_memories(memory, space, actions.count, place),
         actions=actions,
         returns=MonteCarloReturns(discount, num_envs),
-        explore=EpsilonGreedy(as_schedule(exploration), generator_for(seed, "exploration"), novelty or 0.0),
+        explore=EpsilonGreedy(
+            as_schedule(exploration, "exploration", most=1), generator_for(seed, "exploration"), novelty or 0.0
+        ),
         num_envs=num_envs,
         novelty=novelty is not None,
         bootstrap=bootstrap,

@@ -42,6 +42,7 @@ from engram_rl.agents.episodic_control.modality_keys import make_keys
 from engram_rl.agents.episodic_control.overestimates import STEPS, errors_by_age
 from engram_rl.agents.episodic_control.returns import NStepReturns, Returns
 from engram_rl.memory import DifferentiableNeuralDictionary, Found, RowRMSprop, RowSGD
+from engram_rl.memory.checks import whole
 
 
 def q_loss(q_tm1: Tensor, target_tm1: Tensor) -> Tensor:
@@ -102,6 +103,12 @@ class NEC:
     ):
         if exclude_self and not identify:
             raise ValueError("exclude_self needs to know which entry is a situation's own: set identify=true as well.")
+        for name, value, least in (
+            ("batch_size", batch_size, 1),
+            ("learn_every", learn_every, 1),
+            ("learn_after", learn_after, 0),
+        ):
+            whole(name, value, least)
         self.encoder, self.memories = encoder, memories
         self.optimiser, self.row_optimisers = optimiser, row_optimisers
         self._actions, self._returns, self._replay, self._explore = actions, returns, replay, explore
@@ -353,7 +360,7 @@ def make_nec(
         row_optimisers=_row_optimisers_of(memories, row_optimiser, row_learning_rate),
         returns=NStepReturns(n_step, discount, num_envs),
         replay=Replay(replay_capacity, generator_for(seed, "replay")),
-        explore=EpsilonGreedy(as_schedule(exploration), generator_for(seed, "exploration")),
+        explore=EpsilonGreedy(as_schedule(exploration, "exploration", most=1), generator_for(seed, "exploration")),
         num_envs=num_envs,
         batch_size=batch_size,
         learn_every=learn_every,

@@ -370,9 +370,9 @@ def make_ppo(
         policy=policy,
         descent=Descent(policy, optimiser, max_gradient_norm),
         perceive=make_perception(observation_space, place, normalise_observations, scale_rule),
-        learning_rate=as_schedule(learning_rate),
+        learning_rate=as_schedule(learning_rate, "learning_rate"),
         objective=Objective(
-            clip=as_schedule(clip),
+            clip=as_schedule(clip, "clip"),
             value_clip=value_clip,
             value_coefficient=value_coefficient,
             entropy_coefficient=entropy_coefficient,

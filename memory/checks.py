@@ -28,6 +28,9 @@ MOST_NEIGHBOURS = 2**20
 CONTAINERS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 """Where Linux says what the processes of a container may use, in its two versions."""
 
+RENAMED = {"kept": "cached", "trust": "confidence"}
+"""Parts of a memory that had another name in the first version."""
+
 INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
@@ -232,6 +235,8 @@ def unknown(what: str, name: str, valid: Iterable[str]) -> ValueError:
     choices = sorted(valid)
     near = get_close_matches(name, choices, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? " if near else ""
+    if RENAMED.get(name) in choices:
+        hint = f"it is {RENAMED[name]!r} now; "
     return ValueError(f"unknown {what} {name!r}: {hint}choose from {', '.join(choices)}")
 
 

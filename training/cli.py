@@ -7,27 +7,25 @@ import os
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobReturn
 from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, MissingConfigException
-from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from engram_rl.training.configuration.allowed import refuse_foreign
-from engram_rl.training.configuration.overrides import merged, split
+from engram_rl.training.configuration.overrides import flags_first, merged, split
 from engram_rl.training.configuration.schema import WHOLE, Training, register
 from engram_rl.training.configuration.suggestions import suggestion
 from engram_rl.training.configuration.teaching import explained
 from engram_rl.training.errors import UsageError, causes, did_you_mean, in_your, raised_by_user
 from engram_rl.training.evaluation import require_mode
 from engram_rl.training.legacy import override_today
-from engram_rl.training.runs.folder import CONFIG, RunFolder, run_folder_name
+from engram_rl.training.runs.folder import CONFIG, RunFolder
+from engram_rl.training.runs.naming import quoted, run_folder_name, short_name
 from engram_rl.training.seeding import COUNTED, SEEDINGS
 
 ADDED_TO = ("log", "evaluation", "checkpoint")
@@ -35,6 +33,12 @@ ADDED_TO = ("log", "evaluation", "checkpoint")
 
 SHOWN_PLAINLY = (HydraException, OmegaConfBaseException, UsageError, ValueError, OSError, gym.error.Error)
 
+
+PIPE = 13
+"""The number of SIGPIPE, which Windows has not."""
+
+PATHS = ("resume", "run", "out")
+"""Places of a command line that take a path."""
 
 EXTRAS = {"hydra/launcher": "sweep", "hydra/sweeper": "tune"}
 """What brings more choices of a group of Hydra's own."""
@@ -58,7 +62,7 @@ def run_command(command: Callable[[], Any]) -> None:
     `HYDRA_FULL_ERROR=1` shows the traceback instead.
     """
     prepare()
-    sys.argv[1:] = [in_whole_numbers(argument) for argument in sys.argv[1:]]
+    sys.argv[1:] = flags_first([quoted(in_whole_numbers(argument), PATHS) for argument in sys.argv[1:]])
     sys.path += [folder for folder in own_folders(sys.argv[1:]) if folder not in sys.path]
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         command()
@@ -66,6 +70,9 @@ def run_command(command: Callable[[], Any]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands exceptions on instead of printing them itself
     try:
         command()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _leave_pipe()
     except Exception as error:
         theirs = raised_by_user(error) and not any(isinstance(cause, UsageError) for cause in causes(error))
         if not theirs and not isinstance(error, SHOWN_PLAINLY):
@@ -78,10 +85,17 @@ def run_command(command: Callable[[], Any]) -> None:
         del os.environ["HYDRA_FULL_ERROR"]  # processes started later decide for themselves
 
 
+def _leave_pipe() -> None:
+    """End as programs do whose reader, such as `head`, has gone; nothing is said of it at the exit either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(128 + PIPE)
+
+
 def prepare() -> None:
     """Tell Hydra the types of a configuration and where runs go; before any composition."""
     register()
     OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
+    OmegaConf.register_new_resolver("short_name", short_name, replace=True)
     OmegaConf.register_new_resolver("explained", explained, replace=True)
 
 
@@ -130,15 +144,6 @@ def own_folders(arguments: Sequence[str]) -> list[str]:
     parser.add_argument("--config-dir", "-cd", type=Path)
     given = parser.parse_known_args(arguments)[0].config_dir
     return [str(folder.resolve()) for folder in (given, Path()) if folder is not None]
-
-
-class RemoveEmptyRunFolder(Callback):
-    """Takes away the folder that Hydra made for a run that was refused before it wrote anything."""
-
-    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Remove the folder if it is empty."""
-        with suppress(OSError):
-            Path(config.hydra.runtime.output_dir).rmdir()
 
 
 def config_folders() -> list[Path]:
@@ -199,6 +204,13 @@ def require_positive(config: DictConfig, *keys: str) -> None:
     for key in keys:
         if (value := OmegaConf.select(config, key)) < 1:
             raise UsageError(f"{key} is {value}; it must be at least 1.")
+
+
+def require_cadences(config: DictConfig, *keys: str) -> None:
+    """Raise unless each of these values is a number of steps, or 0 for never."""
+    for key in keys:
+        if (value := OmegaConf.select(config, key)) < 0:
+            raise UsageError(f"{key} is {value}; it must be a number of environment steps, or 0 for never.")
 
 
 def _unknown_key(error: OmegaConfBaseException) -> str:

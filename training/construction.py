@@ -78,6 +78,11 @@ def check_agent(agent: Agent, config: DictConfig, environments: Resumable, obser
     name = kind.__name__
     if missing := [verb for verb in VERBS if not callable(getattr(agent, verb, None))]:
         raise UsageError(f"{name} has no {', '.join(missing)}; an agent offers {', '.join(VERBS)} (docs/extending.md).")
+    if environments.action_space.shape is None:
+        raise UsageError(
+            f"{name} acts in {environments.single_action_space}, whose actions are no arrays, which runs need. "
+            f"Make one of them with a wrapper, such as gymnasium.wrappers.TransformAction."
+        )
     with undisturbed():
         tried: Any = build_agent(config.agent, environments, config.seed)
         mask = allowed(environments, environments.info)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import deepcopy
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -17,7 +18,7 @@ from gymnasium.wrappers import FilterObservation, NormalizeObservation, Normaliz
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
 import engram_rl.envs  # noqa: F401  (registers engram/*)
-from engram_rl.training.errors import UsageError, did_you_mean, in_your, raised_by_user
+from engram_rl.training.errors import UsageError, causes, did_you_mean, in_your, raised_by_user
 from engram_rl.training.intake.environments import Intake, TakenIn
 from engram_rl.training.intake.infos import AsyncEnvironments, SyncEnvironments
 
@@ -75,6 +76,8 @@ def make_environments(
     except (gym.error.NameNotFound, gym.error.NamespaceNotFound, gym.error.VersionNotFound, gym.error.Error) as error:
         raise UsageError(_unknown_environment(id, error)) from error
     except Exception as error:
+        if _is_owner_missing(id, error):
+            raise UsageError(_missing_owner(id)) from error
         if raised_by_user(error) or not isinstance(error, TypeError | ValueError | ModuleNotFoundError):
             raise in_your(f"environment {id}", "making it", error) from error
         raise UsageError(f"Environment {id} could not be made with kwargs {arguments()}: {error}") from error
@@ -308,8 +311,27 @@ def import_owner(id: str) -> None:
 
 
 def _empty_log(environments: VectorEnv) -> np.ndarray:
-    template = np.asarray(environments.action_space.sample())
-    return np.empty((1024, *template.shape), dtype=template.dtype)
+    """Room for actions; for those that are no arrays, which every agent here refuses by name, there is none."""
+    space = environments.action_space
+    if space.shape is None or space.dtype is None:
+        return np.empty((1024, 0), dtype=object)
+    return np.empty((1024, *space.shape), dtype=space.dtype)
+
+
+def _is_owner_missing(id: str, error: BaseException) -> bool:
+    """Whether the module before the colon, or a package that it is said to lie in, was not found."""
+    module = id.partition(":")[0] if ":" in id else ""
+    names = [one.name for one in causes(error) if isinstance(one, ModuleNotFoundError) and one.name]
+    return any(module == name or module.startswith(f"{name}.") for name in names)
+
+
+def _missing_owner(id: str) -> str:
+    module = id.partition(":")[0]
+    return (
+        f"There is no module {module!r}, which {id} is to come from. It is looked for in the folder given by "
+        f"--config-dir, in the present one ({Path.cwd()}) and among what is installed: give the folder that "
+        f"{module.partition('.')[0]} lies in, --config-dir FOLDER."
+    )
 
 
 def _unknown_environment(id: str, error: Exception) -> str:

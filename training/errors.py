@@ -25,6 +25,14 @@ class BrokenCodeError(UsageError):
     """An exception inside code of the user's, or of a package that is not ours: shown with its file and line."""
 
 
+_RESET = "it is def reset(self, *, seed=None, options=None)"
+HINTS = {
+    "values to unpack": "step gives observation, reward, terminated, truncated, info; reset gives observation, info",
+    "reset() got an unexpected keyword argument": _RESET,
+}
+"""What to do about errors that environments of older interfaces make, by words of these."""
+
+
 def in_your(what: str, doing: str, error: BaseException) -> UsageError:
     """The error that says where in somebody else's code an exception was raised.
 
@@ -36,9 +44,7 @@ def in_your(what: str, doing: str, error: BaseException) -> UsageError:
     if isinstance(error, UsageError):
         return error
     name, place = type(error).__name__, place_of(error)
-    hint = ""
-    if "values to unpack" in str(error):
-        hint = " (step gives observation, reward, terminated, truncated, info; reset gives observation, info)"
+    hint = next((f" ({told})" for words, told in HINTS.items() if words in str(error)), "")
     return BrokenCodeError(
         f"In your {what}, in {doing}: {name}: {error}{hint}\n  at {place}. HYDRA_FULL_ERROR=1 shows the traceback."
     )
@@ -46,10 +52,11 @@ def in_your(what: str, doing: str, error: BaseException) -> UsageError:
 
 def place_of(error: BaseException) -> str:
     """File and line of the innermost frame that is the user's own; where none is, of the innermost of all."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{error.filename}, line {error.lineno}"
+    for one in causes(error):
+        if isinstance(one, SyntaxError) and one.filename:
+            return f"{one.filename}, line {one.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if is_users(frame.filename)]
+    own = [frame for one in causes(error) for frame in _frames(one) if is_users(frame.filename)]
     if not frames:
         return "an unknown place"
     frame = (own or frames)[-1]
@@ -57,10 +64,14 @@ def place_of(error: BaseException) -> str:
 
 
 def raised_by_user(error: BaseException) -> bool:
-    """Whether an exception passed through code that is neither ours nor installed."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return is_users(error.filename)
-    return any(is_users(frame.filename) for frame in traceback.extract_tb(error.__traceback__))
+    """Whether an exception, or what it came from, passed through code that is neither ours nor installed."""
+    return any(is_users(frame.filename) for one in causes(error) for frame in _frames(one)) or any(
+        is_users(one.filename) for one in causes(error) if isinstance(one, SyntaxError) and one.filename
+    )
+
+
+def _frames(error: BaseException) -> traceback.StackSummary:
+    return traceback.extract_tb(error.__traceback__)
 
 
 def is_users(filename: str) -> bool:

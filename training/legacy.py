@@ -1,4 +1,4 @@
-"""What the first version called things: its runs, checkpoints and stored rows load; a command line takes today's words.
+"""What earlier versions called things: their runs, checkpoints and rows load; a command line takes today's words.
 
 Tables say it: `MODULES` (modules, classes and functions by dotted name), `KEYS` (values of a configuration by place),
 `CHOICES` (values that are names), `STATES` (parts of an agent's state by place), `ENVIRONMENT_STATES` (of the
@@ -11,12 +11,19 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
 from engram_rl.agents.common.observations import map_observation
-from engram_rl.training.legacy_agents import agent_today, with_first_rule
+from engram_rl.memory.checks import RENAMED
+from engram_rl.training.legacy_agents import agent_today, with_first_defaults, with_first_rule
 
 Place: TypeAlias = tuple[Any, ...]
 
 ROOMS = ("agents", "conf", "envs", "memory", "training")
 """Packages of the first version, which lie below `engram_rl` now."""
+
+AGENTS = "engram_rl.agents."
+"""Where agents of ours are made."""
+
+SEEDING = "seeding"
+"""What configurations of runs say since agents have a rule of scaling."""
 
 MODULES: dict[str, str] = {
     "envs.schedules": "engram_rl.envs.shifting.schedules",
@@ -86,8 +93,8 @@ NOT_TRAINED = {"agent.optimiser": "agent.learning_rate", "agent.row_optimiser": 
 
 CHOICES: dict[str, dict[str, str]] = {
     "agent": {"nec_eager": "nec_sample_efficient"},
-    "agent.memory.forgetting": {"trust": "confidence"},
-    "agent.memory.index": {"kept": "cached"},
+    "agent.memory.forgetting": RENAMED,
+    "agent.memory.index": RENAMED,
     "memory": {"recall": "retrieval", "recall_best": "retrieval_best"},
 }
 """Values that are names, of a YAML or of a part of the memory, by place and by what they are called today."""
@@ -151,10 +158,13 @@ def config_today(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def run_today(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's configuration today; an agent of the first version scales numbers as it did when it learned."""
+    """A run's configuration today; an agent of ours that began when there was one rule of scaling keeps that rule.
+
+    Runs say ever since there are two how their worlds were seeded.
+    """
     today = config_today(config)
-    if _is_first_versions(config.get("agent")):
-        today["agent"] = with_first_rule(today["agent"])
+    if SEEDING not in config and str(_target(today.get("agent"))).startswith(AGENTS):
+        today["agent"] = with_first_rule(with_first_defaults(today["agent"]))
     return today
 
 
@@ -211,7 +221,11 @@ def _replayed(imitation: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_first_versions(agent: Any) -> bool:
-    return isinstance(agent, Mapping) and str(agent.get("_target_", "")).partition(".")[0] in ROOMS
+    return str(_target(agent)).partition(".")[0] in ROOMS
+
+
+def _target(agent: Any) -> Any:
+    return agent.get("_target_") if isinstance(agent, Mapping) else None
 
 
 class _Item(int):

@@ -105,6 +105,11 @@ def agent_today(agent: dict[str, Any]) -> dict[str, Any]:
     agent = {name: constant(value) for name, value in agent.items()}
     for place, value in UNSAID.get(str(agent.get("_target_")).rpartition(".")[2], {}).items():
         _leave_unsaid(agent, place.split("."), value)
+    return with_first_defaults(agent)
+
+
+def with_first_defaults(agent: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of an agent of ours that says what it leaves to defaults which were others once."""
     for place, value in SAID.get(str(agent.get("_target_")).rpartition(".")[2], {}).items():
         _say(agent, place.split("."), value)
     return agent

@@ -28,7 +28,7 @@ SUMMARY = "sweep.json"
 def _score(run: Path) -> float | None:
     """The score of a run; None for one that has not come to an end."""
     path = run / "summary.json"
-    return json.loads(path.read_text())["score"] if path.exists() else None
+    return json.loads(path.read_text(encoding="utf-8"))["score"] if path.exists() else None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,7 +83,7 @@ def summarise(folder: Path) -> tuple[list[dict[str, Any]], int]:
     done = [run for run in runs if _score(run) is not None]
     if not done:
         raise UsageError(f"{folder} holds no run that has ended: there is no summary.json in it.")
-    settings = [flat(RunFolder(run).config()) for run in done]
+    settings = _settings([RunFolder(run) for run in done])
     scores = [float(found) for found in (_score(run) for run in done) if found is not None]
     differing = _differing(settings)
     groups: dict[str, dict[str, Any]] = {}
@@ -97,6 +97,14 @@ def summarise(folder: Path) -> tuple[list[dict[str, Any]], int]:
         group |= {"score": float(interval.point), "interval": [float(interval.low), float(interval.high)]}
     ordered = sorted(groups.values(), key=lambda group: -np.nan_to_num(group["score"], nan=-np.inf))
     return ordered, len(runs) - len(done)
+
+
+def _settings(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
+    """What each run was given, its seed besides; the whole configuration where that was not kept."""
+    given = [run.overrides() for run in runs]
+    if any(one is None for one in given):
+        return [flat(run.config()) for run in runs]
+    return [(one or {}) | {"seed": run.config().seed} for one, run in zip(given, runs, strict=True)]
 
 
 def _differing(settings: list[dict[str, Any]]) -> list[str]:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from engram_rl.training.cadence import Every
-from engram_rl.training.cli import require_choices, require_positive, set_aside, stored_config
+from engram_rl.training.cli import require_cadences, require_choices, require_positive, set_aside, stored_config
 from engram_rl.training.construction import build_agent, build_environments, check_agent
 from engram_rl.training.evaluation import fitting
 from engram_rl.training.interrupt import StopRequest
@@ -23,7 +23,7 @@ from engram_rl.training.logging.logger import RunLogger
 from engram_rl.training.logging.retrieved import show_retrieved
 from engram_rl.training.rollout import act, allowed, environment_metrics, finished, step
 from engram_rl.training.runs.folder import RunFolder
-from engram_rl.training.runs.restoring import restore_agent, restore_environments
+from engram_rl.training.runs.restoring import restore_agent, restore_environments, say_if_done
 from engram_rl.training.seeding import generators, seed_everything, use_threads, world_seeds
 
 
@@ -37,7 +37,8 @@ def main() -> Any:
 def train_run(config: DictConfig) -> float:
     """Start or continue a run; the score it returns is what a sweep compares."""
     if not config.resume:
-        folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
+        hydra_config = HydraConfig.get()
+        folder = RunFolder(Path(hydra_config.runtime.output_dir), given=list(hydra_config.overrides.task))
         with folder.lock():
             return train(config, folder)
     folder = RunFolder.open(Path(config.resume))
@@ -48,6 +49,7 @@ def train_run(config: DictConfig) -> float:
 def train(config: DictConfig, folder: RunFolder, checkpoint: dict[str, Any] | None = None) -> float:
     """Act, step, observe, learn; every so often log, evaluate and save. Returns the score."""
     require_positive(config, "steps", "log.every", "evaluation.episodes", "checkpoint.keep")
+    require_cadences(config, "log.retrieved", "evaluation.every", "checkpoint.every")
     require_choices(config)
     seed_everything(config.seed)
     use_threads(config.threads)
@@ -64,6 +66,7 @@ def train(config: DictConfig, folder: RunFolder, checkpoint: dict[str, Any] | No
             observation = restore_environments(environments, checkpoint, folder.path)
             restore_agent(agent, checkpoint, folder.path)
             folder.keep(config)
+            say_if_done(now, config.steps, folder.path)
         mask, mode = allowed(environments, environments.info), config.evaluation.get("mode") or fitting(agent)
         logger = RunLogger(folder.path, now, config.env.success_above, checkpoint and checkpoint["logger"])
         should_log, should_evaluate = Every(config.log.every, now), Every(config.evaluation.every, now)

@@ -12,6 +12,9 @@ from torch.nn import functional
 from engram_rl.agents.common.observations import named_parts, unsupported
 from engram_rl.agents.common.scaling import SCALE_RULE, Scale, parts_of
 
+MOST_CODES = 100_000
+"""Columns that a step of several environments fills, and a layer multiplies, in milliseconds."""
+
 
 class Flatten(nn.Module):
     """Values of a space as one row of float32 each, the parts of a Dict or Tuple side by side: `[B, ...] -> [B, F]`.
@@ -82,7 +85,23 @@ def _rows_of(space: spaces.Space, scale_rule: int) -> nn.Module:
     if isinstance(space, spaces.MultiBinary):
         return Bits()
     if isinstance(space, spaces.Discrete):
-        return OneHot([int(space.n)], [int(space.start)])
+        return OneHot(_few([int(space.n)], space), [int(space.start)])
     if isinstance(space, spaces.MultiDiscrete):
-        return OneHot([int(n) for n in space.nvec.ravel()], [int(n) for n in space.start.ravel()])
+        sizes = [int(n) for n in space.nvec.ravel()]
+        return OneHot(_few(sizes, space), [int(n) for n in space.start.ravel()])
     raise ValueError(unsupported("No encoder reads", space))
+
+
+def _few(sizes: list[int], space: spaces.Space) -> list[int]:
+    """The sizes, if their codes are few enough for a column each.
+
+    Raises:
+        ValueError: They are not.
+    """
+    if sum(sizes) > MOST_CODES:
+        raise ValueError(
+            f"{space} has {sum(sizes)} codes, each of which would be a column of its own; at most {MOST_CODES} are. "
+            f"Give what the codes stand for as numbers in a wrapper, such as gymnasium.wrappers.TransformObservation: "
+            f"the digits of a code, say."
+        )
+    return sizes

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
+
+from engram_rl.memory.checks import number
 
 
 class Schedule(Protocol):
@@ -37,6 +40,19 @@ class Constant:
         return self.value
 
 
-def as_schedule(value: float | Schedule) -> Schedule:
-    """A schedule as it is, a number as one that never changes."""
-    return Constant(float(value)) if isinstance(value, int | float) else value
+def as_schedule(value: float | Schedule, name: str, most: float = math.inf) -> Schedule:
+    """A schedule as it is, a number as one that never changes.
+
+    Args:
+        value: The number, or the schedule.
+        name: What it is called.
+        most: What it may be; never below 0.
+
+    Raises:
+        ValueError: The number, or an end of a `Linear`, is out of range; or that takes a negative number of steps.
+    """
+    if isinstance(value, Linear):
+        for end in ("start", "end"):
+            number(f"{name}.{end}", getattr(value, end), 0, most=most)
+        number(f"{name}.steps", value.steps, 0)
+    return Constant(number(name, value, 0, most=most)) if isinstance(value, int | float) else value

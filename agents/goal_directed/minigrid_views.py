@@ -6,10 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 from gymnasium import spaces
-from minigrid.core.constants import DIR_TO_VEC, OBJECT_TO_IDX
+from minigrid.core.constants import COLOR_TO_IDX, DIR_TO_VEC, OBJECT_TO_IDX
 
 from engram_rl.agents.agent import Observation
 from engram_rl.agents.goal_directed.views import WholeGoals, finite_bounds
+
+HIGHEST = np.array([max(OBJECT_TO_IDX.values()), max(COLOR_TO_IDX.values()), 3], np.uint8)
+"""Symbols of a cell: object, colour, and state or heading."""
 
 
 class SymbolGrid(WholeGoals):
@@ -37,7 +40,7 @@ class SymbolGrid(WholeGoals):
 
     def states(self, observation: Observation) -> np.ndarray:
         """Where the agent is and where it looks. `[E, 3]`."""
-        image = _image(observation)
+        image = _symbols(observation)
         _require_agent(image)
         place = _find(image, OBJECT_TO_IDX["agent"])  # [E, 2]
         heading = image[np.arange(len(image)), place[:, 0], place[:, 1], 2]
@@ -100,7 +103,7 @@ class PartialGrid:
 
     def _in_sight(self, observation: Observation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Cells in sight: of which environment, where, and what they hold. `[N]`, `[N, 3]`, `[N]`."""
-        symbols, states = _image(observation)[..., 0], self.states(observation)
+        symbols, states = _symbols(observation)[..., 0], self.states(observation)
         size = symbols.shape[1]
         ahead = np.array(DIR_TO_VEC)[states[:, 2].astype(np.int64)]  # [E, 2]
         right = np.stack([-ahead[:, 1], ahead[:, 0]], 1)
@@ -117,6 +120,20 @@ def _image(observation: Observation) -> np.ndarray:
     return observation["image"]
 
 
+def _symbols(observation: Observation) -> np.ndarray:
+    """The image, if its numbers are symbols. `[E, W, H, 3]`."""
+    image = _image(observation)
+    colours = (image > HIGHEST).any((1, 2, 3))
+    if colours.any():
+        env = int(colours.argmax())
+        raise ValueError(
+            f"The image of environment {env} holds {image[env].max()}, which is no symbol of MiniGrid's (they end at "
+            f"{', '.join(map(str, HIGHEST))}): it is a picture. Leave out RGBImgObsWrapper and RGBImgPartialObsWrapper "
+            f"(env.wrappers); this view reads symbols."
+        )
+    return image
+
+
 def _require_agent(image: np.ndarray) -> None:
     """Raise unless each image shows one agent. `[E, W, H, 3]`."""
     agents = (image[..., 0] == OBJECT_TO_IDX["agent"]).sum((1, 2))
@@ -124,7 +141,7 @@ def _require_agent(image: np.ndarray) -> None:
         env = int((agents != 1).argmax())
         raise ValueError(
             f"The image of environment {env} shows {agents[env]} agents where there should be one: partial views show "
-            f"none, and pictures no symbols. Wrap it in minigrid.wrappers.FullyObsWrapper (env.wrappers), or use "
+            f"none. Wrap it in minigrid.wrappers.FullyObsWrapper (env.wrappers), or use "
             f"agent=fast_slow_partial with engram_rl.envs.dead_reckoning.DeadReckoning."
         )
 

@@ -71,7 +71,8 @@ class Columns(WholeGoals):
         if not isinstance(space, spaces.Box) or len(space.shape) != 1:
             raise ValueError(f"States are columns of a vector, a one-dimensional Box; this environment shows {space}.")
         columns = space.shape[0]
-        if not state or max(state) >= columns or (goal and len(goal) != len(state)):
+        named = [*state, *goal]
+        if not state or min(named) < 0 or max(state) >= columns or (goal and len(goal) != len(state)):
             raise ValueError(
                 f"Columns {list(state)} for the state and {list(goal)} for the goal do not fit an observation of "
                 f"{columns} numbers: name existing ones, as many for the goal as for the state."

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from engram_rl.memory.checks import number
+
 
 class Descent:
     """Steps of an optimiser that sees one long vector, of which the network's parameters and gradients are views.
@@ -23,12 +25,14 @@ class Descent:
         max_norm: Gradients longer than this are shortened to it; None for as long as they are.
 
     Raises:
-        ValueError: Parameters of several types or devices.
+        ValueError: Parameters of several types or devices, or a norm that is not positive.
     """
 
     def __init__(
         self, network: nn.Module, optimiser: Callable[..., torch.optim.Optimizer], max_norm: float | None = None
     ):
+        if max_norm is not None:
+            number("max_gradient_norm", max_norm, above=0, hint=", or null for none")
         parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         if len({(parameter.dtype, parameter.device) for parameter in parameters}) != 1:
             raise ValueError("Descent needs parameters, all of one type and on one device.")

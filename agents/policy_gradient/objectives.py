@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from engram_rl.agents.common.schedules import Schedule
 from engram_rl.agents.policy_gradient.policies import Judgement
+from engram_rl.memory.checks import number
 
 REPORTED = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction")
 """What a minibatch reports, in this order."""
@@ -55,7 +56,7 @@ class Objective:
         target_kl: An update ends early once the approximate divergence exceeds 1.5 times this; None for never.
 
     Raises:
-        ValueError: A limit that is not positive.
+        ValueError: A limit that is not positive, or a weight that is no finite number.
     """
 
     clip: Schedule
@@ -70,6 +71,8 @@ class Objective:
             limit = getattr(self, name)
             if limit is not None and limit <= 0:
                 raise ValueError(f"{name} is {limit}; it must be positive, or null for none.")
+        for name in ("value_coefficient", "entropy_coefficient"):
+            number(name, getattr(self, name))
 
     def loss(self, judged: Judgement, batch: dict[str, Tensor], clip: float) -> tuple[Tensor, Tensor]:
         """What to minimise, `[]`, and what is reported of it, `[5]` in the order of `REPORTED`.

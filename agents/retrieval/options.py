@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from engram_rl.memory.checks import number
+
 
 @dataclass(frozen=True)
 class RetrievalOptions:
@@ -26,7 +28,7 @@ class RetrievalOptions:
             or, where nothing is, as the episode went.
 
     Raises:
-        ValueError: Nothing is to be retrieved.
+        ValueError: Nothing is to be retrieved, or a share is not within 0 and 1.
     """
 
     separate: bool = True
@@ -46,6 +48,9 @@ class RetrievalOptions:
                 f"Retrieval of neighbours={self.neighbours} and reward_sites={self.reward_sites} entries: at least one "
                 f"of them must be above 0."
             )
+        for share in ("memory_dropout", "min_confidence", "refuted", "discount"):
+            number(f"retrieval.{share}", getattr(self, share), 0, most=1)
+        number("retrieval.logit_bias", self.logit_bias, 0)
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,9 @@ class ShiftingTarget(gymnasium.Wrapper[Any, Any, Any, Any]):
         success_above: An episode counts as solved if its return is above this.
         layout_seed: What the schedule's chance is drawn from; None takes the seed of the reset.
         oracle: The fewest steps of the episode that has just begun, given the bare environment.
+
+    Raises:
+        TypeError: The schedule is none, or the mover neither a `Mover` nor a function.
     """
 
     def __init__(
@@ -122,6 +125,7 @@ class ShiftingTarget(gymnasium.Wrapper[Any, Any, Any, Any]):
         oracle: Callable[[Any], int] | None = None,
     ) -> None:
         super().__init__(env)
+        _require_parts(schedule, mover)
         self.schedule = schedule
         self.mover = mover if isinstance(mover, Mover) else Call(mover)
         self.success_above = success_above
@@ -182,3 +186,16 @@ class ShiftingTarget(gymnasium.Wrapper[Any, Any, Any, Any]):
             "target": moment.target,
         }
         return info if self._oracle_steps is None else info | {"oracle_steps": self._oracle_steps}
+
+
+def _require_parts(schedule: Any, mover: Any) -> None:
+    if not all(callable(getattr(schedule, verb, None)) for verb in ("first", "following")):
+        raise TypeError(
+            f"schedule is {schedule!r}; it must be a Schedule, such as Periodic([9.8, 30.0], period=20) of "
+            f"engram_rl.envs.shifting.schedules"
+        )
+    if not isinstance(mover, Mover) and not callable(mover):
+        raise TypeError(
+            f"mover is {mover!r}; it must be a Mover, such as Attribute('gravity'), or a function of the bare "
+            f"environment and the target"
+        )

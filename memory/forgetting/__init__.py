@@ -34,8 +34,13 @@ _CALLED = [name for name in vars(Forgetting) if not name.startswith("_") and nam
 def make_forgetting(policy: Forgetting | str) -> Forgetting:
     """A policy from its name, with its defaults."""
     if isinstance(policy, str):
-        if policy not in FORGETTING or policy == "decay":
-            raise unknown("forgetting policy (give decay as Decay(half_life=...))", policy, FORGETTING)
+        if policy == "decay":
+            raise ValueError(
+                "forgetting 'decay' has no half-life: give Decay(half_life=10_000), in a configuration "
+                "{_target_: engram_rl.memory.Decay, half_life: 10000}"
+            )
+        if policy not in FORGETTING:
+            raise unknown("forgetting policy", policy, FORGETTING)
         return FORGETTING[policy]()
     offers("forgetting", policy, _CALLED, FORGETTING)
     takes("forgetting", policy, "written", "rows")

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engram_rl.memory.checks import shown
+
 NOBODY = np.iinfo(np.int64).min
 """Stands for "no identity"; an observation's hash is never this."""
 
@@ -21,11 +23,19 @@ def identify(observations: np.ndarray) -> Tensor:
     Equal numbers of one type have one hash; the same number as another type has other bytes and another hash.
     Multilinear hashing of 8-byte words, then a mixing step: 100,000 different observations collide with a probability
     of about 3e-10.
+
+    Raises:
+        TypeError: They are no array of rows, but a Dict of parts, say.
     """
-    observations = np.asarray(observations)
-    if observations.dtype.kind == "f":
-        observations = observations + observations.dtype.type(0)  # one zero: -0.0 becomes 0.0
-    flat = np.ascontiguousarray(observations).reshape(len(observations), int(np.prod(np.shape(observations)[1:])))
+    rows = np.asarray(observations)
+    if rows.dtype == object or not rows.ndim:
+        raise TypeError(
+            f"observations are {shown(observations)}; they must be an array of numbers, a row each. Of a Dict identify "
+            f"the identities of its parts: identify(np.stack([identify(part) for part in parts.values()], axis=1))"
+        )
+    if rows.dtype.kind == "f":
+        rows = rows + rows.dtype.type(0)  # one zero: -0.0 becomes 0.0
+    flat = np.ascontiguousarray(rows).reshape(len(rows), int(np.prod(np.shape(rows)[1:])))
     raw = flat.view(np.uint8).reshape(len(flat), flat.shape[1] * flat.itemsize)
     if raw.shape[1] % 8:
         raw = np.pad(raw, ((0, 0), (0, -raw.shape[1] % 8)))

@@ -62,7 +62,7 @@ def write_file(path: str | Path, settings: dict[str, Any], state: dict[str, Any]
     partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         save_file(tensors, partial, {"note": note})
-        with partial.open("rb") as written:
+        with partial.open("r+b") as written:  # Windows syncs what may be written to
             os.fsync(written.fileno())
         partial.replace(path)
     finally:

@@ -8,11 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engram_rl.memory.checks import RENAMED
 from engram_rl.memory.keys.space import KeySpace
 from engram_rl.memory.keys.store import KeyStore
-
-NAMES = {"trust": "confidence"}
-"""Parts of a memory that had another name."""
 
 ARGUMENTS = {"doubt": "lost_decay"}
 """Arguments of such parts that had another name."""
@@ -70,4 +68,4 @@ def _part_today(saved: Any) -> Any:
     if not isinstance(saved, Mapping) or "name" not in saved:
         return saved
     arguments = {ARGUMENTS.get(name, name): value for name, value in saved["arguments"].items()}
-    return {**saved, "name": NAMES.get(saved["name"], saved["name"]), "arguments": arguments}
+    return {**saved, "name": RENAMED.get(saved["name"], saved["name"]), "arguments": arguments}

@@ -13,7 +13,19 @@ from omegaconf.errors import OmegaConfBaseException
 
 from engram_rl.training.errors import UsageError
 
-VALUED_FLAGS = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p")
+VALUED_FLAGS = (
+    "--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p", "--cfg", "-c", "--info",
+    "-i", "--experimental-rerun",
+)  # fmt: skip
+
+
+def flags_first(arguments: Sequence[str]) -> list[str]:
+    """A command line with its flags, and what they take, before its overrides: Hydra refuses them in between."""
+    flags: list[str] = []
+    rest: list[str] = []
+    for before, word in zip(["", *arguments], arguments, strict=False):
+        (flags if word.startswith("-") or before in VALUED_FLAGS else rest).append(word)
+    return [*flags, *rest]
 
 
 def split(arguments: Sequence[str], opening: str) -> tuple[list[str], list[str]]:

@@ -3,29 +3,46 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.hydra_config import HydraConfig
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 KEY = re.compile(r"(?P<indent> *)(?P<name>\w+):(?P<rest>.*)")
 
 
-def explained(*names: str) -> str:
-    """The values that YAMLs of ours comment on, one a line: its place and the comment.
+def explained(name: str) -> str:
+    """The values of `conf/<name>.yaml` that it comments on, and those of everything chosen, one a line.
 
-    Args:
-        names: Of the files, below `conf`, without their endings: `train`, or `agent/nec` for a choice of a group.
+    What a YAML inherits from others of its group, or takes from another group, is explained with it.
     """
-    found = [pair for name in names for pair in _comments_of(name)]
-    width = max((len(place) for place, _ in found), default=0)
-    return "\n".join(f"  {place:{width}}  {comment}" for place, comment in found)
+    hydra = HydraConfig.get().runtime
+    folders = [CONF, *(Path(source.path) for source in hydra.config_sources if source.schema == "file")]
+    comments = dict(_comments((CONF / f"{name}.yaml").read_text(encoding="utf-8"), ""))
+    for choice, chosen in hydra.choices.items():
+        if chosen is not None and not choice.startswith("hydra/"):
+            group, _, package = choice.partition("@")
+            comments |= _of_choice(folders, f"{group}/{chosen}", package or group.replace("/", "."))
+    width = max(map(len, comments), default=0)
+    return "\n".join(f"  {place:{width}}  {comment}" for place, comment in comments.items())
 
 
-def _comments_of(name: str) -> Iterator[tuple[str, str]]:
-    group, _, _ = name.rpartition("/")
-    path = CONF / f"{name}.yaml"
-    if path.is_file():
-        yield from _comments(path.read_text(encoding="utf-8"), group)
+def _of_choice(folders: Sequence[Path], name: str, place: str) -> dict[str, str]:
+    """The comments of a YAML and of those that it inherits from, its own in place of theirs."""
+    path = next((found for folder in folders if (found := folder / f"{name}.yaml").is_file()), None)
+    if path is None:
+        return {}
+    text = path.read_text(encoding="utf-8")
+    own = dict(_comments(text, "" if text.startswith("# @package _global_") else place))
+    content: Any = yaml.safe_load(text)
+    inherited: dict[str, str] = {}
+    for parent in content.get("defaults", []) if isinstance(content, Mapping) else []:
+        if isinstance(parent, str) and parent != "_self_":
+            inherited |= _of_choice(folders, f"{name.rpartition('/')[0]}/{parent}", place)
+    return inherited | own
 
 
 def _comments(text: str, place: str) -> Iterator[tuple[str, str]]:

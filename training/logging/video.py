@@ -112,4 +112,4 @@ def _frame(environments: Resumable) -> np.ndarray:
         frame = inner.envs[0].render()
     else:
         frame = (inner.render() or [None])[0]
-    return image(frame, str(environments))
+    return image(frame, f"the environment ({inner.spec.id})" if inner.spec else "the environment")

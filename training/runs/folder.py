@@ -8,9 +8,8 @@ import platform
 import re
 import shutil
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from engram_rl.training.runs.checkpoint import load_checkpoint, save_checkpoint,
 from engram_rl.training.runs.lock import LOCK, lock
 from engram_rl.training.runs.ownership import begun_here, named_code, sign
 
-CONFIG = "config.yaml"
+CONFIG, OVERRIDES = "config.yaml", "overrides.json"
 LARGEST_CONFIG = 1_000_000
 """Bytes; ours have a few thousand."""
 
@@ -35,12 +34,17 @@ class RunFolder:
     """The files of one run; every one of them is replaced by a rename, so none is ever half written.
 
     `checkpoints/` holds `step_<step>`, the newest few, and `best_step_<step>`, the one that was evaluated best.
+
+    Args:
+        path: Of the folder.
+        begun: Whether it holds the run that is meant.
+        given: What the command line gives for a run that is to begin there.
     """
 
-    def __init__(self, path: Path, begun: bool = False):
+    def __init__(self, path: Path, begun: bool = False, given: Sequence[str] = ()):
         self.path = path
         self.checkpoints = path / "checkpoints"
-        self._begun = begun
+        self._begun, self._given = begun, list(given)
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -63,12 +67,17 @@ class RunFolder:
             UsageError: Another process holds it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with lock(self.path / LOCK):
-            try:
-                yield
-            finally:
-                if not (self.path / CONFIG).exists():
-                    (self.path / LOCK).unlink()
+        held = False
+        try:
+            with lock(self.path / LOCK):
+                held = True
+                try:
+                    yield
+                finally:
+                    self._leave_no_lock()
+        finally:
+            if held:
+                self._leave_no_lock()  # once it is closed: Windows removes nothing that is open
 
     def start(self, config: DictConfig) -> None:
         """Begin a run here; one that was opened goes on, any other folder must not hold a run yet."""
@@ -82,6 +91,8 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomically(self.path / CONFIG, OmegaConf.to_yaml(config, resolve=True))
         sign(self.path, named_code(OmegaConf.to_container(config, resolve=True)))
+        if self._given:
+            self.write_json(OVERRIDES, self._given)
         self._begun = True
 
     def keep(self, config: DictConfig) -> None:
@@ -111,11 +122,20 @@ class RunFolder:
             raise UsageError(f"{path} is not a run's configuration.")
         return OmegaConf.create(run_today(OmegaConf.to_container(loaded)))  # type: ignore[arg-type]
 
+    def overrides(self) -> dict[str, str] | None:
+        """What the command line gave for the run when it began, by place; None where that was not kept."""
+        path = self.path / OVERRIDES
+        if not path.is_file():
+            return None
+        given = json.loads(path.read_text(encoding="utf-8"))
+        pairs = [str(one).lstrip("+").partition("=") for one in given]
+        return {place: value for place, _, value in pairs}
+
     def save_checkpoint(self, step: int, state: dict[str, Any], keep: int) -> None:
         """Write the checkpoint of `step` and drop all but the newest `keep`."""
         save_checkpoint(self.checkpoints / f"step_{step:012d}", {"step": step, **state})
         for old in self._steps()[:-keep]:
-            shutil.rmtree(old)
+            shutil.rmtree(old, ignore_errors=True)  # Windows keeps the one that the run was resumed from
 
     def save_best(self, step: int, state: dict[str, Any]) -> None:
         """Write the checkpoint of `step` as the best so far, in place of the one before."""
@@ -166,11 +186,17 @@ class RunFolder:
         print(f"{self.path} holds no checkpoint yet: it starts from the beginning.", file=sys.stderr)
         return None
 
-    def write_json(self, name: str, content: dict[str, Any]) -> Path:
+    def write_json(self, name: str, content: dict[str, Any] | list[str]) -> Path:
         """Write `name` in the run folder."""
         path = self.path / name
         write_atomically(path, json.dumps(content, indent=2) + "\n")
         return path
+
+    def _leave_no_lock(self) -> None:
+        """Take away the lock of a run that was refused."""
+        if not (self.path / CONFIG).exists():
+            with suppress(PermissionError):
+                (self.path / LOCK).unlink(missing_ok=True)
 
     def _set_aside(self, damaged: list[Path], going_on_from: Path) -> None:
         for path in damaged:
@@ -198,11 +224,6 @@ def refuse_growing_yaml(path: Path) -> None:
 
 def _step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("_")[2])
-
-
-def run_folder_name(agent: str, env: str, seed: int) -> Path:
-    """Where a new run goes: `runs/<date>_<time>_<agent>_<env>_seed<seed>`."""
-    return Path("runs") / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{agent}_{env}_seed{seed}"
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -52,6 +52,16 @@ def restore_environments(environments: Resumable, checkpoint: dict[str, Any], or
     return observation
 
 
+def say_if_done(step: int, steps: int, origin: Path) -> None:
+    """Tell who resumes a run that has nothing left to do."""
+    if step >= steps:
+        print(
+            f"{origin} has done {step} steps already, of steps={steps}: it is not trained, only judged anew. To go on, "
+            f"give more: resume={origin} steps={2 * step}",
+            file=sys.stderr,
+        )
+
+
 def _same(one: Any, other: Any) -> bool:
     if isinstance(one, dict):
         return isinstance(other, dict) and one.keys() == other.keys() and all(_same(one[k], other[k]) for k in one)
