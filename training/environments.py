@@ -105,11 +105,22 @@ def _single(
     index: int,
 ) -> gym.Env:
     """One environment, as agents meet it."""
+    environment = make_environment(id, arguments, wrappers, max_episode_steps)
+    return keep_parts(TakenIn(environment, id, index), parts)
+
+
+def make_environment(
+    id: str,
+    arguments: Callable[[], dict[str, Any]],
+    wrappers: Sequence[Callable[[gym.Env], gym.Env]],
+    max_episode_steps: int | None,
+) -> gym.Env:
+    """One environment with its wrappers, as it is itself; see `make_environments`."""
     environment = gym.make(id, max_episode_steps=max_episode_steps, disable_env_checker=True, **arguments())
     for wrap in (quicken_view, *wrappers):
         environment = wrap(environment)
         _refuse_own_statistics(environment)
-    return keep_parts(TakenIn(environment, id, index), parts)
+    return environment
 
 
 def _refuse_own_statistics(environment: gym.Env) -> None:

@@ -59,6 +59,7 @@ class Training:
 
     agent: Any = MISSING
     env: Environment = MISSING
+    logger: Any = None
     seed: int = MISSING
     steps: int = MISSING
     threads: int = MISSING

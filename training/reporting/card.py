@@ -3,8 +3,8 @@
   engram card run=latest                the newest run; written to its folder as README.md
   engram card run=runs/<folder> out=MODEL.md
 
-The card says what the agent is, what it scored and by which protocol, how to load it, and its limits. A folder with a card
-can be uploaded as it is.
+The card says what the agent is, what it scored and by which protocol, how to load it, and its limits. A folder with a
+card can be uploaded as it is.
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ agent = load_agent("{run.path.name}")  # this folder; loading it runs no code fr
 
 ## How it was made
 
-{command}The whole configuration is `config.yaml`, what it lived through `metrics.jsonl` and `episodes.jsonl`; the weights and
-the memory are in `checkpoints/` (safetensors and JSON). {versions}.
+{command}The whole configuration is `config.yaml`, what it lived through `metrics.jsonl` and `episodes.jsonl`; the
+weights and the memory are in `checkpoints/` (safetensors and JSON). {versions}.
 
 ## Limits
 

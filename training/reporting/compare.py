@@ -10,8 +10,8 @@
                            eval/online_mean_reward or memory/size
   tag=                     only runs with this tag
 
-Runs that differ in nothing but the seed are one line: the interquartile mean over them and its 95 % interval. A run that
-has not ended is drawn as far as it got.
+Runs that differ in nothing but the seed are one line: the interquartile mean over them and its 95 % interval. A run
+that has not ended is drawn as far as it got.
 """
 
 from __future__ import annotations
@@ -82,8 +82,9 @@ def row_of(group: Group) -> dict[str, Any]:
     """What a group came to.
 
     Returns:
-        Its `label`, `setting`, `env`, `runs`, `seeds` and `steps`; `score` (of the last evaluation) and `area` (the mean of the
-        learning curve), interquartile means over its runs, each with `interval`, or None where no run has one.
+        Its `label`, `setting`, `env`, `runs`, `seeds` and `steps`; `score` (of the last evaluation) and `area` (the
+        mean of the learning curve), interquartile means over its runs, each with `interval`, or None where no run has
+        one.
     """
     curves = [series for run in group.runs if len((series := series_of(run.path))[0])]
     areas = [area(series, series[0][-1]) for series in curves]
@@ -118,7 +119,9 @@ def show(groups: Sequence[Group], rows: Sequence[dict[str, Any]]) -> None:
     console = Console()
     console = console if console.width >= NARROWEST else Console(width=NARROWEST)
     console.print(table)
-    print("Interquartile means over seeds with 95 % bootstrap intervals; the score is that of each run's last evaluation.")
+    print(
+        "Interquartile means over seeds with 95 % bootstrap intervals; the score is that of each run's last evaluation."
+    )
 
 
 def _tagged(runs: Sequence[Described], tag: str) -> list[Described]:

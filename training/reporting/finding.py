@@ -14,8 +14,8 @@ def find_runs(words: Sequence[str]) -> list[Path]:
     """The folders of runs, each once, in the order they were named.
 
     Args:
-        words: A run's folder, a folder of runs such as a sweep's, a pattern (`runs/*_nec_*`), or `latest` for the newest run
-            below `runs/`.
+        words: A run's folder, a folder of runs such as a sweep's, a pattern (`runs/*_nec_*`), or `latest` for the
+            newest run below `runs/`.
 
     Raises:
         UsageError: One of them names no run.
@@ -26,13 +26,13 @@ def find_runs(words: Sequence[str]) -> list[Path]:
 def _found(word: str) -> list[Path]:
     if word == "latest":
         return [RunFolder.open(Path(word)).path]
-    given = [Path(word)] if Path(word).exists() else sorted(map(Path, glob(word, recursive=True)))
+    given = [Path(word)] if Path(word).exists() else sorted(map(Path, glob(word, recursive=True)))  # noqa: PTH207  (of any root)
     runs = [run for path in given for run in _below(path)]
     if not runs:
         what = "holds no run" if given else "does not exist"
         raise UsageError(
-            f"{word} {what}: there is no {CONFIG} in it or below it. Give folders that `engram train` printed, a sweep's, "
-            f"a pattern such as 'runs/*_nec_*', or latest."
+            f"{word} {what}: there is no {CONFIG} in it or below it. Give folders that `engram train` printed, a "
+            f"sweep's, a pattern such as 'runs/*_nec_*', or latest."
         )
     return runs
 

@@ -4,8 +4,8 @@
   engram report run=runs/<folder>       another
   engram report run=latest out=a.html   somewhere else
 
-The page holds its pictures, so it can be mailed or put on a web page. `engram evaluate run=...` beforehand adds the table
-of the trained agent beside a random and an untrained one.
+The page holds its pictures, so it can be mailed or put on a web page. `engram evaluate run=...` beforehand adds the
+table of the trained agent beside a random and an untrained one.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ dt { font-size: .8rem; } dd { margin: 0; font-size: 1.2rem; font-variant-numeric
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; } th { font-weight: 600; text-align: left; }
 th, td { padding: .25rem .9rem .25rem 0; border-bottom: 1px solid var(--line); } td + td { text-align: right; }
 th + th { text-align: right; }
-pre { background: #f5f7f9; border: 1px solid var(--line); border-radius: 6px; padding: .7rem; overflow-x: auto; font-size: 13px; }
+pre { background: #f5f7f9; border: 1px solid var(--line); border-radius: 6px; padding: .7rem; overflow-x: auto; }
+pre { font-size: 13px; }
 .pair { display: flex; flex-wrap: wrap; gap: 1.5rem; align-items: flex-start; }
 """
 
@@ -81,7 +82,9 @@ def page(folder: Path) -> str:
     """
     run = describe(folder)
     title = f"{run.agent} on {run.env}, seed {run.seed}"
-    sections = [part for make in (_learning, _evaluation, _videos, _memory, _curves, _made_with, _on) for part in make(run)]
+    sections = [
+        part for make in (_learning, _evaluation, _videos, _memory, _curves, _made_with, _on) for part in make(run)
+    ]
     body = "\n".join([f"<h1>{escape(title)}</h1>", *_head(run), *sections])
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -105,8 +108,8 @@ def last_metrics(folder: Path) -> dict[str, float]:
 
 
 def _head(run: Described) -> Iterator[str]:
-    named = [run.name, *run.tags]
-    yield f'<p class="dim">{escape(str(run.path))}{escape(" · " + " · ".join(filter(None, named)) if any(named) else "")}</p>'
+    named = [str(run.path), run.name, *run.tags]
+    yield f'<p class="dim">{escape(" · ".join(filter(None, named)))}</p>'
     if error := run.summary.get("error"):
         yield f"<p><strong>The run ended in an error:</strong></p><pre>{escape(str(error))}</pre>"
     elif not run.summary:
@@ -137,7 +140,13 @@ def _evaluation(run: Described) -> Iterator[str]:
         return
     yield f"<h2>Evaluation</h2><p>{found['episodes']} episodes each, memory {escape(str(found['memory']))}.</p>"
     rows = [
-        (name, shown(one["mean"]), " to ".join(map(shown, one["interval"])), shown(min(one["returns"])), shown(max(one["returns"])))
+        (
+            name,
+            shown(one["mean"]),
+            " to ".join(map(shown, one["interval"])),
+            shown(min(one["returns"])),
+            shown(max(one["returns"])),
+        )
         for name, one in found["agents"].items()
     ]
     yield _table(("agent", "mean return", "95 % interval", "worst", "best"), rows)

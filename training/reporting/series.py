@@ -38,7 +38,7 @@ def require_metric(metric: str, runs: Sequence[Path]) -> None:
 
 
 def at(grid: np.ndarray, series: Series) -> np.ndarray:
-    """The values as they stood at each step of `grid`; before the first, the first one. `[P]`"""
+    """The values as they stood at each step of `grid`; before the first, the first one. `[P]`."""
     steps, values = series
     return values[np.clip(np.searchsorted(steps, grid, side="right") - 1, 0, None)]
 
