@@ -61,15 +61,17 @@ def test_callbacks_see_every_step_and_may_end_the_run(tmp_path):
         moments.append(moment)
         return moment.step >= 240
 
-    run = train("mfec", "cartpole", folder=tmp_path / "a", steps=10_000, callbacks=[until, lambda moment: None],
-    **QUICK) assert [moment.step for moment in moments] == list(range(8, 241, 8))
+    asked = [until, lambda moment: None]
+    run = train("mfec", "cartpole", folder=tmp_path / "a", steps=10_000, callbacks=asked, **QUICK)
+    assert [moment.step for moment in moments] == list(range(8, 241, 8))
     assert run.summary["steps"] == 240 and run.score > 0
     assert moments[0].transition.reward.shape == (8,) and moments[0].folder == run.path
 
 
 OWN_LOOPS = [
-    ("mfec", "CartPole-v1", 300), ("nec", "CartPole-v1", 150), ("ppo", "CartPole-v1", 300), ("ppo_gru", "CartPole-v1",
-    300), ("retrieval_ppo", "engram/NewGoal-v0", 300), ("fast_slow", "engram/ShiftWall-v0", 150),
+    ("mfec", "CartPole-v1", 300), ("nec", "CartPole-v1", 150), ("ppo", "CartPole-v1", 300),
+    ("ppo_gru", "CartPole-v1", 300), ("retrieval_ppo", "engram/NewGoal-v0", 300),
+    ("fast_slow", "engram/ShiftWall-v0", 150),
 ]  # fmt: skip
 
 
@@ -138,7 +140,7 @@ def test_misuse_is_said(tmp_path):
     environment = gym.make("CartPole-v1")
     with pytest.raises(UsageError, match="Did you mean mfec"):
         make_agent("mfecc", environment)
-    with pytest.raises(UsageError, match="Did you mean agent.discount"):
+    with pytest.raises(UsageError, match=r"Did you mean agent\.discount"):
         make_agent("mfec", environment, gamma=0.9)
     with pytest.raises(UsageError, match="Did you mean cartpole"):
         train("mfec", "cartpol", folder=tmp_path / "none")
@@ -161,9 +163,11 @@ def test_misuse_is_said(tmp_path):
 
 @pytest.mark.parametrize(
     "value",
-    [1, 0.5, True, None, "word", "two words", "it's", "a=b", "[x]", "ALE/Pong-v5", [1, "a b", None], {"k": {"n": [1.5,
-    False]}}],
-)
+    [
+        1, 0.5, True, None, "word", "two words", "it's", "a=b", "[x]", "ALE/Pong-v5", [1, "a b", None],
+        {"k": {"n": [1.5, False]}},
+    ],
+)  # fmt: skip
 def test_values_are_taken_as_they_are(value):
     words = ["env=gym", "env.id=X-v0", *value_words({"+env.kwargs.given": value})]
     with composed("train", words) as config:

@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from engram_rl.training import train
 from engram_rl.training.errors import UsageError
+from engram_rl.training.logging.logger import read_rows
 from engram_rl.training.logging.weights_and_biases import WeightsAndBiases
 
 TINY = (
@@ -45,13 +47,12 @@ def test_it_is_told_what_the_run_records(command, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", told)
     status, printed = command(train.main, *TINY, "logger=wandb", "logger.project=mine", "hydra.run.dir=done")
     assert status == 0, printed
-    rows = [json.loads(line) for line in open("done/metrics.jsonl")]
+    rows = read_rows(Path("done/metrics.jsonl"))
     for point, row in zip(told.points, rows, strict=True):
-        assert {name: point[name] for name in row if name != "closing"} == {
-            k: v for k, v in row.items() if k != "closing"
-        }
+        row.pop("closing", None)
+        assert row == {name: point[name] for name in row}
     assert told.begun["project"] == "mine" and told.begun["tags"] == ["one"] and told.begun["config"]["seed"] == 1
-    assert told.summary["score"] == json.load(open("done/summary.json"))["score"]
+    assert told.summary["score"] == json.loads(Path("done/summary.json").read_text())["score"]
     assert told.finished
     first = told.begun["id"]
     assert command(train.main, "resume=done", "steps=500")[0] == 0
