@@ -20,7 +20,7 @@ test: $(VENV)/.installed-dev-$(FAISS)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p engram_rl
 	$(BIN)/mypy benchmarks examples train.py evaluate.py
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 report: $(VENV)/.installed-dev-$(FAISS)
 	$(BIN)/python -m benchmarks.report

@@ -14,6 +14,7 @@ from engram_rl.agents.agent import Observation
 from engram_rl.agents.common.device import choose_device
 from engram_rl.agents.common.observations import rows_of
 from engram_rl.agents.common.seeding import generator_for
+from engram_rl.agents.policy_gradient.action_heads import require_actions
 from engram_rl.agents.policy_gradient.extra_inputs import read
 from engram_rl.agents.policy_gradient.policies import Extras
 from engram_rl.agents.ppo import PPO, make_ppo
@@ -110,6 +111,7 @@ def make_retrieval_ppo(
     """
     if control not in CONTROLS:
         raise ValueError(f"control is {control!r}; choose one of {', '.join(CONTROLS)}.")
+    require_actions(action_space)
     if retrieval.logit_bias and isinstance(action_space, spaces.Box):
         raise ValueError(
             f"logit_bias={retrieval.logit_bias} adds to the logits of discrete actions, but this environment has "

@@ -17,6 +17,7 @@ from gymnasium.vector import VectorEnv
 
 from engram_rl.agents.agent import Agent, Observation
 from engram_rl.training.errors import UsageError, did_you_mean
+from engram_rl.training.intake.rewards import paid
 from engram_rl.training.rollout import Episodes, act, allowed, step
 
 ONLINE, FROZEN, FRESH = "online", "frozen", "fresh"
@@ -76,7 +77,7 @@ def evaluate(
         if player is not agent or remember:
             player.observe(transition)
         steps += environments.num_envs
-        gained, length, done = gained + transition.reward, length + 1, transition.done
+        gained, length, done = gained + paid(transition.reward, transition.info), length + 1, transition.done
         counted = done & (remaining > 0) & (before == 0)
         if counted.any():
             returns.extend(gained[counted])

@@ -164,10 +164,17 @@ def make_action_head(
     Raises:
         ValueError: The space is not Discrete, MultiDiscrete or a Box of floating-point numbers.
     """
+    require_actions(space, agent)
     if isinstance(space, spaces.Discrete):
         return DiscreteHead(space, features)
     if isinstance(space, spaces.MultiDiscrete):
         return MultiDiscreteHead(space, features)
-    if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
-        return BoxHead(space, features, mapped=scale_rule >= SCALE_RULE)
-    raise ValueError(unfit(agent, "acts in Discrete, MultiDiscrete and floating-point Box spaces", space))
+    assert isinstance(space, spaces.Box)
+    return BoxHead(space, features, mapped=scale_rule >= SCALE_RULE)
+
+
+def require_actions(space: spaces.Space, agent: str = "PPO") -> None:
+    """Raise a ValueError unless there is a head for these actions."""
+    numbers = isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating)
+    if not numbers and not isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+        raise ValueError(unfit(agent, "acts in Discrete, MultiDiscrete and floating-point Box spaces", space))

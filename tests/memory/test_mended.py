@@ -457,3 +457,11 @@ class TestPlanning:
 def test_a_screen_says_what_it_is(what):
     lines = repr(what).splitlines()
     assert type(what).__name__ in lines[0] and len(lines) <= 12 and max(map(len, lines)) <= 160
+
+
+@pytest.mark.parametrize(
+    "given", [{"view": np.zeros((2, 3))}, [{"view": 1}], None, np.float32(3), np.array([object()]), [np.zeros(2), 1]]
+)
+def test_what_is_no_array_of_rows_has_no_identity(given):
+    with pytest.raises((TypeError, ValueError), match=r"array of numbers, a row each|inhomogeneous"):
+        identify(given)

@@ -9,6 +9,7 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
+import yaml
 
 from engram_rl.training import evaluate, train
 from engram_rl.training.cli import in_whole_numbers
@@ -20,6 +21,12 @@ TINY = (
     "progress=false", "steps=600", "log.every=200", "evaluation.every=300", "evaluation.episodes=2",
     "checkpoint.every=200", "agent.learn_after=100", "agent.memory.capacity=400", "agent.memory.k=5",
     "log.video=false",
+)  # fmt: skip
+
+
+MFEC = (
+    "progress=false", "agent=mfec", "agent.memory.capacity=100", "steps=64", "evaluation.every=0",
+    "evaluation.episodes=1", "log.memory=false", "log.video=false",
 )  # fmt: skip
 
 
@@ -112,6 +119,108 @@ def test_help_explains_the_values_of_what_is_chosen(command):
     _, printed = command(train.main, "agent=ppo", "--help")
     assert re.search(r"log\.every +environment steps between two points", printed)
     assert "agent.num_steps " in printed and "agent.key_size" not in printed
+
+
+def test_help_explains_what_is_inherited_and_what_is_taken_from_other_groups(command):
+    _, printed = command(train.main, "agent=retrieval_ppo_view", "--help")
+    lines = dict(re.findall(r"^  ([\w.]+) {2,}(.+)$", printed.partition("What they mean:")[2], re.MULTILINE))
+    own = yaml.safe_load((ROOT / "conf/agent/retrieval_ppo_view.yaml").read_text())
+    assert {"agent.num_steps", "agent.attention.width", "agent.view.size", "agent.memory.capacity"} <= lines.keys()
+    assert "num_steps" not in own and "env.success_above" in lines
+    assert lines["agent.normalise_advantage"].startswith("whether advantages are normalised; that would blow up")
+    assert not any(place.startswith("agent.exploration") for place in lines)
+
+
+def test_help_explains_a_yaml_of_ones_own(command, tmp_path):
+    (tmp_path / "conf" / "agent").mkdir(parents=True)
+    (tmp_path / "conf" / "agent" / "mine.yaml").write_text("defaults: [ppo, _self_]\nepochs: 3  # as I like it\n")
+    _, printed = command(train.main, "agent=mine", "--config-dir", str(tmp_path / "conf"), "--help")
+    assert re.search(r"agent\.epochs +as I like it", printed) and re.search(r"agent\.num_steps +\w", printed)
+
+
+def test_flags_may_stand_among_the_values(command, tmp_path):
+    (tmp_path / "conf" / "env").mkdir(parents=True)
+    (tmp_path / "conf" / "env" / "mine.yaml").write_text("defaults: [cartpole]\nnum_envs: 2\n")
+    status, printed = command(train.main, "agent=mfec", "--config-dir", str(tmp_path / "conf"), "env=mine", *MFEC)
+    assert status == 0, printed
+    assert RunFolder.open(Path("latest")).config().env.num_envs == 2
+
+
+def test_a_run_that_has_done_its_steps_says_so(command):
+    assert command(train.main, *MFEC)[0] == 0
+    folder = RunFolder.open(Path("latest")).path
+    for steps, said in ((32, True), (64, True), (96, False)):
+        status, printed = command(train.main, f"resume={folder}", f"steps={steps}")
+        assert status == 0
+        assert (f"has done 64 steps already, of steps={steps}" in printed) is said
+
+
+def test_the_module_of_an_environment_that_is_not_found_is_looked_for_with_the_flag_that_finds_it(command, tmp_path):
+    (tmp_path / "there").mkdir()
+    made = "gym.register('Mine-v0', 'gymnasium.envs.classic_control:CartPoleEnv', max_episode_steps=9)"
+    (tmp_path / "there" / "my_world_17.py").write_text(f"import gymnasium as gym\n{made}\n")
+    flag = ("--config-dir", str(tmp_path / "there"))
+    opened: tuple[str, ...] = (*MFEC, "env=gym", "env.id=my_world_17:Mine-v0", "hydra.run.dir=r")
+    for main in (train.main, evaluate.main, train.main):
+        status, printed = command(main, *opened)
+        assert status == 2 and "no module 'my_world_17'" in printed and "--config-dir FOLDER" in printed
+        status, printed = command(main, *opened, *flag)
+        assert status == 0, printed
+        opened = ("run=r", "episodes=1") if main is train.main else ("resume=r", "steps=80")
+        sys.modules.pop("my_world_17")
+        sys.path.remove(flag[1])
+        gym.registry.pop("Mine-v0")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import not_there_17", "No module named 'not_there_17'"),
+        ("def (", "invalid syntax"),
+        ("1 / 0", "division by zero"),
+        ("import json\njson.loads('{')", "Expecting property name"),
+    ],
+)
+def test_a_module_that_breaks_when_imported_is_shown_with_its_line(command, tmp_path, text, said):
+    (tmp_path / "broken_17.py").write_text(f"\n{text}\n")
+    status, printed = command(train.main, *MFEC, "env=gym", "env.id=broken_17:Mine-v0")
+    assert status == 2 and "In your environment broken_17:Mine-v0" in printed and said in printed
+    assert f"broken_17.py, line {2 + text.count(chr(10))}" in printed
+
+
+def test_a_reader_that_goes_is_no_error(tmp_path):
+    command = f"{sys.executable} {ROOT / 'train.py'} --help | head -1"
+    done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout and not done.stderr
+
+
+OUT_OF_RANGE = {
+    "agent=mfec agent.exploration.end=-1": r"exploration.end is -1; it must be at least 0 and at most 1",
+    "agent=mfec agent.exploration=2": "exploration is 2; it must be at least 0 and at most 1",
+    "agent=nec agent.exploration.steps=-1": "exploration.steps is -1",
+    "agent=ppo agent.clip=-1": "clip is -1",
+    "agent=ppo agent.learning_rate=-1": "learning_rate is -1",
+    "agent=ppo +agent.max_gradient_norm=0": "max_gradient_norm is 0; it must be above 0",
+    "agent=ppo agent.entropy_coefficient=nan": "entropy_coefficient is nan; it must be finite",
+    "agent=nec +agent.batch_size=0": "batch_size is 0; it must be at least 1",
+    "agent=nec +agent.learn_every=0": "learn_every is 0; it must be at least 1",
+    "agent=nec agent.learn_after=-5": "learn_after is -5; it must be at least 0",
+    "agent=retrieval_ppo agent.retrieval.memory_dropout=2": "memory_dropout is 2; it must be at least 0 and at most 1",
+    "agent=retrieval_ppo +agent.retrieval.discount=1.5": "discount is 1.5",
+    "agent=mfec log.retrieved=-1": "log.retrieved is -1; it must be a number of environment steps, or 0 for never",
+    "agent=mfec evaluation.every=-1": "evaluation.every is -1",
+    "agent=mfec checkpoint.every=-1": "checkpoint.every is -1",
+    "agent=mfec agent.memory.forgetting=decay": "forgetting 'decay' has no half-life: give .*half_life: 10000",
+    "agent=mfec agent.memory.forgetting=trust": "unknown forgetting policy 'trust': it is 'confidence' now",
+    "agent=nec agent.memory.index=kept": "unknown index 'kept': it is 'cached' now",
+}
+
+
+@pytest.mark.parametrize("given", OUT_OF_RANGE)
+def test_numbers_out_of_range_and_old_words_are_refused_before_anything_is_made(command, given):
+    status, printed = command(train.main, "progress=false", "steps=40", *given.split())
+    assert status == 2 and re.search(OUT_OF_RANGE[given], printed), printed
+    assert "Traceback" not in printed and not list(Path().rglob("*.*"))
 
 
 def test_whole_numbers_may_be_written_as_powers_of_ten(command):

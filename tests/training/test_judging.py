@@ -167,7 +167,8 @@ def test_what_can_be_there_only_once_is_judged_where_it_was_trained(command):
     status, printed = command(train.main, *QUIET, *given)
     assert status == 0, printed
     status, printed = command(train.main, *QUIET, *given, "evaluation.every=20")
-    assert status == 0 and printed.count("No evaluation during training") == 1
+    assert status == 0, printed
+    assert printed.count("No evaluation during training") == 1
     assert Port.open_ones == 0
 
 

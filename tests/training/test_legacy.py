@@ -13,7 +13,8 @@ from benchmarks.configuration import agent_config
 from engram_rl.agents.common.replay import Replay
 from engram_rl.memory import DifferentiableNeuralDictionary
 from engram_rl.training import evaluate, train
-from engram_rl.training.legacy import config_today, named_today, state_today
+from engram_rl.training.legacy import config_today, named_today, run_today, state_today
+from engram_rl.training.legacy_agents import SCALED
 
 FIXTURE = Path(__file__).parent / "fixtures" / "first_version.tar.xz"
 AGENTS = ("nec", "mfec", "fast_slow", "ppo", "retrieval_ppo")
@@ -56,6 +57,52 @@ def test_its_memory_files_answer_alike(first_version, name):
     torch.testing.assert_close(found.value, torch.tensor(then["value"]))
     assert memory.forgetting.weakest(10, memory.used).tolist() == then["weakest"]
     torch.testing.assert_close(memory.strength(memory.slots).tolist(), then["strength"])
+
+
+BETWEEN = Path(__file__).parent / "fixtures" / "one_rule_of_scaling.tar.xz"
+BETWEEN_AGENTS = ("nec", "mfec", "ppo", "self_imitation_ppo", "retrieval_ppo_view")
+
+
+@pytest.fixture(scope="module")
+def between(tmp_path_factory):
+    """Run folders of 400 steps in symbols of MiniGrid, written by commit 46e22e6, and what became of them there."""
+    folder = tmp_path_factory.mktemp("between")
+    with tarfile.open(BETWEEN) as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+@pytest.mark.parametrize("agent", BETWEEN_AGENTS)
+def test_runs_of_the_time_when_there_was_one_rule_of_scaling_are_evaluated_and_go_on_with_it(
+    between, command, tmp_path, agent
+):
+    run = between / agent
+    status, printed = command(evaluate.main, f"run={run}", "episodes=3", f"out={tmp_path}")
+    assert status == 0, printed
+    then, now = (json.loads((path / "evaluation.json").read_text()) for path in (run, tmp_path))
+    assert now["memory"] == "frozen"
+    for name in ("trained", "untrained"):
+        assert now["agents"][name]["returns"] == then["agents"][name]["returns"]
+    status, printed = command(train.main, f"resume={run}", "steps=600", "progress=false")
+    assert status == 0, printed
+    assert (run / "episodes.jsonl").read_text() == (run / "episodes_after_resuming.jsonl").read_text()
+    assert OmegaConf.load(run / "config.yaml").agent.scale_rule == 1
+    status, printed = command(train.main, f"resume={run}", "steps=640", "progress=false")
+    assert status == 0, printed
+
+
+@pytest.mark.parametrize("factory", SCALED)
+def test_only_runs_of_agents_of_ours_begun_before_there_were_two_rules_keep_the_first(factory):
+    ours = {"_target_": f"engram_rl.agents.x.{factory}", "retrieval": {"neighbours": 3}, "view": VIEW}
+    kept = run_today({"agent": ours, "seed": 1})["agent"]
+    assert kept["scale_rule"] == 1 and kept["view"].get("scale_rule", 1) == 1
+    assert kept.get("bootstrap", kept["retrieval"].get("bootstrap", False)) is False
+    assert run_today({"agent": kept, "seeding": "counted"})["agent"] == kept
+    for agent, more in ((ours, {"seeding": "spawned"}), (ours | {"_target_": f"mine.{factory}"}, {})):
+        assert run_today({"agent": agent} | more)["agent"] == agent
+
+
+VIEW = {"_target_": "engram_rl.agents.retrieval.situations.ProjectionSituations"}
 
 
 GIVEN = {

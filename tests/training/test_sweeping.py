@@ -43,6 +43,24 @@ def test_settings_are_compared_over_their_seeds_best_first(sweep, capsys):
     assert json.loads((sweep / SUMMARY).read_text())["settings"] == groups
 
 
+def test_only_what_was_given_is_compared(tmp_path, capsys):
+    given = [("nec", "1e-3", 1), ("nec", "1e-3", 2), ("ppo", "1e-3", 1), ("ppo", "1e-4", 1)]
+    for number, (agent, rate, seed) in enumerate(given):
+        words = [f"agent={agent}", f"+agent.learning_rate={rate}", f"seed={seed}", "steps=9"]
+        folder = RunFolder(tmp_path / f"{number}", given=words)
+        folder.start(OmegaConf.create({"agent": {f"of_{agent}": 3, "k": number}, "env": {"id": "X-v0"}, "seed": seed}))
+        folder.write_json("summary.json", {"score": 10 * number})
+    groups, _ = summarise(tmp_path)
+    assert [group["setting"] for group in groups] == [
+        {"agent": "ppo", "agent.learning_rate": "1e-4"},
+        {"agent": "ppo", "agent.learning_rate": "1e-3"},
+        {"agent": "nec", "agent.learning_rate": "1e-3"},
+    ]
+    assert [group["seeds"] for group in groups] == [[1], [1], [1, 2]]
+    assert main([f"sweep={tmp_path}"]) == 0
+    assert "of_nec" not in capsys.readouterr().out
+
+
 def test_what_is_no_sweep_is_explained(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="no sweep below runs/"):

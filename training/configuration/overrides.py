@@ -54,7 +54,7 @@ def merged(config: DictConfig, given: Sequence[str], folders: Collection[Path], 
 
     Args:
         config: Of the run, typed.
-        given: As on a command line: `steps=9000`, `'env.kwargs={n: 3}'`, `+env.kwargs.n=3`, `++a=1`, `~a`.
+        given: As on a command line: `steps=9000`, `'+env.kwargs={n: 3}'`, `+env.kwargs.n=3`, `++a=1`, `~a`.
         folders: Of YAML; a folder in these is a group, whose choice a run keeps.
         run: Its folder.
 

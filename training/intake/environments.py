@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import suppress
 from typing import Any
 
 import gymnasium as gym
@@ -10,10 +12,10 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
-from engram_rl.training.errors import UsageError, in_your
+from engram_rl.training.errors import UsageError, in_your, say_once
 from engram_rl.training.intake.infos import own
 from engram_rl.training.intake.observations import Bounds, copied, reader
-from engram_rl.training.intake.rewards import number, numbers
+from engram_rl.training.intake.rewards import PAID, below, number, numbers
 from engram_rl.training.intake.spaces import presented, shown
 
 
@@ -26,13 +28,15 @@ class TakenIn(gym.Wrapper):
         env: Any environment.
         id: What it was made as.
         index: Which of those side by side it is.
+        wrapped: Whether wrappers may change what it pays; infos then say what it paid itself.
 
     Raises:
         UsageError: Its observations cannot be shown to an agent.
     """
 
-    def __init__(self, env: gym.Env, id: str, index: int):
+    def __init__(self, env: gym.Env, id: str, index: int, wrapped: bool = False):
         super().__init__(env)
+        self._wrapped = wrapped
         self._id, self._who = id, f"environment {index} ({id})"
         self.observation_space = presented(env.observation_space, id)
         self._as_given = self.observation_space is env.observation_space
@@ -46,6 +50,7 @@ class TakenIn(gym.Wrapper):
             raise in_your(f"environment {self._id}", "reset", error) from error
         if not isinstance(result, tuple) or len(result) != 2:
             raise UsageError(f"reset of {self._who} gave {_brief(result)}; it must give (observation, info).")
+        self._paid()
         return self._observation(result[0]), own(result[1])
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -63,7 +68,18 @@ class TakenIn(gym.Wrapper):
         observation = self._observation(observation)
         if terminated or truncated:
             observation = copied(observation)
-        return observation, number(reward, self._who), bool(terminated), bool(truncated), own(info)
+        info = own(info)
+        if (gained := self._paid()) is not None:
+            info = {**info, PAID: gained}
+        return observation, number(reward, self._who), bool(terminated), bool(truncated), info
+
+    def _paid(self) -> float | None:
+        """What it paid itself since this was last asked; None where that is not known."""
+        counted = below(self.env) if self._wrapped else None
+        if counted is None:
+            return None
+        gained, counted.paid = counted.paid, 0.0
+        return None if math.isnan(gained) else gained
 
     def _observation(self, observation: Any) -> Any:
         read = self._read(observation)
@@ -121,6 +137,18 @@ class Intake(VectorWrapper):
         if ended.any():
             info = {**info, "final_obs": self._finals(info.get("final_obs"), ended)}
         return self._observation(observation), numbers(reward, self.num_envs, self._id), terminated, truncated, info
+
+    def close(self, **options: Any) -> None:
+        """Close all; what goes wrong with one is told, and keeps nobody from going on."""
+        try:
+            self.env.close(**options)
+        except Exception as error:
+            say_once(str(in_your(f"environment {self._id}", "close", error)))
+            inner: Any = self.env.unwrapped
+            for one in getattr(inner, "envs", ()):
+                with suppress(Exception):
+                    one.close()
+            inner.closed = True
 
     def take(self, observation: Any) -> Any:
         """Take in observations that came otherwise than by a reset or a step."""

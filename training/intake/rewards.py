@@ -1,10 +1,14 @@
-"""Rewards: one finite number for each environment and step."""
+"""Rewards: one finite number for each environment and step; and what an environment itself paid, below its wrappers."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
+from gymnasium.utils import RecordConstructorArgs
 
 from engram_rl.training.errors import UsageError
 
@@ -50,3 +54,55 @@ def numbers(rewards: Any, num_envs: int, environment: str) -> np.ndarray:
             f"{LARGEST:.1e}. Mend the environment, or clip in a wrapper (gymnasium.wrappers.ClipReward)."
         )
     return found
+
+
+PAID = "engram/paid"
+"""Under which infos say what an environment itself paid, where wrappers may have made something else of it."""
+
+
+class Paid(gym.Wrapper, RecordConstructorArgs):
+    """Sums what an environment pays, below wrappers that change it, leave out steps or take several at once.
+
+    Attributes:
+        paid: Since it was last set to 0; NaN where that was no number.
+    """
+
+    def __init__(self, env: gym.Env):
+        RecordConstructorArgs.__init__(self)
+        gym.Wrapper.__init__(self, env)
+        self.paid = 0.0
+
+    def step(self, action: Any) -> Any:
+        """Step, and count."""
+        result = self.env.step(action)
+        if isinstance(result, tuple) and len(result) == 5:
+            try:
+                self.paid += number(result[1], "an environment")
+            except UsageError:  # several numbers, say, of which a wrapper may make one
+                self.paid = math.nan
+        return result
+
+
+def below(env: gym.Env) -> Paid | None:
+    """The count below an environment's wrappers; None where there is none. Wrappers may have made it anew."""
+    layer: Any = env
+    while isinstance(layer, gym.Wrapper):
+        if isinstance(layer, Paid):
+            return layer
+        layer = layer.env
+    return None
+
+
+def paid(reward: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
+    """What environments themselves paid in a vector step; the rewards where no wrapper may have changed them. `[E]`.
+
+    Args:
+        reward: Of the step. `[E]`
+        info: Of the step.
+    """
+    result = reward
+    for said in (info, info.get("final_info")):
+        if isinstance(said, Mapping) and PAID in said:
+            have = said[f"_{PAID}"]
+            result = np.where(have, said[PAID], result)
+    return result

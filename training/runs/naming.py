@@ -20,7 +20,7 @@ LONGEST = 80
 BY_TIME = ("${now:", "${run_folder:")
 """What a name is made of that two launches of one second share."""
 
-PLAIN = re.compile(r"[\w./:\\+-]*")
+PLAIN = re.compile(r"[\w./:\\+-]*", re.ASCII)
 """Paths that Hydra's grammar takes without quotes."""
 
 

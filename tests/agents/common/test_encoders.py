@@ -5,7 +5,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from engram_rl.agents.common.encoders import make_encoder
+from engram_rl.agents.common.encoders import make_encoder, make_projection
 from engram_rl.agents.common.flattening import OneHot
 from engram_rl.agents.common.observations import hash_observations, map_observation, to_tensors
 
@@ -64,3 +64,19 @@ def test_equal_observations_share_a_fingerprint_and_others_do_not(name):
     assert (first, second) == (third, fourth)
     same = all(np.array_equal(*part) for part in (rows.values() if isinstance(rows, dict) else [rows]))
     assert (first == second) == same
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Discrete(10**7),
+        spaces.MultiDiscrete([60_000, 60_000]),
+        spaces.Dict(place=spaces.Box(-1, 1, (2,)), cell=spaces.Discrete(100_001)),
+        spaces.Tuple((spaces.Discrete(200_000),)),
+    ],
+)
+@pytest.mark.parametrize("make", [make_encoder, lambda space, size: make_projection(space, size, 0)])
+def test_more_codes_than_can_have_a_column_each_are_refused(space, make):
+    with pytest.raises(ValueError, match=r"codes, each of which .* at most 100000 .*TransformObservation"):
+        make(space, 8)
+    assert make(spaces.Discrete(100_000), 8) is not None

@@ -55,6 +55,9 @@ def test_columns_that_do_not_exist_are_refused():
         Columns(space, [0, 7], [2, 3])
     with pytest.raises(ValueError, match="as many for the goal"):
         Columns(space, [0, 1], [2])
+    for state, goal in (([0, -1], [2, 3]), ([0, 1], [-2, 3])):
+        with pytest.raises(ValueError, match="name existing ones"):
+            Columns(space, state, goal)
 
 
 def test_an_image_without_an_agent_is_refused_rather_than_read_as_a_corner():
@@ -63,5 +66,16 @@ def test_an_image_without_an_agent_is_refused_rather_than_read_as_a_corner():
     observation, _ = environments.reset(seed=0)
     with pytest.raises(ValueError, match=r"environment 0 shows 0 agents.*FullyObsWrapper"):
         view.states(observation)
-    with pytest.raises(ValueError, match="FullyObsWrapper"):
-        view.states({"image": np.full((2, 40, 40, 3), 10, np.uint8)})
+
+
+@pytest.mark.parametrize("wrapper", [minigrid.wrappers.RGBImgObsWrapper, minigrid.wrappers.RGBImgPartialObsWrapper])
+def test_a_picture_is_refused_rather_than_read_as_symbols(wrapper):
+    environments = make_environments("MiniGrid-Empty-5x5-v0", 2, vectorization="sync", wrappers=[wrapper])
+    observation, _ = environments.reset(seed=0)
+    observation["image"][0] = 0  # all black, that is: unseen
+    with pytest.raises(ValueError, match=r"image of environment 1 holds \d+, which is no symbol.*it is a picture"):
+        SymbolGrid(environments.single_observation_space).states(observation)
+    placed = make_environments("MiniGrid-Empty-5x5-v0", 2, vectorization="sync", wrappers=[wrapper, DeadReckoning])
+    observation, _ = placed.reset(seed=0)
+    with pytest.raises(ValueError, match=r"image of environment 0 holds \d+, which is no symbol"):
+        PartialGrid(placed.single_observation_space).goals(observation)

@@ -179,6 +179,20 @@ def test_an_attribute_that_is_not_there_is_refused_by_name():
         environment.reset()
 
 
+@pytest.mark.parametrize(
+    ("schedule", "mover", "says"),
+    [
+        ("periodic", Attribute("gravity"), "schedule is 'periodic'.*Periodic"),
+        (None, Attribute("gravity"), "schedule is None"),
+        (Periodic, "gravity", "mover is 'gravity'.*Attribute"),
+        (Periodic([1, 2]), None, "mover is None"),
+    ],
+)
+def test_what_is_no_schedule_or_mover_is_refused_when_it_is_made(schedule, mover, says):
+    with pytest.raises(TypeError, match=says):
+        ShiftingTarget(gymnasium.make("CartPole-v1"), schedule, mover)
+
+
 def test_an_environment_without_a_spec_cannot_be_rebuilt():
     with pytest.raises(ValueError, match=r"not made by gymnasium\.make"):
         ShiftingTarget(Guess(), Periodic([1, 2]), ConstructorArgument("g")).reset()

@@ -1,5 +1,8 @@
 """What environments give is taken in once: what is not of its space is named, what nobody reads breaks nothing."""
 
+import re
+from functools import partial
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -8,12 +11,17 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from omegaconf import OmegaConf
 
-from engram_rl.training.construction import build_environments
+from benchmarks.configuration import agent_config
+from engram_rl.agents.random import RandomAgent
+from engram_rl.envs.shifting.schedules import Periodic
+from engram_rl.envs.shifting.wrapper import ConstructorArgument, ShiftingTarget
+from engram_rl.training.construction import build_agent, build_environments
 from engram_rl.training.environments import make_environments
 from engram_rl.training.errors import UsageError
+from engram_rl.training.evaluation import evaluate
 from engram_rl.training.intake.frames import image
 from engram_rl.training.intake.infos import action_masks
-from engram_rl.training.rollout import act, allowed, environment_metrics, step
+from engram_rl.training.rollout import act, allowed, environment_metrics, finished, step
 
 PAIR = spaces.Box(-1, 1, (2,), np.float32)
 
@@ -362,3 +370,120 @@ class TestFrames:
     def test_what_is_no_picture_is_named(self, frame):
         with pytest.raises(UsageError, match="X renders"):
             image(frame, "X")
+
+
+class Acting(Walk):
+    """Takes actions of a space that is given."""
+
+    def __init__(self, space):
+        super().__init__()
+        self.action_space = space
+
+
+gym.register("test/Acting-v0", Acting)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Tuple((spaces.Discrete(3), spaces.Box(-1, 1, (2,)))),
+        spaces.Tuple((spaces.Discrete(3), spaces.Discrete(2))),
+        spaces.Dict(move=spaces.Discrete(3), aim=spaces.Box(-1, 1, (2,))),
+        spaces.Sequence(spaces.Discrete(2)),
+        spaces.Graph(spaces.Box(-1, 1, (2,)), None),
+        spaces.OneOf([spaces.Discrete(2), spaces.Discrete(3)]),
+        spaces.Text(5),
+        spaces.MultiBinary(3),
+        spaces.Box(0, 9, (1,), np.int64),
+    ],
+    ids=lambda space: type(space).__name__,
+)
+@pytest.mark.parametrize("agent", ["nec", "mfec", "ppo", "fast_slow", "retrieval_ppo"])
+def test_actions_that_an_agent_cannot_take_are_refused_by_what_it_acts_in(space, agent):
+    environments = make_environments("test/Acting-v0", 2, kwargs={"space": space})
+    said = f"(chooses among|acts in) .*but this environment has {re.escape(str(space))[:40]}"
+    with pytest.raises(ValueError, match=said):
+        build_agent(OmegaConf.create(agent_config(agent)), environments, 0)
+    environments.close()
+
+
+class Shaped(gym.RewardWrapper):
+    """Makes ten of one."""
+
+    def reward(self, reward):
+        return 10.0 * reward
+
+
+class Repeated(gym.Wrapper):
+    """Takes each action twice, after one step at each reset, and says nothing of what these pay but the last."""
+
+    def reset(self, **options):
+        self.env.reset(**options)
+        observation, _, _, _, info = self.env.step(0)
+        return observation, info
+
+    def step(self, action):
+        self.env.step(action)
+        return self.env.step(action)
+
+
+class Sum(gym.RewardWrapper):
+    """Makes one number of several."""
+
+    def reward(self, reward):
+        return float(np.sum(reward))
+
+
+def test_where_an_environment_pays_several_numbers_the_score_is_what_a_wrapper_makes_of_them():
+    environments = make_environments(
+        "test/Walk-v0", 2, kwargs={"reward": lambda t: np.array([1.0, 2.0])}, wrappers=[Sum]
+    )
+    played = evaluate(RandomAgent(environments.action_space, 0), environments, 2, 0)
+    assert played.returns.tolist() == [30.0, 30.0]
+    environments.close()
+
+
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+@pytest.mark.parametrize(
+    ("wrappers", "learned_from", "score"),
+    [
+        ([], 1.0, 10.0),
+        ([Shaped], 10.0, 10.0),
+        ([gym.wrappers.FlattenObservation], 1.0, 10.0),
+        ([partial(gym.wrappers.ClipReward, max_reward=0.25)], 0.25, 10.0),
+        ([Repeated, Shaped], 10.0, 10.0),
+    ],
+)
+def test_scores_are_what_the_environment_itself_paid(vectorization, wrappers, learned_from, score):
+    environments = make_environments(
+        "test/Walk-v0", 2, vectorization=vectorization, kwargs={"reward": 1.0}, wrappers=wrappers
+    )
+    observation, _ = environments.reset(seed=0)
+    seen, ended = set(), []
+    for _ in range(20):
+        transition = step(environments, observation, np.zeros(2, np.int64))
+        observation = transition.reset_observation
+        seen |= set(transition.reward.tolist())
+        ended += finished(transition.info).returns.tolist()
+    assert seen == {learned_from}
+    expected = score if Repeated not in wrappers else 10.0  # 1 at the reset is nobody's, 2 a step, and 1 beyond the end
+    assert set(ended) == {expected}
+    played = evaluate(RandomAgent(environments.action_space, 0), environments, 4, 0)
+    assert set(played.returns.tolist()) == {expected}
+    environments.close()
+
+
+def test_an_environment_that_a_wrapper_makes_anew_still_says_what_it_pays():
+    shifting = partial(ShiftingTarget, schedule=Periodic([9.8, 5.0], period=1), mover=ConstructorArgument("gravity"))
+    gym.register("test/Falling-v0", Falling, max_episode_steps=5)
+    environments = make_environments("test/Falling-v0", 1, wrappers=[shifting, Shaped])
+    played = evaluate(RandomAgent(environments.action_space, 0), environments, 4, 0)
+    assert played.returns.tolist() == [49.0, 25.0, 49.0, 25.0]
+    environments.close()
+
+
+class Falling(Walk):
+    """Pays its gravity."""
+
+    def __init__(self, gravity=1.0):
+        super().__init__(reward=gravity)

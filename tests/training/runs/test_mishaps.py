@@ -60,6 +60,48 @@ def test_a_render_that_fails_costs_the_video_alone(command):
     assert (folder / "learning_curve.png").exists() and "Score 5.0 online" in printed
 
 
+class Sticky(Walk):
+    """Counts who is open; closing fails where it is told to, making the one of a number likewise."""
+
+    open_ones = 0
+
+    def __init__(self, refuse_close=False, limit=99, **options):
+        super().__init__(**options)
+        if Sticky.open_ones >= limit:
+            raise OSError("address in use")
+        self.refuse_close = refuse_close
+        Sticky.open_ones += 1
+
+    def close(self):
+        Sticky.open_ones -= 1
+        if self.refuse_close:
+            raise RuntimeError("the simulator does not answer")
+
+
+gym.register("test/Sticky-v0", Sticky)
+
+
+@pytest.mark.parametrize("refuse", [False, True])
+def test_every_environment_is_closed_and_a_close_that_fails_costs_nothing(command, refuse):
+    given = ("env.id=test/Sticky-v0", "env.num_envs=3", f"+env.kwargs.refuse_close={refuse}", "steps=60")
+    Sticky.open_ones = 0
+    status, printed = command(train.main, *QUIET, *given, "evaluation.every=30")
+    assert status == 0, printed
+    assert ("In your environment test/Sticky-v0, in close: RuntimeError: the simulator" in printed) is refuse
+    assert "Exception ignored" not in printed and "Score 5.0" in printed
+    folder = RunFolder.open(Path("latest")).path
+    assert json.loads((folder / "summary.json").read_text())["score"] == 5.0
+    assert Sticky.open_ones <= 0
+
+
+def test_where_one_environment_cannot_be_made_those_before_it_are_closed(command):
+    Sticky.open_ones = 0
+    given = ("env.id=test/Sticky-v0", "env.num_envs=3", "+env.kwargs.limit=2", "steps=60")
+    status, printed = command(train.main, *QUIET, *given)
+    assert status == 2 and "In your environment test/Sticky-v0, in making it: OSError: address in use" in printed
+    assert Sticky.open_ones == 0
+
+
 def test_a_disk_that_fills_at_the_video_costs_the_video_alone(command, monkeypatch):
     def full(*given):
         raise OSError(28, "No space left on device")
@@ -90,7 +132,7 @@ def test_where_a_replay_leads_elsewhere_it_is_told(command, draws, same):
 
 def test_what_a_run_goes_on_with_is_stored_and_typed(command):
     _, _, folder = run(command, "log.video=false")
-    given = ("agent.discount=0.5", "++env.kwargs.fails=1000", "env.kwargs={draws: null}")
+    given = ("agent.discount=0.5", "++env.kwargs.fails=1000", "+env.kwargs={draws: null}")
     status, printed = command(train.main, f"resume={folder}", "steps='9e1'", *given)
     assert status == 2 and "steps" in printed
     status, printed = command(train.main, f"resume={folder}", "steps='90'", *given)
@@ -98,7 +140,8 @@ def test_what_a_run_goes_on_with_is_stored_and_typed(command):
     stored = RunFolder(folder).config()
     assert (stored.steps, stored.agent.discount, stored.env.kwargs) == (90, 0.5, {"fails": 1000, "draws": None})
     status, printed = command(train.main, f"resume={folder}")
-    assert status == 0 and "after 90 steps" in printed
+    assert status == 0, printed
+    assert "after 96 steps" in printed, printed  # whole steps of eight environments
     assert len(list(folder.glob("*.hparams"))) == 1
 
 
@@ -109,7 +152,8 @@ REFUSED = {
     "~agent.nothing": "the run has no agent.nothing",
     "seed=1,2": "names several values",
     "agent.discount.start=1": "agent.discount is 0.99. Give agent.discount=... as a whole",
-    "seeding=odd": "seeding is 'odd'. Did you mean",
+    "seeding=odd": "seeding is 'odd'. Valid names: counted, spawned",
+    "env.kwargs={new: 1}": "env.kwargs takes new keys with a plus: +env.kwargs.new=...",
     "evaluation.mode=onlin": "Did you mean online",
 }
 
@@ -136,7 +180,7 @@ def test_only_what_is_for_the_run_is_taken_off_the_command_line():
 
 
 def test_values_merge_as_hydra_merges_them(stored):
-    given = ["env.kwargs={a: 1}", "+env.kwargs.b=[1,2]", "++agent.discount=0.5", "steps=7"]
+    given = ["+env.kwargs={a: 1}", "+env.kwargs.b=[1,2]", "++agent.discount=0.5", "steps=7"]
     config = merged(stored, given, [], Path("r"))
     assert config == {"agent": {"discount": 0.5}, "steps": 7, "seed": 1, "env": {"kwargs": {"a": 1, "b": [1, 2]}}}
     assert merged(config, ["~env.kwargs.a"], [], Path("r")).env.kwargs == {"b": [1, 2]}

@@ -1,0 +1,89 @@
+"""Each launch has a folder of its own, whose name can be pasted behind resume= whatever a sweep was given."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from engram_rl.training import evaluate, train
+from engram_rl.training.runs.folder import RunFolder
+from engram_rl.training.runs.naming import LONGEST, claimed, quoted, short_name
+
+TINY = (
+    "progress=false", "steps=40", "evaluation.every=0", "evaluation.episodes=1", "agent=mfec", "env=cartpole",
+    "agent.memory.capacity=100", "log.video=false", "log.memory=false",
+)  # fmt: skip
+
+
+@pytest.fixture
+def same_second(monkeypatch):
+    monkeypatch.setattr("engram_rl.training.runs.naming.time.strftime", lambda form: "2026-01-31_12-00-00")
+
+
+def test_launches_of_one_second_do_not_meet(command, same_second):
+    for discount in (0.9, 0.8, 0.7):
+        status, printed = command(train.main, *TINY, f"agent.discount={discount}")
+        assert status == 0, printed
+    folders = sorted(Path("runs").iterdir())
+    first = "2026-01-31_12-00-00_mfec_cartpole_seed1"
+    assert [folder.name for folder in folders] == [first, f"{first}_2", f"{first}_3"]
+    assert [RunFolder(folder).config().agent.discount for folder in folders] == [0.9, 0.8, 0.7]
+
+
+def test_a_launch_that_is_refused_leaves_no_folder_nor_number(command, same_second):
+    for _ in range(2):
+        assert command(train.main, *TINY, "seed=-1")[0] == 2
+        assert not list(Path("runs").iterdir())
+
+
+def test_a_folder_that_is_named_is_taken_as_it_is(command):
+    for status in (0, 2):
+        assert command(train.main, *TINY, "hydra.run.dir=mine")[0] == status
+    assert [path.name for path in Path().iterdir()] == ["mine"]
+
+
+def test_sweeps_of_one_second_do_not_meet_and_their_runs_resume_by_their_names(command):
+    dated = "hydra.sweep.dir='runs/${now:%Y}_sweep'"
+    for _ in range(2):
+        status, printed = command(
+            train.main, "-m", *TINY, dated, "seed=1,2", "+env.kwargs.sutton_barto_reward=true,false"
+        )
+        assert status == 0, printed
+    sweeps = sorted(Path("runs").iterdir())
+    assert [len(list(sweep.glob("*/summary.json"))) for sweep in sweeps] == [4, 4]
+    run = sweeps[1] / sorted(path.name for path in sweeps[1].iterdir() if path.is_dir())[3]
+    assert re.fullmatch(r"3_[\w.+-]+", run.name) and len(run.name) <= LONGEST + 4
+    status, printed = command(train.main, f"resume={run}", "steps=80")
+    assert status == 0, printed
+    assert json.loads((run / "summary.json").read_text())["steps"] == 80
+
+
+def test_names_are_short_and_of_plain_characters():
+    assert short_name("agent=nec,seed=1") == "_agent-nec_seed-1"
+    assert short_name("env.kwargs={'a': [1, 2]},x=é/y z") == "_env.kwargs-a1_2_x-yz"
+    assert short_name("") == "" and len(short_name("a=1," * 500)) == LONGEST + 1
+
+
+def test_a_claimed_folder_is_nobody_elses(tmp_path):
+    names = [claimed(tmp_path / "new" / "run").name for _ in range(3)]
+    assert names == ["run", "run_2", "run_3"]
+
+
+@pytest.mark.parametrize("name", ["0_agent=nec,seed=1", "a b (c)", "it's", "{x: 1}", "[1]", "ünï", "a=b", "plain-1.2"])
+def test_a_run_opens_by_whatever_name_it_has(command, name):
+    if not Path("made").exists():
+        assert command(train.main, *TINY, "hydra.run.dir=made")[0] == 0
+    shutil.copytree("made", f"other/{name}")
+    status, printed = command(evaluate.main, f"run=other/{name}", "episodes=1")
+    assert status == 0, printed
+    assert Path(f"other/{name}/evaluation.json").exists()
+
+
+def test_only_paths_that_are_there_are_put_into_quotes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("a=b").mkdir()
+    assert quoted("resume=a=b", ["resume"]) == "resume='a=b'"
+    for given in ("resume=c=d", "other=a=b", "resume", "resume='a=b'"):
+        assert quoted(given, ["resume"]) == given
