@@ -26,7 +26,7 @@ report: $(VENV)/.installed-dev-$(FAISS)
 	$(BIN)/python -m benchmarks.report
 
 site: $(VENV)/.installed-docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 RECENT := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 

@@ -1,7 +1,7 @@
 """The documentation as a site, with the API from docstrings and a search: hooks of `mkdocs.yml`.
 
-    mkdocs build --strict        # into site/ (extra `docs`); warnings are errors
-    mkdocs serve                 # on http://127.0.0.1:8000, rebuilt as pages change
+    python -m mkdocs build --strict        # into site/ (extra `docs`); warnings are errors
+    python -m mkdocs serve                 # on http://127.0.0.1:8000, rebuilt as pages change
 
 The pages are those of `docs/`, which GitHub shows as well; here the README becomes the first page, and pages of the API
 are added, one for each package, with every public name.
