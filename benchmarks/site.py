@@ -56,7 +56,8 @@ def api_page(part: Part) -> str:
 
 def _led(link: re.Match[str], here: str, from_root: bool, files: Any) -> str:
     path, anchor = link["path"].removeprefix("../"), link["anchor"] or ""
-    target = MOVED.get(path, path.removeprefix("docs/") if from_root else path)
+    path = path.removeprefix("docs/") if from_root else path
+    target = MOVED.get(path, path)
     if files.get_file_from_path(target) is None:
         return str(link["text"])
     return f"{link['image']}[{link['text']}]({'../' * here.count('/')}{target}{anchor})"
