@@ -84,8 +84,8 @@ def build_curves(config: DictConfig, folder: Path) -> list[Curves]:
     """What is told of a run's curves beside TensorBoard: that of `conf/logger/*.yaml`, if one is chosen."""
     if not config.get("logger"):
         return []
-    plain = OmegaConf.to_container(config, resolve=True)
-    return [instantiate(config.logger, folder=folder, config=plain, _recursive_=False, _convert_="all")]
+    settings = OmegaConf.to_container(config, resolve=True)
+    return [instantiate(config.logger, folder=folder, settings=settings, _recursive_=False, _convert_="all")]
 
 
 def space_shown(space: Space, config: DictConfig) -> Space:

@@ -28,7 +28,7 @@ def test_training_is_what_the_command_line_does(command, tmp_path):
     for name in ("episodes.jsonl", "config.yaml"):
         assert (run.path / name).read_bytes() == (tmp_path / "shell" / name).read_bytes()
     assert run.score == run.summary["score"]
-    assert [row["step"] for row in run.metrics()][:2] == [104, 208]
+    assert run.metrics()[0]["memory/size"] > 0
     assert not GlobalHydra.instance().is_initialized()
     assert repr(run).startswith("Run(")
 

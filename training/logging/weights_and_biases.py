@@ -18,7 +18,7 @@ class WeightsAndBiases:
 
     Args:
         folder: Of the run; what is kept offline goes there.
-        config: Of the run, as plain values.
+        settings: Of the run, as plain values.
         project: Where the run is filed.
         entity: A user or team; None for the user's own.
         mode: `online`, `offline`, or `disabled`.
@@ -28,7 +28,7 @@ class WeightsAndBiases:
     """
 
     def __init__(
-        self, folder: Path, config: dict[str, Any], *, project: str, entity: str | None = None, mode: str = "online"
+        self, folder: Path, settings: dict[str, Any], *, project: str, entity: str | None = None, mode: str = "online"
     ):
         if mode not in MODES:
             raise UsageError(f"logger.mode is {mode!r}. {did_you_mean(mode, MODES)}")
@@ -45,8 +45,8 @@ class WeightsAndBiases:
             name=folder.name,
             id=hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16],
             resume="allow",
-            config=config,
-            tags=config.get("tags") or None,
+            config=settings,
+            tags=settings.get("tags") or None,
             settings=wandb.Settings(silent=True),
         )
         self._run.define_metric("*", step_metric="step")

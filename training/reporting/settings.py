@@ -17,6 +17,9 @@ from engram_rl.training.runs.folder import RunFolder
 OVERRIDES = "overrides.json"
 """What the command line gave for a run when it began."""
 
+MOST = 6
+"""Differences that a label names; the table's JSON has all."""
+
 FOLLOWING = ("env.id", "agent.modalities")
 """Values that say nothing new: the environment's name, and what follows from it."""
 
@@ -151,7 +154,9 @@ def _label(setting: dict[str, Any]) -> str:
             words.append(str(value))
         elif place != "env":
             words.append(f"{short if last.count(short) == 1 else place}={_brief(value)}")
-    return " ".join(word for word in words if word)
+    words = [word for word in words if word]
+    more = [f"and {len(words) - MOST} more"] if len(words) > MOST else []
+    return " ".join([*words[:MOST], *more])
 
 
 def _brief(value: Any) -> str:

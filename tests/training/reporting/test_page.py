@@ -15,7 +15,7 @@ from engram_rl.training.runs.folder import RunFolder
 
 TINY = (
     "progress=false", "steps=400", "log.every=100", "evaluation.every=200", "evaluation.episodes=2", "agent=mfec",
-    "agent.memory.capacity=400", "env=hiddengoal", "name=<b>bold", "tags=[one,two]",
+    "agent.memory.capacity=400", "env=hiddengoal", "name='<b>bold'", "tags=[one,two]",
 )  # fmt: skip
 
 
