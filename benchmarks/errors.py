@@ -157,7 +157,6 @@ COMMANDS = [
     "env.max_episode_steps=0",
     "env.vectorization=asink",
     "logger=wandb logger.mode=ofline",
-    "env=gym env.id=no_such_module:Robot-v0",
     "'env.wrappers=[{_target_: gymnasium.wrappers.NormalizeObservation, _partial_: true}]'",
 ]
 """Arguments of `engram train`."""

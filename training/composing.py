@@ -53,7 +53,7 @@ def composed(name: str, words: Sequence[str], config_dir: str | Path | None = No
     try:
         with initialize_config_module("engram_rl.conf", version_base="1.3"):
             config = compose(name, [*given, *searched], return_hydra_config=True)
-        HydraConfig.instance().set_config(config)
+        HydraConfig.instance().set_config(config.copy())
         with open_dict(config):
             del config["hydra"]
         yield config

@@ -126,7 +126,7 @@ def test_a_loaded_agent_acts_and_is_left_as_it_is(name, env, tmp_path):
 
 
 def test_masks_parts_and_codes_of_ones_own_environment_are_understood():
-    taxi = gym.make("Taxi-v3")  # Discrete observations, action masks
+    taxi = gym.make("Taxi-v4")  # Discrete observations, action masks
     agent = make_agent("mfec", taxi)
     observation, info = taxi.reset(seed=1)
     for _ in range(100):
