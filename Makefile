@@ -45,7 +45,7 @@ $(VENV)/.installed-$(FAISS): pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev-$(FAISS): pyproject.toml constraints.txt
 	$(make_venv)
-	$(BIN)/python -m pip install --quiet --editable '.[$(FAISS),dev,compare,wandb]' --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --editable '.[$(FAISS),dev,compare,docs,wandb]' --constraint constraints.txt
 	touch $@ $(VENV)/.installed-$(FAISS)
 
 $(VENV)/.installed-docs: $(VENV)/.installed-$(FAISS)
