@@ -27,7 +27,7 @@ PLAIN = re.compile(r"[\w./:\\+-]*", re.ASCII)
 def run_folder_name(agent: str, env: str, seed: int, name: str = "") -> Path:
     """Where a new run goes: `runs/<date>_<time>_<agent>_<env>_seed<seed>`, or `<date>_<time>_<name>_...`."""
     words = [time.strftime("%Y-%m-%d_%H-%M-%S"), name, agent, env, f"seed{seed}"]
-    return Path("runs") / "_".join(plain for word in words if (plain := _plain(word)))
+    return Path("runs") / "_".join(plain for word in words if (plain := _plain(re.sub(r"[/\s:]+", "-", word))))
 
 
 def short_name(overrides: str) -> str:
@@ -62,8 +62,8 @@ def quoted(argument: str, places: Iterable[str]) -> str:
 
 
 def _plain(words: str) -> str:
-    """Words in characters that shells, file systems and Hydra take as they are; a slash or a space becomes a dash."""
-    return re.sub(r"[^\w.+-]+", "", re.sub(r"[/\s:]+", "-", words), flags=re.ASCII)[:LONGEST]
+    """What of some words shells, file systems and Hydra take as it is."""
+    return re.sub(r"[^\w.+-]+", "", words, flags=re.ASCII)[:LONGEST]
 
 
 class FolderOfItsOwn(Callback):
