@@ -150,5 +150,5 @@ def _with_interval(row: dict[str, Any], name: str) -> str:
 
 
 def _best(group: Group) -> float:
-    scores = group.scores()
-    return float(stratified_bootstrap(scores).point) if scores else -np.inf
+    found = _estimate("score", group.scores())["score"]
+    return -np.inf if found is None else float(found)

@@ -94,6 +94,13 @@ def test_the_command_draws_and_tells_within_80_columns(runs, capsys, monkeypatch
     assert len(json.loads((runs / "pictures" / "all.json").read_text())["groups"]) == 4
 
 
+def test_a_score_that_is_no_number_counts_as_none(runs):
+    run(runs / "broken", agent="mfec", score=float("nan"), given=["agent=mfec"])
+    groups = compare.compare(find_runs([str(runs)]))
+    assert groups[-1].label == "mfec" and compare.row_of(groups[-1])["score"] is None
+    assert compare.row_of(groups[0])["score"] == 8.0
+
+
 def test_many_differences_still_fit(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.chdir(tmp_path)
