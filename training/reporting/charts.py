@@ -122,6 +122,10 @@ def _episodes(run: Path) -> Series:
 
 
 def _svg(figure: Figure) -> str:
+    """The figure, the same for the same run: without the date, and with ids that are not drawn."""
+    from matplotlib import rc_context
+
     content = io.StringIO()
-    figure.savefig(content, format="svg")
+    with rc_context({"svg.hashsalt": "engram"}):
+        figure.savefig(content, format="svg", metadata={"Date": None})
     return content.getvalue()
