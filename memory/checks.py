@@ -31,6 +31,9 @@ CONTAINERS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_i
 RENAMED = {"kept": "cached", "trust": "confidence"}
 """Parts of a memory that had another name in the first version."""
 
+UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
+"""Types that torch stores and converts, but neither compares nor indexes."""
+
 INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
@@ -117,6 +120,9 @@ def require_held(name: str, whole_numbers: Tensor, dtype: torch.dtype, remedy: s
     """
     if whole_numbers.dtype == torch.bool or not whole_numbers.numel():
         return
+    if whole_numbers.dtype in UNSIGNED:  # of which torch can hardly compute anything
+        signed = whole_numbers.to(torch.int64)
+        whole_numbers = torch.where(signed < 0, torch.iinfo(torch.int64).max, signed)
     exact = 2 ** (24 if dtype == torch.float32 else 53)
     low, high = (int(end) for end in whole_numbers.aminmax())
     if max(-low, high) > exact:
@@ -223,6 +229,9 @@ def check_moved(name: str, new: Tensor | None, slots: int, like: Tensor, most: T
         raise ValueError(
             f"{name} have shape {list(new.shape)}; expected [{slots}, {like.shape[1]}], a row for each slot"
         )
+    if not new.is_floating_point():
+        require_held(name, new, like.dtype, "scale it, or build the memory with dtype=torch.float64")
+    new = new.to(like)
     if not (limited(new, most) if isinstance(most, float) else bool((new.detach().abs() <= most).all())):
         least = float(torch.as_tensor(most).min())
         raise ValueError(

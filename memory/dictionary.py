@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from copy import copy, deepcopy
+from copy import copy
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from engram_rl.memory.checks import (
     check_moved,
     checked_k,
     checked_place,
+    limited,
     number,
     require_ram,
     shown,
@@ -34,7 +35,7 @@ from engram_rl.memory.keys.space import KeyInput, Keys, KeySpace, Modality, Pres
 from engram_rl.memory.keys.store import entry_bytes, make_store
 from engram_rl.memory.keys.subsets import References, evidence, subsets_of, under_each
 from engram_rl.memory.links import Links, Reached
-from engram_rl.memory.modes import in_own_mode
+from engram_rl.memory.modes import OwnMode, in_own_mode
 from engram_rl.memory.persistence.file import load, named, write_file
 from engram_rl.memory.persistence.names import state_today
 from engram_rl.memory.persistence.state import State
@@ -50,7 +51,7 @@ SWEEP = 1024
 """Most entries that one tick removes."""
 
 
-class DifferentiableNeuralDictionary:
+class DifferentiableNeuralDictionary(OwnMode):
     """Values stored under keys in one step and read by similarity: Pritzel et al. 2017 (arXiv 1703.01988), section 2.
 
     Entries live in slots `0 .. capacity - 1` of preallocated tensors and keep their slot until they are evicted or
@@ -165,18 +166,6 @@ class DifferentiableNeuralDictionary:
 
     def __repr__(self) -> str:
         return inspection.screen(self)
-
-    @in_own_mode
-    def __deepcopy__(self, memo: dict[int, Any]) -> DifferentiableNeuralDictionary:
-        twin = type(self).__new__(type(self))
-        memo[id(self)] = twin
-        vars(twin).update(deepcopy(vars(self), memo))
-        return twin
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        if torch.is_inference_mode_enabled():  # in which unpickling makes tensors that could not be written elsewhere
-            vars(self).update(vars(deepcopy(self)))
 
     @property
     def key_vectors(self) -> Tensor:
@@ -316,7 +305,8 @@ class DifferentiableNeuralDictionary:
             present: Per modality, which rows have it; all by default.
 
         Returns:
-            The slot of each row. `[B]`
+            The slot of each row, so that `(slot, generation[slot])` names its entry; -1 where that has made room again
+            already, for a later row if the batch holds more than fits, or because it was too weak to stay. `[B]`
 
         Raises:
             ValueError: Shapes, names or numbers are not those of an entry. Nothing has been changed then.
@@ -324,6 +314,7 @@ class DifferentiableNeuralDictionary:
         batch = checked_batch(self.store.pack(keys, present), values, priority, identity, like=self.values)
         total = batch.values.shape[0]
         stored = [torch.empty(0, dtype=torch.int64, device=self.device)]
+        generations: list[Tensor] = []
         done, most = 0, min(total, self.capacity)
         while done < total:
             piece = batch if most == total - done == total else batch[done : done + most]
@@ -341,9 +332,17 @@ class DifferentiableNeuralDictionary:
             self.forgetting.written(rows)
             stored.append(placed.slots)
             done += len(placed.slots)
+            if done < total or generations:
+                generations.append(self.generation[placed.slots])
             most = min(2 * len(placed.slots), self.capacity)  # rows that depend on each other come in runs
-        self._expire(2 * total)  # twice as many as came, so that removal keeps up
-        return torch.cat(stored)
+        removed = self._expire(2 * total)  # twice as many as came, so that removal keeps up
+        slots = torch.cat(stored)
+        if not removed and not generations:
+            return slots
+        stands = self.alive[slots]
+        if generations:
+            stands &= self.generation[slots] == torch.cat(generations)
+        return slots.masked_fill(~stands, -1)
 
     @in_own_mode
     @torch.no_grad()
@@ -525,7 +524,13 @@ class DifferentiableNeuralDictionary:
         again = ~rows.new
         slots, values = rows.slots[again], rows.values.clone()
         context = WriteContext(slots, self.slot_table.writes[slots], rows.priority[again])
-        values[again] = self.write_rule.combine(self.values[slots], values[again], context)
+        combined = self.write_rule.combine(self.values[slots], values[again], context)
+        if not limited(combined, LARGEST_VALUE):
+            raise ValueError(
+                f"write_rule={shown(self.write_rule)} makes a value that is NaN, infinite or above {LARGEST_VALUE:g} "
+                "in size; what it combines must stay finite and smaller"
+            )
+        values[again] = combined
         self.slot_table.writes[slots] += 1
         return replace(rows, values=values, keys=self._completed(rows.keys, again, slots))
 
@@ -549,15 +554,19 @@ class DifferentiableNeuralDictionary:
         present[again] |= lacking
         return Keys(vectors, codes, present)
 
-    def _expire(self, most: int) -> None:
+    def _expire(self, most: int) -> bool:
+        """Remove at most that many entries that are too weak; whether there were any."""
         held = self.used - self.slot_table.holes
         expired = self.forgetting.expired(min(most, held), self.used)
         if len(expired):
             self.forget(expired)
+        return len(expired) > 0
 
 
 def _own(part: Any) -> Any:
     """The part itself, or a copy if it serves another memory already: what it keeps is about one memory."""
+    if not hasattr(part, "__dict__"):  # has slots only, so it cannot be marked
+        return copy(part)
     own = copy(part) if getattr(part, "serves", False) else part
     object.__setattr__(own, "serves", True)  # so, because a frozen dataclass may be a part
     return own

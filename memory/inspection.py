@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 SHOWN = 8
 """Modalities that `repr` names."""
 
+WIDTH = 160
+"""Of a line of `repr`."""
+
 QUANTILES = {"weakest": 0.0, "median": 0.5, "strongest": 1.0}
 
 
@@ -26,16 +29,15 @@ def screen(memory: Any) -> str:
     parts = [f"{m.name} {m.size}" + (f" {m.kind}" if m.kind != "l2" else "") for m in memory.space]
     shown = ", ".join(parts[:SHOWN]) + (f" and {len(parts) - SHOWN} more" if len(parts) > SHOWN else "")
     match = "" if memory.match_within is None else f", match_within {memory.match_within:g}"
-    return "\n".join(
-        (
-            f"{type(memory).__name__}: {len(memory)} of {memory.capacity} entries, {memory.evictions} evicted",
-            f"  keys: {shown}; values: {memory.value_dim}; {memory.dtype} on {memory.device}",
-            f"  k {memory.k}, index {memory.index.report()['kind']}, kernel {memory.kernel}, "
-            f"write rule {memory.write_rule}{match}",
-            f"  forgetting {type(memory.forgetting).__name__}({_arguments(memory.forgetting)}); "
-            f"{memory.usage.lookups} lookups",
-        )
+    lines = (
+        f"{type(memory).__name__}: {len(memory)} of {memory.capacity} entries, {memory.evictions} evicted",
+        f"  keys: {shown}; values: {memory.value_dim}; {memory.dtype} on {memory.device}",
+        f"  k {memory.k}, index {memory.index.report()['kind']}, kernel {memory.kernel}, "
+        f"write rule {memory.write_rule}{match}",
+        f"  forgetting {type(memory.forgetting).__name__}({_arguments(memory.forgetting)}); "
+        f"{memory.usage.lookups} lookups",
     )
+    return "\n".join(line if len(line) <= WIDTH else f"{line[: WIDTH - 3]}..." for line in lines)
 
 
 def _arguments(policy: Any) -> str:

@@ -16,13 +16,16 @@ import torch
 from torch import Tensor
 
 from engram_rl.memory.buffers import zeros
-from engram_rl.memory.checks import number, unknown
+from engram_rl.memory.checks import limited, number, unknown
 from engram_rl.memory.dictionary import DifferentiableNeuralDictionary
-from engram_rl.memory.modes import in_own_mode
+from engram_rl.memory.modes import OwnMode, in_own_mode
 from engram_rl.memory.reading import Found
 
+LARGEST_GRADIENT = 1e15
+"""In size; its square is still far from what float32 can hold."""
 
-class RowSGD:
+
+class RowSGD(OwnMode):
     """`x <- x - lr g` on the rows that were read; a slot read several times has its gradients added up.
 
     Args:
@@ -49,27 +52,38 @@ class RowSGD:
 
         Raises:
             RuntimeError: A lookup ran without gradients, or no backward pass has reached what has a step size above 0.
+            ValueError: A gradient, or where it leads, is NaN, infinite or too large. Nothing has been changed then.
         """
         found = tuple({id(one): one for one in found}.values())
         leaves = [(_gradient(f.keys, "keys", self.lr), _gradient(f.values, "values", self.value_lr)) for f in found]
+        self._move(found, leaves)
         for one in found:
             for leaf in (one.keys, one.values):
                 if leaf is not None:
                     leaf.grad = None
+
+    def _move(self, found: tuple[Found, ...], leaves: list[tuple[Tensor, Tensor]]) -> None:
+        """Move what was found by its gradients, one pair for each lookup."""
         kept = torch.cat([self.memory.same_entries(f).reshape(-1) for f in found])  # [R]
         rows = None if kept.all() else kept
         read = _flat([f.slots.unsqueeze(2) for f in found], rows).squeeze(1)
         slots, place = torch.unique(read, return_inverse=True)  # [U]
         if not len(slots):
             return
-        gradients = (_flat(list(parts), rows) for parts in zip(*leaves, strict=True))  # [R, D] and [R, V]
-        key, value = self._directions(slots, [_summed(one, place, len(slots)) for one in gradients])
+        flat = [_flat(list(parts), rows) for parts in zip(*leaves, strict=True)]  # [R, D] and [R, V]
+        gradients = [_summed(one, place, len(slots)) for one in flat]
+        if not all(limited(one, LARGEST_GRADIENT) for one in gradients):
+            raise ValueError(
+                f"a gradient is NaN, infinite or above {LARGEST_GRADIENT:g} in size; lower the learning rate or clip it"
+            )
+        key, value = self._directions(slots, gradients)
         keys, values = self.memory.key_vectors, self.memory.values
         self.memory.move(
             slots,
             keys=keys.index_select(0, slots).sub_(key, alpha=self.lr) if self.lr and keys.shape[1] else None,
             values=values.index_select(0, slots).sub_(value, alpha=self.value_lr) if self.value_lr else None,
         )
+        self._moved(slots)
 
     def state_dict(self) -> dict[str, Any]:
         """What the optimiser remembers of each slot: nothing."""
@@ -81,6 +95,9 @@ class RowSGD:
     def _directions(self, slots: Tensor, gradients: list[Tensor]) -> list[Tensor]:
         """Where keys `[U, D]` and values `[U, V]` go, for their gradients."""
         return gradients
+
+    def _moved(self, slots: Tensor) -> None:
+        """They have gone there."""
 
 
 class RowRMSprop(RowSGD):
@@ -116,6 +133,7 @@ class RowRMSprop(RowSGD):
             for name, like in (("keys", memory.key_vectors), ("values", memory.values))
         }
         self._generation = zeros(memory.capacity, dtype=torch.int32, device=memory.device)  # an entry's is above 0
+        self._latest: list[Tensor] = []
 
     def state_dict(self) -> dict[str, Any]:
         """The running squares of the used slots and whose they are."""
@@ -132,22 +150,25 @@ class RowRMSprop(RowSGD):
         self._generation[:used] = state["generation"].to(self._generation.device)
 
     def _directions(self, slots: Tensor, gradients: list[Tensor]) -> list[Tensor]:
-        now = self.memory.generation.index_select(0, slots)
-        mine = self._generation.index_select(0, slots) == now  # [U]
-        self._generation[slots] = now
+        mine = self._generation.index_select(0, slots) == self.memory.generation.index_select(0, slots)  # [U]
         fresh = None if mine.all() else ~mine.unsqueeze(1)
-        return [self._direction(*pair, slots, fresh) for pair in zip(self._squares.values(), gradients, strict=True)]
+        squares = [square.index_select(0, slots) for square in self._squares.values()]
+        for square, gradient in zip(squares, gradients, strict=True):
+            if fresh is not None:
+                square.masked_fill_(fresh, 0)
+            square.mul_(self.alpha).addcmul_(gradient, gradient, value=1 - self.alpha)
+        pairs = zip(gradients, squares, strict=True)
+        self._latest = squares  # kept once the entries have moved, which may be refused
+        return [gradient / square.sqrt().add_(self.eps) for gradient, square in pairs]
 
-    def _direction(self, squares: Tensor, gradient: Tensor, slots: Tensor, fresh: Tensor | None) -> Tensor:
-        square = squares.index_select(0, slots)
-        if fresh is not None:
-            square.masked_fill_(fresh, 0)
-        square.mul_(self.alpha).addcmul_(gradient, gradient, value=1 - self.alpha)
-        squares.index_copy_(0, slots, square)
-        return gradient / square.sqrt_().add_(self.eps)
+    def _moved(self, slots: Tensor) -> None:
+        self._generation[slots] = self.memory.generation[slots]
+        for kept, square in zip(self._squares.values(), self._latest, strict=True):
+            kept.index_copy_(0, slots, square)
+        self._latest = []
 
 
-class Reencoder:
+class Reencoder(OwnMode):
     """Keeps the keys of a memory up to date with an encoder that moves, a bounded number of entries per call.
 
     The observation of each entry is kept beside it, `capacity * size of an observation` bytes. Entries are visited in
@@ -183,10 +204,15 @@ class Reencoder:
 
     @in_own_mode
     def remember(self, slots: Tensor, observations: Tensor) -> None:
-        """Keep what was observed for entries just written, at slots `[B]`; of repeats the last counts.  `[B, ...]`."""
+        """Keep what was observed for entries just written, at slots `[B]`, -1 for none; of repeats the last counts.
+
+        Observations are `[B, ...]`.
+        """
         if observations.shape != (len(slots), *self.observations.shape[1:]):
             expected = [len(slots), *self.observations.shape[1:]]
             raise ValueError(f"observations have shape {list(observations.shape)}, expected {expected}")
+        stand = slots >= 0
+        slots, observations = slots[stand], observations[stand.to(observations.device)]
         distinct, which = torch.unique(slots, return_inverse=True)
         last = torch.zeros_like(distinct).scatter_reduce_(0, which, torch.arange(len(slots)).to(which), "amax")
         self.observations[distinct] = observations[last].to(self.observations)

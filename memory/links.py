@@ -116,18 +116,13 @@ class Links:
         """
         _check_walk(steps, width, kind)
         at = slots_of("slots", slots, len(self._alive)).unsqueeze(1)  # [B, 1]
-        reached = Reached(at, (at >= 0).to(torch.float64))
-        scale = torch.zeros(len(at), 1, dtype=torch.float64, device=at.device)  # [B, 1], logarithms
+        logarithms = (at >= 0).to(torch.float64).log()  # [B, W], in which no weight is too small or too large
         for _ in range(steps):
-            reached = self._step(reached, kind, width, share=False)
-            most = reached.weights.amax(1, keepdim=True)
-            most = torch.where(most > 0, most, 1)
-            reached = Reached(reached.slots, reached.weights / most)
-            scale += most.log()
-        weights = (reached.weights.log() + scale).exp().to(torch.float32)
+            targets, weights = self._onward(at, kind)
+            at, logarithms = _merge_logarithms(targets, (logarithms.unsqueeze(2) + weights.log()).flatten(1), width)
         limits = torch.finfo(torch.float32)
-        weights = torch.where(reached.valid, weights.clamp(limits.tiny, limits.max), 0)
-        return Reached(reached.slots, weights)
+        weights = torch.where(at >= 0, logarithms.exp().clamp(limits.tiny, limits.max), 0)
+        return Reached(at, weights.to(torch.float32))
 
     @in_own_mode
     @torch.no_grad()
@@ -162,8 +157,10 @@ class Links:
             raise ValueError(f"activation has shape {list(activation.shape)}; expected finite {list(slots.shape)}")
         wave = total = _merge(slots, activation.to(self.weight), width)
         for _ in range(steps):
-            wave = self._step(wave, kind, width, share=True)
-            wave = Reached(wave.slots, wave.weights * decay)
+            targets, shares = self._onward(wave.slots, kind)
+            shares = shares / shares.sum(2, keepdim=True).clamp(min=torch.finfo(shares.dtype).tiny)
+            passed = (wave.weights.unsqueeze(2) * decay * shares).flatten(1).to(self.weight)
+            wave = _merge(targets, passed, width)
             slots, weights = torch.cat([total.slots, wave.slots], 1), torch.cat([total.weights, wave.weights], 1)
             total = _merge(slots, weights, width)
         return total
@@ -222,19 +219,18 @@ class Links:
         same = self._generation[end] == self.target_generation[sources]
         return start.unsqueeze(-1) & (target >= 0) & self._alive[end] & same
 
-    def _step(self, reached: Reached, kind: int | None, width: int, share: bool) -> Reached:
-        """Pass weights `[B, W]` on along all links; with `share`, each link passes its share of its source's links."""
+    def _onward(self, slots: Tensor, kind: int | None) -> tuple[Tensor, Tensor]:
+        """Where links lead from entries `[B, W]`, `[B, W * L]`, and what each weighs, `[B, W, L]` float64."""
         if not len(self.target):
-            return Reached(torch.full_like(reached.slots[:, :1], NOTHING), torch.zeros_like(reached.weights[:, :1]))
-        sources = reached.slots.clamp(min=0)
-        live = self._live(sources) & reached.valid.unsqueeze(2)  # [B, W, L]
+            return torch.full_like(slots, NOTHING), torch.zeros(
+                *slots.shape, 1, dtype=torch.float64, device=slots.device
+            )
+        sources = slots.clamp(min=0)
+        live = self._live(sources) & (slots >= 0).unsqueeze(2)  # [B, W, L]
         if kind is not None:
             live &= self.kind[sources] == kind
-        weight = (self.weight[sources] * live).to(reached.weights.dtype)
-        if share:
-            weight = weight / weight.sum(2, keepdim=True).clamp(min=torch.finfo(weight.dtype).tiny)
-        slots = torch.where(live, self.target[sources], NOTHING).to(torch.int64)
-        return _merge(slots.flatten(1), (reached.weights.unsqueeze(2) * weight).flatten(1), width)
+        targets = torch.where(live, self.target[sources], NOTHING).to(torch.int64)
+        return targets.flatten(1), (self.weight[sources] * live).to(torch.float64)
 
     def _check_ends(self, sources: Tensor, targets: Tensor) -> None:
         for name, slots in (("source", sources), ("target", targets)):
@@ -246,7 +242,9 @@ class Links:
             inside = (slots >= 0) & (slots < len(self._alive))
             missing = slots[~(inside & self._alive[slots * inside])]
             if len(missing):
-                raise ValueError(f"{name} slot {int(missing[0])} holds no entry; link what write or lookup returned")
+                raise ValueError(
+                    f"{name} slot {int(missing[0])} holds no entry; link what write or lookup returned, without -1"
+                )
 
     def _checked(self, weights: Tensor | float, kinds: Tensor | int, batch: int) -> tuple[Tensor, Tensor]:
         weights = _tensor_of("the weight of a link", weights, float).to(self.weight)
@@ -264,16 +262,37 @@ class Links:
 def _merge(slots: Tensor, weights: Tensor, width: int) -> Reached:
     """Add up the weights of equal slots in each row and keep the `width` heaviest, of equals the lower slot."""
     weights = weights * (slots >= 0)
+    named, group, order = _grouped(slots)
+    total = torch.zeros_like(weights).scatter_add_(1, group, weights.gather(1, order))
+    return Reached(*_heaviest(named, total, 0, width))
+
+
+def _merge_logarithms(slots: Tensor, logarithms: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """The same of logarithms of weights; -inf where there is nobody.  `[B, M]` each."""
+    logarithms = logarithms.masked_fill(slots < 0, -torch.inf)
+    named, group, order = _grouped(slots)
+    logarithms = logarithms.gather(1, order)
+    largest = torch.full_like(logarithms, -torch.inf).scatter_reduce_(1, group, logarithms, "amax")
+    largest = largest.masked_fill(largest == -torch.inf, 0)
+    total = torch.zeros_like(largest).scatter_add_(1, group, (logarithms - largest.gather(1, group)).exp())
+    return _heaviest(named, largest + total.log(), -torch.inf, width)
+
+
+def _grouped(slots: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Distinct slots of each row, ascending; in which of them each falls once sorted; and its order.  `[B, M]` each."""
     slots, order = slots.sort(dim=1)
     starts = torch.ones_like(slots, dtype=torch.bool)
     starts[:, 1:] = slots[:, 1:] != slots[:, :-1]
-    group = starts.cumsum(1) - 1  # [B, M]
-    total = torch.zeros_like(weights).scatter_add_(1, group, weights.gather(1, order))
-    named = torch.full_like(slots, NOTHING).scatter_(1, group, slots)
-    total, order = total.sort(dim=1, descending=True, stable=True)
-    named = torch.where(total > 0, named.gather(1, order), NOTHING)
-    kept = max(1, min(width, int((total > 0).sum(1).max()) if len(total) else 1))
-    return Reached(named[:, :kept], total[:, :kept])
+    group = starts.cumsum(1) - 1
+    return torch.full_like(slots, NOTHING).scatter_(1, group, slots), group, order
+
+
+def _heaviest(slots: Tensor, weights: Tensor, nothing: float, width: int) -> tuple[Tensor, Tensor]:
+    """Of each row those that weigh more than nothing, the heaviest first.  `[B, <= width]` each."""
+    weights, order = weights.sort(dim=1, descending=True, stable=True)
+    slots = torch.where(weights > nothing, slots.gather(1, order), NOTHING)
+    kept = max(1, min(width, int((weights > nothing).sum(1).max()) if len(weights) else 1))
+    return slots[:, :kept], weights[:, :kept]
 
 
 def _check_walk(steps: int, width: int, kind: int | None) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from copy import deepcopy
 from functools import wraps
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import torch
 
@@ -31,6 +32,23 @@ def in_own_mode(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[
             return method(self, *args, **kwargs)
 
     return called
+
+
+class OwnMode:
+    """What holds tensors: its copies, and what is unpickled of it, may be changed anywhere, wherever they were made."""
+
+    @in_own_mode
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        vars(twin).update(deepcopy(vars(self), memo))
+        return twin
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if torch.is_inference_mode_enabled():
+            shared = {id(part): part for part in state.values() if isinstance(part, OwnMode | torch.nn.Module)}
+            vars(self).update(vars(deepcopy(self, shared)))
 
 
 def _is_plain() -> bool:

@@ -74,8 +74,8 @@ def weigh(log_similarities: Tensor, valid: Tensor | None) -> Tensor:
     """Weights that sum to 1 over the valid neighbours (None: all of them), 0 elsewhere and where there is none."""
     if valid is None:
         return torch.softmax(log_similarities, dim=-1)
-    lowest = torch.finfo(log_similarities.dtype).min
-    return torch.softmax(log_similarities.masked_fill(~valid, lowest), dim=-1) * valid
+    lacking = ~valid & valid.any(-1, keepdim=True)  # where there is none at all, a softmax of nothing would be NaN
+    return torch.softmax(log_similarities.masked_fill(lacking, -torch.inf), dim=-1) * valid
 
 
 KERNELS = {"inverse_distance": InverseDistance, "gaussian": Gaussian, "uniform": Uniform}

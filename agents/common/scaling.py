@@ -41,10 +41,12 @@ class Scale(nn.Module):
     _origin: torch.Tensor  # [F]
     _factor: torch.Tensor  # [F]
     _shift: torch.Tensor  # [F]
+    _of_bytes: torch.Tensor | None  # [256], what each byte becomes, where all columns are alike
 
     def __init__(self, space: spaces.Box, rule: int = SCALE_RULE) -> None:
         super().__init__()
         self._divisor, self._logarithmic = 1.0, False
+        self.register_buffer("_of_bytes", None, persistent=False)
         if rule == 1 and is_picture(space, rule):
             self._divisor = float(space.high.max())
         if rule < SCALE_RULE:
@@ -66,15 +68,25 @@ class Scale(nn.Module):
             for name, value in (("columns", columns), ("origin", origin), ("factor", factor), ("shift", shift)):
                 kept = torch.from_numpy(value if name == "columns" else value.astype(np.float32))
                 self.register_buffer(f"_{name}", kept, persistent=False)
+            alike = len({*zip(low.tolist(), high.tolist(), strict=True)}) == 1
+            if space.dtype == np.uint8 and alike:
+                every = torch.arange(256, dtype=torch.float32).unsqueeze(1).expand(-1, len(low))  # [256, F]
+                self._of_bytes = self._scaled(every)[:, 0].clone()
 
     def forward(self, numbers: torch.Tensor) -> torch.Tensor:
         """`[B, ...]` to `[B, F]` of float32; may share memory with what it was given."""
+        if self._of_bytes is not None and numbers.dtype == torch.uint8:
+            return self._of_bytes[numbers.reshape(len(numbers), -1).int()]
         rows = numbers.float().reshape(len(numbers), -1)
         if self._logarithmic:
-            from_origin = rows - self._origin
-            scaled = from_origin.sign() * from_origin.abs().log1p() * self._factor + self._shift
-            return torch.where(self._columns, scaled, rows)
+            return self._scaled(rows)
         return rows if self._divisor == 1 else rows / self._divisor
+
+    def _scaled(self, rows: torch.Tensor) -> torch.Tensor:
+        """`[B, F]` to `[B, F]`, those columns by their logarithm."""
+        from_origin = rows - self._origin
+        scaled = from_origin.sign() * from_origin.abs().log1p() * self._factor + self._shift
+        return torch.where(self._columns, scaled, rows)
 
 
 def picture_divisor(space: spaces.Box) -> float:

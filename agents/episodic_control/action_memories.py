@@ -110,7 +110,7 @@ class ActionMemories:
             before = len(memory) + memory.evictions
             slots = memory.write(keys[rows], values[rows].unsqueeze(1), identity=names)
             self._known += len(rows) - (len(memory) + memory.evictions - before)
-            self._written[action][slots.cpu()] = step
+            self._written[action][slots[slots >= 0].cpu()] = step
         self._writes += len(actions)
 
     def age(self, action: int, slots: Tensor, step: int) -> Tensor:

@@ -1,6 +1,6 @@
 """Which entry makes room: one file a policy, all of them by name here."""
 
-from engram_rl.memory.checks import offers, takes, unknown
+from engram_rl.memory.checks import offers, shown, takes, unknown
 from engram_rl.memory.forgetting.confidence import Confidence
 from engram_rl.memory.forgetting.decay import Decay, Priority
 from engram_rl.memory.forgetting.policy import Forgetting, WrittenRows
@@ -43,6 +43,11 @@ def make_forgetting(policy: Forgetting | str) -> Forgetting:
             raise unknown("forgetting policy", policy, FORGETTING)
         return FORGETTING[policy]()
     offers("forgetting", policy, _CALLED, FORGETTING)
+    params = getattr(policy, "__dataclass_params__", None)
+    if isinstance(policy, LeastRecentlyUsed | Decay) and params is not None and params.frozen:
+        raise TypeError(
+            f"forgetting is {shown(policy)}, a frozen dataclass of a policy that counts its uses; leave out frozen=True"
+        )
     takes("forgetting", policy, "written", "rows")
     takes("forgetting", policy, "lowest_birth", "rows")
     return policy

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from engram_rl.memory.buffers import zeros
 from engram_rl.memory.checks import number
+from engram_rl.memory.forgetting.decay import passed
 from engram_rl.memory.forgetting.policy import WrittenRows
 from engram_rl.memory.forgetting.recency import LeastRecentlyUsed
 
@@ -50,7 +51,7 @@ class Confidence(LeastRecentlyUsed):
 
     def tick(self, amount: float) -> None:
         """Time has passed."""
-        self.now += amount
+        self.now = passed(self.now, amount)
 
     def strength(self, slots: Tensor) -> Tensor:
         """`1 - lost * lost_decay ** (now - since)`."""

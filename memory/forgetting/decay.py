@@ -9,11 +9,15 @@ import torch
 from torch import Tensor
 
 from engram_rl.memory.buffers import zeros
-from engram_rl.memory.checks import number, unknown
+from engram_rl.memory.checks import LARGEST_VALUE, number, unknown
 from engram_rl.memory.forgetting.policy import Forgetting, WrittenRows
 
-HIGHEST = 1e6
-"""Of levels, in size; strengths are powers of two."""
+HIGHEST = 1000.0
+"""Of levels, in size; strengths are powers of two, which a float64 holds up to there."""
+
+LEAST_HALF_LIFE = 1e-6
+LONGEST = 2.0**53
+"""Time that may pass; a single write or tick is not seen beyond."""
 
 
 class Decay(Forgetting):
@@ -26,7 +30,7 @@ class Decay(Forgetting):
     equals the least recently used goes.
 
     Args:
-        half_life: Time in which strength halves.
+        half_life: Time in which strength halves, at least 1e-6.
         unit: What time counts: "writes" (rows written), or "ticks" (of `memory.tick()`, called each step or episode).
         durability: Half-lives that each retrieval adds.
         most: Highest level that retrievals can reach.
@@ -42,11 +46,11 @@ class Decay(Forgetting):
         most: float = 8.0,
         threshold: float = 0.0,
     ) -> None:
-        number("half_life", half_life, above=0, infinite=True)
+        number("half_life", half_life, LEAST_HALF_LIFE, infinite=True)
         if unit not in ("writes", "ticks"):
             raise unknown("unit of half_life", str(unit), ("writes", "ticks"))
-        for name, value in (("durability", durability), ("threshold", threshold)):
-            number(name, value, 0, most=HIGHEST)
+        number("durability", durability, 0, most=HIGHEST)
+        number("threshold", threshold, 0, most=LARGEST_VALUE)
         number("most", most, -HIGHEST, most=HIGHEST)
         self.half_life, self.unit, self.durability = half_life, unit, durability
         self.most, self.threshold = most, threshold
@@ -100,7 +104,7 @@ class Decay(Forgetting):
     def tick(self, amount: float) -> None:
         """Time has passed, if ticks are what counts."""
         if self.unit == "ticks":
-            self.now += amount
+            self.now = passed(self.now, amount)
 
     def strength(self, slots: Tensor) -> Tensor:
         """`2 ** (score - now / half_life)`."""
@@ -132,6 +136,15 @@ class Decay(Forgetting):
     def _used(self, slots: Tensor, when: Tensor | float) -> None:
         assert self.since is not None
         self.since[slots] = when
+
+
+def passed(now: float, amount: float) -> float:
+    """The time after so much more.
+
+    Raises:
+        ValueError: That is too late.
+    """
+    return number("the time after this tick", now + amount, 0, most=LONGEST, hint=": let ticks count larger units")
 
 
 def _level(priority: Tensor) -> Tensor:

@@ -49,6 +49,13 @@ class WrittenRows:
         return torch.arange(self.slots.shape[0], dtype=torch.float64, device=self.slots.device)
 
 
+def _rebuilt(kind: type[Forgetting], held: dict[str, Any]) -> Forgetting:
+    policy = object.__new__(kind)
+    for name, value in held.items():
+        object.__setattr__(policy, name, value)
+    return policy
+
+
 class Forgetting(ABC):
     """The score of each entry, and the weakest of them without a pass over all.
 
@@ -69,6 +76,12 @@ class Forgetting(ABC):
     """Whether entries of one score are ordered by `since`, then by slot; else by slot at once."""
 
     _weakest: WeakestEntries
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """All that it holds, also where a frozen dataclass with slots would tell of its fields only."""
+        slots = [name for kind in type(self).__mro__ for name in getattr(kind, "__slots__", ())]
+        held = {name: getattr(self, name) for name in slots if hasattr(self, name)} | vars(self)
+        return _rebuilt, (type(self), held)
 
     def settings(self) -> dict[str, Any]:
         """The arguments that make another like it."""

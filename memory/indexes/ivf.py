@@ -137,6 +137,10 @@ class IVFIndex:
         self._recall: float | None = None
         """The estimate; that of the lists and probes before until these have been checked often enough."""
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle goes on with: a job that is under way cannot be copied, so it begins again there."""
+        return vars(self) | {"_job": None}
+
     def serving(self, query: Keys, used: int) -> Proposer:
         """Itself if it is ready and the queries ask for everything; else the exact search, while it works on."""
         if self._store.space.code_size or used < self.start:

@@ -23,6 +23,9 @@ from engram_rl.memory.keys.space import KeySpace, Modality
 
 BLOCK = 2
 
+LARGEST_WHOLE = 2.0**53
+"""A float64 holds every integer up to here."""
+
 
 class RandomProjection(nn.Module):
     """A fixed Gaussian matrix, the key of Model-Free Episodic Control (Blundell et al. 2016, arXiv 1606.04460).
@@ -108,8 +111,7 @@ class RecursivePooling:
         flat = cells.flatten(1)
         if self.rule != "majority":
             return flat
-        one_type = flat.to(torch.float64 if flat.is_floating_point() else torch.int64)  # a symbol is one in any type
-        return identify(one_type.cpu().numpy()).unsqueeze(1).to(cells.device)
+        return identify(_words(flat).cpu().numpy()).unsqueeze(1).to(cells.device)
 
 
 class SlowCopy(nn.Module):
@@ -151,6 +153,15 @@ class SlowCopy(nn.Module):
         super().train(mode)
         self.slow.eval()
         return self
+
+
+def _words(symbols: Tensor) -> Tensor:
+    """One word for each symbol, the same whatever type it comes in; of no whole number its bits.  `[...]` int64."""
+    if not symbols.is_floating_point():
+        return symbols.to(torch.int64)
+    exact = symbols.to(torch.float64)
+    whole = (exact == exact.round()) & (exact.abs() <= LARGEST_WHOLE)
+    return torch.where(whole, exact.masked_fill(~whole, 0).to(torch.int64), exact.view(torch.int64))
 
 
 def _blocks(cells: Tensor) -> tuple[Tensor, Tensor]:

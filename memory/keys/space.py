@@ -234,8 +234,14 @@ def largest_of(modality: Modality) -> float:
 def unit(name: str, part: Tensor, has: Tensor) -> Tensor:
     """The directions of the rows that are there; the others are 0.  `[B, S]`."""
     length = torch.where(has.unsqueeze(1), part.norm(dim=1, keepdim=True), 1)
-    if (length == 0).any():
-        raise ValueError(f"cosine modality {name!r} was given a zero vector, which has no direction; mark it absent")
+    if (small := length < 1e4 * torch.finfo(part.dtype).tiny ** 0.5).any():  # squares have lost digits, or all
+        largest = part.detach().abs().amax(1, keepdim=True)
+        if (small & (largest == 0)).any():
+            raise ValueError(
+                f"cosine modality {name!r} was given a zero vector, which has no direction; mark it absent"
+            )
+        part = torch.where(small, part / largest, part)
+        length = torch.where(small, part.norm(dim=1, keepdim=True), length)
     return part / length
 
 

@@ -83,6 +83,8 @@ def checked_batch(keys: Keys, values: Tensor, priority: Tensor | None, identity:
 def _checked_priority(priority: Tensor, rows: int) -> Tensor:
     if real("priority", priority).shape != (rows,):
         raise ValueError(f"priority has shape {tuple(priority.shape)}; expected [{rows}]")
+    if priority.dtype not in (torch.float32, torch.float64):  # of which some hold no such number, some no order
+        priority = priority.to(torch.float64)
     if not (sound := (priority >= 0) & (priority <= LARGEST_VALUE)).all():
         wrong = float(priority[~sound][0])
         raise ValueError(f"priority holds {wrong}; it must be at least 0 and at most {LARGEST_VALUE:g}: scale it")
@@ -141,7 +143,7 @@ class Placed:
     """Where the first rows of a batch go.
 
     Attributes:
-        slots: Of all these rows. `[C]`
+        slots: Of all these rows; -1 for those that have made room again. `[C]`
         rows: Those that stay, and their slots. `[B]`
         kept: Which these are; None if all. `[B]` ascending
         fresh: The slots of those that are new entries, in order. `[n]`
@@ -221,7 +223,8 @@ class Placing:
             fresh, rows.new[kept], rows.priority[kept], rows.keys[kept], rows.values[kept], turns=kept, together=total
         )
         births_of = torch.bincount(every, minlength=1)[fresh]
-        return Placed(every, stay, kept, fresh, victims[torch.isin(victims, fresh)], births_of)
+        standing = torch.full_like(every, -1).index_copy_(0, kept, fresh)
+        return Placed(standing, stay, kept, fresh, victims[torch.isin(victims, fresh)], births_of)
 
     def _matched(self, batch: Batch) -> tuple[Batch, Tensor]:
         """The first rows, up to one that might stand for the entry of an earlier one; and their slots, -1 if new."""

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from benchmarks.memory import soak
 from benchmarks.memory.__main__ import main
 from benchmarks.memory.approximate import recall
 from benchmarks.memory.measure import Figure, side_by_side, trajectories
@@ -69,3 +70,10 @@ def test_recall_counts_the_true_neighbours_that_are_found():
     found = memory.lookup(query).slots
     by_hand = sum(len(set(t.tolist()) & set(f.tolist())) / 50 for t, f in zip(true, found, strict=True)) / len(query)
     assert by_hand < 0.9 and recall(memory, query) == pytest.approx(by_hand)
+
+
+def test_nothing_piles_up_while_parts_of_keys_are_asked_for(tmp_path):
+    assert soak.main([f"out={tmp_path / 'soak.jsonl'}", "writes=12800", "capacity=500"]) == 0
+    rows = [json.loads(line) for line in (tmp_path / "soak.jsonl").read_text().splitlines()]
+    assert {row["index"] for row in rows} == {"exact", "cached", "ivf", "auto"}
+    assert all(row["writes"] == 12_800 and row["growth_mb"] < 8 for row in rows)

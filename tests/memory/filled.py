@@ -23,3 +23,13 @@ def assert_same(a, b):
             assert torch.equal(value, b[name]), name
         else:
             assert value == b[name], name
+
+
+def written_in_turn(memory, *columns):
+    """The slots of rows `[B, ...]` that are written one by one; -1 where the entry has made room since."""
+    slots, named = [], []
+    for row in range(len(columns[0])):
+        slots.append(memory.write(*(column[row : row + 1] for column in columns)))
+        named.append(memory.generation[slots[-1]])
+    slots, named = torch.cat(slots), torch.cat(named)
+    return slots.masked_fill(~memory.alive[slots] | (memory.generation[slots] != named), -1)

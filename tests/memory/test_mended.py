@@ -25,6 +25,7 @@ from engram_rl.memory import (
 from engram_rl.memory.forgetting.weakest import WeakestEntries
 from engram_rl.memory.indexes.auto import AutoIndex
 from engram_rl.memory.indexes.exact import products_early, torch_search
+from tests.memory.filled import written_in_turn
 
 CODED = [Modality("v", 2), Modality("a", kind="discrete")]
 PAIR = [Modality("v", 2), Modality("p", 2)]
@@ -203,11 +204,7 @@ class TestForgetting:
             keys, priority = torch.rand(40, 1, generator=generator), weight * torch.rand(40, generator=generator)
             names = torch.randint(0, 60, (40,), generator=generator)
             at_once = both[0].write(keys, keys, priority, names)
-            one = [
-                both[1].write(keys[i : i + 1], keys[i : i + 1], priority[i : i + 1], names[i : i + 1])
-                for i in range(40)
-            ]
-            assert at_once.tolist() == torch.cat(one).tolist()
+            assert at_once.tolist() == written_in_turn(both[1], keys, keys, priority, names).tolist()
         states = [memory.state_dict() for memory in both]
         for name in ("values", "identities"):
             assert torch.equal(states[0][name], states[1][name])
@@ -465,3 +462,16 @@ def test_a_screen_says_what_it_is(what):
 def test_what_is_no_array_of_rows_has_no_identity(given):
     with pytest.raises((TypeError, ValueError), match=r"array of numbers, a row each|inhomogeneous"):
         identify(given)
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.uint16, torch.uint32, torch.uint64, torch.int8, torch.int64])
+@pytest.mark.parametrize("metric", ["l2", "discrete"])
+def test_whole_numbers_of_any_type_are_keys_and_values(kind, metric):
+    memory = DifferentiableNeuralDictionary([Modality("part", 1, kind=metric)], 1, 10, k=1)
+    parts = torch.tensor([[3], [100], [7]]).to(kind)
+    memory.write({"part": parts}, parts)
+    found = memory.lookup({"part": parts})
+    assert found.value.flatten().tolist() == [3.0, 100.0, 7.0]
+    if kind.itemsize > 2:
+        with pytest.raises(ValueError, match=r"would round|integer"):
+            memory.write({"part": parts}, torch.full((3, 1), 2**25 + 1).to(kind))

@@ -37,7 +37,11 @@ class Sequences(RuleBasedStateMachine):
         slots = self.memory.write(
             torch.tensor(keys).double(), torch.tensor(values).double().unsqueeze(1), identity=torch.tensor(identities)
         )
-        assert slots.tolist() == [self.slow.write(list(key), [value], name) for key, value, name in rows]
+        written = []
+        for key, value, name in rows:
+            slot = self.slow.write(list(key), [value], name)
+            written.append((slot, self.slow.slots[slot]))
+        assert slots.tolist() == [slot if self.slow.slots[slot] is entry else -1 for slot, entry in written]
 
     @rule(query=st.tuples(GRID, GRID), touch=st.booleans(), excluded=st.integers(-1, 6))
     def lookup(self, query, touch, excluded):

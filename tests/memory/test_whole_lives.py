@@ -1,146 +1,266 @@
-"""Random lives of a memory beside its slow twin: every kind of part, rule, policy and mode, scale and offset.
+"""Random lives of a memory beside its slow twin: every kind of part, rule, policy, index and mode, scale and offset.
 
-A few thousand calls here; `python -m tests.memory.test_whole_lives lives=2000` for as many lives as there is time for.
+Hypothesis draws the calls, and shrinks what fails to a few of them. A few thousand calls here, and as many as there is
+time for by `python -m tests.memory.test_whole_lives calls=200000 [seed=0]`.
 """
 
 import copy
 import pickle
 import random
 import sys
-from contextlib import nullcontext
+import tempfile
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
-import pytest
 import torch
+from hypothesis import HealthCheck, seed, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from engram_rl.memory import Blend, Confidence, Decay, DifferentiableNeuralDictionary, Modality, RowSGD
-from tests.memory.slow_memory import SlowMemory
+from engram_rl.memory import (
+    Blend,
+    Confidence,
+    Decay,
+    DifferentiableNeuralDictionary,
+    FirstInFirstOut,
+    Gaussian,
+    IVFIndex,
+    LeastRecentlyUsed,
+    Modality,
+    Priority,
+    RowRMSprop,
+    RowSGD,
+)
+from tests.memory.slow_learning import assert_moved, gradients
+from tests.memory.slow_links import assert_reached, follow, link, spread
+from tests.memory.slow_memory import NAMES, SlowMemory, assert_finite
+from tests.memory.slow_reading import assert_found, assert_referred
 
 SPACES = [
     [Modality("v", 3)],
+    [Modality("c", 2, kind="cosine", weight=3.0)],
     [Modality("v", 2, weight=4.0), Modality("p", 1)],
     [Modality("v", 2), Modality("a", kind="discrete", penalty=0.5)],
     [Modality("v", 2, penalty=3.0), Modality("c", 3, kind="cosine", weight=0.5), Modality("a", kind="discrete")],
     [Modality("a", kind="discrete"), Modality("b", 2, kind="discrete", weight=2.0)],
+    [Modality("a", kind="discrete"), Modality("v", 1, weight=1e-3), Modality("b", kind="discrete", penalty=0.0)],
     [Modality("a", kind="discrete")],
 ]
 RULES = ["append", Blend(0.25), "last", "max", "mean", "surprise_gated"]
-POLICIES = ["lru", "fifo", "priority", Confidence(0.5), Decay(8.0), Decay(4.0, unit="ticks", threshold=0.2)]
+POLICIES = [
+    LeastRecentlyUsed,
+    FirstInFirstOut,
+    Priority,
+    lambda: Confidence(0.5),
+    lambda: Decay(8.0),
+    lambda: Decay(4.0, unit="ticks", threshold=0.2),
+]
+INDEXES = ["exact", "exact", "cached", "auto", "ivf"]
+KERNELS = ["inverse_distance", "inverse_distance", "gaussian", "uniform"]
 MODES = {
     "plain": nullcontext,
     "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
     "inference": torch.inference_mode,
     "no_grad": torch.no_grad,
 }
-CALLS = ("write", "write", "write", "lookup", "lookup", "lookup", "forget", "move", "learn", "tick", "weaken", "again")
+SEEDS = st.integers(0, 2**32)
+ROWS = st.sampled_from([0, 1, 2, 5, 9, 30])
+QUERIES = st.sampled_from([0, 1, 3])
 
 
-class Life:
+class Life(RuleBasedStateMachine):
     """One memory, its twin, and chance."""
 
-    def __init__(self, seed):
-        self.luck = random.Random(seed)
-        self.draw = torch.Generator().manual_seed(seed)
+    calls = 0
+
+    @initialize(seed=SEEDS)
+    def begin(self, seed):
+        self.draw_from(seed)
         pick = self.luck.choice
-        self.space = pick(SPACES)
         self.scale, self.offset = pick([1e-6, 1.0, 1e6]), pick([0.0, 0.0, 10.0, 1e4])
-        self.dtype = pick([torch.float32, torch.float32, torch.float64])
-        rule, policy, capacity = pick(RULES), pick(POLICIES), pick([1, 2, 7, 20])
-        within = None if rule == "append" or pick([True, False]) else (0.3 * self.scale) ** 2
-        options = {"k": pick([1, 3, 6]), "write_rule": rule, "match_within": within, "dtype": self.dtype}
-        self.memory = DifferentiableNeuralDictionary(self.space, 1, capacity, forgetting=policy, **options)
+        self.dtype, rule = pick([torch.float32, torch.float32, torch.float64]), pick(RULES)
+        kernel = pick(KERNELS)
+        self.options = {
+            "k": pick([1, 3, 6]),
+            "kernel": Gaussian(max(1.0, self.scale)) if kernel == "gaussian" else kernel,
+            "write_rule": rule,
+            "match_within": None if rule == "append" or pick([True, False]) else (0.3 * self.scale) ** 2,
+            "dtype": self.dtype,
+            "links_per_entry": pick([1, 2, 8]),
+        }
+        self.memory = self.built(pick(SPACES), pick([1, 2, 7, 20, 60]), pick(POLICIES)())
+        self.optimiser = pick([RowSGD, RowRMSprop])(self.memory, lr=pick([0.0, 0.01]), value_lr=pick([0.0, 0.1]))
         self.slow = SlowMemory(self.memory)
 
-    def run(self, calls):
-        for _ in range(calls):
-            self.step()
+    def built(self, space, capacity, policy):
+        return DifferentiableNeuralDictionary(space, 1, capacity, forgetting=policy, index=self.index(), **self.options)
 
-    def step(self):
-        call, mode = self.luck.choice(CALLS), self.luck.choice(list(MODES))
-        default = self.luck.choice([torch.float32, torch.float64])
-        torch.set_default_dtype(default)
+    def index(self):
+        kind = self.luck.choice(INDEXES)
+        self.exact = kind != "ivf" or self.dtype == torch.float64
+        return IVFIndex(lists=2, probes=1, start=8, check_every=2) if not self.exact else kind.replace("ivf", "exact")
+
+    def draw_from(self, seed):
+        self.luck, self.draw = random.Random(seed), torch.Generator().manual_seed(seed)
+
+    @contextmanager
+    def chance(self, seed, *modes):
+        """Draws from a seed, in some mode."""
+        Life.calls += 1
+        self.draw_from(seed)
+        torch.set_default_dtype(self.luck.choice([torch.float32, torch.float64]))
         try:
-            with nullcontext() if call == "learn" else MODES[mode]():
-                getattr(self, call)()
+            with MODES[self.luck.choice(modes or list(MODES))]():
+                yield self.luck
         finally:
             torch.set_default_dtype(torch.float32)
-        self.slow.assert_holds(self.memory)
-        self.slow.assert_finite(self.memory)
 
-    def write(self):
-        keys, present = self.rows(self.luck.choice([0, 1, 2, 5, 9]))
-        n = len(next(iter(keys.values())))
-        values = torch.randn(n, 1, generator=self.draw, dtype=self.dtype)
-        priority = torch.rand(n, generator=self.draw, dtype=self.dtype) if self.luck.random() < 0.5 else None
-        names = torch.randint(0, 12, (n,), generator=self.draw) if self.luck.random() < 0.5 else None
-        packed = self.memory.store.pack(keys, present)
-        slots = self.memory.write(keys, values, priority, names, present=present)
-        assert slots.tolist() == self.slow.write(packed, values, priority, names)
+    @invariant()
+    def the_twin_holds_the_same(self):
+        if hasattr(self, "slow"):
+            self.slow.assert_holds(self.memory)
+            assert_finite(self.memory.state_dict())
+            assert_finite(self.optimiser.state_dict())
 
-    def lookup(self):
-        keys, present = self.rows(self.luck.choice([0, 1, 3]), query=True)
-        n = len(next(iter(keys.values())))
-        exclude = torch.randint(-1, self.memory.capacity, (n, 2), generator=self.draw)
-        stale = self.luck.random() < 0.5
-        generation = self.memory.generation[exclude.clamp(min=0)] - torch.randint(0, 2, (n, 2), generator=self.draw)
-        touch, k = self.luck.random() < 0.7, self.luck.choice([None, 2, 9])
-        given = (exclude, generation) if stale else exclude
-        packed = self.memory.store.pack(keys, present)
-        if self.luck.random() < 0.3:
-            found = self.memory.lookup(keys, k, False, given, present=present, references="all")
-            assert all(part.isfinite().all() for part in (found.value, found.weights, found.distances))
-            sums = found.weights.sum(1)
-            assert (((sums - 1).abs() < 1e-4) | ~found.valid.any(1)).all()
-            return
-        found = self.memory.lookup(keys, k, touch, given, present=present)
-        if stale:
-            exclude = exclude.masked_fill(self.memory.generation[exclude.clamp(min=0)] != generation, -1)
-        self.slow.assert_found(found, packed, k or self.memory.k, exclude.tolist())
-        if touch:
-            self.slow.touch(found, n)
+    # ---- calls
 
-    def forget(self):
-        slots = torch.randint(-1, self.memory.capacity, (2,), generator=self.draw)
-        self.memory.forget(slots)
-        self.slow.forget(sorted({s for s in slots.tolist() if s >= 0}))
+    @rule(seed=SEEDS, rows=ROWS)
+    def write(self, seed, rows):
+        with self.chance(seed) as luck:
+            keys, present = self.keys(rows)
+            values = torch.randn(rows, 1, generator=self.draw, dtype=self.dtype)
+            priority = torch.rand(rows, generator=self.draw, dtype=self.dtype) if luck.random() < 0.5 else None
+            if priority is not None:
+                priority *= luck.choice([1e-9, 1.0, 1e20])
+            names = torch.randint(0, NAMES, (rows,), generator=self.draw) if luck.random() < 0.5 else None
+            packed = self.memory.store.pack(keys, present)
+            slots = self.memory.write(keys, values, priority, names, present=present).tolist()
+            assert slots == self.slow.write(packed, values, priority, names, slots)
 
-    def move(self):
+    @rule(seed=SEEDS, rows=QUERIES)
+    def lookup(self, seed, rows):
+        with self.chance(seed) as luck:
+            keys, present = self.keys(rows, query=True)
+            exclude, hidden = self.excluded(rows)
+            k, touch = luck.choice([None, 2, 9, 50]), luck.random() < 0.7
+            references = luck.choice([None, None, "all", [(name,) for name in keys]])
+            queries = self.slow.keys_of(self.memory.store.pack(keys, present))
+            found = self.memory.lookup(keys, k, touch, exclude, present=present, references=references)
+            width, exact = k or self.memory.k, self.exact
+            if references is None or found.evidence is None:
+                assert_found(self.slow, found, queries, width, hidden, exact)
+            else:
+                assert_referred(self.slow, found, queries, width, hidden, list(keys), references, exact)
+            if touch:
+                self.slow.touch(found)
+
+    @rule(seed=SEEDS)
+    def forget(self, seed):
+        with self.chance(seed) as luck:
+            slots = torch.randint(-1, self.memory.capacity, (2,), generator=self.draw)
+            luck.choice([self.memory.forget, self.memory.contradict])(slots)
+            self.slow.forget(sorted(set(slots.tolist())))
+
+    @rule(seed=SEEDS)
+    def move(self, seed):
+        with self.chance(seed):
+            slots = self.some_slots(2)
+            keys = self.vectors(len(slots), self.memory.space.vector_size) + 1e-3 * self.scale
+            self.memory.move(slots, keys=keys, values=torch.randn(len(slots), 1, generator=self.draw))
+            self.slow.take(self.memory, slots.tolist())
+
+    @rule(seed=SEEDS, rows=QUERIES)
+    def learn(self, seed, rows):
+        with self.chance(seed, "plain", "autocast"):
+            keys, present = self.keys(rows, query=True)
+            packed = self.memory.store.pack(keys, present)
+            for part in keys.values():
+                part.requires_grad_(part.is_floating_point())
+            found = self.memory.lookup(keys, touch=False, present=present)
+            coefficients = torch.randn(rows, 1, generator=self.draw, dtype=torch.float64)
+            total = gradients(self.slow, found, self.slow.keys_of(packed), coefficients)
+            (coefficients * found.value).sum().backward()
+            assert all(part.grad is None or part.grad.isfinite().all() for part in keys.values())
+            before = self.memory.key_vectors.clone(), self.memory.values.clone()
+            self.optimiser.step(found)
+            assert_moved(self.slow, self.optimiser, before, total)
+            self.slow.take(self.memory, sorted(total))
+
+    @rule(seed=SEEDS)
+    def tick(self, seed):
+        with self.chance(seed) as luck:
+            amount = luck.choice([0.5, 1, 3])
+            self.memory.tick(amount)
+            self.slow.tick(amount)
+
+    @rule(seed=SEEDS)
+    def weaken(self, seed):
+        with self.chance(seed):
+            slots = self.some_slots(1)
+            if isinstance(self.memory.forgetting, Confidence | Decay):
+                self.memory.contradict(slots, 0.5)
+                self.slow.weaken(slots.tolist(), 0.5)
+
+    @rule(seed=SEEDS)
+    def link(self, seed):
+        with self.chance(seed) as luck:
+            sources, targets = self.some_slots(3), self.some_slots(3)
+            weights = torch.rand(len(sources), generator=self.draw) + 0.1
+            kinds = torch.randint(0, 2, (len(sources),), generator=self.draw)
+            self.memory.link(sources, targets, weights, kinds)
+            link(self.slow, sources.tolist(), targets.tolist(), weights.tolist(), kinds.tolist())
+            start = torch.randint(-1, self.memory.capacity, (3,), generator=self.draw)
+            steps, kind = luck.choice([1, 2, 5]), luck.choice([None, 0, 1])
+            reached = self.memory.follow(start, steps, kind=kind)
+            for row, slot in enumerate(start.tolist()):
+                assert_reached(reached, row, follow(self.slow, slot, steps, kind))
+            some = self.some_slots(2)
+            reached = self.memory.links.spread(some.unsqueeze(0), steps=steps, decay=0.5)
+            assert_reached(reached, 0, spread(self.slow, some.tolist(), steps, 0.5))
+
+    @rule(seed=SEEDS, how=st.sampled_from(["deepcopy", "pickle", "state", "file"]))
+    def go_on(self, seed, how):
+        """With a copy, a pickle, a state in a new memory, a file read by another index and perhaps another policy."""
+        with self.chance(seed) as luck:
+            old, pair = self.memory, (self.memory, self.optimiser)
+            if how in ("deepcopy", "pickle"):
+                again = copy.deepcopy if how == "deepcopy" else lambda both: pickle.loads(pickle.dumps(both))
+                self.memory, self.optimiser = again(pair)
+                return
+            policy = luck.choice(POLICIES)() if luck.random() < 0.5 else None
+            if how == "state":
+                policy = policy or type(old.forgetting)(**old.forgetting.settings())
+                self.memory = self.built(old.space, old.capacity, policy)
+                self.memory.load_state_dict(old.state_dict())
+            else:
+                with tempfile.TemporaryDirectory() as folder:
+                    old.save(Path(folder) / "memory")
+                    self.memory = DifferentiableNeuralDictionary.load(
+                        Path(folder) / "memory", index=self.index(), forgetting=policy
+                    )
+            self.slow.go_on_under(self.memory.forgetting)
+            rates = {"lr": self.optimiser.lr, "value_lr": self.optimiser.value_lr}
+            optimiser = type(self.optimiser)(self.memory, **rates)
+            optimiser.load_state_dict(self.optimiser.state_dict())
+            self.optimiser = optimiser
+
+    # ---- what is drawn
+
+    def some_slots(self, n):
         slots = self.memory.slots
-        slots = slots[torch.randperm(len(slots), generator=self.draw)[:2]]
-        if len(slots) and self.memory.space.vector_size:
-            keys = self.vectors(len(slots), self.memory.space.vector_size)
-            self.memory.move(slots, keys=keys)
-        self.slow.take_keys(self.memory, slots.tolist())
+        return slots[torch.randperm(len(slots), generator=self.draw)[:n]]
 
-    def learn(self):
-        keys, present = self.rows(2, query=True)
-        found = self.memory.lookup(keys, touch=False, present=present)
-        (found.value.sum() * 0.1).backward()
-        if found.valid.any():
-            RowSGD(self.memory, lr=0.0, value_lr=0.1).step(found)
-        self.slow.take_values(self.memory)
-
-    def tick(self):
-        amount = self.luck.choice([0.5, 1, 3])
-        self.memory.tick(amount)
-        self.slow.tick(amount)
-
-    def weaken(self):
-        slots = self.memory.slots[:1]
-        if self.memory.forgetting.settings().keys() & {"lost_decay", "half_life"} and len(slots):
-            self.memory.contradict(slots, 0.5)
-            self.slow.weaken(slots.tolist(), 0.5)
-
-    def again(self):
-        """Go on with a copy, a pickle, a state in a new memory."""
-        how = self.luck.choice(["deepcopy", "pickle", "state"])
-        if how == "state":
-            old = self.memory
-            options = {name: getattr(old, name) for name in ("k", "write_rule", "match_within", "dtype")}
-            policy = type(old.forgetting)(**old.forgetting.settings())
-            self.memory = DifferentiableNeuralDictionary(old.space, 1, old.capacity, forgetting=policy, **options)
-            self.memory.load_state_dict(old.state_dict())
-        else:
-            self.memory = copy.deepcopy(self.memory) if how == "deepcopy" else pickle.loads(pickle.dumps(self.memory))
+    def excluded(self, rows):
+        """What a lookup is not to find, as slots or as slots and generations, some of them stale; and who that is."""
+        slots = torch.randint(-1, self.memory.capacity, (rows, 2), generator=self.draw)
+        generation = self.memory.generation[slots.clamp(min=0)]
+        how = self.luck.choice(["none", "slots", "named"])
+        if how == "none":
+            return None, [()] * rows
+        if how == "slots":
+            return slots, slots.tolist()
+        named = generation - torch.randint(0, 2, (rows, 2), generator=self.draw)
+        return (slots, named), slots.masked_fill(named != generation, -1).tolist()
 
     def vectors(self, n, size):
         drawn = torch.randn(n, size, generator=self.draw, dtype=torch.float64)
@@ -148,35 +268,37 @@ class Life:
             drawn = drawn.round()  # so that distances tie
         return ((drawn + self.offset) * self.scale).to(self.dtype)
 
-    def rows(self, n, query=False):
+    def keys(self, n, query=False):
         keys = {}
-        for part in self.space:
+        for part in self.memory.space:
             if part.kind == "discrete":
                 keys[part.name] = torch.randint(-1, 2, (n, part.size), generator=self.draw)
             else:
                 keys[part.name] = self.vectors(n, part.size) + (part.kind == "cosine") * 1e-3 * self.scale
-        if len(self.space) == 1:
+        if len(keys) == 1:
             return keys, None
         present = {name: torch.rand(n, generator=self.draw) < 0.7 for name in keys}
         lacking = ~torch.stack(list(present.values())).any(0)
-        present[self.space[0].name] |= lacking
+        present[self.memory.space.names[0]] |= lacking
         if query and self.luck.random() < 0.5:  # ask all for the same part
             name = self.luck.choice(list(keys))
             return {name: keys[name]}, None
         return keys, present
 
 
-@pytest.mark.parametrize("seed", range(50))
-def test_a_life_goes_as_its_slow_twin_says(seed):
-    Life(seed).run(50)
+def lives(many, steps=50):
+    checks = list(HealthCheck)
+    return settings(max_examples=many, stateful_step_count=steps, deadline=None, suppress_health_check=checks)
+
+
+def test_lives_go_as_their_slow_twins_say():
+    run_state_machine_as_test(Life, settings=settings(lives(60), derandomize=True))
 
 
 if __name__ == "__main__":
-    options = dict(word.split("=") for word in sys.argv[1:])
-    first = int(options.get("first", 1000))
-    for number in range(first, first + int(options.get("lives", 2000))):
-        try:
-            Life(number).run(100)
-        except Exception:
-            print(f"life {number}")
-            raise
+    given = dict(word.split("=") for word in sys.argv[1:])
+    calls, first = int(given.get("calls", 200_000)), int(given.get("seed", 0))
+    while Life.calls < calls:
+        run_state_machine_as_test(seed(first)(Life), settings=lives(200))
+        first += 1
+        print(f"{Life.calls} calls, all as the slow twin says", flush=True)

@@ -131,6 +131,14 @@ def test_help_explains_what_is_inherited_and_what_is_taken_from_other_groups(com
     assert not any(place.startswith("agent.exploration") for place in lines)
 
 
+def test_help_explains_to_the_end_of_a_comment_of_several_lines(command):
+    _, printed = command(evaluate.main, "--help")
+    assert re.search(r"memory_mode  .*fresh: online from an empty memory; null: as the run's own score", printed)
+    assert re.search(
+        r"^  episodes|^  seed +of the evaluation's episodes and of the random agent$", printed, re.MULTILINE
+    )
+
+
 def test_help_explains_a_yaml_of_ones_own(command, tmp_path):
     (tmp_path / "conf" / "agent").mkdir(parents=True)
     (tmp_path / "conf" / "agent" / "mine.yaml").write_text("defaults: [ppo, _self_]\nepochs: 3  # as I like it\n")

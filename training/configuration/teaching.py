@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +47,17 @@ def _of_choice(folders: Sequence[Path], name: str, place: str) -> dict[str, str]
 
 
 def _comments(text: str, place: str) -> Iterator[tuple[str, str]]:
+    """Places and comments; a comment goes on in lines below that are nothing else, and deeper."""
     above: list[tuple[int, str]] = []
-    for line in text.splitlines():
+    lines = text.splitlines()
+    for number, line in enumerate(lines):
         if not (found := KEY.match(line)):
             continue
         indent, name = len(found["indent"]), found["name"]
         above = [(depth, one) for depth, one in above if depth < indent]
         _, mark, comment = found["rest"].partition("  # ")
         if mark:
-            yield ".".join([*([place] if place else []), *(one for _, one in above), name]), comment.strip()
+            more = takewhile(lambda one: re.match(rf" {{{indent + 1},}}# ", one), lines[number + 1 :])  # noqa: B023
+            words = [comment.strip(), *(one.strip("# ") for one in more)]
+            yield ".".join([*([place] if place else []), *(one for _, one in above), name]), " ".join(words)
         above.append((indent, name))

@@ -16,7 +16,7 @@ from engram_rl.training.errors import UsageError, in_your, say_once
 from engram_rl.training.intake.infos import own
 from engram_rl.training.intake.observations import Bounds, copied, reader
 from engram_rl.training.intake.rewards import PAID, below, number, numbers
-from engram_rl.training.intake.spaces import presented, shown
+from engram_rl.training.intake.spaces import presented
 
 
 class TakenIn(gym.Wrapper):
@@ -28,7 +28,7 @@ class TakenIn(gym.Wrapper):
         env: Any environment.
         id: What it was made as.
         index: Which of those side by side it is.
-        wrapped: Whether wrappers may change what it pays; infos then say what it paid itself.
+        wrapped: Whether wrappers may change what it pays; where they do, infos say what it paid itself.
 
     Raises:
         UsageError: Its observations cannot be shown to an agent.
@@ -39,8 +39,7 @@ class TakenIn(gym.Wrapper):
         self._wrapped = wrapped
         self._id, self._who = id, f"environment {index} ({id})"
         self.observation_space = presented(env.observation_space, id)
-        self._as_given = self.observation_space is env.observation_space
-        self._read = reader(env.observation_space, self._who)
+        self._read = reader(env.observation_space, self.observation_space, self._who)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset."""
@@ -51,7 +50,7 @@ class TakenIn(gym.Wrapper):
         if not isinstance(result, tuple) or len(result) != 2:
             raise UsageError(f"reset of {self._who} gave {_brief(result)}; it must give (observation, info).")
         self._paid()
-        return self._observation(result[0]), own(result[1])
+        return self._read(result[0]), own(result[1])
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Step."""
@@ -65,13 +64,13 @@ class TakenIn(gym.Wrapper):
                 f"info)."
             )
         observation, reward, terminated, truncated, info = result
-        observation = self._observation(observation)
+        observation = self._read(observation)
         if terminated or truncated:
             observation = copied(observation)
-        info = own(info)
-        if (gained := self._paid()) is not None:
+        info, pay = own(info), number(reward, self._who)
+        if (gained := self._paid()) is not None and gained != pay:
             info = {**info, PAID: gained}
-        return observation, number(reward, self._who), bool(terminated), bool(truncated), info
+        return observation, pay, bool(terminated), bool(truncated), info
 
     def _paid(self) -> float | None:
         """What it paid itself since this was last asked; None where that is not known."""
@@ -80,10 +79,6 @@ class TakenIn(gym.Wrapper):
             return None
         gained, counted.paid = counted.paid, 0.0
         return None if math.isnan(gained) else gained
-
-    def _observation(self, observation: Any) -> Any:
-        read = self._read(observation)
-        return read if self._as_given else shown(read, self.observation_space)
 
 
 def _brief(result: Any) -> str:
@@ -107,11 +102,11 @@ class Intake(VectorWrapper):
         space = env.single_observation_space
         self.single_observation_space = presented(space, id)
         self.observation_space = batch_space(self.single_observation_space, env.num_envs)
-        self._as_given = self.single_observation_space is space
-        self._read = reader(space, f"the environments ({id})", batch=(env.num_envs,))
-        self._read_one = reader(space, f"the environments ({id})")
-        self._bounds = Bounds(self.single_observation_space, id)
-        self._last_bounds = Bounds(self.single_observation_space, id, "final observation")
+        seen = self.single_observation_space
+        self._read = reader(space, seen, f"the environments ({id})", batch=(env.num_envs,))
+        self._read_one = reader(space, seen, f"the environments ({id})")
+        self._bounds = Bounds(seen, id, codes=not checked)
+        self._last_bounds = Bounds(seen, id, "final observation", codes=not checked)
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset."""
@@ -157,7 +152,6 @@ class Intake(VectorWrapper):
     def _observation(self, observation: Any) -> Any:
         if not self._checked:
             observation = self._read(observation)
-            observation = observation if self._as_given else shown(observation, self.single_observation_space)
         self._bounds.check(observation)
         return copied(observation)
 
@@ -171,12 +165,12 @@ class Intake(VectorWrapper):
         rows, space = np.flatnonzero(ended), self.single_observation_space
         if not (isinstance(finals, np.ndarray) and finals.dtype == object):
             batch = finals if self._checked else self._read(finals)
-            batch = copied(batch if self._as_given else shown(batch, space))
+            batch = copied(batch)
             self._last_bounds.check(_rows_of(batch, rows), rows)
             return batch
         result = np.full(self.num_envs, None, dtype=object)
         for row in rows:
-            result[row] = finals[row] if self._checked else copied(shown(self._read_one(finals[row]), space))
+            result[row] = finals[row] if self._checked else copied(self._read_one(finals[row]))
         self._last_bounds.check(_stacked([result[row] for row in rows], space), rows)
         return result
 

@@ -68,7 +68,9 @@ def own(info: Any) -> dict[str, Any]:
     """What an environment says beside a step; `{}` where that is no dict."""
     if type(info) is not dict:
         return {}
-    return {name: value for name, value in info.items() if name not in RESERVED} if info.keys() & RESERVED else info
+    if RESERVED.isdisjoint(info):
+        return info
+    return {name: value for name, value in info.items() if name not in RESERVED}
 
 
 def numbers(info: dict[str, Any], name: str) -> list[float]:

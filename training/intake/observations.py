@@ -20,11 +20,12 @@ FAR = 1.0
 """How far outside its bounds, in widths of these, a number is an error; nearer ones are told once."""
 
 
-def reader(space: Space, who: str, place: str = "", batch: tuple[int, ...] = ()) -> Callable[[Any], Any]:
-    """A function from an observation to the same in the dtypes of its space.
+def reader(space: Space, shown: Space, who: str, place: str = "", batch: tuple[int, ...] = ()) -> Callable[[Any], Any]:
+    """A function from an observation to what agents are shown of it, in the dtypes of its space.
 
     Args:
         space: Of one environment, as it says itself: a Dict or Tuple may hold parts that no agent is shown.
+        shown: What `engram_rl.training.intake.spaces.presented` makes of it.
         who: Whose observations, for errors: "environment 3 (CartPole-v1)".
         place: The part's name, with dots.
         batch: Leading sizes of what is read; `()` for a single observation.
@@ -34,8 +35,12 @@ def reader(space: Space, who: str, place: str = "", batch: tuple[int, ...] = ())
     """
     parts = parts_of(space)
     if parts is not None:
-        readers = {name: reader(part, who, f"{place}.{name}" if place else name, batch) for name, part in parts.items()}
-        return _Parts(space, readers, who, place)
+        assert isinstance(shown, spaces.Dict)
+        readers = {
+            name: reader(parts[name], one, who, f"{place}.{name}" if place else name, batch)
+            for name, one in shown.spaces.items()
+        }
+        return _Parts(space, len(parts), readers, who, place)
     if isinstance(space, spaces.Discrete) and not batch:
         return _Code(space, who, place)
     if isinstance(space, spaces.Box | spaces.MultiDiscrete | spaces.MultiBinary | spaces.Discrete):
@@ -44,18 +49,23 @@ def reader(space: Space, who: str, place: str = "", batch: tuple[int, ...] = ())
 
 
 class _Parts:
-    """Reads a Dict or Tuple."""
+    """Reads what is shown of a Dict or Tuple, which has `count` parts."""
 
-    def __init__(self, space: Space, readers: dict[str, Callable[[Any], Any]], who: str, place: str):
-        self._space, self._readers, self._who, self._place = space, readers, who, place
-        self._names = set(readers)
+    def __init__(self, space: Space, count: int, readers: dict[str, Callable[[Any], Any]], who: str, place: str):
+        self._space, self._count, self._who, self._place = space, count, who, place
+        self._named = isinstance(space, spaces.Dict)
+        self._names = set(space.spaces) if isinstance(space, spaces.Dict) else set()
+        self._readers = [(name, name if self._named else int(name), read) for name, read in readers.items()]
 
     def __call__(self, value: Any) -> Any:
-        if isinstance(self._space, spaces.Tuple):
-            if not isinstance(value, tuple | list) or len(value) != len(self._readers):
-                raise UsageError(_mismatch(self._who, self._place, value, self._space, "is no tuple of as many parts"))
-            return tuple(read(part) for read, part in zip(self._readers.values(), value, strict=True))
-        if not isinstance(value, Mapping):
+        if self._named:
+            self._check_names(value)
+        elif not isinstance(value, tuple | list) or len(value) != self._count:
+            raise UsageError(_mismatch(self._who, self._place, value, self._space, "is no tuple of as many parts"))
+        return {name: read(value[key]) for name, key, read in self._readers}
+
+    def _check_names(self, value: Any) -> None:
+        if type(value) is not dict and not isinstance(value, Mapping):
             raise UsageError(_mismatch(self._who, self._place, value, self._space, "has no parts by name"))
         if value.keys() != self._names:
             missing, extra = sorted(self._names - value.keys()), sorted(map(str, value.keys() - self._names))
@@ -65,7 +75,6 @@ class _Parts:
                 if names
             )
             raise UsageError(_mismatch(self._who, self._place, value, self._space, why))
-        return {name: read(value[name]) for name, read in self._readers.items()}
 
 
 class _Code:
@@ -141,15 +150,18 @@ class Bounds:
         space: Of one environment, as agents are shown it.
         environment: Its id.
         what: "observation", or "final observation".
+        codes: Whether a Discrete is compared too; single ones, as `reader` reads them, are codes already.
     """
 
-    def __init__(self, space: Space, environment: str, what: str = "observation"):
+    def __init__(self, space: Space, environment: str, what: str = "observation", *, codes: bool = True):
         self._parts: dict[str, Bounds] | None = None
         if isinstance(space, spaces.Dict):
-            self._parts = {name: Bounds(part, environment, _named(what, name)) for name, part in space.spaces.items()}
+            self._parts = {
+                name: Bounds(part, environment, _named(what, name), codes=codes) for name, part in space.spaces.items()
+            }
             return
         self._space, self._environment, self._what = space, environment, what
-        self._limits = _limits(space)
+        self._limits = _limits(space) if codes or not isinstance(space, spaces.Discrete) else None
 
     def check(self, batch: Any, rows: np.ndarray | None = None) -> None:
         """Raise UsageError, naming environment, value and place, if a row holds what it must not.

@@ -15,6 +15,8 @@ from engram_rl.training.errors import UsageError
 LARGEST = float(np.finfo(np.float32).max)
 """Networks compute in this precision."""
 
+NUMBERS = (float, int, np.floating, np.integer, np.bool_)
+
 _REMEDY = "Give one number a step, or turn it into one in a wrapper (env.wrappers)."
 
 
@@ -28,7 +30,7 @@ def number(reward: Any, who: str) -> float:
     Raises:
         UsageError: It is anything else.
     """
-    if isinstance(reward, float | int | np.floating | np.integer | np.bool_):
+    if isinstance(reward, NUMBERS):
         return reward  # type: ignore[return-value]
     if type(reward).__module__ != "builtins" and hasattr(reward, "__array__"):
         array = np.asarray(reward)

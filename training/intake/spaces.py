@@ -7,8 +7,6 @@ is refused by name before anything is trained.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
-from typing import Any
 
 from gymnasium import Space, spaces
 
@@ -63,14 +61,6 @@ def _presented(space: Space, place: str, environment: str) -> Space | None:
     if isinstance(space, spaces.Dict) and all(kept.get(name) is part for name, part in space.spaces.items()):
         return space if kept else None
     return spaces.Dict(kept) if kept else None
-
-
-def shown(value: Any, space: Space) -> Any:
-    """What an agent is shown of an observation, single or batched, whose presented space this is."""
-    if not isinstance(space, spaces.Dict):
-        return value
-    named = isinstance(value, Mapping)
-    return {name: shown(value[name] if named else value[int(name)], part) for name, part in space.spaces.items()}
 
 
 def _is_text(space: Space) -> bool:

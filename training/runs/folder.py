@@ -124,11 +124,11 @@ class RunFolder:
 
     def overrides(self) -> dict[str, str] | None:
         """What the command line gave for the run when it began, by place; None where that was not kept."""
-        path = self.path / OVERRIDES
-        if not path.is_file():
+        try:
+            given = json.loads((self.path / OVERRIDES).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
             return None
-        given = json.loads(path.read_text(encoding="utf-8"))
-        pairs = [str(one).lstrip("+").partition("=") for one in given]
+        pairs = [str(one).lstrip("+").partition("=") for one in given] if isinstance(given, list) else []
         return {place: value for place, _, value in pairs}
 
     def save_checkpoint(self, step: int, state: dict[str, Any], keep: int) -> None:

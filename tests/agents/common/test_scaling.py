@@ -7,7 +7,7 @@ from gymnasium import spaces
 
 from engram_rl.agents.common.encoders import ImageEncoder, make_encoder, make_projection
 from engram_rl.agents.common.flattening import Flatten
-from engram_rl.agents.common.scaling import has_picture, is_picture
+from engram_rl.agents.common.scaling import Scale, has_picture, is_picture
 from engram_rl.agents.policy_gradient.perception import make_perception
 from engram_rl.agents.policy_gradient.policies import make_policy
 
@@ -116,6 +116,19 @@ def test_symbols_are_told_apart_and_so_are_dark_and_bright(shape):
     with torch.no_grad():
         assert (encode(grid(10)) - encode(grid(250))).square().sum() > 1e-2
         assert (encode(grid(1, 7)) - encode(grid(2, 7))).square().sum() > 1e-6
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 255), (0, 100), (50, 200), (np.arange(6), 255), (0, np.arange(60, 66))])
+def test_bytes_are_looked_up_as_they_would_be_worked_out(low, high):
+    low, high = (np.broadcast_to(bound, 6).astype(np.uint8) for bound in (low, high))
+    scale = Scale(spaces.Box(low, high, (6,), np.uint8))
+    every = torch.arange(256, dtype=torch.uint8).unsqueeze(1).expand(-1, 6).contiguous()
+    torch.testing.assert_close(scale(every), scale(every.float()), rtol=1e-6, atol=1e-7)
+    origin = low.astype(np.float64)
+    expected = 2 * np.log1p(np.abs(np.arange(256)[:, None] - origin)) / np.log1p(high - origin) - 1
+    inside = np.arange(256)[:, None] >= origin
+    np.testing.assert_allclose(np.where(inside, scale(every).numpy(), 0), np.where(inside, expected, 0), atol=1e-6)
+    assert scale(every[:2].reshape(2, 2, 3)).shape == (2, 6)
 
 
 def test_columns_are_scaled_each_by_its_own_bounds():

@@ -9,6 +9,7 @@ import torch
 from engram_rl.memory import Blend, Confidence, Decay, DifferentiableNeuralDictionary, Priority
 from engram_rl.memory.forgetting import Forgetting, LeastRecentlyUsed, weakest
 from engram_rl.memory.forgetting.weakest import WeakestEntries
+from tests.memory.filled import written_in_turn
 
 
 def memory_with(forgetting, capacity=4, **options):
@@ -180,9 +181,7 @@ def test_a_batch_evicts_as_its_rows_would_one_by_one(policy):
         priority = torch.randint(0, 4, (n,), generator=generator).float()
         names = torch.randint(0, 12, (n,), generator=generator)
         at_once = batched.write(keys, values, priority, names)
-        rows = [slice(i, i + 1) for i in range(n)]
-        in_turn = [single.write(keys[row], values[row], priority[row], names[row]) for row in rows]
-        assert at_once.tolist() == torch.cat(in_turn).tolist()
+        assert at_once.tolist() == written_in_turn(single, keys, values, priority, names).tolist()
         query = torch.rand(1, 1, generator=generator)
         batched.lookup(query), single.lookup(query)
         torch.testing.assert_close(batched.values, single.values)
