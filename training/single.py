@@ -13,7 +13,6 @@ from engram_rl.training.errors import UsageError
 from engram_rl.training.intake.infos import MASK, action_masks
 from engram_rl.training.intake.observations import copied, reader
 from engram_rl.training.intake.rewards import number, numbers
-from engram_rl.training.intake.spaces import shown
 from engram_rl.training.rollout import act
 
 
@@ -61,8 +60,7 @@ class SingleAgent:
         learning: bool = True,
     ):
         self.agent, self.learning = agent, learning
-        self._space = shown_as
-        self._read = reader(observation_space, "the environment")
+        self._read = reader(observation_space, shown_as, "the environment")
         self._actions, self._rows = action_space, num_envs
         self._open: _Open | None = None
         self._ended: dict[str, Any] | None = None
@@ -133,8 +131,7 @@ class SingleAgent:
 
     def _batch(self, observation: Any) -> Any:
         """An observation as agents are shown it, once for each environment. `[E, ...]`."""
-        read = self._read(observation)
-        return _repeated(copied(shown(read, self._space)), self._rows)
+        return _repeated(copied(self._read(observation)), self._rows)
 
     def _mask(self, info: dict[str, Any] | None, acting: bool = True) -> np.ndarray | None:
         if not info or MASK not in info:
