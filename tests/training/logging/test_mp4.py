@@ -7,7 +7,7 @@ from engram_rl.training.logging import closing, video
 from engram_rl.training.logging.video import has_encoder, write_mp4
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")  # its reader's
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")  # theirs
 @pytest.mark.parametrize(("height", "width"), [(64, 96), (65, 97), (240, 31)])
 def test_every_frame_is_there_and_looks_as_it_did(height, width, tmp_path):
     imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
