@@ -239,6 +239,8 @@ def _run_folder(*, _root_: DictConfig) -> str:
     if _root_.get("resume") or "run" in _root_:
         return "."
     choices, given = _root_.hydra.runtime.choices, _root_.hydra.overrides.task
+    core = choices.get("core")
+    agent = choices.agent if core in (None, "null") else f"{choices.agent}_{core}"
     chosen = any(word.startswith("env.id=") for word in given)
     env = f"{choices.env}-{_root_.env.id}" if chosen else choices.env
-    return str(run_folder_name(choices.agent, env, _root_.seed, _root_.get("name") or ""))
+    return str(run_folder_name(agent, env, _root_.seed, _root_.get("name") or ""))
