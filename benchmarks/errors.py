@@ -11,14 +11,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
+import gymnasium as gym
+import numpy as np
 import torch
 
 import engram_rl.memory as m
 from benchmarks.configuration import CONF
 from benchmarks.fuzz.config import composed
+from engram_rl import SingleAgent, make_agent
 from engram_rl.memory.cores import make_core
-from engram_rl.training import train
+from engram_rl.training import api, train
 from engram_rl.training.cli import SHOWN_PLAINLY, explain
+from engram_rl.training.reporting import card, compare, page
 from engram_rl.training.runs.folder import RunFolder
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "errors.md"
@@ -158,6 +162,18 @@ COMMANDS = [
     "env=cartpole +env.kwargs.gravity=1",
     "resume=nowhere",
     "'env.modalities={view: camera}'",
+    "gamma=0.9",
+    "agent.lr=0.001",
+    "agent=nec_eager",
+    "agent.memory.forgetting=decay",
+    "agent.exploration.end=-1",
+    "threads=0",
+    "seed=-1",
+    "evaluation.mode=fresch",
+    "env.max_episode_steps=0",
+    "env.vectorization=asink",
+    "logger=wandb logger.mode=ofline",
+    "'env.wrappers=[{_target_: gymnasium.wrappers.NormalizeObservation, _partial_: true}]'",
     "agent=nec core=dnc",
     "agent=ppo core=dcn",
     "agent=ppo core=dnc env=cartpole agent.core.slots=0",
@@ -171,12 +187,35 @@ COMMANDS = [
 """Arguments of `engram train`."""
 
 
+def _own_loop(**values: Any) -> SingleAgent:
+    return make_agent("mfec", gym.make("CartPole-v1"), **values)
+
+
+ZEROS = np.zeros(4, np.float32)
+OTHERS: dict[str, Callable[[], Any]] = {
+    "`engram compare nowhere`": lambda: compare.main(["nowhere"]),
+    "`engram compare metrik=return`": lambda: compare.main(["metrik=return"]),
+    "`engram compare --fast`": lambda: compare.main(["--fast"]),
+    "`engram report run=nowhere`": lambda: page.main(["run=nowhere"]),
+    "`engram card here`": lambda: card.main(["here"]),
+    '`make_agent("nek", environment)`': lambda: make_agent("nek", gym.make("CartPole-v1")),
+    '`make_agent("mfec", environment, gamma=0.9)`': lambda: _own_loop(gamma=0.9),
+    "an observation of another shape in your own loop": lambda: _own_loop().act(ZEROS[:3]),
+    "`observe` before `act`": lambda: _own_loop().observe(ZEROS, 0.0, False, False),
+    '`train("nec", "Cartpole-v1")`': lambda: api.train("nec", "Cartpole-v1", progress=False, folder="run"),
+}
+"""Other commands, and calls from Python."""
+
+
 def table() -> str:
     """The page."""
     rows = ["| memory: what was tried | what it gets |", "|---|---|"]
     rows += [f"| {name} | {_said(call)} |" for name, call in MEMORY.items()]
     rows += ["", "| `engram train ...` | what it gets |", "|---|---|"]
     rows += [f"| `{arguments}` | {_refused(arguments)} |" for arguments in COMMANDS]
+    rows += ["", "| other commands, and Python | what it gets |", "|---|---|"]
+    with TemporaryDirectory() as empty, contextlib.chdir(empty):
+        rows += [f"| {name} | {_said(call)} |" for name, call in OTHERS.items()]
     return "\n".join([OPENING, *rows, ""])
 
 

@@ -4,33 +4,98 @@ from __future__ import annotations
 
 import inspect
 import re
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
-
-from engram_rl import memory
-from engram_rl.agents import agent
-from engram_rl.memory import gymnasium
+from typing import Any, NamedTuple
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference.md"
 OPENING = """# Reference
 
 Written from the docstrings by `python -m benchmarks.reference`; a test compares it with the code.
 """
-MODULES: dict[ModuleType, list[str]] = {
-    memory: memory.__all__,
-    gymnasium: ["MemoryWrapper", "MemoryVectorWrapper"],
-    agent: ["Agent", "Transition"],
+AGENTS = ("nec", "mfec", "fast_slow", "ppo", "retrieval_ppo", "self_imitation_ppo")
+"""Modules with a factory of the same name."""
+
+
+class Part(NamedTuple):
+    """A page of the site, a part of the reference.
+
+    Attributes:
+        title: Its heading.
+        opening: A sentence or two.
+        names: What is described, by module; None for all that it names in `__all__`.
+    """
+
+    title: str
+    opening: str
+    names: dict[str, list[str] | None]
+
+    def described(self) -> dict[ModuleType, list[str]]:
+        """The modules, imported, with their names."""
+        modules = {import_module(name): names for name, names in self.names.items()}
+        return {module: list(module.__all__) if names is None else names for module, names in modules.items()}
+
+
+PARTS = {
+    "training": Part(
+        "Training from Python",
+        "The command line from Python: `from engram_rl import train, evaluate, make_agent, load_agent`.",
+        {
+            "engram_rl.training.api": ["train", "evaluate", "make_agent", "load_agent", "make_env", "Run"],
+            "engram_rl.training.single": ["SingleAgent"],
+            "engram_rl.training.callbacks": ["Moment"],
+            "engram_rl.training.evaluate": ["Evaluation"],
+        },
+    ),
+    "memory": Part("Memory", "Usable alone, in any loop.", {"engram_rl.memory": None}),
+    "gymnasium": Part(
+        "Memory beside an environment",
+        "Wrappers that put what is retrieved into the observation.",
+        {"engram_rl.memory.gymnasium": ["MemoryWrapper", "MemoryVectorWrapper"]},
+    ),
+    "cores": Part(
+        "Memory cores",
+        "Recurrent memories behind one contract.",
+        {"engram_rl.memory.cores": ["Core", "make_core"]},
+    ),
+    "agents": Part(
+        "Agents",
+        "The contract, the factory of each agent, which says what its YAML may give, and schedules.",
+        {
+            "engram_rl.agents.agent": ["Agent", "Transition"],
+            **{f"engram_rl.agents.{name}": [f"make_{name}"] for name in AGENTS},
+            "engram_rl.agents.common.schedules": ["Linear"],
+        },
+    ),
+    "envs": Part(
+        "Environments",
+        "A wrapper that shifts any target, schedules of when, and movers of what.",
+        {"engram_rl.envs.shifting": None},
+    ),
+    "statistics": Part(
+        "Statistics",
+        "Honest figures over runs.",
+        {
+            "engram_rl.training.statistics": [
+                "Interval",
+                "interquartile_mean",
+                "stratified_bootstrap",
+                "performance_curve",
+                "probability_of_improvement",
+            ]
+        },
+    ),
 }
-"""What is described, by module; environments have a page of their own."""
+"""What is described, by the name of its page on the site; the suite of environments has a page of its own."""
 
 
 def page() -> str:
     """The whole page."""
     parts = [OPENING]
-    for module, names in MODULES.items():
-        parts.append(f"## {module.__name__}\n\n{inspect.getdoc(module)}\n")
-        parts += [_described(module, name) for name in names]
+    for part in PARTS.values():
+        parts.append(f"## {part.title}\n\n{part.opening}\n")
+        parts += [_described(module, name) for module, names in part.described().items() for name in names]
     return "\n".join(parts)
 
 

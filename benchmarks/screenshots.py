@@ -104,7 +104,7 @@ def shoot(run: Path, out: Path, pages: list[str], colour: str, wait: float) -> d
     """Take an image of each page; returns the words that a page should show and does not."""
     out.mkdir(parents=True, exist_ok=True)
     lacking: dict[str, list[str]] = {}
-    with _tensorboard(run) as address, _browser() as browser:
+    with _tensorboard(run) as address, open_browser() as browser:
         for page in pages:
             browser.get("about:blank")
             browser.get(f"{address}{'?tagFilter=rollout' if page == 'timeseries' else ''}#{page}")
@@ -155,7 +155,8 @@ def _address(process: subprocess.Popen[Any], log: Any) -> str:
 
 
 @contextmanager
-def _browser() -> Iterator[Any]:
+def open_browser() -> Iterator[Any]:
+    """A headless Chromium."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 

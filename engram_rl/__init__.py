@@ -1,7 +1,8 @@
 """Reinforcement-learning agents with an episodic memory that learn where the targets shift.
 
-`engram_rl.memory` is the memory, usable alone; `engram_rl.agents`, `engram_rl.envs` and `engram_rl.training` are what
-surrounds it. Names are imported when they are first used.
+`train`, `evaluate`, `make_agent` and `load_agent` are the command line from Python. `engram_rl.memory` is the memory,
+usable alone; `engram_rl.agents`, `engram_rl.envs` and `engram_rl.training` are what surrounds it. Names are imported
+when they are first used.
 """
 
 from __future__ import annotations
@@ -14,6 +15,13 @@ LAZY = {
     "KeySpace": "engram_rl.memory",
     "MemoryWrapper": "engram_rl.memory.gymnasium",
     "Modality": "engram_rl.memory",
+    "Run": "engram_rl.training.api",
+    "SingleAgent": "engram_rl.training.single",
+    "evaluate": "engram_rl.training.api",
+    "load_agent": "engram_rl.training.api",
+    "make_agent": "engram_rl.training.api",
+    "make_env": "engram_rl.training.api",
+    "train": "engram_rl.training.api",
 }
 """Where each name of the face lives."""
 

@@ -18,6 +18,11 @@ class Command(NamedTuple):
 COMMANDS = {
     "train": Command("engram_rl.training.train", "train an agent: engram train agent=nec env=cartpole seed=1"),
     "evaluate": Command("engram_rl.training.evaluate", "evaluate an agent: engram evaluate run=latest episodes=20"),
+    "compare": Command(
+        "engram_rl.training.reporting.compare", "runs in one picture and one table: engram compare runs/a runs/b"
+    ),
+    "report": Command("engram_rl.training.reporting.page", "a run as one HTML page: engram report run=latest"),
+    "card": Command("engram_rl.training.reporting.card", "a run as a model card: engram card run=latest"),
     "sweep-summary": Command("engram_rl.training.sweep_summary", "what the runs of a sweep came to, best first"),
 }
 

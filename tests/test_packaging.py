@@ -121,6 +121,14 @@ def test_the_wheel_holds_one_package_and_nothing_of_the_workshop(installed):
     assert (installed / "engram_rl" / "py.typed").is_file()
 
 
+def test_an_index_would_take_what_is_built(installed):
+    wheels = [str(path) for path in installed.parent.glob("*.whl")]
+    checked = subprocess.run(
+        [sys.executable, "-m", "twine", "check", "--strict", *wheels], capture_output=True, text=True
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
 def test_the_source_distribution_builds_the_same(source, tmp_path):
     build = [sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", str(tmp_path), str(source)]
     subprocess.run(build, check=True, capture_output=True)

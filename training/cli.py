@@ -167,12 +167,13 @@ def set_aside(opening: str) -> None:
     sys.argv[1:] = kept
 
 
-def stored_config(folder: RunFolder, composed: DictConfig) -> DictConfig:
+def stored_config(folder: RunFolder, composed: DictConfig, given: Sequence[str] | None = None) -> DictConfig:
     """The configuration of an existing run, with the values that this command line overrides.
 
     Args:
         folder: The run's.
         composed: What this command line makes without the run; it says what a run of an older version did not.
+        given: The overrides for the run; None for those that `set_aside` took off the command line.
 
     Raises:
         UsageError: It asks for code that no YAML of ours or of the user's names, or an override would swap a whole
@@ -180,12 +181,13 @@ def stored_config(folder: RunFolder, composed: DictConfig) -> DictConfig:
     """
     config = folder.config()
     command = HydraConfig.get()
-    refuse_foreign(config, config_folders(), folder.path / CONFIG, [*command.overrides.task, *_given])
+    given = _given if given is None else given
+    refuse_foreign(config, config_folders(), folder.path / CONFIG, [*command.overrides.task, *given])
     if command.job.config_name == "train":
         added = OmegaConf.masked_copy(composed, list(ADDED_TO))
         first = OmegaConf.create({"seeding": COUNTED})  # what runs of the first version did, and did not say
         config = DictConfig(OmegaConf.merge(OmegaConf.structured(Training), first, added, config, {"resume": None}))
-        config = merged(config, _given, config_folders(), folder.path)
+        config = merged(config, given, config_folders(), folder.path)
     return config
 
 
@@ -236,7 +238,9 @@ def _run_folder(*, _root_: DictConfig) -> str:
     """Where Hydra makes this run's folder; a resumed or evaluated run has one already."""
     if _root_.get("resume") or "run" in _root_:
         return "."
-    choices = _root_.hydra.runtime.choices
+    choices, given = _root_.hydra.runtime.choices, _root_.hydra.overrides.task
     core = choices.get("core")
     agent = choices.agent if core in (None, "null") else f"{choices.agent}_{core}"
-    return str(run_folder_name(agent, choices.env, _root_.seed))
+    chosen = any(word.startswith("env.id=") for word in given)
+    env = f"{choices.env}-{_root_.env.id}" if chosen else choices.env
+    return str(run_folder_name(agent, env, _root_.seed, _root_.get("name") or ""))

@@ -5,18 +5,22 @@ from __future__ import annotations
 from copy import deepcopy
 from functools import partial
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium import Space, spaces
 from hydra.utils import get_object, instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from engram_rl.agents.agent import Agent, Transition
 from engram_rl.agents.episodic_control.modality_keys import parts_named
 from engram_rl.training.configuration.signatures import in_whole_numbers, require_types
-from engram_rl.training.environments import Resumable, make_environments
+from engram_rl.training.environments import Resumable, import_owner, make_environment, make_environments
 from engram_rl.training.errors import UsageError, in_your
+from engram_rl.training.intake.spaces import presented
+from engram_rl.training.logging.logger import Curves
 from engram_rl.training.rollout import act, allowed
 from engram_rl.training.runs.checkpoint import flatten
 from engram_rl.training.seeding import undisturbed
@@ -27,15 +31,24 @@ def build_agent(config: DictConfig, environments: gym.vector.VectorEnv, seed: in
 
     The configuration names a factory, called with the spaces of one environment, their number and a seed.
     """
+    return build_agent_for(
+        config, environments.single_observation_space, environments.single_action_space, environments.num_envs, seed
+    )
+
+
+def build_agent_for(
+    config: DictConfig, observation_space: Space, action_space: Space, num_envs: int, seed: int
+) -> Agent:
+    """Build the agent of `conf/agent/*.yaml` from the spaces of one environment, as agents are shown them."""
     config = in_whole_numbers(config)
     require_types(config, "agent")
     _refuse_core(config)
     factory = instantiate(config, _partial_=True)
     try:
         return factory(
-            observation_space=environments.single_observation_space,
-            action_space=environments.single_action_space,
-            num_envs=environments.num_envs,
+            observation_space=observation_space,
+            action_space=action_space,
+            num_envs=num_envs,
             seed=seed,
         )
     except TypeError as error:
@@ -73,6 +86,39 @@ def build_environments(config: DictConfig) -> Resumable:
         wrappers=instantiate(config.wrappers, _convert_="all"),
         parts=parts_named(modalities) if (modalities := config.get("modalities")) else None,
     )
+
+
+def build_environment(config: DictConfig) -> gym.Env:
+    """Make one environment of `conf/env/*.yaml` with its wrappers, showing and saying what it does itself."""
+    import_owner(config.id)
+    return make_environment(
+        config.id,
+        partial(instantiate, config.kwargs, _convert_="all"),
+        instantiate(config.wrappers, _convert_="all"),
+        config.get("max_episode_steps"),
+    )
+
+
+def build_curves(config: DictConfig, folder: Path) -> list[Curves]:
+    """What is told of a run's curves beside TensorBoard: that of `conf/logger/*.yaml`, if one is chosen."""
+    if not config.get("logger"):
+        return []
+    settings = OmegaConf.to_container(config, resolve=True)
+    return [instantiate(config.logger, folder=folder, settings=settings, _recursive_=False, _convert_="all")]
+
+
+def space_shown(space: Space, config: DictConfig) -> Space:
+    """What an agent is shown of the observations of an environment: numbers, and only the parts that it has keys of.
+
+    Args:
+        space: Of one environment.
+        config: As of `conf/env/*.yaml`.
+    """
+    shown = presented(space, config.id)
+    if not (modalities := config.get("modalities")) or not isinstance(shown, spaces.Dict):
+        return shown
+    parts = parts_named(modalities)
+    return spaces.Dict({name: part for name, part in shown.spaces.items() if name in parts})
 
 
 VERBS = ("act", "observe", "learn", "state_dict", "load_state_dict")

@@ -133,6 +133,17 @@ def _single(
     index: int,
 ) -> gym.Env:
     """One environment, as agents meet it."""
+    environment = make_environment(id, arguments, wrappers, max_episode_steps)
+    return keep_parts(TakenIn(environment, id, index, wrapped=bool(wrappers)), parts)
+
+
+def make_environment(
+    id: str,
+    arguments: Callable[[], dict[str, Any]],
+    wrappers: Sequence[Callable[[gym.Env], gym.Env]],
+    max_episode_steps: int | None,
+) -> gym.Env:
+    """One environment with its wrappers, as it is itself; see `make_environments`."""
     environment = quicken_view(
         gym.make(id, max_episode_steps=max_episode_steps, disable_env_checker=True, **arguments())
     )
@@ -141,7 +152,7 @@ def _single(
     for wrap in wrappers:
         environment = wrap(environment)
         _refuse_own_statistics(environment)
-    return keep_parts(TakenIn(environment, id, index, wrapped=bool(wrappers)), parts)
+    return environment
 
 
 def _refuse_own_statistics(environment: gym.Env) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from engram_rl.training.construction import build_agent
 from engram_rl.training.evaluation import FROZEN, MODES, fitting, require_mode
 from engram_rl.training.judging import Judge
 from engram_rl.training.logging.closing import shown
-from engram_rl.training.logging.video import gif, record
+from engram_rl.training.logging.video import gif, has_encoder, record, write_mp4
 from engram_rl.training.rollout import Episodes
 from engram_rl.training.runs.folder import RunFolder, write_atomically
 from engram_rl.training.runs.restoring import restore_agent
@@ -38,14 +40,85 @@ def main() -> Any:
     return evaluate_run()
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """What a trained agent came to, beside a random and the untrained one.
+
+    Attributes:
+        env: Where.
+        mode: `online`, `frozen` or `fresh`; see `engram_rl.training.evaluation`.
+        step: The environment step of the checkpoint.
+        results: Episodes of `random`, `untrained` and `trained`.
+    """
+
+    env: str
+    mode: str
+    step: int
+    results: dict[str, Episodes]
+
+    @cached_property
+    def intervals(self) -> dict[str, Interval]:
+        """Mean return of each with its 95 % bootstrap interval over episodes."""
+        return {name: stratified_bootstrap(played.returns, np.mean) for name, played in self.results.items()}
+
+    @property
+    def mean(self) -> float:
+        """The trained agent's mean return."""
+        return float(self.results["trained"].returns.mean())
+
+    def rows(self) -> dict[str, Any]:
+        """Everything by agent, as JSON holds it."""
+        return {
+            name: {
+                "mean": float(self.intervals[name].point),
+                "interval": [float(self.intervals[name].low), float(self.intervals[name].high)],
+                "returns": played.returns.tolist(),
+                "lengths": played.lengths.tolist(),
+            }
+            for name, played in self.results.items()
+        }
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name}: {interval:.4g}" for name, interval in self.intervals.items())
+
+
 @hydra.main(version_base="1.3", config_path="pkg://engram_rl.conf", config_name="evaluate")
 def evaluate_run(config: DictConfig) -> float:
     """Play with a random, the untrained and the trained agent; print a table, keep it as JSON, record an episode."""
+    folder = RunFolder.open(Path(config.run))
+    stored = stored_config(folder, config)
+    evaluation, trained = evaluated(config, folder, stored)
+    frames = _frames(trained, stored, config) if config.video else []
+    _show(evaluation, config)
+    out = Path(config.out or folder.path)
+    out.mkdir(parents=True, exist_ok=True)
+    report = {"step": evaluation.step, "checkpoint": config.checkpoint, "memory": evaluation.mode}
+    report |= {"episodes": config.episodes, "seed": config.seed, "agents": evaluation.rows()}
+    write_atomically(out / "evaluation.json", json.dumps(report, indent=2) + "\n")
+    print(f"Written to {out / 'evaluation.json'}")
+    if frames:
+        (out / "evaluation.gif").write_bytes(gif(frames))
+        if has_encoder():
+            write_mp4(frames, out / "evaluation.mp4")
+        print(f"Video: {out / 'evaluation.gif'}")
+    print(f"Learning curve: {folder.path / 'learning_curve.png'}\nTensorBoard: tensorboard --logdir {folder.path}")
+    return evaluation.mean
+
+
+def evaluated(config: DictConfig, folder: RunFolder, stored: DictConfig) -> tuple[Evaluation, Agent]:
+    """Evaluate a run; nothing is written.
+
+    Args:
+        config: `conf/evaluate.yaml` with what was given.
+        folder: The run's.
+        stored: The run's configuration.
+
+    Returns:
+        What came of it, and the trained agent.
+    """
     require_positive(config, "episodes")
     asked = RENAMED.get(config.memory_mode, config.memory_mode)
     require_mode(asked, "memory")
-    folder = RunFolder.open(Path(config.run))
-    stored = stored_config(folder, config)
     seed_everything(stored.seed)
     use_threads(stored.threads)
     checkpoint = folder.load_checkpoint(config.checkpoint)
@@ -61,20 +134,7 @@ def evaluate_run(config: DictConfig) -> float:
             "trained": trained,
         }
         results = {name: judge.play(agent, mode, checkpoint["environments"]) for name, agent in players.items()}
-    frames = _frames(trained, stored, config) if config.video else []
-    intervals = {name: stratified_bootstrap(played.returns, np.mean) for name, played in results.items()}
-    _show(results, intervals, mode, config, stored)
-    out = Path(config.out or folder.path)
-    out.mkdir(parents=True, exist_ok=True)
-    report = {"step": checkpoint["step"], "checkpoint": config.checkpoint, "memory": mode}
-    report |= {"episodes": config.episodes, "seed": config.seed, "agents": _rows(results, intervals)}
-    write_atomically(out / "evaluation.json", json.dumps(report, indent=2) + "\n")
-    print(f"Written to {out / 'evaluation.json'}")
-    if frames:
-        (out / "evaluation.gif").write_bytes(gif(frames))
-        print(f"Video: {out / 'evaluation.gif'}")
-    print(f"Learning curve: {folder.path / 'learning_curve.png'}\nTensorBoard: tensorboard --logdir {folder.path}")
-    return float(results["trained"].returns.mean())
+    return Evaluation(stored.env.id, mode, checkpoint["step"], results), trained
 
 
 def _frames(agent: Agent, stored: DictConfig, config: DictConfig) -> list[np.ndarray]:
@@ -86,26 +146,13 @@ def _frames(agent: Agent, stored: DictConfig, config: DictConfig) -> list[np.nda
         return []
 
 
-def _rows(results: dict[str, Episodes], intervals: dict[str, Interval]) -> dict[str, Any]:
-    return {
-        name: {
-            "mean": float(intervals[name].point),
-            "interval": [float(intervals[name].low), float(intervals[name].high)],
-            "returns": played.returns.tolist(),
-            "lengths": played.lengths.tolist(),
-        }
-        for name, played in results.items()
-    }
-
-
-def _show(
-    results: dict[str, Episodes], intervals: dict[str, Interval], mode: str, config: DictConfig, stored: DictConfig
-) -> None:
-    table = Table(title=f"{stored.env.id}, {config.episodes} episodes each, memory {mode}: {MODES[mode]}")
+def _show(evaluation: Evaluation, config: DictConfig) -> None:
+    mode = evaluation.mode
+    table = Table(title=f"{evaluation.env}, {config.episodes} episodes each, memory {mode}: {MODES[mode]}")
     for column in ("agent", "mean return", "95 % interval", "worst", "best", "steps"):
         table.add_column(column, justify="left" if column == "agent" else "right")
-    for name, played in results.items():
-        mean, worst, best = intervals[name], played.returns.min(), played.returns.max()
+    for name, played in evaluation.results.items():
+        mean, worst, best = evaluation.intervals[name], played.returns.min(), played.returns.max()
         interval = f"{shown(mean.low)} to {shown(mean.high)}"
         table.add_row(name, shown(mean.point), interval, shown(worst), shown(best), f"{played.lengths.mean():.1f}")
     Console().print(table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from engram_rl.training.cadence import Every
+from engram_rl.training.callbacks import Callback, Moment, end_asked
 from engram_rl.training.cli import require_cadences, require_choices, require_positive, set_aside, stored_config
-from engram_rl.training.construction import build_agent, build_environments, check_agent
+from engram_rl.training.construction import build_agent, build_curves, build_environments, check_agent
 from engram_rl.training.evaluation import fitting
 from engram_rl.training.interrupt import StopRequest
 from engram_rl.training.judging import Judge
@@ -47,7 +49,12 @@ def train_run(config: DictConfig) -> float:
         return train(stored_config(folder, config), folder, folder.checkpoint_to_resume())
 
 
-def train(config: DictConfig, folder: RunFolder, checkpoint: dict[str, Any] | None = None) -> float:
+def train(
+    config: DictConfig,
+    folder: RunFolder,
+    checkpoint: dict[str, Any] | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> float:
     """Act, step, observe, learn; every so often log, evaluate and save. Returns the score."""
     require_positive(config, "steps", "log.every", "evaluation.episodes", "checkpoint.keep")
     require_cadences(config, "log.retrieved", "evaluation.every", "checkpoint.every")
@@ -56,6 +63,7 @@ def train(config: DictConfig, folder: RunFolder, checkpoint: dict[str, Any] | No
     use_threads(config.threads)
     with closing(build_environments(config.env)) as environments, closing(Judge(config)) as judge:
         agent = build_agent(config.agent, environments, config.seed)
+        beside = build_curves(config, folder.path)
         now, spent, best = 0, 0.0, None
         if checkpoint is None:
             seeds = world_seeds(config.seed, "training", environments, config.get("seeding", "counted"))
@@ -69,7 +77,7 @@ def train(config: DictConfig, folder: RunFolder, checkpoint: dict[str, Any] | No
             folder.keep(config)
             say_if_done(now, config.steps, folder.path)
         mask, mode = allowed(environments, environments.info), config.evaluation.get("mode") or fitting(agent)
-        logger = RunLogger(folder.path, now, config.env.success_above, checkpoint and checkpoint["logger"])
+        logger = RunLogger(folder.path, now, config.env.success_above, checkpoint and checkpoint["logger"], beside)
         should_log, should_evaluate = Every(config.log.every, now), Every(config.evaluation.every, now)
         should_save, should_draw = Every(config.checkpoint.every, now), Every(config.log.retrieved, now)
         began = time.perf_counter() - spent
@@ -90,12 +98,13 @@ def train(config: DictConfig, folder: RunFolder, checkpoint: dict[str, Any] | No
             StopRequest() as stop,
             tqdm(total=config.steps, initial=now, unit="step", mininterval=0.5, disable=not config.progress) as bar,
         ):
-            stopping = False
-            while now < config.steps and not stopping:
+            stopping = ended = False
+            while now < config.steps and not (stopping or ended):
                 action = act(agent, observation, mask)
                 transition = step(environments, observation, action, mask)
                 agent.observe(transition)
-                logger.record(agent.learn() | environment_metrics(transition.info))
+                learned = agent.learn()
+                logger.record(learned | environment_metrics(transition.info))
                 logger.record_episodes(now := now + environments.num_envs, finished(transition.info))
                 observation, mask = transition.reset_observation, transition.reset_mask
                 bar.update(environments.num_envs)
@@ -112,10 +121,11 @@ def train(config: DictConfig, folder: RunFolder, checkpoint: dict[str, Any] | No
                     show_retrieved(agent, observation, logger.writer, now)
                     show_read_weights(agent, logger.writer, now)
                 stopping = bool(stop)  # read once, so that no run ends unsaved
-                if should_save(now) or stopping or now >= config.steps:
+                ended = end_asked(callbacks, Moment(now, agent, transition, learned, folder.path))
+                if should_save(now) or stopping or ended or now >= config.steps:
                     folder.save_checkpoint(now, snapshot(), config.checkpoint.keep)
 
-        if now < config.steps:
+        if stopping and now < config.steps:
             logger.close()
             print(f"Stopped at step {now}; continue with: engram train resume={folder.path}")
             return float("nan")

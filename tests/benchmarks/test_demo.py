@@ -6,6 +6,8 @@ from pathlib import Path
 
 from benchmarks import fast_slow_figure
 from benchmarks.shift.__main__ import main
+from engram_rl.training import train
+from engram_rl.training.reporting import compare
 
 MAKEFILE = (Path(__file__).parents[2] / "Makefile").read_text(encoding="utf-8")
 
@@ -17,6 +19,18 @@ def test_the_demo_runs(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert all(re.search(rf"^\| {agent} +\|", printed, re.MULTILINE) for agent in ("fast_slow", "ppo", "random"))
     assert list(tmp_path.glob("*.png"))
+
+
+def test_it_leaves_runs_to_open(command):
+    (words,) = re.findall(r"/engram train (.*)", MAKEFILE)
+    tiny = ["steps=40", "evaluation.episodes=1", "evaluation.every=0", "log.video=false"]
+    status, printed = command(train.main, *shlex.split(words), *tiny)
+    assert status in (0, None), printed
+    (words,) = re.findall(r"/engram compare (.*)", MAKEFILE)
+    assert compare.main(shlex.split(words)) == 0
+    (logs,) = re.findall(r"tensorboard --logdir ([\w/]+)", MAKEFILE)
+    assert len(list(Path(logs).rglob("events.out.tfevents.*"))) >= 2
+    assert Path("runs/demo/comparison.png").is_file()
 
 
 def test_its_picture_is_drawn(tmp_path):

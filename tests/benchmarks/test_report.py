@@ -13,7 +13,8 @@ from benchmarks.report.page import page
 from engram_rl.training.errors import UsageError
 from engram_rl.training.statistics import interquartile_mean
 
-README = (stored.ROOT / "README.md").read_text(encoding="utf-8")
+SHOWN = {"README.md": "docs/figures/", "docs/claims.md": "figures/"}
+"""Pages of claims, and how they name figures."""
 
 
 @pytest.fixture
@@ -35,10 +36,13 @@ def test_the_documentation_shows_what_the_results_hold():
     assert main(["check=true"]) == 0
 
 
-def test_every_result_file_has_a_command_and_every_figure_of_the_readme_a_source():
+def test_every_result_file_has_a_command_and_every_figure_of_a_claim_a_source():
     assert [name for name in stored.names() if not stored.commands_of(name)] == []
     sources = stored.index()["figures"]
-    assert [path for path in re.findall(r"\]\((docs/figures/[^)]+)\)", README) if path not in sources] == []
+    for page_of_claims, folder in SHOWN.items():
+        text = (stored.ROOT / page_of_claims).read_text(encoding="utf-8")
+        named = [f"docs/figures/{name}" for name in re.findall(rf"\]\({folder}([^)]+)\)", text)]
+        assert named and [path for path in named if path not in sources] == []
     assert [path for path in sources if not (stored.ROOT / path).exists()] == []
 
 

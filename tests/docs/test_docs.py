@@ -64,7 +64,8 @@ def test_commands_can_be_composed(command):
     assert subcommand in COMMAND_LINE or subcommand.startswith("-"), f"there is no engram {subcommand}"
     if subcommand not in ("train", "evaluate"):
         return
-    overrides = [word for word in words if "=" in word and "<" not in word and "..." not in word]
+    taken = [word for word in words if "=" in word or word.startswith("~")]
+    overrides = [word for word in taken if "<" not in word and "..." not in word]
     own = [ROOT / words[words.index("--config-dir") + 1]] if "--config-dir" in words else []
     if any(not folder.is_dir() for folder in own) or "sweep=" in command:
         return  # the reader's own, or in need of launchers that an extra installs

@@ -59,11 +59,14 @@ class Training:
 
     agent: Any = MISSING
     env: Environment = MISSING
+    logger: Any = None
     seed: int = MISSING
     steps: int = MISSING
     threads: int = MISSING
     seeding: str = MISSING
     progress: bool = MISSING
+    name: str | None = None
+    tags: list[str] = field(default_factory=list)
     resume: str | None = None
     log: Log = MISSING
     evaluation: Evaluation = MISSING

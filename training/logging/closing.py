@@ -21,7 +21,7 @@ from engram_rl.training.logging.curves import draw_learning_curve
 from engram_rl.training.logging.logger import DivergedError, RunLogger
 from engram_rl.training.logging.projector import write_projector
 from engram_rl.training.logging.tensorboard import add_hyperparameters, add_image, add_video
-from engram_rl.training.logging.video import contact_sheet, gif, record
+from engram_rl.training.logging.video import contact_sheet, gif, has_encoder, record, write_mp4
 from engram_rl.training.rollout import Episodes
 from engram_rl.training.runs.checkpoint import UnwritableError
 from engram_rl.training.runs.folder import RunFolder, versions
@@ -155,3 +155,5 @@ def _film(agent: Agent, config: DictConfig, folder: RunFolder, logger: RunLogger
         raise
     add_video(logger.writer, "episode/video", content, step)
     add_image(logger.writer, "episode/frames", contact_sheet(frames), step)
+    if has_encoder():
+        write_mp4(frames, path.with_suffix(".mp4"))

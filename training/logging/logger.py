@@ -7,8 +7,9 @@ import math
 import mmap
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -17,6 +18,16 @@ from engram_rl.training.rollout import Episodes
 from engram_rl.training.runs.folder import write_atomically
 
 METRICS, EPISODES = "metrics.jsonl", "episodes.jsonl"
+
+
+class Curves(Protocol):
+    """Who is told of every point of a run's curves as well."""
+
+    def write(self, step: int, means: dict[str, float]) -> None:
+        """One point of every curve."""
+
+    def close(self) -> None:
+        """The run is over."""
 
 
 class DivergedError(UsageError):
@@ -31,6 +42,7 @@ class RunLogger:
         step: The environment step the run starts at; what was written after it (by a run that then crashed) goes.
         success_above: Episodes with a return above this count as successes; None where that has no meaning.
         state: What `state_dict` gave when the run was saved, to go on averaging over the same interval.
+        beside: Others who are told.
     """
 
     def __init__(
@@ -39,12 +51,13 @@ class RunLogger:
         step: int = 0,
         success_above: float | None = None,
         state: dict[str, Any] | None = None,
+        beside: Sequence[Curves] = (),
     ):
         from torch.utils.tensorboard import SummaryWriter
 
         from engram_rl.training.logging.tensorboard import add_layout
 
-        self._folder = folder
+        self._folder, self._beside = folder, beside
         self._success_above = success_above
         state = state or {"values": {}, "returns": [], "lengths": [], "last": {}}
         self._values: dict[str, list[float]] = defaultdict(list, state["values"])
@@ -100,6 +113,8 @@ class RunLogger:
         self.writer.flush()
         plain = {name: value for name, value in means.items() if math.isfinite(value)}  # JSON knows no NaN
         _append(self._folder / METRICS, [{"step": step, **plain} | ({"closing": True} if closing else {})])
+        for other in self._beside:
+            other.write(step, means)
         self._values.clear()
         self._began, self._began_step = time.perf_counter(), step
         self.last |= plain
@@ -110,8 +125,10 @@ class RunLogger:
         return {short: f"{self.last[name]:.0f}" for short, name in shown.items() if name in self.last}
 
     def close(self) -> None:
-        """Flush TensorBoard's events."""
+        """Flush TensorBoard's events, and tell the others."""
         self.writer.close()
+        for other in self._beside:
+            other.close()
 
     def state_dict(self) -> dict[str, Any]:
         """The open interval, so that a resumed run averages over the same one."""

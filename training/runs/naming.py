@@ -24,14 +24,15 @@ PLAIN = re.compile(r"[\w./:\\+-]*", re.ASCII)
 """Paths that Hydra's grammar takes without quotes."""
 
 
-def run_folder_name(agent: str, env: str, seed: int) -> Path:
-    """Where a new run goes: `runs/<date>_<time>_<agent>_<env>_seed<seed>`."""
-    return Path("runs") / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{agent}_{env}_seed{seed}"
+def run_folder_name(agent: str, env: str, seed: int, name: str = "") -> Path:
+    """Where a new run goes: `runs/<date>_<time>_<agent>_<env>_seed<seed>`, or `<date>_<time>_<name>_...`."""
+    words = [time.strftime("%Y-%m-%d_%H-%M-%S"), name, agent, env, f"seed{seed}"]
+    return Path("runs") / "_".join(plain for word in words if (plain := _plain(re.sub(r"[/\s:]+", "-", word))))
 
 
 def short_name(overrides: str) -> str:
     """What a run of a sweep is given, `agent=nec,seed=1`, as the end of a folder's name: `_agent-nec_seed-1`."""
-    name = re.sub(r"[^\w.+-]+", "", overrides.replace(",", "_").replace("=", "-"), flags=re.ASCII)[:LONGEST]
+    name = _plain(overrides.replace(",", "_").replace("=", "-"))
     return f"_{name}" if name else ""
 
 
@@ -58,6 +59,11 @@ def quoted(argument: str, places: Iterable[str]) -> str:
         return argument
     inside = path.replace("'", r"\'")
     return f"{place}='{inside}'"
+
+
+def _plain(words: str) -> str:
+    """What of some words shells, file systems and Hydra take as it is."""
+    return re.sub(r"[^\w.+-]+", "", words, flags=re.ASCII)[:LONGEST]
 
 
 class FolderOfItsOwn(Callback):
