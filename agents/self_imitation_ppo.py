@@ -12,26 +12,40 @@ from torch import Tensor
 
 from engram_rl.agents.agent import Transition
 from engram_rl.agents.common.observations import map_observation, require_rows, to_tensors
-from engram_rl.agents.common.replay import Replay
+from engram_rl.agents.common.prioritised_replay import PrioritisedReplay
 from engram_rl.agents.common.restoring import all_or_nothing
 from engram_rl.agents.common.seeding import generator_for
 from engram_rl.agents.episodic_control.returns import MonteCarloReturns
 from engram_rl.agents.ppo import PPO, make_ppo
 
 
-def imitation_loss(log_prob: Tensor, value: Tensor, gained: Tensor, value_coefficient: float) -> Tensor:
-    """What went better than expected is done again and expected from now on (equations 1 to 3). `[N]` each -> `[]`."""
+def imitation_loss(
+    log_prob: Tensor, value: Tensor, gained: Tensor, value_coefficient: float, weight: Tensor | None = None
+) -> Tensor:
+    """What went better than expected is done again and expected from now on (equations 1 to 3).
+
+    Args:
+        log_prob: Of the actions that were taken. `[N]`
+        value: What is expected now. `[N]`
+        gained: The returns that followed. `[N]`
+        value_coefficient: Weight of the value's error.
+        weight: Of each step; 1 if not given. `[N]`
+    """
     better = (gained - value).clamp(min=0)
-    return -(log_prob * better.detach()).mean() + value_coefficient * 0.5 * better.square().mean()
+    losses = -log_prob * better.detach() + value_coefficient * 0.5 * better.square()
+    return losses.mean() if weight is None else (weight * losses).mean()
 
 
 class SelfImitationPPO(PPO):
-    """PPO that imitates its own past successes after each update.
+    """PPO that imitates its own past successes after each update, those most that went most above what is expected.
 
     Args:
         capacity: Steps of finished episodes that are kept, the newest.
         batches: Minibatches of them after each update, as large as PPO's.
         imitation_value: Weight of the value's error.
+        prioritisation: Exponent of the priorities by which steps are drawn; a priority is by how much the return was
+            better than the value, or 0 (section 3: "(R - V)+ as the priority"). 0 draws them uniformly.
+        correction: How far losses make up for that, 0 to 1.
         bootstrap: Whether the return of an episode that was cut goes on with the value of its last observation.
         imitation_generator: Of the minibatches.
         **options: Of PPO; what counts as return is what its critic learns, so values must end with the episode and be
@@ -48,6 +62,8 @@ class SelfImitationPPO(PPO):
         capacity: int,
         batches: int,
         imitation_value: float,
+        prioritisation: float,
+        correction: float,
         bootstrap: bool,
         imitation_generator: torch.Generator,
         **options: Any,
@@ -62,7 +78,7 @@ class SelfImitationPPO(PPO):
             )
         self._batches, self._value_weight, self._bootstrap = batches, imitation_value, bootstrap
         self._returns = MonteCarloReturns(self.discount, self.num_envs)
-        self._replay = Replay(capacity, imitation_generator)
+        self._replay = PrioritisedReplay(capacity, imitation_generator, exponent=prioritisation, correction=correction)
 
     def forget_open_steps(self) -> None:
         """Those of the open episodes as well."""
@@ -92,12 +108,15 @@ class SelfImitationPPO(PPO):
         """One minibatch."""
         size = min(self.minibatch_size, len(self._replay))
         state = self.policy.initial_state(size)
-        batch = to_tensors(self._replay.sample(size), state.device)
+        drawn = self._replay.draw(size)
+        batch = to_tensors(drawn.rows | {"weight": drawn.weight}, state.device)
         starts = torch.zeros(1, size, dtype=torch.bool, device=state.device)
         judged = self.policy(batch["seen"], state, starts, batch["extras"], batch.get("mask"))
         log_prob = judged.distribution.log_prob(batch["action"])
-        loss = imitation_loss(log_prob, judged.value, batch["gained"], self._value_weight)
+        loss = imitation_loss(log_prob, judged.value, batch["gained"], self._value_weight, batch["weight"])
         self.descent(loss)
+        better = (batch["gained"] - judged.value.detach()).clamp(min=0)
+        self._replay.prioritise(drawn.at, better.cpu().numpy())
         return float(loss.detach())
 
     def state_dict(self) -> dict[str, Any]:
@@ -122,6 +141,8 @@ def make_self_imitation_ppo(
     capacity: int,
     batches: int,
     imitation_value: float,
+    prioritisation: float = 0.6,
+    correction: float = 0.1,
     bootstrap: bool = True,
     **ppo: Any,
 ) -> PPO:
@@ -136,6 +157,8 @@ def make_self_imitation_ppo(
         capacity=capacity,
         batches=batches,
         imitation_value=imitation_value,
+        prioritisation=prioritisation,
+        correction=correction,
         bootstrap=bootstrap,
         imitation_generator=generator_for(seed, "imitation"),
     )

@@ -24,6 +24,7 @@ from engram_rl.training.logging.closing import shown
 from engram_rl.training.logging.video import gif, record
 from engram_rl.training.rollout import Episodes
 from engram_rl.training.runs.folder import RunFolder, write_atomically
+from engram_rl.training.runs.naming import shell
 from engram_rl.training.runs.restoring import restore_agent
 from engram_rl.training.seeding import seed_everything, use_threads
 from engram_rl.training.statistics import Interval, stratified_bootstrap
@@ -73,7 +74,8 @@ def evaluate_run(config: DictConfig) -> float:
     if frames:
         (out / "evaluation.gif").write_bytes(gif(frames))
         print(f"Video: {out / 'evaluation.gif'}")
-    print(f"Learning curve: {folder.path / 'learning_curve.png'}\nTensorBoard: tensorboard --logdir {folder.path}")
+    print(f"Learning curve: {folder.path / 'learning_curve.png'}")
+    print(f"TensorBoard: {shell('tensorboard', '--logdir', folder.path)}")
     return float(results["trained"].returns.mean())
 
 

@@ -23,6 +23,7 @@ from engram_rl.training.logging.logger import RunLogger
 from engram_rl.training.logging.retrieved import show_retrieved
 from engram_rl.training.rollout import act, allowed, environment_metrics, finished, step
 from engram_rl.training.runs.folder import RunFolder
+from engram_rl.training.runs.naming import shell
 from engram_rl.training.runs.restoring import restore_agent, restore_environments, say_if_done
 from engram_rl.training.seeding import generators, seed_everything, use_threads, world_seeds
 
@@ -114,7 +115,7 @@ def train(config: DictConfig, folder: RunFolder, checkpoint: dict[str, Any] | No
 
         if now < config.steps:
             logger.close()
-            print(f"Stopped at step {now}; continue with: engram train resume={folder.path}")
+            print(f"Stopped at step {now}; continue with: {shell('engram', 'train', f'resume={folder.path}')}")
             return float("nan")
         logger.write(now, closing=True)
         judge.reuse(environments)

@@ -190,8 +190,8 @@ class Bounds:
         at = tuple(int(i) for i in np.argwhere(wrong if bad else (batch < low) | (batch > high))[0])
         environment = at[0] if rows is None else int(rows[at[0]])
         said = (
-            f"The {self._what} of environment {environment} holds {batch[at]!s} at {list(at[1:])} ({self._environment}); "
-            f"of its space {self._space} agents take {low[at]:g} to {high[at]:g}."
+            f"The {self._what} of environment {environment} holds {batch[at]!s} at {list(at[1:])} "
+            f"({self._environment}); of its space {self._space} agents take {low[at]:g} to {high[at]:g}."
         )
         if bad:
             raise UsageError(f"{said} {REMEDY}")
