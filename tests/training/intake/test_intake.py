@@ -18,7 +18,7 @@ from engram_rl.envs.shifting.schedules import Periodic
 from engram_rl.envs.shifting.wrapper import ConstructorArgument, ShiftingTarget
 from engram_rl.training.construction import build_agent, build_environments
 from engram_rl.training.environments import make_environments
-from engram_rl.training.errors import UsageError, raised_by_user
+from engram_rl.training.errors import UsageError, raised_by_user, say_once
 from engram_rl.training.evaluation import evaluate
 from engram_rl.training.intake.frames import image
 from engram_rl.training.intake.infos import action_masks
@@ -91,7 +91,6 @@ WRONG = {
     "nan": (PAIR, np.array([0, np.nan], np.float32), r"environment 0 holds nan at \[1\]"),
     "inf": (spaces.Box(-np.inf, np.inf, (2,)), np.array([0, np.inf], np.float32), "holds inf"),
     "enormous": (spaces.Box(-np.inf, np.inf, (2,)), np.array([0, 1e30], np.float32), r"1e\+30.*take -1e\+12 to 1e\+12"),
-    "far outside": (PAIR, np.array([0, 50], np.float32), r"holds 50.0 at \[1\]"),
     "missing part": (spaces.Dict(a=PAIR, b=PAIR), {"a": np.zeros(2, np.float32)}, "lacks 'b'"),
     "extra part": (spaces.Dict(a=PAIR), {"a": np.zeros(2, np.float32), "z": 1}, "adds 'z'"),
     "no parts": (spaces.Dict(a=PAIR), np.zeros(2), "has no parts by name"),
@@ -140,10 +139,34 @@ def test_what_only_has_another_dtype_is_read():
     assert play(space=spaces.Discrete(20), observe=lambda t: np.array([t]))[2].next_observation.tolist() == [3, 3]
 
 
-def test_numbers_a_little_outside_are_told_once_and_stay(capfd):
-    seen = play(observe=lambda t: np.full(2, 1.01, np.float32))
-    assert seen[0].next_observation[0, 0] == np.float32(1.01)
-    assert capfd.readouterr().err.count("a little outside") <= 1
+@pytest.mark.parametrize("far", [1.01, 2.9, 50.0, -1e11])
+@pytest.mark.parametrize("space", [PAIR, spaces.Dict(a=PAIR), spaces.Box(-1, 1, (2,), np.float64)])
+def test_numbers_outside_end_no_training_are_told_once_and_stay(far, space, capfd):
+    say_once.cache_clear()
+    dtype = np.float64 if space.dtype == np.float64 else np.float32
+
+    def observe(t):
+        one = np.full(2, far + t if t else 0.5, dtype)
+        return {"a": one} if isinstance(space, spaces.Dict) else one
+
+    seen = play(space=space, observe=observe)[0].next_observation
+    assert (seen["a"] if isinstance(seen, dict) else seen)[0, 0] == dtype(far + 1)
+    told = capfd.readouterr().err
+    assert told.count("passed on as they are") == 2  # of an observation, and of the last one of an episode
+    assert f"holds {dtype(far + 1)!s} at [0]" in told
+
+
+def test_numbers_far_outside_in_a_first_observation_mean_that_the_space_is_wrong():
+    with pytest.raises(UsageError, match=r"environment 0 holds 50.0 at \[1\] .*take -1 to 1"):
+        play(observe=lambda t: np.array([0, 50], np.float32))
+    with pytest.raises(UsageError, match=r"holds 200 at \[0\] .*take 0 to 1"):
+        play(space=spaces.Box(0, 1, (2,), np.uint8), observe=lambda t: np.array([200, 0], np.uint8))
+    play(space=spaces.Box(0.5, 0.5, (2,)), observe=lambda t: np.full(2, 0.5 + 1e-4, np.float32))
+
+
+def test_enormous_numbers_are_an_error_also_where_a_box_has_bounds():
+    with pytest.raises(UsageError, match=r"holds 1e\+13 at \[0\]"):
+        play(observe=lambda t: np.full(2, 1e13 if t == 3 else 0, np.float32))
 
 
 def test_a_tuple_is_shown_as_a_dict_at_any_depth():
