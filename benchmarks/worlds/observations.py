@@ -150,7 +150,7 @@ OBSERVATIONS: dict[str, Callable[[], Way]] = {
     "tuple": partial(tuple_of, spaces.Box(-1, 1, (2,), np.float32), spaces.MultiBinary(2)),
     "dict_of_tuple": lambda: with_part("bag", spaces.Tuple([spaces.Discrete(3)] * 2), (1, 2)),
     "dict_of_dict": lambda: with_part("in", spaces.Dict({"a": spaces.Discrete(2, start=4)}), {"a": 5}),
-    "with_text": lambda: with_part("mission", spaces.Text(20), "go to the middle"),
+    "with_text": lambda: with_part("mission", spaces.Text(20, charset="a delgimot h"), "go to the middle"),
     "with_picture": lambda: with_part(
         "image", spaces.Box(0, 255, (42, 42, 3), np.uint8), np.zeros((42, 42, 3), np.uint8)
     ),

@@ -111,7 +111,7 @@ def test_what_is_not_of_its_space_is_named(case, from_step):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_bounds_that_are_but_the_largest_numbers_allow_no_such_numbers(dtype):
-    largest = np.finfo(np.float32).max
+    largest = float(np.finfo(np.float32).max)
     bounds = Bounds(spaces.Box(-largest, largest, (2,), dtype), "X-v0")
     bounds.check(np.array([[1e11, -1e11]], dtype))
     with pytest.raises(UsageError, match=r"e\+37 at \[0\] .*take -1e\+12 to 1e\+12"):
@@ -130,7 +130,7 @@ def test_a_script_that_calls_us_is_not_to_blame_for_what_we_refuse_and_what_we_c
         UsageError, match=r"In your environment .*KeyError: 'speed'\n  at .*test_intake\.py, line"
     ) as theirs:
         play(observe=reset)
-    assert raised_by_user(theirs.value)
+    assert raised_by_user(theirs.value) and isinstance(theirs.value.__cause__, KeyError)
 
 
 def test_what_only_has_another_dtype_is_read():
