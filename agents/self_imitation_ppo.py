@@ -16,6 +16,7 @@ from engram_rl.agents.common.prioritised_replay import PrioritisedReplay
 from engram_rl.agents.common.restoring import all_or_nothing
 from engram_rl.agents.common.seeding import generator_for
 from engram_rl.agents.episodic_control.returns import MonteCarloReturns
+from engram_rl.agents.policy_gradient.action_heads import CodesHead
 from engram_rl.agents.ppo import PPO, make_ppo
 
 
@@ -77,6 +78,7 @@ class SelfImitationPPO(PPO):
                 "agent.cut_at_episode_ends=true and agent.scale_rewards=false."
             )
         self._batches, self._value_weight, self._bootstrap = batches, imitation_value, bootstrap
+        self._masks = isinstance(self.policy.head, CodesHead)
         self._returns = MonteCarloReturns(self.discount, self.num_envs)
         self._replay = PrioritisedReplay(capacity, imitation_generator, exponent=prioritisation, correction=correction)
 
@@ -87,8 +89,11 @@ class SelfImitationPPO(PPO):
 
     def add(self, transition: Transition, final_value: np.ndarray) -> None:
         """Add one vector step; keep the episodes that it ended."""
-        taken = {name: self.acted[name] for name in ("seen", "action", "extras", "mask") if name in self.acted}
+        taken = {name: self.acted[name] for name in ("seen", "action", "extras")}
         held = map_observation(lambda part: part.cpu().numpy(), taken)
+        if self._masks:
+            mask = self.acted.get("mask")
+            held["mask"] = self._all_allowed(self.num_envs) if mask is None else mask.cpu().numpy()
         follows = final_value * self._bootstrap
         unused = np.zeros(self.num_envs, np.int64)
         ended = self._returns.push(held, unused, transition.reward, transition.done, follows)
@@ -128,8 +133,18 @@ class SelfImitationPPO(PPO):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
         super().load_state_dict(state)
-        self._replay.load_state_dict(state["imitation"]["replay"])
-        self._returns.load_state_dict(state["imitation"]["returns"])
+        replay, returns = state["imitation"]["replay"], state["imitation"]["returns"]
+        self._replay.load_state_dict(replay | {"rows": self._with_mask(replay["rows"])})
+        self._returns.load_state_dict(returns | {"observation": self._with_mask(returns["observation"])})
+
+    def _with_mask(self, held: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Steps; those kept without a mask, as all were once, with one that allows all. `[N, ...]` or `[E, T, ...]`."""
+        if not held or not self._masks or "mask" in held:
+            return held
+        return held | {"mask": self._all_allowed(*held["action"].shape[: 2 if "gained" not in held else 1])}
+
+    def _all_allowed(self, *rows: int) -> np.ndarray:
+        return np.ones((*rows, len(self.policy.head.bias)), bool)
 
 
 def make_self_imitation_ppo(

@@ -48,7 +48,7 @@ def reader(space: Space, shown: Space, who: str, place: str = "", batch: tuple[i
     if isinstance(space, spaces.Discrete) and not batch:
         return _Code(space, who, place)
     if isinstance(space, spaces.Box | spaces.MultiDiscrete | spaces.MultiBinary | spaces.Discrete):
-        return _Numbers(space, who, place, batch)
+        return _Numbers(shown, who, place, batch)
     return lambda value: value
 
 

@@ -1,11 +1,14 @@
 """What environments give is taken in once: what is not of its space is named, what nobody reads breaks nothing."""
 
 import re
+from decimal import Decimal
+from fractions import Fraction
 from functools import partial
 
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -204,16 +207,41 @@ def test_what_has_no_fixed_size_is_refused_with_a_wrapper_that_works(kind):
         make_environments("test/Walk-v0", 1, kwargs={"space": UNSIZED[kind]})
 
 
+@pytest.mark.parametrize("empty", [spaces.Box(-1, 1, (0,)), spaces.Dict(a=spaces.Box(-1, 1, (3, 0)))])
+def test_observations_without_a_number_are_refused_and_empty_parts_beside_others_are_not(empty):
+    with pytest.raises(UsageError, match="hold no numbers"):
+        make_environments("test/Walk-v0", 1, kwargs={"space": empty})
+    both = spaces.Dict(at=PAIR, none=spaces.Box(-1, 1, (0,)))
+    seen = play(space=both, observe=lambda t: {"at": np.full(2, t / 10), "none": []})
+    assert seen[0].next_observation["none"].shape == (2, 0)
+
+
+@pytest.mark.parametrize(("given", "shown"), [(">f4", "f4"), (">i2", "i2"), (np.longdouble, "f8")])
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+def test_numbers_that_torch_has_not_are_shown_as_those_it_has(given, shown, vectorization):
+    given = np.dtype(given)
+    space = spaces.Dict(a=spaces.Box(np.zeros(2, given), np.full(2, 9, given), dtype=given))
+    seen = play(vectorization=vectorization, space=space, observe=lambda t: {"a": np.full(2, min(t, 9), given)})
+    assert seen[2].next_observation["a"].dtype == np.dtype(shown) and seen[2].next_observation["a"][0, 0] == 3
+    assert torch.as_tensor(seen[2].next_observation["a"]).tolist() == [[3, 3], [3, 3]]
+
+
 def tailed(kind):
     return spaces.Dict(at=PAIR, tail=UNSIZED[kind])
 
 
-@pytest.mark.parametrize("reward", [1, True, np.float32(1), np.array(1.0), np.array([1.0]), np.int64(1)])
+ONES = [1, True, np.float32(1), np.float16(1), np.array(1.0), np.array([1.0]), np.int64(1), Decimal(1), Fraction(1)]
+
+
+@pytest.mark.parametrize("reward", ONES)
 def test_one_number_is_a_reward_however_it_comes(reward):
     assert play(reward=reward)[0].reward.tolist() == [1, 1]
 
 
-@pytest.mark.parametrize("reward", [None, [1.0], (1.0,), np.ones(2), "1", np.nan, -np.inf, 1e300])
+NONE = [None, [1.0], (1.0,), np.ones(2), "1", np.nan, -np.inf, 1e300, 10**400, 1j, Decimal("nan"), Decimal("1e400")]
+
+
+@pytest.mark.parametrize("reward", NONE)
 def test_what_is_no_number_is_no_reward(reward):
     with pytest.raises(UsageError, match="reward of environment 0"):
         play(reward=reward)
@@ -245,9 +273,14 @@ class TestActionMasks:
         assert seen[9].next_mask.tolist() == [[False, True, True]] * 2  # the last observation of an episode
         assert seen[9].reset_mask.tolist() == [[True, False, True]] * 2  # the first of the next
 
-    @pytest.mark.parametrize("given", [None, "all", np.ones(5), [1]])
+    @pytest.mark.parametrize("given", [None, "all", np.ones(5), [1], {0, 1}, np.ones((1, 3))])
     def test_what_is_no_mask_is_not_read(self, given):
         assert play(info=lambda t: {"action_mask": given}, actions=3)[0].next_mask is None
+
+    def test_what_is_no_mask_is_told_once_whatever_it_holds(self, capfd):
+        say_once.cache_clear()
+        play(info=lambda t: {"action_mask": np.arange(4) == t}, actions=3)
+        assert capfd.readouterr().err.count("is not read: it is of shape (4,) and bool, not 3 truth values") == 1
 
     def test_environments_that_say_nothing_allow_everything(self):
         given = np.full(2, None, dtype=object)
