@@ -58,6 +58,9 @@ class Agent(Protocol):
     - `memory_parts`: an attribute; the names of the parts of `state_dict` that hold what was experienced rather than
       what was trained. An agent that names some is judged as it lives on (`engram_rl.training.evaluation`)
     - `frozen`: an attribute; set, what is trained rests while the memory lives on
+    - `inspect()`: what is worth watching of its inside, by TensorBoard name; asked when a point of a curve is due
+    - `read_weights()`: what its memory core's heads read, for people
+      (`engram_rl.agents.policy_gradient.read_weights.ReadWeights`), or None
     - `retrieved(observation)`: what its memory says now in the first environment, for people
       (`engram_rl.agents.retrieval.retrieved.Retrieved`), or None
     """

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,8 +24,13 @@ from engram_rl.agents.policy_gradient.objectives import Objective, explained_var
 from engram_rl.agents.policy_gradient.perception import Perception, RewardScale, make_perception
 from engram_rl.agents.policy_gradient.player import Player
 from engram_rl.agents.policy_gradient.policies import Extras, Policy, make_policy
+from engram_rl.agents.policy_gradient.read_weights import ReadWeights, first_environment, read_weights
+from engram_rl.agents.policy_gradient.recurrence import require_losses, require_same_leaves
 from engram_rl.agents.policy_gradient.rollouts import Rollout
 from engram_rl.agents.policy_gradient.updates import evaluated, minibatches, require_counts, require_shares
+from engram_rl.memory.cores import Core, State
+from engram_rl.memory.cores.gru import GRU
+from engram_rl.memory.cores.lifelong import RECALLED
 
 
 class PPO:
@@ -63,7 +68,7 @@ class PPO:
     Attributes:
         acted: The step taken and not yet observed: what was seen, the action, `starts`, `extras` and, where there
             was one, the `mask`. `[E, ...]` by name
-        state: Of a recurrent policy, before the step to come. `[E, H]`
+        state: Of a recurrent policy, before the step to come. `[E, ...]` by name
         starts: Whether an episode begins with that step. `[E]` of bool
 
     Raises:
@@ -100,21 +105,23 @@ class PPO:
         self.num_envs, self._epochs, self.minibatch_size = num_envs, epochs, minibatch_size
         self.discount, self._gae_lambda = discount, gae_lambda
         self._generator = generator
-        self.cut_at_episode_ends, self._carry = cut_at_episode_ends, carry_state
+        self.cut_at_episode_ends, self.carry_state = cut_at_episode_ends, carry_state
         self._rollout = Rollout(num_steps, num_envs)
-        self.state = policy.initial_state(num_envs)  # [E, H] before the step to come
-        self.starts = torch.ones(num_envs, dtype=torch.bool, device=self.state.device)  # [E]
+        self.state = policy.initial_state(num_envs)  # [E, ...] by name, before the step to come
+        self.starts = torch.ones(num_envs, dtype=torch.bool, device=policy.device)  # [E]
         self._scale_rule = scale_rule
         self._steps = 0
         self._next: Observation | None = None  # [E, ...] what is acted on after a full rollout
         self.acted: dict[str, Any] = {}  # the step taken and not yet observed; [E, ...] by name
         self._state_after = self.state
+        self._looked_at: tuple[dict[str, Any], State] | None = None  # of the last rollout, for pictures
 
     @property
     def memory_parts(self) -> tuple[str, ...]:
         """The parts of the state that hold what was experienced; none, if nothing but an open rollout does."""
-        remembers = self._carry or any(getattr(extra, "remembers", False) for extra in self.extras)
-        return ("extras", "rollout", "state", "starts") if remembers else ()
+        remembers = self.carry_state or any(getattr(extra, "remembers", False) for extra in self.extras)
+        lifelong = ("lifelong",) if self.policy.lifelong else ()
+        return ("extras", "rollout", "state", "starts", *lifelong) if remembers or lifelong else ()
 
     @property
     def frozen(self) -> bool:
@@ -138,8 +145,10 @@ class PPO:
         seen = self.perceive(observation, learn=not self.frozen)
         extras = read(self.extras, observation, explore=True)
         with torch.no_grad():
-            features, self._state_after = self.policy.features(seen, self.state, self.starts[None], extras)
+            features, self._state_after, _ = self.policy.features(seen, self.state, self.starts[None], extras)
             action = self.policy.distribution(features, extras, allowed).sample(self._generator)  # [E, ...]
+        if self.policy.lifelong:  # an update sees what acting recalled
+            extras |= {name: self._state_after[name] for name in RECALLED}
         self.acted = {"seen": seen, "action": action, "starts": self.starts, "extras": extras}
         if allowed is not None:
             self.acted["mask"] = allowed
@@ -157,8 +166,10 @@ class PPO:
             self.add(transition, self._final_values(transition))
         for extra in self.extras:
             extra.observe(transition)
+        if self.policy.lifelong:
+            self.policy.lifelong.commit(self._state_after)
         self.state = self._state_after
-        self.starts = torch.as_tensor(transition.done & (not self._carry), device=self.state.device)
+        self.starts = torch.as_tensor(transition.done & (not self.carry_state), device=self.starts.device)
         self.acted = {}
 
     def learn(self) -> dict[str, float]:
@@ -167,6 +178,8 @@ class PPO:
         if not self._rollout.full:
             return metrics
         data = self._evaluated()
+        if self.policy.core is not None and self.policy.core.reads_by is not None:
+            self._looked_at = first_environment(data, self._rollout.initial_state)
         rate = self._learning_rate(self._steps)
         self.descent.set_rate(rate)
         learned = self.update(data)
@@ -176,6 +189,18 @@ class PPO:
         metrics["train/learning_rate"] = rate
         self._rollout.clear()
         return metrics
+
+    def inspect(self) -> dict[str, float]:
+        """What is worth watching of the memory core now, means over the environments; nothing without one."""
+        core = self.policy.core
+        told = core.inspect(self.state) if core is not None else {}
+        return {f"core/{name}": float(numbers.mean()) for name, numbers in told.items()}
+
+    def read_weights(self) -> ReadWeights | None:
+        """What the heads of the core read in the first environment over the last rollout; None where none read."""
+        if self._looked_at is None:
+            return None
+        return read_weights(self.policy, *self._looked_at)
 
     def begin_episodes(self) -> None:
         """All environments begin anew, wherever they were; the steps of the open rollout are forgotten."""
@@ -192,7 +217,7 @@ class PPO:
         With a generator it draws its actions; without one it takes the most probable.
         """
         extras = [extra.player(num_envs) for extra in self.extras]
-        return Player(self.policy, self.perceive, extras, num_envs, self._carry, generator)
+        return Player(self.policy, self.perceive, extras, num_envs, self.carry_state, generator)
 
     def forget_open_steps(self) -> None:
         """Drop the steps that were to be learned from."""
@@ -221,15 +246,14 @@ class PPO:
             extras: Extras = {}
             for extra in self.extras:
                 extras |= extra.read_final(transition, rows)
-            values[rows] = self._values(seen, self._state_after[rows], extras)
+            going_on = torch.zeros(len(rows), dtype=torch.bool, device=self.starts.device)
+            values[rows] = self._values(seen, rows_of(self._state_after, rows), extras, going_on)
         return values
 
-    def _values(self, seen: Any, state: Tensor, extras: Extras, starts: Tensor | None = None) -> np.ndarray:
+    def _values(self, seen: Any, state: State, extras: Extras, starts: Tensor) -> np.ndarray:
         """Values of one step of B environments. `[B]`."""
-        if starts is None:
-            starts = torch.zeros(len(state), dtype=torch.bool, device=state.device)
         with torch.no_grad():
-            features, _ = self.policy.features(seen, state, starts[None], extras)
+            features, _, _ = self.policy.features(seen, state, starts[None], extras)
             return self.policy.values(features, extras).cpu().numpy()
 
     def _evaluated(self) -> dict[str, Any]:
@@ -244,6 +268,7 @@ class PPO:
         """Some epochs over the rollout; means over their minibatches."""
         clip = self._objective.clip(self._steps)
         reports: list[Tensor] = []
+        losses: Sequence[str] = ()
         initial_state, size, recurrent = self._rollout.initial_state, self.minibatch_size, self.policy.recurrent
         assert initial_state is not None
         for _ in range(self._epochs):
@@ -251,10 +276,11 @@ class PPO:
                 judged = self.policy(batch["seen"], state, batch["starts"], batch["extras"], batch.get("mask"))
                 loss, report = self._objective.loss(judged, batch, clip)
                 reports.append(report)
+                losses = tuple(judged.losses)
                 if self._objective.diverged(report):
-                    return means(reports)
+                    return means(reports, losses)
                 self.descent(loss)
-        return means(reports)
+        return means(reports, losses)
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, optimiser, counters, generator, running statistics, the open rollout and the extras' states."""
@@ -270,13 +296,15 @@ class PPO:
             "starts": self.starts,
             "steps": self._steps,
             "scale_rule": self._scale_rule,
+            **({"lifelong": self.policy.lifelong.memory.state_dict()} if self.policy.lifelong else {}),
         }
 
     @all_or_nothing
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave between `learn` and the next `act`."""
         require_same_rule(state.get("scale_rule", 1), self._scale_rule)
-        device = self.state.device
+        device = self.starts.device
+        require_same_leaves(state["state"], self.state, self.policy.core)
         self._rollout.load_state_dict(state["rollout"], device)
         self.policy.load_state_dict(state["policy"])
         self.descent.load_state_dict(state["descent"])
@@ -285,8 +313,11 @@ class PPO:
             self.reward_scale.load_state_dict(state["reward_scale"])
         for extra, saved in zip(self.extras, state["extras"], strict=True):
             extra.load_state_dict(saved)
+        if self.policy.lifelong:
+            self.policy.lifelong.memory.load_state_dict(state["lifelong"])
         self._generator.set_state(state["generator"])
-        self.state, self.starts = state["state"].to(device), state["starts"].to(device)
+        self.state = {name: leaf.to(device) for name, leaf in state["state"].items()}
+        self.starts = state["starts"].to(device)
         self._steps = state["steps"]
 
 
@@ -303,8 +334,10 @@ def make_ppo(
     hidden: Sequence[int] = (64, 64),
     picture_features: int = 512,
     recurrent: int = 0,
+    core: Callable[[int, int], Core] = GRU,
+    core_losses: Mapping[str, float] | None = None,
     carry_state: bool = False,
-    show_previous: bool = False,
+    show_previous: bool | Literal["action"] = False,
     num_steps: int = 128,
     epochs: int = 4,
     minibatch_size: int = 256,
@@ -332,8 +365,10 @@ def make_ppo(
     """Build PPO for the spaces of an environment; `conf/agent/ppo.yaml` says what its values mean, others are here.
 
     - `picture_features`: units after the convolutions, which pictures pass instead of the hidden layers
+    - `core`: makes the memory core, of which `recurrent` is the size of the output (`conf/core`)
+    - `core_losses`: weights of the losses that a core has of its own, by their names; 1 of those not named
     - `carry_state`: whether a recurrent state outlives an episode
-    - `show_previous`: whether the action and reward of the step before are shown
+    - `show_previous`: whether the action and reward of the step before are shown; `action` for the action alone
     - `optimiser`: of all weights, as one vector; `max_gradient_norm` limits its steps, None does not
     - `value_clip`, `value_coefficient`, `normalise_advantage`, `target_kl`: see `Objective`
     - `normalise_observations`: rows of numbers only, to mean 0 and deviation 1 over all seen so far
@@ -349,11 +384,15 @@ def make_ppo(
     require_rows(f"a rollout of num_steps={num_steps}", num_steps * num_envs, observation_space, remedy)
     if carry_state and not recurrent:
         raise ValueError(
-            "carry_state=true carries the state of a recurrent policy: set recurrent to its size, such as 64."
+            "carry_state=true carries the state of a recurrent policy: give it a memory core, such as core=gru, or set "
+            "recurrent to its size, such as 64."
         )
     place = choose_device(device)
     require_rule(scale_rule)
-    previous = [PreviousStep(action_space, num_envs, carry_state, place, scale_rule)] if show_previous else []
+    if show_previous not in (True, False, "action"):
+        raise ValueError(f"show_previous is {show_previous!r}; it must be true, false or action (without the reward).")
+    shown = partial(PreviousStep, action_space, num_envs, carry_state, place, scale_rule)
+    previous = [shown(reward=show_previous is True)] if show_previous else []
     policy = make_policy(
         observation_space,
         action_space,
@@ -361,6 +400,8 @@ def make_ppo(
         hidden=hidden,
         picture_features=picture_features,
         recurrent=recurrent,
+        core=core,
+        num_envs=num_envs,
         appended={extra.NAME: extra.size for extra in previous},
         fusion=fusion,
         logit_bias=logit_bias,
@@ -378,6 +419,7 @@ def make_ppo(
             entropy_coefficient=entropy_coefficient,
             normalise_advantage=normalise_advantage,
             target_kl=target_kl,
+            core_losses=require_losses(policy, core_losses or {}),
         ),
         num_envs=num_envs,
         num_steps=num_steps,

@@ -59,7 +59,7 @@ class RetrievalPPO(PPO):
             return None
         others = read([extra for extra in self.extras if extra is not memory_input], observation, explore=False)
         seen = self.perceive(observation, learn=False)
-        features = self.policy.features(seen, self.state, self.starts[None], others)[0]
+        features = self.policy.features(seen, self.state, self.starts[None], others).features
 
         def attention(shown: Extras) -> Tensor:
             return fusion.read(self.policy.actor(features), shown)[1].mean(1)
@@ -77,7 +77,7 @@ class RetrievalPPO(PPO):
             return {}
         last = rows_of({name: data[name] for name in ("seen", "starts", "extras")}, -1)
         step = last["extras"]
-        features = self.policy.features(last["seen"], self.state, last["starts"][None], step)[0]
+        features = self.policy.features(last["seen"], self.state, last["starts"][None], step).features
         weights = fusion.read(self.policy.actor(features), step)[1]  # [E, heads, K + 1]
         entropy = -(weights * weights.clamp(min=1e-12).log()).sum(2).mean()
         attention, gained = weights[..., :-1].mean(1), step[NEIGHBOURS][..., memory_input.return_column]  # [E, K] each

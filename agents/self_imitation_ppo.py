@@ -11,7 +11,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from engram_rl.agents.agent import Transition
-from engram_rl.agents.common.observations import map_observation, require_rows, to_tensors
+from engram_rl.agents.common.observations import map_observation, require_rows, rows_of, to_tensors
 from engram_rl.agents.common.replay import Replay
 from engram_rl.agents.common.restoring import all_or_nothing
 from engram_rl.agents.common.seeding import generator_for
@@ -28,6 +28,8 @@ def imitation_loss(log_prob: Tensor, value: Tensor, gained: Tensor, value_coeffi
 class SelfImitationPPO(PPO):
     """PPO that imitates its own past successes after each update.
 
+    A recurrent policy imitates whole episodes, from their first step on, so that its state is what it would be now.
+
     Args:
         capacity: Steps of finished episodes that are kept, the newest.
         batches: Minibatches of them after each update, as large as PPO's.
@@ -38,8 +40,8 @@ class SelfImitationPPO(PPO):
             of rewards as they are.
 
     Raises:
-        ValueError: The policy is recurrent: single steps say nothing of its state. Or values are of something else than
-            the returns that are imitated.
+        ValueError: The state is carried over episodes: what came before an episode is not kept. Or values are of
+            something else than the returns that are imitated.
     """
 
     def __init__(
@@ -53,8 +55,11 @@ class SelfImitationPPO(PPO):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        if self.policy.recurrent:
-            raise ValueError("Self-imitation learns from single steps: set agent.recurrent=0.")
+        if self.policy.recurrent and self.carry_state:
+            raise ValueError(
+                "Self-imitation learns from past episodes, of which it does not know what came before: set "
+                "agent.carry_state=false."
+            )
         if not self.cut_at_episode_ends or self.reward_scale:
             raise ValueError(
                 "Self-imitation compares an episode's return with its value, which must be of the same: set "
@@ -63,21 +68,31 @@ class SelfImitationPPO(PPO):
         self._batches, self._value_weight, self._bootstrap = batches, imitation_value, bootstrap
         self._returns = MonteCarloReturns(self.discount, self.num_envs)
         self._replay = Replay(capacity, imitation_generator)
+        self._whole = np.zeros(self.num_envs, dtype=bool)  # [E] whether the open episode is held from its first step on
 
     def forget_open_steps(self) -> None:
         """Those of the open episodes as well."""
         super().forget_open_steps()
         self._returns.clear()
+        self._whole[:] = False
 
     def add(self, transition: Transition, final_value: np.ndarray) -> None:
         """Add one vector step; keep the episodes that it ended."""
         taken = {name: self.acted[name] for name in ("seen", "action", "extras", "mask") if name in self.acted}
         held = map_observation(lambda part: part.cpu().numpy(), taken)
+        if self.policy.recurrent:
+            starts = self.acted["starts"].cpu().numpy()
+            self._whole |= starts
+            held |= {"starts": starts, "whole": self._whole}
         follows = final_value * self._bootstrap
         unused = np.zeros(self.num_envs, np.int64)
         ended = self._returns.push(held, unused, transition.reward, transition.done, follows)
-        if len(ended.target):
-            self._replay.add(ended.observation | {"gained": ended.target.astype(np.float32)})
+        assert isinstance(ended.observation, dict)
+        rows: dict[str, Any] = {**ended.observation, "gained": ended.target.astype(np.float32)}
+        if self.policy.recurrent:
+            rows = rows_of(rows, rows.pop("whole"))
+        if len(rows["gained"]):
+            self._replay.add(rows)
         super().add(transition, final_value)
 
     def update(self, data: dict[str, Any]) -> dict[str, float]:
@@ -91,9 +106,15 @@ class SelfImitationPPO(PPO):
     def _imitate(self) -> float:
         """One minibatch."""
         size = min(self.minibatch_size, len(self._replay))
-        state = self.policy.initial_state(size)
-        batch = to_tensors(self._replay.sample(size), state.device)
-        starts = torch.zeros(1, size, dtype=torch.bool, device=state.device)
+        if self.policy.recurrent:
+            batch = to_tensors(self._replay.sample_episodes(size, "starts"), self.policy.device)
+            starts = batch["starts"].unsqueeze(1)  # [N, 1], one episode after the other
+        else:
+            batch = to_tensors(self._replay.sample(size), self.policy.device)
+            starts = torch.zeros(1, size, dtype=torch.bool, device=self.policy.device)
+        if not len(batch["gained"]):
+            return 0.0
+        state = self.policy.initial_state(starts.shape[1])
         judged = self.policy(batch["seen"], state, starts, batch["extras"], batch.get("mask"))
         log_prob = judged.distribution.log_prob(batch["action"])
         loss = imitation_loss(log_prob, judged.value, batch["gained"], self._value_weight)
@@ -102,7 +123,7 @@ class SelfImitationPPO(PPO):
 
     def state_dict(self) -> dict[str, Any]:
         """PPO's, and what is imitated."""
-        own = {"replay": self._replay.state_dict(), "returns": self._returns.state_dict()}
+        own = {"replay": self._replay.state_dict(), "returns": self._returns.state_dict(), "whole": self._whole.copy()}
         return super().state_dict() | {"imitation": own}
 
     @all_or_nothing
@@ -111,6 +132,7 @@ class SelfImitationPPO(PPO):
         super().load_state_dict(state)
         self._replay.load_state_dict(state["imitation"]["replay"])
         self._returns.load_state_dict(state["imitation"]["returns"])
+        self._whole = state["imitation"].get("whole", np.zeros(self.num_envs, dtype=bool)).copy()
 
 
 def make_self_imitation_ppo(

@@ -42,12 +42,13 @@ def environment_config(name: str, options: dict[str, Any]) -> dict[str, Any]:
     return plain(_compose([*chosen, *given]).env)
 
 
-def agent_config(given: str, others: Collection[str] = ()) -> dict[str, Any]:
+def agent_config(given: str, others: Collection[str] = (), core: str | None = None) -> dict[str, Any]:
     """The configuration of an agent of `conf/agent`, with values of its own behind the name: `nec memory.k=11`.
 
     Args:
         given: The name, alone or as `agent/<name>`, then overrides, separated by spaces.
         others: Names that are no agents of `conf/agent` but valid where this is asked, for the error's hint.
+        core: A name of `conf/core`; None for the agent as it is.
 
     Raises:
         UsageError: An unknown name or setting.
@@ -56,8 +57,9 @@ def agent_config(given: str, others: Collection[str] = ()) -> dict[str, Any]:
     known = [path.stem for path in (CONF / "agent").glob("*.yaml")]
     if name not in known:
         raise UsageError(f"There is no agent {name!r}. {did_you_mean(name, [*known, *others])}")
-    base = _compose([f"agent={name}"]).agent if overrides else {}
-    return plain(_compose([f"agent={name}", *(_of_agent(override, base) for override in overrides)]).agent)
+    chosen = [f"agent={name}", *([f"core={core}"] if core else [])]
+    base = _compose(chosen).agent if overrides else {}
+    return plain(_compose([*chosen, *(_of_agent(override, base) for override in overrides)]).agent)
 
 
 def _of_agent(override: str, base: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ import torch
 import engram_rl.memory as m
 from benchmarks.configuration import CONF
 from benchmarks.fuzz.config import composed
+from engram_rl.memory.cores import make_core
 from engram_rl.training import train
 from engram_rl.training.cli import SHOWN_PLAINLY, explain
 from engram_rl.training.runs.folder import RunFolder
@@ -73,6 +74,12 @@ def _resized(text: bytes, old: bytes, new: bytes) -> bytes:
     return len(changed).to_bytes(8, "little") + changed + text[8 + len(header) :]
 
 
+def _core_given(xs: torch.Tensor, reset: torch.Tensor | None = None, lacking: str = "") -> None:
+    core = make_core("lstm", 3, 8)
+    state = {name: leaf for name, leaf in core.initial_state(4).items() if name != lacking}
+    core(xs, state, reset)
+
+
 VIEW, ONE = torch.zeros(1, 3), torch.ones(1, 1)
 MEMORY: dict[str, Callable[[], Any]] = {
     "a capacity of 0": lambda: _memory(capacity=0),
@@ -112,6 +119,15 @@ MEMORY: dict[str, Callable[[], Any]] = {
         lambda text: _resized(text, b'\\"capacity\\": 10,', b'\\"capacity\\": 999999999,')
     ),
     "training what was read without gradients": _untrained,
+    "a core without a size": lambda: make_core("dnc", 3, 0),
+    "a core that reads more slots than it has": lambda: make_core("sam", 3, 8, slots=4, k=5),
+    "a core that there is not": lambda: make_core("lsmt", 3, 8),
+    "a core given NaN": lambda: _core_given(torch.full((2, 4, 3), torch.nan)),
+    "a core given the state of another batch": lambda: _core_given(torch.zeros(2, 5, 3)),
+    "a core given a state that lacks a leaf": lambda: _core_given(torch.zeros(2, 4, 3), lacking="cell"),
+    "a core given a reset of another shape": lambda: _core_given(
+        torch.zeros(2, 4, 3), torch.zeros(4, dtype=torch.bool)
+    ),
 }
 
 
@@ -142,6 +158,15 @@ COMMANDS = [
     "env=cartpole +env.kwargs.gravity=1",
     "resume=nowhere",
     "'env.modalities={view: camera}'",
+    "agent=nec core=dnc",
+    "agent=ppo core=dcn",
+    "agent=ppo core=dnc env=cartpole agent.core.slots=0",
+    "agent=ppo core=gru env=cartpole agent.recurrent=-8",
+    "agent=ppo core=compressive env=cartpole '+agent.core_losses={compresion: 1}'",
+    "agent=ppo core=gru env=cartpole +agent.show_previous=reward",
+    "agent=ppo env=cartpole +agent.carry_state=true",
+    "agent=self_imitation_ppo core=gru env=cartpole +agent.carry_state=true",
+    "agent=ppo core=dnc env=cartpole agent.core.slots=1000000",
 ]
 """Arguments of `engram train`."""
 

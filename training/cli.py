@@ -237,4 +237,6 @@ def _run_folder(*, _root_: DictConfig) -> str:
     if _root_.get("resume") or "run" in _root_:
         return "."
     choices = _root_.hydra.runtime.choices
-    return str(run_folder_name(choices.agent, choices.env, _root_.seed))
+    core = choices.get("core")
+    agent = choices.agent if core in (None, "null") else f"{choices.agent}_{core}"
+    return str(run_folder_name(agent, choices.env, _root_.seed))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from copy import deepcopy
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig
 
 from engram_rl.agents.agent import Agent, Transition
@@ -28,6 +29,7 @@ def build_agent(config: DictConfig, environments: gym.vector.VectorEnv, seed: in
     """
     config = in_whole_numbers(config)
     require_types(config, "agent")
+    _refuse_core(config)
     factory = instantiate(config, _partial_=True)
     try:
         return factory(
@@ -41,6 +43,23 @@ def build_agent(config: DictConfig, environments: gym.vector.VectorEnv, seed: in
             f"{config._target_} cannot be built from these values: {error}. Compare their names and types with "
             f"conf/agent; HYDRA_FULL_ERROR=1 shows the place."
         ) from error
+
+
+def _refuse_core(config: DictConfig) -> None:
+    """Raise where a memory core was chosen for an agent that has none."""
+    if "core" not in config or not isinstance(config.get("_target_"), str):
+        return
+    try:
+        parameters = signature(get_object(config._target_)).parameters
+    except (ImportError, TypeError, ValueError):
+        return
+    if not {"core", "ppo"} & parameters.keys() and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        made = config.core.get("_target_", "") if isinstance(config.core, DictConfig) else config.core
+        raise UsageError(
+            f"{config._target_.rpartition('.')[2]} makes an agent without a memory core, so it takes no core "
+            f"({str(made).rpartition('.')[2]}). Leave core=... out, or choose an agent of the PPO family: agent=ppo, "
+            f"agent=retrieval_ppo, agent=self_imitation_ppo."
+        )
 
 
 def build_environments(config: DictConfig) -> Resumable:

@@ -24,8 +24,17 @@ from engram_rl.training.intake.environments import Intake, TakenIn
 from engram_rl.training.intake.infos import AsyncEnvironments, SyncEnvironments
 from engram_rl.training.intake.rewards import Paid, paid
 
-REGISTERED_BY = {"MiniGrid-": "minigrid", "BabyAI-": "minigrid", "ALE/": "ale_py"}
-"""Packages that register their environments only when they are imported."""
+REGISTERED_BY = {
+    "MiniGrid-": "minigrid",
+    "BabyAI-": "minigrid",
+    "ALE/": "ale_py",
+    "MinAtar/": "minatar.gym",
+    "popgym-": "popgym",
+}
+"""Modules that register their environments only when they are imported, or when their `register_envs` is called."""
+
+EXTRAS = {"ale_py": "atari", "popgym": "popgym", "minatar": "worlds"}
+"""What of ours brings such a package."""
 
 SAME_STEP_VECTORS = {"CartPole-v1": "engram_rl.envs.cartpole:SameStepCartPole"}
 """Vectorised implementations that take the place of Gymnasium's own, whose mode is NEXT_STEP."""
@@ -328,12 +337,17 @@ def import_owner(id: str) -> None:
         UsageError: It is not installed.
     """
     for prefix, package in REGISTERED_BY.items():
-        if not id.startswith(prefix):
+        if not id.startswith(prefix) or id in gym.registry:
             continue
         try:
-            gym.register_envs(importlib.import_module(package))
+            owner = importlib.import_module(package)
         except ModuleNotFoundError as error:
-            raise UsageError(f"{id} belongs to the package {package}, which is not installed here.") from error
+            root = package.partition(".")[0]
+            extra = EXTRAS.get(root)
+            remedy = f": pip install 'engram-rl[{extra}]'" if extra else ""
+            raise UsageError(f"{id} belongs to the package {root}, which is not installed here{remedy}.") from error
+        if id not in gym.registry and hasattr(owner, "register_envs"):
+            owner.register_envs()
 
 
 def _empty_log(environments: VectorEnv) -> np.ndarray:

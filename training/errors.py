@@ -70,8 +70,11 @@ def raised_by_user(error: BaseException) -> bool:
     )
 
 
-def _frames(error: BaseException) -> traceback.StackSummary:
-    return traceback.extract_tb(error.__traceback__)
+def _frames(error: BaseException) -> list[traceback.FrameSummary]:
+    """The frames of an exception from the first of ours on; all where none is: who calls us is not to blame for us."""
+    frames = list(traceback.extract_tb(error.__traceback__))
+    ours = (at for at, frame in enumerate(frames) if str(Path(frame.filename).resolve()).startswith(OURS))
+    return frames[next(ours, 0) :]
 
 
 def is_users(filename: str) -> bool:

@@ -7,8 +7,11 @@ environments') and `METRICS`. Memory files have a table of their own, in `engram
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
+
+from torch import Tensor
 
 from engram_rl.agents.common.observations import map_observation
 from engram_rl.memory.checks import RENAMED
@@ -177,8 +180,22 @@ def override_today(override: str) -> str:
     return ".".join(_moved(tuple(place.split(".")), KEYS)) + equals + value
 
 
-def checkpoint_today(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """What a checkpoint of a run of ours held, its parts where they are today."""
+def checkpoint_today(checkpoint: Mapping[str, Any], version: int = 1) -> dict[str, Any]:
+    """What a checkpoint of a run of ours held, its parts where they are today.
+
+    Args:
+        checkpoint: As stored.
+        version: In which it was stored: 1 by the first version, 2 before recurrent states had names.
+    """
+    today = dict(checkpoint)
+    if version < 2:
+        today = _first_today(today)
+    if version < 3 and isinstance(today.get("agent"), Mapping):
+        today["agent"] = with_named_state(today["agent"])
+    return today
+
+
+def _first_today(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     today = dict(checkpoint)
     if isinstance(today.get("agent"), Mapping):
         today["agent"] = state_today(today["agent"])
@@ -201,6 +218,23 @@ def state_today(state: Mapping[str, Any]) -> dict[str, Any]:
     if "kept" in today.get("imitation", {}):
         today["imitation"] = _replayed(today["imitation"])
     return today
+
+
+def with_named_state(agent: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of an agent whose recurrent state was one tensor `[E, H]`, a GRU's or of no width; others as they are.
+
+    It is by name today, as that of every memory core, and the weights of the GRU are those of a core.
+    """
+    if not (isinstance(agent.get("policy"), Mapping) and isinstance(agent.get("state"), Tensor)):
+        return dict(agent)
+
+    def named(state: Tensor | None) -> dict[str, Tensor] | None:
+        return None if state is None else {"hidden": state} if state.shape[1] else {}
+
+    policy = {re.sub(r"^core\._gru\.", "core.unit.", name): weight for name, weight in agent["policy"].items()}
+    rollout = dict(agent["rollout"])
+    rollout["initial_state"] = named(rollout["initial_state"])
+    return {**agent, "policy": policy, "rollout": rollout, "state": named(agent["state"])}
 
 
 def _all_moved(node: Mapping[str, Any], table: Mapping[str, str]) -> dict[str, Any]:

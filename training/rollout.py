@@ -122,6 +122,11 @@ def environment_metrics(info: dict[str, Any]) -> dict[str, float]:
     return {"env/task_index": float(np.mean(said))} if said else {}
 
 
+def inspected(agent: Any) -> dict[str, float]:
+    """What an agent tells of its inside when a point of a curve is due; one that tells nothing is not asked."""
+    return agent.inspect() if hasattr(agent, "inspect") else {}
+
+
 def finished(info: dict[str, Any]) -> Episodes:
     """The episodes that ended in this vector step, from `engram_rl.training.environments.CountEpisodes`."""
     if "episode" not in info:

@@ -20,8 +20,9 @@ from engram_rl.training.interrupt import StopRequest
 from engram_rl.training.judging import Judge
 from engram_rl.training.logging.closing import close, rescue
 from engram_rl.training.logging.logger import RunLogger
+from engram_rl.training.logging.read_weights import show_read_weights
 from engram_rl.training.logging.retrieved import show_retrieved
-from engram_rl.training.rollout import act, allowed, environment_metrics, finished, step
+from engram_rl.training.rollout import act, allowed, environment_metrics, finished, inspected, step
 from engram_rl.training.runs.folder import RunFolder
 from engram_rl.training.runs.restoring import restore_agent, restore_environments, say_if_done
 from engram_rl.training.seeding import generators, seed_everything, use_threads, world_seeds
@@ -104,10 +105,12 @@ def train(config: DictConfig, folder: RunFolder, checkpoint: dict[str, Any] | No
                         best = score
                         folder.save_best(now, snapshot())
                 if should_log(now):
+                    logger.record(inspected(agent))
                     logger.write(now)
                     bar.set_postfix(logger.headline())
                 if should_draw(now):
                     show_retrieved(agent, observation, logger.writer, now)
+                    show_read_weights(agent, logger.writer, now)
                 stopping = bool(stop)  # read once, so that no run ends unsaved
                 if should_save(now) or stopping or now >= config.steps:
                     folder.save_checkpoint(now, snapshot(), config.checkpoint.keep)

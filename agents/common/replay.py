@@ -49,6 +49,31 @@ class Replay:
         at = torch.randint(self._size, (count,), generator=self._generator).numpy()
         return rows_of(self._buffers, at)
 
+    def sample_episodes(self, count: int, opens: str) -> dict[str, Any]:
+        """Draw whole episodes, one after the other, until they have `count` rows, `{name: [count or more, ...]}`.
+
+        An episode is drawn as often as it is long. One whose first rows have made room is none.
+
+        Args:
+            count: Rows.
+            opens: The part that says whether a row opens an episode; rows of an episode were added in order.
+
+        Returns:
+            Rows, none where no episode is whole.
+        """
+        order = (
+            np.arange(self._size) if self._size < self._capacity else (self._next + np.arange(self._size)) % self._size
+        )
+        first = np.flatnonzero(self._buffers[opens][order])  # [P]
+        if not len(first):
+            return rows_of(self._buffers, first)
+        last = np.append(first[1:], self._size)  # [P]
+        at = first[0] + torch.randint(self._size - int(first[0]), (count,), generator=self._generator).numpy()
+        drawn = np.searchsorted(first, at, side="right") - 1  # [count]
+        drawn = drawn[: 1 + int(np.searchsorted(np.cumsum(last[drawn] - first[drawn]), count))]
+        rows = np.concatenate([np.arange(first[one], last[one]) for one in drawn])
+        return rows_of(self._buffers, order[rows])
+
     def state_dict(self) -> dict[str, Any]:
         """The rows held, in place, and the generator's state."""
         rows = map_observation(lambda buffer: buffer[: self._size].copy(), self._buffers)

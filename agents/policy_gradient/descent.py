@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -19,9 +20,12 @@ class Descent:
     layer, which for small networks is half the cost of an update. An optimiser that treats each number by itself, as
     Adam and RMSprop do, takes the same steps as on the parameters apart.
 
+    A network that has `parameter_groups(lr)` says which of its parameters want another rate: each group is a stretch
+    of the vector, and their gradients still have one norm.
+
     Args:
         network: Its parameters become views; it must stay on its device from here on.
-        optimiser: Makes the optimiser of the vector.
+        optimiser: Makes the optimiser of the vector, or of its stretches.
         max_norm: Gradients longer than this are shortened to it; None for as long as they are.
 
     Raises:
@@ -33,19 +37,29 @@ class Descent:
     ):
         if max_norm is not None:
             number("max_gradient_norm", max_norm, above=0, hint=", or null for none")
-        parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        self._groups: Callable[[float], list[dict[str, Any]]] = getattr(network, "parameter_groups", None) or (
+            lambda lr: [{"params": list(network.parameters()), "lr": lr}]
+        )
+        groups = [[one for one in group["params"] if one.requires_grad] for group in self._groups(1.0)]
+        parameters = [parameter for group in groups for parameter in group]
         if len({(parameter.dtype, parameter.device) for parameter in parameters}) != 1:
             raise ValueError("Descent needs parameters, all of one type and on one device.")
-        self.vector = nn.Parameter(torch.cat([parameter.detach().flatten() for parameter in parameters]))  # [P]
+        self.vector = torch.cat([parameter.detach().flatten() for parameter in parameters])  # [P]
         self._gradient = torch.zeros_like(self.vector)  # [P]
         sizes = [parameter.numel() for parameter in parameters]
-        views = zip(parameters, self.vector.data.split(sizes), self._gradient.split(sizes), strict=True)
+        views = zip(parameters, self.vector.split(sizes), self._gradient.split(sizes), strict=True)
         for parameter, values, gradient in views:
             parameter.data = values.view_as(parameter)
             parameter.grad = gradient.view_as(parameter)
-        self.vector.grad = self._gradient
-        self._optimiser = optimiser([self.vector])
+        ends = accumulate((sum(parameter.numel() for parameter in group) for group in groups), initial=0)
+        self._optimiser = optimiser([{"params": [self._stretch(*where)]} for where in pairwise(ends)])
         self._max_norm = max_norm
+
+    def _stretch(self, start: int, end: int) -> nn.Parameter:
+        """A part of the vector, with its gradient."""
+        stretch = nn.Parameter(self.vector[start:end])
+        stretch.grad = self._gradient[start:end]
+        return stretch
 
     def __call__(self, loss: Tensor) -> None:
         """One step down the gradient of `loss`, `[]`."""
@@ -57,9 +71,9 @@ class Descent:
         self._optimiser.step()
 
     def set_rate(self, rate: float) -> None:
-        """The learning rate of the steps to come."""
-        for group in self._optimiser.param_groups:
-            group["lr"] = rate
+        """The learning rate of the steps to come, of all parameters that have none of their own."""
+        for group, wanted in zip(self._optimiser.param_groups, self._groups(rate), strict=True):
+            group["lr"] = wanted["lr"]
 
     def state_dict(self) -> dict[str, Any]:
         """The optimiser's state; the parameters are the network's to save."""

@@ -73,6 +73,7 @@ class PreviousStep:
         carry: Whether they are shown across episode ends too, beside a flag that one ended.
         device: Where they are shown.
         scale_rule: How numbers of actions are scaled.
+        reward: Whether the reward is shown beside the action.
     """
 
     NAME = "previous"
@@ -84,19 +85,21 @@ class PreviousStep:
         carry: bool,
         device: torch.device,
         scale_rule: int = SCALE_RULE,
+        reward: bool = True,
     ):
         self._space, self._carry, self._device, self._scale_rule = space, carry, device, scale_rule
+        self._reward = reward
         self._actions = Flatten(space, scale_rule)
-        self.size = self.size_of(space)
-        self._rows = np.zeros((num_envs, self.size), dtype=np.float32)  # [E, A + 2]
+        self.size = self.size_of(space, reward)
+        self._rows = np.zeros((num_envs, self.size), dtype=np.float32)  # [E, A + 2], A + 1 without the reward
 
     @staticmethod
-    def size_of(space: spaces.Space) -> int:
+    def size_of(space: spaces.Space, reward: bool = True) -> int:
         """Numbers that are shown of a step with actions of this space."""
-        return spaces.flatdim(space) + 2
+        return spaces.flatdim(space) + 1 + reward
 
     def read(self, observation: Observation, *, explore: bool) -> dict[str, Tensor]:
-        """`[E, A + 2]`: action, reward, whether an episode ended; zeros before the first step."""
+        """`[E, A + 2]`: action, reward unless left out, whether an episode ended; zeros before the first step."""
         return {self.NAME: torch.as_tensor(self._rows.copy(), device=self._device)}
 
     def read_final(self, transition: Transition, rows: np.ndarray) -> dict[str, Tensor]:
@@ -113,7 +116,8 @@ class PreviousStep:
 
     def _after(self, transition: Transition) -> np.ndarray:
         action = self._actions(torch.as_tensor(transition.action)).numpy()
-        rest = np.stack([transition.reward, np.zeros(len(action))], axis=1)
+        none = np.zeros(len(action))
+        rest = np.stack([*([transition.reward] if self._reward else []), none], axis=1)
         return np.concatenate([action, rest.astype(np.float32)], axis=1)
 
     def begin_episodes(self) -> None:
@@ -122,7 +126,7 @@ class PreviousStep:
 
     def player(self, num_envs: int) -> PreviousStep:
         """One that has seen no step."""
-        return PreviousStep(self._space, num_envs, self._carry, self._device, self._scale_rule)
+        return PreviousStep(self._space, num_envs, self._carry, self._device, self._scale_rule, self._reward)
 
     def metrics(self) -> dict[str, float]:
         """Nothing."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from engram_rl.agents.common.schedules import Schedule
-from engram_rl.agents.policy_gradient.policies import Judgement
+from engram_rl.agents.policy_gradient.policies import SCALE, Judgement
 from engram_rl.memory.checks import number
 
 REPORTED = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction")
@@ -54,6 +55,7 @@ class Objective:
         entropy_coefficient: Weight of the entropy, which is maximised.
         normalise_advantage: Whether advantages have mean 0 and standard deviation 1 in each minibatch.
         target_kl: An update ends early once the approximate divergence exceeds 1.5 times this; None for never.
+        core_losses: Weights of the losses that a core has of its own, by their names; 1 of those not named.
 
     Raises:
         ValueError: A limit that is not positive, or a weight that is no finite number.
@@ -65,6 +67,7 @@ class Objective:
     entropy_coefficient: float = 0.0
     normalise_advantage: bool = True
     target_kl: float | None = None
+    core_losses: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("value_clip", "target_kl"):
@@ -75,7 +78,7 @@ class Objective:
             number(name, getattr(self, name))
 
     def loss(self, judged: Judgement, batch: dict[str, Tensor], clip: float) -> tuple[Tensor, Tensor]:
-        """What to minimise, `[]`, and what is reported of it, `[5]` in the order of `REPORTED`.
+        """What to minimise, `[]`, and what is reported of it, `[5 + L]`: `REPORTED`, then the core's L losses.
 
         Args:
             judged: What the policy makes of a minibatch now.
@@ -91,11 +94,14 @@ class Objective:
             entropy = judged.distribution.entropy().mean()
         if self.entropy_coefficient:
             loss = loss - self.entropy_coefficient * entropy
+        for name, own in judged.losses.items():
+            loss = loss + self.core_losses.get(name, 1.0) * own
         with torch.no_grad():
-            return loss, torch.stack([actor, critic, entropy, *_how_far(log_ratio.detach(), clip)])
+            how_far = _how_far(log_ratio.detach(), clip)
+            return loss, torch.stack([actor, critic, entropy, *how_far, *judged.losses.values()])
 
     def diverged(self, report: Tensor) -> bool:
-        """Whether an update has gone far enough. `[5]`."""
+        """Whether an update has gone far enough. `[5 + L]`."""
         return self.target_kl is not None and float(report[REPORTED.index("approx_kl")]) > 1.5 * self.target_kl
 
 
@@ -108,10 +114,16 @@ def _how_far(log_ratio: Tensor, clip: float) -> tuple[Tensor, Tensor]:
     return (excess - log_ratio).mean(), (excess.abs() > clip).float().mean()
 
 
-def means(reports: list[Tensor]) -> dict[str, float]:
-    """Of each figure over minibatches, by TensorBoard name. `[5]` each."""
+def means(reports: list[Tensor], losses: Sequence[str] = ()) -> dict[str, float]:
+    """Of each figure over minibatches, by TensorBoard name.
+
+    Args:
+        reports: Of `Objective.loss`. `[5 + L]` each
+        losses: The L names of the core's own.
+    """
     found = torch.stack(reports).mean(dim=0).tolist()
-    return {f"train/{name}": mean for name, mean in zip(REPORTED, found, strict=True)}
+    names = [*(f"train/{name}" for name in REPORTED), *(f"core/{name}_loss" for name in losses)]
+    return dict(zip(names, found, strict=True))
 
 
 def require_learnable(metrics: dict[str, float], step: int) -> None:
@@ -120,8 +132,7 @@ def require_learnable(metrics: dict[str, float], step: int) -> None:
     if broken:
         raise ValueError(
             f"{broken[0]} is {metrics[broken[0]]} in the update after {step} steps, so the weights are of no use any "
-            f"more. Observations or rewards are too large, or the rate is: give +agent.normalise_observations=true or "
-            f"+agent.scale_rewards=true, or lower agent.learning_rate."
+            f"more. {SCALE}"
         )
 
 

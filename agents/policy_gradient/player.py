@@ -36,16 +36,16 @@ class Player:
     ):
         self._policy, self._perceive, self._extras = policy, perceive, extras
         self._carry, self._generator = carry_state, generator
-        self._state = policy.initial_state(num_envs)  # [E, H]
-        self._starts = torch.ones(num_envs, dtype=torch.bool, device=self._state.device)  # [E]
+        self._state = policy.initial_state(num_envs)  # [E, ...] by name
+        self._starts = torch.ones(num_envs, dtype=torch.bool, device=policy.device)  # [E]
 
     def act(self, observation: Observation, *, explore: bool = False, mask: np.ndarray | None = None) -> np.ndarray:
         """One action for each environment, of those that `mask` `[E, A]` allows. `[E, ...]`."""
         extras = read(self._extras, observation, explore=False)
         seen = self._perceive(observation, learn=False)
         with torch.no_grad():
-            features, self._state = self._policy.features(seen, self._state, self._starts[None], extras)
-            allowed = self._policy.head.allowed(mask, len(self._state))
+            features, self._state, _ = self._policy.features(seen, self._state, self._starts[None], extras)
+            allowed = self._policy.head.allowed(mask, len(self._starts))
             distribution = self._policy.distribution(features, extras, allowed)
             chosen = distribution.sample(self._generator) if self._generator else distribution.mode()
         return self._policy.head.taken(chosen)
@@ -54,4 +54,4 @@ class Player:
         """Take in what followed."""
         for extra in self._extras:
             extra.observe(transition)
-        self._starts = torch.as_tensor(transition.done & (not self._carry), device=self._state.device)
+        self._starts = torch.as_tensor(transition.done & (not self._carry), device=self._policy.device)

@@ -15,18 +15,37 @@ from engram_rl.agents.common.perceptron import Perceptron
 from engram_rl.agents.common.scaling import SCALE_RULE, has_picture
 from engram_rl.agents.policy_gradient.action_heads import ActionHead, make_action_head
 from engram_rl.agents.policy_gradient.distributions import Distribution
-from engram_rl.agents.policy_gradient.gru import ResettingGRU
+from engram_rl.memory.checks import require_ram
+from engram_rl.memory.cores import Core, Losses, State
+from engram_rl.memory.cores.gru import GRU
+from engram_rl.memory.cores.lifelong import RECALLED, Lifelong
 
 Extras = dict[str, Tensor]
 """Named tensors beside the observation, `[N, ...]` each."""
 
 
+SCALE = (
+    "Observations or rewards are too large, or the rate is: give +agent.normalise_observations=true or "
+    "+agent.scale_rewards=true, or lower agent.learning_rate."
+)
+"""What to do when learning has diverged."""
+
+
+class Shared(NamedTuple):
+    """What actor and critic share of N situations, the core's state after the last step, and the core's own losses."""
+
+    features: Tensor  # [N, G]
+    state: State  # [B, ...] by name
+    losses: Losses
+
+
 class Judgement(NamedTuple):
-    """What a policy makes of N situations: how to act, what it is worth, and the state after the last step `[B, H]`."""
+    """What a policy makes of N situations: how to act, what it is worth, and what its core leaves behind."""
 
     distribution: Distribution
     value: Tensor  # [N]
-    state: Tensor
+    state: State  # [B, ...] by name, after the last step
+    losses: Losses
 
 
 class Policy(nn.Module):
@@ -37,7 +56,7 @@ class Policy(nn.Module):
 
     Args:
         encoder: Of what is seen. `[N, ...] -> [N, F]`
-        actor: Features to the actor's. `[N, G] -> [N, A]`, where G counts the core's state, or F and what is appended.
+        actor: Features to the actor's. `[N, G] -> [N, A]`, where G counts the core's output, or F and what is appended.
         critic: Features to the critic's. `[N, G] -> [N, C]`
         head: The actor's features to distributions over actions.
         value: The critic's features to a value. `[N, C] -> [N, 1]`
@@ -57,7 +76,7 @@ class Policy(nn.Module):
         critic: nn.Module,
         head: ActionHead,
         value: nn.Linear,
-        core: ResettingGRU | None = None,
+        core: Core | None = None,
         appended: Sequence[str] = (),
         actor_fusion: nn.Module | None = None,
         critic_fusion: nn.Module | None = None,
@@ -74,36 +93,66 @@ class Policy(nn.Module):
         """Whether a state is carried, so that sequences must stay whole."""
         return self.core is not None
 
-    def initial_state(self, num_envs: int) -> Tensor:
-        """The state before anything was seen. `[E, H]`, H = 0 without a core."""
-        size = self.core.size if self.core else 0
-        return torch.zeros(num_envs, size, device=self.value.weight.device)
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.value.weight.device
 
-    def forward(
-        self, seen: Any, state: Tensor, starts: Tensor, extras: Extras, mask: Tensor | None = None
-    ) -> Judgement:
+    @property
+    def lifelong(self) -> Lifelong | None:
+        """The core, if its memory outlives episodes: whoever acts is to keep what it recalls, and to commit."""
+        return self.core if isinstance(self.core, Lifelong) else None
+
+    @torch.no_grad()
+    def initial_state(self, num_envs: int) -> State:
+        """The state before anything was seen. `[E, ...]` by name; nothing without a core."""
+        return self.core.initial_state(num_envs) if self.core is not None else {}
+
+    def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
+        """The parameters, for an optimiser: those for which the core wants a rate of its own come last.
+
+        Args:
+            lr: Learning rate of all others.
+        """
+        groups = self.core.parameter_groups(lr)[1:] if self.core is not None else []
+        own = {id(parameter) for group in groups for parameter in group["params"]}
+        rest = [parameter for parameter in self.parameters() if id(parameter) not in own]
+        return [{"params": rest, "lr": lr}, *groups]
+
+    def forward(self, seen: Any, state: State, starts: Tensor, extras: Extras, mask: Tensor | None = None) -> Judgement:
         """Judge N situations.
 
         Args:
             seen: From the agent's perception. `[N, ...]`, perhaps by name
-            state: Before the first step. `[B, H]`
+            state: Before the first step. `[B, ...]` by name
             starts: Whether an episode begins with a step; read by a core only. `[T, B]` of bool
             extras: `[N, ...]` by name
             mask: Which choices are allowed; None for all. `[N, A]` of bool
         """
-        features, state = self.features(seen, state, starts, extras)
-        return Judgement(self.distribution(features, extras, mask), self.values(features, extras), state)
+        features, state, losses = self.features(seen, state, starts, extras)
+        return Judgement(self.distribution(features, extras, mask), self.values(features, extras), state, losses)
 
-    def features(self, seen: Any, state: Tensor, starts: Tensor, extras: Extras) -> tuple[Tensor, Tensor]:
-        """What actor and critic share, `[N, G]`, and the state after the last step, `[B, H]`."""
+    def features(self, seen: Any, state: State, starts: Tensor, extras: Extras) -> Shared:
+        """What actor and critic share, and the state after the last step."""
+        sequence = self.inputs(seen, extras)
+        if self.core is None:
+            return Shared(sequence, state, {})
+        recalled = {name: extras[name].unflatten(0, starts.shape) for name in RECALLED if name in extras}
+        more = {"recalled": recalled} if recalled else {}
+        try:
+            outputs, state, losses = self.core(sequence.unflatten(0, starts.shape), state, starts, **more)
+        except ValueError as error:
+            if all(bool(torch.isfinite(parameter).all()) for parameter in self.parameters()):
+                raise
+            raise ValueError(f"The policy's weights are no numbers any more: learning has diverged. {SCALE}") from error
+        return Shared(outputs.flatten(0, 1), state, losses)
+
+    def inputs(self, seen: Any, extras: Extras) -> Tensor:
+        """What the core takes, or actor and critic without one: what is seen, and what is appended. `[N, F]`."""
         features = self.encoder(seen)  # [N, F]
         if self._appended:
             features = torch.cat([features, *(extras[name].flatten(1) for name in self._appended)], dim=1)
-        if self.core is None:
-            return features, state
-        sequence = features.unflatten(0, starts.shape)  # [T, B, F]
-        output, state = self.core(sequence, state, starts)
-        return output.flatten(0, 1), state
+        return features
 
     def distribution(self, features: Tensor, extras: Extras, mask: Tensor | None = None) -> Distribution:
         """How to act. `[N, G]`, and `[N, A]` for what is allowed."""
@@ -128,6 +177,8 @@ def make_policy(
     hidden: Sequence[int],
     picture_features: int = 512,
     recurrent: int = 0,
+    core: Callable[[int, int], Core] = GRU,
+    num_envs: int = 1,
     appended: Mapping[str, int] | None = None,
     fusion: Callable[[int], nn.Module] | None = None,
     logit_bias: nn.Module | None = None,
@@ -145,7 +196,9 @@ def make_policy(
         seed: Of the weights; torch's generator goes on from it.
         hidden: Units of each perceptron's layers.
         picture_features: Units after the convolutions.
-        recurrent: H, numbers of the core's state; 0 for no core.
+        recurrent: H, numbers in the core's output; 0 for no core.
+        core: Makes the core of its input's numbers and H.
+        num_envs: E, of which each has a state of the core.
         appended: Extras to put beside the encoder's features, and how many numbers each has, flattened.
         fusion: Makes the fusion of the actor, and that of the critic, for features of a width that it must keep.
         logit_bias: As of `Policy`.
@@ -154,14 +207,14 @@ def make_policy(
     Raises:
         ValueError: Spaces that no encoder or head here takes.
     """
-    torch.manual_seed(seed)
     sizes = dict(appended or {})
     pictures = has_picture(observation_space, scale_rule)
     layers_before = () if not (recurrent or pictures) else tuple(hidden)
+    torch.manual_seed(seed)
     encoder, width = _encoder(observation_space, layers_before, picture_features, scale_rule)
     width += sum(sizes.values())
-    core = ResettingGRU(width, recurrent) if recurrent else None
-    width = recurrent or width
+    memory = make_memory_core(core, width, recurrent, num_envs) if recurrent else None
+    width = memory.output_size if memory is not None else width
     layers = [] if pictures or recurrent else list(hidden)
     actor, critic = _tanh_layers(width, layers), _tanh_layers(width, layers)
     features = layers[-1] if layers else width
@@ -177,12 +230,31 @@ def make_policy(
         critic=critic,
         head=head,
         value=value,
-        core=core,
+        core=memory,
         appended=tuple(sizes),
         actor_fusion=actor_fusion,
         critic_fusion=critic_fusion,
         logit_bias=logit_bias,
     )
+
+
+def make_memory_core(make: Callable[[int, int], Core], width: int, size: int, num_envs: int = 1) -> Core:
+    """A core, if there is room for it and for the states of so many environments.
+
+    Raises:
+        ValueError: There is not, or the core cannot have these sizes.
+    """
+    generator = torch.get_rng_state()
+    with torch.device("meta"):  # nothing is allocated
+        unmade = make(width, size)
+        state = unmade.initial_state(1)
+    torch.set_rng_state(generator)
+    numbers = sum(parameter.numel() for parameter in unmade.parameters())
+    require_ram(f"a recurrent core of {size} units", 4 * numbers, "lower agent.recurrent")
+    held = num_envs * sum(leaf.numel() * leaf.element_size() for leaf in state.values())
+    remedy = "lower the sizes in agent.core or env.num_envs"
+    require_ram(f"the states of a {type(unmade).__name__} in {num_envs} environments", held, remedy)
+    return make(width, size)
 
 
 def _encoder(

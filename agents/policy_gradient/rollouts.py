@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from engram_rl.agents.common.observations import map_observation, rows_of
+from engram_rl.memory.cores import State
 
 
 def generalised_advantages(
@@ -58,7 +58,7 @@ class Rollout:
 
     def __init__(self, num_steps: int, num_envs: int):
         self.num_steps, self.num_envs = num_steps, num_envs
-        self.initial_state: Tensor | None = None  # [E, H] before the first step
+        self.initial_state: State | None = None  # [E, ...] by name, before the first step
         self._steps: list[dict[str, Any]] = []  # [E, ...] by name, a dict a step
         self._reward = np.zeros((num_steps, num_envs), dtype=np.float32)
         self._done = np.zeros((num_steps, num_envs), dtype=bool)
@@ -73,12 +73,12 @@ class Rollout:
         return len(self._steps) == self.num_steps
 
     def add(
-        self, state: Tensor, step: dict[str, Any], reward: np.ndarray, done: np.ndarray, final_value: np.ndarray
+        self, state: State, step: dict[str, Any], reward: np.ndarray, done: np.ndarray, final_value: np.ndarray
     ) -> None:
         """Put in one step and its outcome; the tensors are kept, not copied.
 
         Args:
-            state: Of a recurrent policy before the step; the first of a rollout is kept. `[E, H]`
+            state: Of a recurrent policy before the step; the first of a rollout is kept. `[E, ...]` by name
             step: What was seen and done: tensors by name, nested as deep as observations are. `[E, ...]`
             reward: `[E]`
             done: Whether an episode ended. `[E]` of bool
@@ -155,7 +155,7 @@ class Rollout:
                 f"{self.num_steps} steps of {self.num_envs}. Resume with the same env.num_envs and agent.num_steps."
             )
         initial, steps = state["initial_state"], map_observation(lambda part: part.to(device), state["steps"])
-        self.initial_state = None if initial is None else initial.to(device)
+        self.initial_state = None if initial is None else map_observation(lambda part: part.to(device), initial)
         self._steps = [rows_of(steps, t) for t in range(length)]
         for name, part in (("reward", self._reward), ("done", self._done), ("final_value", self._final_value)):
             part[:length] = state["outcomes"][name]
@@ -177,20 +177,20 @@ def shuffled_rows(data: dict[str, Any], size: int, generator: torch.Generator) -
 
 
 def shuffled_sequences(
-    data: dict[str, Any], state: Tensor, size: int, generator: torch.Generator
-) -> Iterator[tuple[dict[str, Any], Tensor]]:
+    data: dict[str, Any], state: State, size: int, generator: torch.Generator
+) -> Iterator[tuple[dict[str, Any], State]]:
     """Minibatches of whole sequences, each environment in one of them, with its state before the first step.
 
     Args:
         data: `[T, E, ...]`
-        state: `[E, H]`
+        state: `[E, ...]` by name.
         size: Steps of a minibatch, rounded down to whole sequences, at least one.
         generator: Of the order.
 
     Yields:
-        `[T, b, ...]` and `[b, H]`.
+        `[T, b, ...]` and `[b, ...]`, by name.
     """
     length, envs = data["action"].shape[:2]
-    order = torch.randperm(envs, generator=generator).to(state.device)
+    order = torch.randperm(envs, generator=generator).to(data["action"].device)
     for chosen in order.split(max(1, size // length)):
-        yield map_observation(lambda part: part.index_select(1, chosen), data), state[chosen]  # noqa: B023
+        yield map_observation(lambda part: part.index_select(1, chosen), data), rows_of(state, chosen)  # noqa: B023

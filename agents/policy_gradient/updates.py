@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from engram_rl.agents.common.observations import map_observation
 from engram_rl.agents.policy_gradient.policies import Policy
 from engram_rl.agents.policy_gradient.rollouts import Rollout, shuffled_rows, shuffled_sequences
+from engram_rl.memory.cores import State
 
 
 def evaluated(
@@ -42,13 +42,13 @@ def evaluated(
 
 
 def minibatches(
-    data: dict[str, Any], initial_state: Tensor, size: int, generator: torch.Generator, *, recurrent: bool
-) -> Iterator[tuple[dict[str, Any], Tensor]]:
-    """Flat minibatches, `[N, ...]` but for `starts`, and the state before each sequence, `[B, H]`.
+    data: dict[str, Any], initial_state: State, size: int, generator: torch.Generator, *, recurrent: bool
+) -> Iterator[tuple[dict[str, Any], State]]:
+    """Flat minibatches, `[N, ...]` but for `starts`, and the state before each sequence, `[B, ...]` by name.
 
     Args:
         data: `[T, E, ...]` by name.
-        initial_state: Before the first step. `[E, H]`
+        initial_state: Before the first step. `[E, ...]` by name
         size: Steps of a minibatch; of a recurrent policy rounded down to whole sequences, at least one.
         generator: Of the order.
         recurrent: Whether sequences must stay whole.

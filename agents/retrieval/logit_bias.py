@@ -14,10 +14,15 @@ NEAR = 1e-3
 """Squared distance at which an entry counts half as much as one of this very situation; NEC's delta."""
 
 
-class ActionReturns:
-    """How good each action has been in situations like this one: 0 as the least return remembered, 1 as the greatest.
+FOLLOWS = 0.05
+"""Share of the way by which the least return follows those that are better, whenever some are remembered."""
 
-    A return of 0, that of nothing known, always counts among them.
+
+class ActionReturns:
+    """How good each action has been in situations like this one: 0 as the least return lately, 1 as the greatest ever.
+
+    A return of 0, that of nothing known, always counts among them. The least follows what returns are now: where steps
+    cost, the first episodes are worse by far than what any action still makes a difference of.
 
     Entries of an action are averaged with the weights `w = NEAR / (d^2 + NEAR)`, as NEC reads its dictionaries (Pritzel
     et al. 2017, equation 5). What is averaged counts as much as the nearest of them, by w times the confidence in it:
@@ -29,7 +34,9 @@ class ActionReturns:
 
     def note(self, returns: np.ndarray) -> None:
         """Take in returns that are about to be remembered. `[B]`."""
-        self.least, self.most = min(self.least, float(returns.min())), max(self.most, float(returns.max()))
+        least = float(returns.min())
+        self.least = min(0.0, least, self.least + FOLLOWS * (least - self.least))
+        self.most = max(self.most, float(returns.max()))
 
     def __call__(self, actions: Tensor, returns: Tensor, distances: Tensor, confidence: Tensor) -> Tensor:
         """How good each action has been.
@@ -46,7 +53,7 @@ class ActionReturns:
         if not self.most > self.least:
             return torch.zeros(actions.shape[::2])
         nearness = actions * (confidence * NEAR / (distances + NEAR)).unsqueeze(2)  # [E, K, A]
-        good = (returns - self.least) / (self.most - self.least)
+        good = ((returns - self.least) / (self.most - self.least)).clamp(min=0)
         mean = (nearness * good.unsqueeze(2)).sum(1) / nearness.sum(1).clamp(min=1e-12)
         return mean * nearness.amax(1)
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.cli import parse, run_main
 from benchmarks.cores.measure import CoreRun, measure
+from benchmarks.cores.report import HEAD, lines
 from benchmarks.cores.tasks import CLAIMS, LIMITS, SPEED, TASKS
 from benchmarks.runs import Row, carry_out, read_rows, status_of
 from engram_rl.memory.cores import CORES
@@ -68,22 +67,12 @@ def _runs(bench: CoresBench) -> Iterator[CoreRun]:
 
 
 def _table(rows: Sequence[Row]) -> Table:
-    """A line for each core and task: the median over seeds, and in how many of them the limit held."""
-    table = Table("task", "core", "score", "of", "limit", "held", "seconds", "updates", "peak MiB", "ms/step, train")
-    for (task, core), same in groupby(sorted(rows, key=_place), key=lambda row: (row["task"], row["core"])):
-        of = list(same)
-        held = "" if of[0]["holds"] is None else f"{sum(row['holds'] for row in of)}/{len(of)}"
-        figures = [_median(of, name) for name in ("seconds", "updates", "peak_mib", "train_ms")]
-        table.add_row(task, core, _median(of, "score"), of[0]["measure"], of[0]["limit"], held, *figures)
+    table = Table()
+    for number, name in enumerate(HEAD):
+        table.add_column(name, no_wrap=number < 2)  # the task and the core
+    for line in lines(rows):
+        table.add_row(*line)
     return table
-
-
-def _place(row: Row) -> tuple[int, int]:
-    return [*TASKS, SPEED].index(row["task"]), [*CORES].index(row["core"])
-
-
-def _median(rows: Sequence[Row], name: str) -> str:
-    return f"{np.median([row[name] for row in rows]):.4g}" if name in rows[0] else ""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One run: a core and a linear read-out learn a task, for so many updates or so much processor time."""
+"""One run: a core and a linear read-out of it learn a task, for so many updates or so much processor time."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from torch.nn import functional
 from benchmarks.cores.speed import speed
 from benchmarks.cores.tasks import SPEED, TASKS, Episodes, Task
 from benchmarks.identity import digest
+from benchmarks.provenance import origin
 from benchmarks.runs import Row
 from engram_rl.memory.cores import Core, make_core
 
@@ -64,7 +65,7 @@ def measure(run: CoreRun) -> Row:
     with _peak_memory() as peak:
         found = speed(run.core, run.settings, run.tiny) if run.task == SPEED else _learned(run)
     held = holds(found["score"], run.limit) if run.limit else None
-    return asdict(run) | found | {"holds": held, "key": run.key, "peak_mib": round(peak[0], 1)}
+    return asdict(run) | found | {"holds": held, "key": run.key, "peak_mib": round(peak[0], 1)} | origin()
 
 
 def holds(score: float, limit: str) -> bool:
@@ -80,7 +81,7 @@ def _learned(run: CoreRun) -> Row:
     chance = torch.Generator().manual_seed(run.seed)
     example = task.draw(1, chance, True)
     core = make_core(run.core, example.inputs.shape[2], task.hidden, **run.settings)
-    read_out = nn.Linear(core.output_size, example.bits.shape[2])
+    read_out = Itself() if task.itself else nn.Linear(core.output_size, example.bits.shape[2])
     updates, seconds = _train(core, read_out, task, run.limit or task.limit, chance)
     judged = torch.Generator().manual_seed(1_000_000 + run.seed)
     return {
@@ -93,7 +94,7 @@ def _learned(run: CoreRun) -> Row:
     }
 
 
-def _train(core: Core, read_out: nn.Linear, task: Task, limit: str, chance: torch.Generator) -> tuple[int, float]:
+def _train(core: Core, read_out: nn.Module, task: Task, limit: str, chance: torch.Generator) -> tuple[int, float]:
     """Updates made and processor seconds taken, checks not counted."""
     parameters = [*core.parameters(), *read_out.parameters()]
     optimiser = torch.optim.Adam(parameters, task.rate)
@@ -104,6 +105,7 @@ def _train(core: Core, read_out: nn.Linear, task: Task, limit: str, chance: torc
         episodes = task.draw(task.batch, chance, False)
         logits, losses = _answers(core, read_out, episodes)
         loss = functional.binary_cross_entropy_with_logits(logits, episodes.bits[episodes.asked])
+        optimiser.param_groups[0]["lr"] = task.rate_at(update)
         optimiser.zero_grad()
         (loss + sum(losses.values())).backward()
         nn.utils.clip_grad_norm_(parameters, task.clip)
@@ -116,13 +118,13 @@ def _train(core: Core, read_out: nn.Linear, task: Task, limit: str, chance: torc
     return update, seconds
 
 
-def _holds(core: Core, read_out: nn.Linear, task: Task, limit: str, checks: torch.Generator) -> bool:
+def _holds(core: Core, read_out: nn.Module, task: Task, limit: str, checks: torch.Generator) -> bool:
     """Whether a limit holds on a few episodes, and then on as many as it is judged on."""
     return all(holds(score(core, read_out, task, episodes, checks), limit) for episodes in (64, JUDGED_ON))
 
 
 @torch.no_grad()
-def score(core: Core, read_out: nn.Linear, task: Task, episodes: int, chance: torch.Generator) -> float:
+def score(core: Core, read_out: nn.Module, task: Task, episodes: int, chance: torch.Generator) -> float:
     """The task's measure on so many fresh episodes, the hardest of the task."""
     drawn = task.draw(episodes, chance, True)
     wrong = (_answers(core, read_out, drawn)[0] > 0) != (drawn.bits[drawn.asked] > 0.5)  # [asked, B, n]
@@ -131,10 +133,19 @@ def score(core: Core, read_out: nn.Linear, task: Task, episodes: int, chance: to
     return float(wrong.float().sum((0, 2)).mean() if task.measure == "bits" else wrong.float().mean())
 
 
-def _answers(core: Core, read_out: nn.Linear, episodes: Episodes) -> tuple[Tensor, dict[str, Tensor]]:
+def _answers(core: Core, read_out: nn.Module, episodes: Episodes) -> tuple[Tensor, dict[str, Tensor]]:
     """Logits of the bits where they are asked for, and the core's own losses.  `[asked, B, n]`."""
     outputs, _, losses = core(episodes.inputs, core.initial_state(episodes.inputs.shape[1]))
-    return read_out(outputs[episodes.asked]), losses
+    logits: Tensor = read_out(outputs[episodes.asked])
+    return logits, losses
+
+
+class Itself(nn.Module):
+    """Takes activities between -1 and 1 for the answer: logits of four times as much."""
+
+    def forward(self, outputs: Tensor) -> Tensor:
+        """`[..., n]` -> `[..., n]`."""
+        return 4 * outputs
 
 
 @contextmanager

@@ -52,6 +52,8 @@ class Task:
         seconds: No more processor time than that.
         stops: Whether training ends as soon as the limit holds.
         clip: Largest norm of a gradient.
+        itself: Whether what the core puts out is the answer, units being clamped to bits; else a linear map of it is.
+        falls: Updates over which the rate falls in a straight line to a tenth of itself, and stays; None if never.
     """
 
     draw: Draw
@@ -64,6 +66,12 @@ class Task:
     seconds: float = 180.0
     stops: bool = True
     clip: float = 5.0
+    itself: bool = False
+    falls: int | None = None
+
+    def rate_at(self, update: int) -> float:
+        """The rate after so many updates."""
+        return self.rate * (1.0 if self.falls is None else max(0.1, 1 - 0.9 * update / self.falls))
 
 
 def recall_first(episodes: int, chance: torch.Generator, hardest: bool) -> Episodes:
@@ -126,7 +134,7 @@ def retrieval(episodes: int, chance: torch.Generator, hardest: bool, pairs: int 
 def completion(episodes: int, chance: torch.Generator, hardest: bool, patterns: int = 3, size: int = 100) -> Episodes:
     """Patterns of bits, then one with half of them missing: the whole one? (Miconi et al. 2018, section 4.1).
 
-    Each is shown for three steps, with two of silence after it.
+    Each is shown for three steps, with two of silence after it. A unit for each bit, whose activity is the answer.
     """
     bits = _bits(patterns, episodes, size, chance)
     which = torch.randint(patterns, (episodes,), generator=chance)
@@ -174,14 +182,14 @@ def traversal(
 
 TASKS: dict[str, Task] = {
     "recall_first": Task(recall_first, "answers", ">= 0.99", 8, 5, 3e-3, updates=400, stops=False),
-    "copy": Task(copy, "bits", "<= 0.05", 64, 4, 3e-3, clip=1.0),
-    "copy_longer": Task(copy_longer, "bits", "<= 1.0", 64, 4, 3e-3, clip=1.0),
+    "copy": Task(copy, "bits", "<= 0.05", 64, 4, 3e-3, clip=1.0, falls=5000),
+    "copy_longer": Task(copy_longer, "bits", "<= 1.0", 64, 4, 3e-3, clip=1.0, falls=5000),
     "recall_far": Task(recall_far, "answers", ">= 0.98", 32, 16, 3e-3, updates=400, stops=False),
     "traversal": Task(traversal, "answers", ">= 0.9", 64, 16, 3e-3, seconds=600),
     "associative_recall": Task(associative_recall, "bits", "<= 1.0", 100, 16, 1e-3, seconds=600),
     "repeat_copy": Task(repeat_copy, "bits", "<= 1.0", 100, 16, 1e-3, seconds=600),
     "retrieval": Task(retrieval, "answers", ">= 0.98", 64, 32, 3e-3, seconds=120),
-    "completion": Task(completion, "share", "<= 0.01", 100, 4, 1e-3, seconds=90),
+    "completion": Task(completion, "share", "<= 0.01", 100, 4, 1e-3, seconds=90, itself=True, falls=3000),
 }
 """By name; `speed` is measured beside them."""
 
@@ -189,7 +197,7 @@ SPEED = "speed"
 
 CLAIMS: dict[str, dict[str, dict[str, Any]]] = {
     "recall_first": {name: {} for name in CORES},
-    "copy": {"ntm": {}, "dnc": {}, "sam": {}},
+    "copy": {"ntm": {}, "dnc": {}, "sam": {"k": 8}},
     "copy_longer": {"dnc": {}},
     "recall_far": {
         "compressive": {"window": 8, "compressed": 16, "compression": 4},
@@ -199,7 +207,7 @@ CLAIMS: dict[str, dict[str, dict[str, Any]]] = {
     "associative_recall": {},
     "repeat_copy": {},
     "retrieval": {"delta": {}, "gated_delta": {}},
-    "completion": {"plastic": {"gain": 3.0}},
+    "completion": {"plastic": {"gain": 3.0, "plasticity": 0.03, "recurrent": 0.0}},
     SPEED: {name: {} for name in CORES},
 }
 """Which core claims which task, with its settings there."""
@@ -210,8 +218,10 @@ LIMITS = {
     ("traversal", "dnc"): "",
     (SPEED, "delta"): "<= 4",
     (SPEED, "gated_delta"): "<= 4",
+    (SPEED, "dnc"): "<= 10",
+    (SPEED, "ntm"): "<= 10",
 }
-"""Where a core's limit is another than the task's; speed has one only here: times the processor time of LSTM."""
+"""Where a core's limit is another than the task's; speed has one only here: times an LSTM cell in a loop."""
 
 
 def _length(longest: int, chance: torch.Generator, hardest: bool) -> int:

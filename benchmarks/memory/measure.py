@@ -6,6 +6,8 @@ import gc
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import faiss
@@ -20,7 +22,8 @@ class Options:
     python -m benchmarks.memory out=FILE
     python -m benchmarks.memory only=[masked,write_growth] threads=2 out=FILE
 
-    out: where the figures go.
+    out: where the figures go. What is there of the same commit, and was measured with the same threads and seed, is
+        kept and not measured again, so the same command goes on where it stopped; figures of other code are replaced.
     threads: of torch and faiss alike.
     seed: of keys, values and queries.
     only: names of figures; all by default.
@@ -102,6 +105,25 @@ def ratio(seconds: dict[str, np.ndarray], one: str, other: str) -> float:
 def milliseconds(seconds: dict[str, np.ndarray]) -> dict[str, float]:
     """Median of each, in milliseconds, by name."""
     return {f"{name}_ms": round(1e3 * float(np.median(taken)), 4) for name, taken in seconds.items()}
+
+
+def slowest(seconds: np.ndarray) -> list[float]:
+    """The five longest, in milliseconds."""
+    return [round(1e3 * float(s), 3) for s in np.sort(seconds)[::-1][:5]]
+
+
+def apart(measure: Callable[..., Any], options: Options, *arguments: Any) -> Any:
+    """What `measure(options, ...)` gives in a process of its own, so that its peak is its own; here if tiny."""
+    if options.tiny:
+        return measure(options, *arguments)
+    with get_context("spawn").Pool(1, set_threads, (options.threads,)) as pool:
+        return pool.apply(measure, (options, *arguments))
+
+
+def peak_bytes() -> int:
+    """Most memory this process has held; unlike getrusage's figure, without what its parent held before it began."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
 
 
 def trajectories(n: int, dim: int, generator: torch.Generator, *, encoder: torch.Tensor | None = None) -> torch.Tensor:

@@ -6,10 +6,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import torch
 
-from benchmarks.memory.measure import Figure, Options, milliseconds, ratio, side_by_side
+from benchmarks.memory.measure import Figure, Options, milliseconds, ratio, side_by_side, slowest
 from engram_rl.memory import Decay, DifferentiableNeuralDictionary
 
 D, ROWS = 64, 32
@@ -26,12 +25,8 @@ def write_growth(options: Options) -> Iterator[Figure]:
     yield Figure("write_growth", value, f"times the median at {small}", "<= 1.5", sizes)
     # A write that the machine interrupts for another process seems to stall; its own processor time tells.
     worked = side_by_side(options.size(4000, 5), {"large": writers["large"]}, time.process_time)["large"]
-    slowest = {"slowest_ms": _slowest(taken["large"]), "slowest_processor_ms": _slowest(worked)}
-    yield Figure("write_stall_ms", slowest["slowest_ms"][0], "ms, longest of all writes", "<= 20", sizes | slowest)
-
-
-def _slowest(seconds: np.ndarray) -> list[float]:
-    return [round(1e3 * float(s), 3) for s in np.sort(seconds)[::-1][:5]]
+    longest = {"slowest_ms": slowest(taken["large"]), "slowest_processor_ms": slowest(worked)}
+    yield Figure("write_stall_ms", longest["slowest_ms"][0], "ms, longest of all writes", "<= 20", sizes | longest)
 
 
 def _writer(entries: int, seed: int) -> Callable[[], None]:

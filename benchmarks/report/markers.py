@@ -5,8 +5,8 @@
 itself where one row is left. Besides: `as=` a format (`.3g`), `of=` another statistic (mean, median, min, max, sum,
 count), `times=` a factor.
 
-`<!-- report: control FILE [key=value ...] -->`, `shift`, `adaptation` and `rows` are the table of a benchmark, on lines
-of its own; `rows FILE by=FIELD columns=FIELD:STATISTIC,...` has a line for each value of a field.
+`<!-- report: control FILE [key=value ...] -->`, `shift`, `adaptation`, `partial` and `rows` are the table of a
+benchmark, on lines of its own; `rows FILE by=FIELD columns=FIELD:STATISTIC,...` has a line for each value of a field.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from benchmarks.adaptation.report import grouped as grouped_by_agent
 from benchmarks.adaptation.report import table as adaptation_table
 from benchmarks.control.report import grouped
 from benchmarks.control.report import table as control_table
+from benchmarks.partial import table as partial_table
 from benchmarks.report.stored import field, rows_of, select
 from benchmarks.runs import Row
 from benchmarks.shift.report import is_published_setting
@@ -91,6 +92,12 @@ def shift(rows: Sequence[Row], words: Sequence[str]) -> str:
     return shift_table(entrants(chosen), quote_published=is_published_setting(chosen[0]))
 
 
+def partial(rows: Sequence[Row], words: Sequence[str]) -> str:
+    """The table of `benchmarks.partial`."""
+    _, filters = _options(words, ())
+    return partial_table(select(rows, filters))
+
+
 def adaptation(rows: Sequence[Row], words: Sequence[str]) -> str:
     """The table of `benchmarks.adaptation`, of drawn actions."""
     _, filters = _options(words, ())
@@ -118,6 +125,7 @@ KINDS: dict[str, Callable[[Sequence[Row], Sequence[str]], str]] = {
     "value": value,
     "adaptation": adaptation,
     "control": control,
+    "partial": partial,
     "shift": shift,
     "rows": lines,
 }

@@ -5,7 +5,8 @@ from __future__ import annotations
 from itertools import groupby
 
 from benchmarks.control.report import CAPTION as CONTROL
-from benchmarks.report.markers import control, shift
+from benchmarks.cores.report import markdown as cores
+from benchmarks.report.markers import control, partial, shift
 from benchmarks.report.stored import commands_of, commit_of, names, rows_of
 from benchmarks.runs import Row
 from benchmarks.shift.report import CAPTION as SHIFT
@@ -41,8 +42,12 @@ def _section(name: str) -> str:
 def _table(rows: list[Row]) -> list[str]:
     if "auc" in rows[0]:
         return [control(rows, []).replace(CONTROL, "").rstrip(), ""]
+    if "mmer" in rows[0]:
+        return [partial(rows, []), ""]
     if {"costs", "optimum"} <= rows[0].keys():
         return [shift(rows, []).replace(f"{SHIFT}\n\n", "").replace(SHIFT, "").rstrip(), ""]
+    if "core" in rows[0]:
+        return [cores(rows), ""]
     return []
 
 

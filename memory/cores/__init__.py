@@ -15,6 +15,7 @@ from engram_rl.memory.cores.gated_delta import GatedDeltaRule
 from engram_rl.memory.cores.gru import GRU
 from engram_rl.memory.cores.gtrxl import GTrXL
 from engram_rl.memory.cores.indrnn import IndRNN
+from engram_rl.memory.cores.lifelong import Lifelong
 from engram_rl.memory.cores.lmu import LMU
 from engram_rl.memory.cores.lstm import LSTM
 from engram_rl.memory.cores.memory_network import MemoryNetwork
@@ -35,6 +36,7 @@ CORES: dict[str, type[Core]] = {
     "gru": GRU,
     "gtrxl": GTrXL,
     "indrnn": IndRNN,
+    "lifelong": Lifelong,
     "lmu": LMU,
     "lstm": LSTM,
     "memory_network": MemoryNetwork,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
+
+from engram_rl.memory.cores.pieces import Pieces
 
 State: TypeAlias = dict[str, Tensor]
 """What a core remembers, by name; every leaf has the batch first. `[B, ...]`"""
@@ -30,7 +31,8 @@ class Core(nn.Module):
     state is left as it was; a state takes up the same memory at every step. Gradients flow through the steps of one
     call, and through the state into the call before unless it is detached.
 
-    A core writes `_initial` and `_step`, and `_sequence` where whole sequences are faster; it never sees a reset.
+    A core writes `_initial` and `_step`, and `_sequence` where whole sequences are faster; it never sees a reset. A
+    sequence in which episodes begin is cut there, and its pieces are laid side by side (`pieces.py`).
 
     Args:
         input_size: Numbers in an input, D.
@@ -40,9 +42,16 @@ class Core(nn.Module):
         ValueError: A size below 1.
     """
 
+    reads_by: ClassVar[Literal["age", "slot", "entry"] | None] = None
+    """What `attention` has a column for: an age, a slot, or an entry, the nearest first; None of a core without heads
+    that read."""
+
+    lifelong: ClassVar[bool] = False
+    """Whether what it remembers outlives episodes and is shared by the rows of a batch: see `Lifelong`."""
+
     def __init__(self, input_size: int, output_size: int) -> None:
         super().__init__()
-        require_sizes(self, input_size=input_size, output_size=output_size)
+        require_sizes(self, input_size=input_size, hidden_size=output_size)  # as it is called where it is given
         self.input_size, self.output_size = input_size, output_size
 
     # ---- what a core is made of
@@ -68,6 +77,28 @@ class Core(nn.Module):
             outputs.append(output)
             losses.append(loss)
         return torch.stack(outputs), state, mean_losses(losses)
+
+    def _side_by_side(self, rows: Tensor, states: State, pieces: Pieces) -> tuple[Tensor, State, Losses]:
+        """Sequences of several lengths, without a reset among them; losses are means over all of their steps.
+
+        Args:
+            rows: Of `Pieces.laid_out`. `[N, D]`
+            states: Before each of them. `[K, ...]`
+            pieces: How long they are.
+
+        Returns:
+            `[N, output_size]`, and the states after each. `[K, ...]`
+        """
+        outputs, ended, losses, at = [], [], [], 0
+        for going_on, steps in pieces.runs():
+            ended.append({name: leaf[going_on:] for name, leaf in states.items()})
+            xs = rows[at : at + going_on * steps].unflatten(0, (steps, going_on))
+            output, states, loss = self._sequence(xs, {name: leaf[:going_on] for name, leaf in states.items()})
+            outputs.append(output.flatten(0, 1))
+            losses.append({name: value * (going_on * steps / len(rows)) for name, value in loss.items()})
+            at += going_on * steps
+        states = {name: torch.cat([leaf, *(one[name] for one in reversed(ended))]) for name, leaf in states.items()}
+        return torch.cat(outputs), states, sums(losses)
 
     # ---- what is called
 
@@ -116,16 +147,14 @@ class Core(nn.Module):
         self._check(xs, state, reset)
         if reset is None or not reset.any():
             return self._sequence(xs, state)
-        initial = self._initial(xs.shape[1], xs)
-        state = self._where(reset[0], initial, state)
-        opens = [0, *(t for t in range(1, len(xs)) if reset[t].any()), len(xs)]
-        outputs, losses = [], []
-        for start, end in pairwise(opens):
-            state = self._where(reset[start], initial, state) if start else state
-            output, state, loss = self._sequence(xs[start:end], state)
-            outputs.append(output)
-            losses.append({name: value * (end - start) / len(xs) for name, value in loss.items()})
-        return torch.cat(outputs), state, {name: torch.stack([one[name] for one in losses]).sum() for name in losses[0]}
+        state = self._where(reset[0], self._initial(xs.shape[1], xs), state)
+        if not reset[1:].any():
+            return self._sequence(xs, state)
+        pieces = Pieces(reset)
+        fresh = self._initial(pieces.count, xs)
+        states = {name: leaf.index_copy(0, pieces.first, state[name]) for name, leaf in fresh.items()}
+        outputs, states, losses = self._side_by_side(pieces.laid_out(xs), states, pieces)
+        return pieces.put_back(outputs), {name: leaf[pieces.last] for name, leaf in states.items()}, losses
 
     # ---- what is told of it
 
@@ -133,7 +162,7 @@ class Core(nn.Module):
         """The parameters, for an optimiser: `torch.optim.Adam(core.parameter_groups(1e-3))`.
 
         Args:
-            lr: Learning rate of all that has none of its own; a few cores have parts that want another.
+            lr: Learning rate of all that has none of its own, which is the first group; a few cores have more groups.
         """
         return [{"params": list(self.parameters()), "lr": lr}]
 
@@ -148,6 +177,33 @@ class Core(nn.Module):
             Numbers by name, for each row of the batch. `[B]`
         """
         return {}
+
+    @torch.no_grad()
+    def attention(self, xs: Tensor, state: State, reset: Tensor | None = None) -> Tensor:
+        """How much each head reads of what, at each step: of each age, 0 first, or of each slot, as `reads_by` says.
+
+        Args:
+            xs: `[T, B, D]`
+            state: Before the first of them.
+            reset: Which open an episode. `[T, B]` of bool
+
+        Returns:
+            `[T, B, H, N]`
+
+        Raises:
+            ValueError: It has no heads that read.
+        """
+        if self.reads_by is None:
+            raise ValueError(f"{self._name} has no heads that read, so there is nothing to show of them")
+        read = []
+        for t, x in enumerate(xs):
+            _, state, _ = self.step(x, state, None if reset is None else reset[t])
+            read.append(self._read_weights(state))
+        return torch.stack(read)
+
+    def _read_weights(self, state: State) -> Tensor:
+        """What was read at the step that led to a state. `[B, H, N]`."""
+        raise NotImplementedError
 
     # ---- what is checked
 
@@ -197,6 +253,11 @@ class Core(nn.Module):
                 self.__dict__["_shapes"] = {name: leaf.shape for name, leaf in self.initial_state(1).items()}
         shapes: dict[str, torch.Size] = self.__dict__["_shapes"]
         return shapes
+
+
+def sums(losses: list[Losses]) -> Losses:
+    """The sums of losses by name, all of which have the same."""
+    return {name: torch.stack([one[name] for one in losses]).sum() for name in losses[0]}
 
 
 def mean_losses(losses: list[Losses]) -> Losses:

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from engram_rl.memory.cores.addressing import (
-    SMALL,
-    controller,
-    cosine,
-    entropy,
-    linear,
-    mean_age,
-    oneplus,
-)
-from engram_rl.memory.cores.core import Core, Losses, State, require_sizes
+from engram_rl.memory.cores.addressing import entropy, linear, mean_age, oneplus
+from engram_rl.memory.cores.core import State, require_sizes
+from engram_rl.memory.cores.derivatives import content, followed, placed, written
+from engram_rl.memory.cores.steered import Steered
 
 LIMIT = 20.0
 """What the controller tells its heads lies between minus and plus this, as in Csordas's code."""
 
 
-class DNC(Core):
+class DNC(Steered):
     """An LSTM beside a memory that knows which of its slots are free and in which order they were written.
 
     One step, in this order (Graves et al. 2016, Nature 538, Methods):
@@ -55,6 +48,8 @@ class DNC(Core):
         sharpened: Whether links are sharpened.
     """
 
+    reads_by = "slot"
+
     def __init__(
         self,
         input_size: int,
@@ -66,11 +61,10 @@ class DNC(Core):
         erase_freed: bool = True,
         sharpened: bool = True,
     ) -> None:
-        super().__init__(input_size, hidden_size)
-        require_sizes(self, slots=slots, width=width, reads=reads)
-        self.slots, self.width, self.reads = slots, width, reads
+        super().__init__(input_size, hidden_size, width, reads)
+        require_sizes(self, slots=slots)
+        self.slots = slots
         self.masked, self.erase_freed, self.sharpened = masked, erase_freed, sharpened
-        self.controller = controller(input_size + reads * width, hidden_size)
         columns = (1 + reads) * width
         self._sizes = {
             "sigmoid": [columns if masked else 0, width, reads, 1, 1],  # masks, erase, free, allocation and write gate
@@ -78,92 +72,56 @@ class DNC(Core):
             "plain": [columns, width, 3 * reads],  # keys, what is written, modes
         }
         self.heads = linear(hidden_size, sum(map(sum, self._sizes.values())))
-        self.output = linear(hidden_size + reads * width, hidden_size)
 
-    def _initial(self, batch_size: int, like: Tensor) -> State:
+    def _empty(self, batch_size: int, like: Tensor) -> State:
         shapes = {
-            "hidden": (self.output_size,),
-            "cell": (self.output_size,),
             "memory": (self.slots, self.width),
             "usage": (self.slots,),
             "precedence": (self.slots,),
             "link": (self.slots, self.slots),
             "write_weights": (self.slots,),
             "read_weights": (self.reads, self.slots),
-            "read": (self.reads * self.width,),
             "ages": (self.slots,),
         }
         return {name: like.new_zeros(batch_size, *shape) for name, shape in shapes.items()}
 
-    def _step(self, x: Tensor, state: State) -> tuple[Tensor, State, Losses]:
-        hidden, cell = self.controller(torch.cat([x, state["read"]], -1), (state["hidden"], state["cell"]))
-        gates, strengths, plain = (
-            self.heads(hidden).clamp(-LIMIT, LIMIT).split([sum(z) for z in self._sizes.values()], -1)
-        )
-        masks, erase, free, allocate, write = gates.sigmoid().split(self._sizes["sigmoid"], -1)
-        beta, betas, sharpness = oneplus(strengths).split(self._sizes["oneplus"], -1)
-        keys, vector, modes = plain.split(self._sizes["plain"], -1)
+    def _turn(self, hidden: Tensor, state: State) -> tuple[Tensor, State]:
+        told = self.heads(hidden).clamp(-LIMIT, LIMIT).split([sum(z) for z in self._sizes.values()], -1)
+        masks, erase, free, allocate, write = told[0].sigmoid().split(self._sizes["sigmoid"], -1)
+        beta, betas, sharpness = oneplus(told[1]).split(self._sizes["oneplus"], -1)
+        keys, vector, modes = told[2].split(self._sizes["plain"], -1)
         write_key, read_keys = self._each(keys)
         write_mask, read_masks = self._each(masks) if self.masked else (None, None)
 
-        retained = self._retained(free.unsqueeze(-1), state["read_weights"])  # [B, N]
-        before = state["write_weights"]
-        usage = torch.addcmul(state["usage"], before, 1 - state["usage"]) * retained
+        found = content(write_key, state["memory"], beta.unsqueeze(1), write_mask).squeeze(1)  # [B, N]
+        where = (state["usage"], state["write_weights"], state["read_weights"], free.unsqueeze(-1))
+        usage, retained, w = placed(*where, found, allocate, write)
+        memory = written(state["memory"], w, erase, vector, retained if self.erase_freed else None)
 
-        found = by_content(state["memory"], write_key, beta.unsqueeze(1), write_mask).squeeze(1)
-        w = write * torch.lerp(found, allocation(usage), allocate)  # [B, N]
-        column = w.unsqueeze(-1)  # [B, N, 1]
-        kept = 1 - column * erase.unsqueeze(1)
-        kept = kept * retained.unsqueeze(-1) if self.erase_freed else kept
-        memory = torch.addcmul(column * vector.unsqueeze(1), state["memory"], kept)
-
-        link = self._link(state["link"], w, state["precedence"])
-        precedence = torch.addcmul(w, 1 - w.sum(-1, keepdim=True), state["precedence"])
-
-        content = by_content(memory, read_keys, betas.unsqueeze(-1), read_masks)
+        found = content(read_keys, memory, betas.unsqueeze(-1), read_masks)  # [B, R, N]
         modes = modes.unflatten(-1, (self.reads, 3)).softmax(-1)
-        read_weights = self._follow(link, state["read_weights"], content, modes, sharpness)
-        read = (read_weights @ memory).flatten(1)
+        before = (state["link"], w, state["precedence"], state["read_weights"])
+        link, precedence, read_weights = followed(
+            *before, found, modes, sharpness.unsqueeze(-1) if self.sharpened else None
+        )
         after = {
-            "hidden": hidden,
-            "cell": cell,
             "memory": memory,
             "usage": usage,
             "precedence": precedence,
             "link": link,
             "write_weights": w,
             "read_weights": read_weights,
-            "read": read,
             "ages": (state["ages"] + 1) * (1 - w),
         }
-        return self.output(torch.cat([hidden, read], -1)), after, {}
+        return (read_weights @ memory).flatten(1), after
 
     def _each(self, told: Tensor) -> tuple[Tensor, Tensor]:
         """What is told the writing head `[B, 1, W]` and each of the reading ones `[B, R, W]`."""
         writing, reading = told.unflatten(-1, (1 + self.reads, self.width)).split([1, self.reads], 1)
         return writing, reading
 
-    def _retained(self, free: Tensor, read_weights: Tensor) -> Tensor:
-        """psi, the share of each slot that no reading head frees. `[B, R, 1]`, `[B, R, N]` -> `[B, N]`."""
-        parts = (1 - free * read_weights).unbind(1)
-        retained = parts[0]
-        for part in parts[1:]:
-            retained = retained * part
-        return retained
-
-    def _link(self, link: Tensor, w: Tensor, precedence: Tensor) -> Tensor:
-        """L. `[B, N, N]`."""
-        kept = (1 - w).unsqueeze(-1) - w.unsqueeze(1)
-        others = 1 - torch.eye(self.slots, dtype=w.dtype, device=w.device)
-        return torch.addcmul(w.unsqueeze(-1) * precedence.unsqueeze(1), link, kept) * others
-
-    def _follow(self, link: Tensor, before: Tensor, content: Tensor, modes: Tensor, sharpness: Tensor) -> Tensor:
-        """w^r, from where the heads were: back along the links, by content, or on. `[B, R, N]`."""
-        ways = torch.cat([before @ link, before @ link.mT], 1)  # [B, 2 R, N]: back, on
-        if self.sharpened:
-            ways = torch.softmax(sharpness.unsqueeze(-1) * (ways + SMALL).log(), -1)
-        back, on = ways.split(self.reads, 1)
-        return (modes.unsqueeze(2) @ torch.stack([back, content, on], 2)).squeeze(2)
+    def _read_weights(self, state: State) -> Tensor:
+        return state["read_weights"]
 
     def inspect(self, state: State) -> dict[str, Tensor]:
         """See `Core.inspect`."""
@@ -173,21 +131,3 @@ class DNC(Core):
             "read_age": mean_age(state["read_weights"].detach(), state["ages"].detach()),
             "usage": state["usage"].detach().mean(-1),
         }
-
-
-def by_content(memory: Tensor, keys: Tensor, beta: Tensor, mask: Tensor | None) -> Tensor:
-    """C. `[B, N, W]`, `[B, R, W]`, `[B, R, 1]`, `[B, R, W]` -> `[B, R, N]`."""
-    return torch.softmax(beta * cosine(keys, memory, mask), -1)
-
-
-def allocation(usage: Tensor) -> Tensor:
-    """How far each slot is the one to write to next: the least used first, if it is free. `[B, N]`.
-
-    A slot's order among those equally used is its number. Usage counts as at least 1e-6, so that its product is the
-    exponential of a sum of logarithms.
-    """
-    usage = usage * (1 - SMALL) + SMALL
-    order = usage.detach().argsort(dim=-1, stable=True)
-    logs = usage.gather(-1, order).log()
-    fuller = (logs.cumsum(-1) - logs).exp()  # [B, N], the product over all that are used less
-    return (1 - usage) * fuller.gather(-1, order.argsort(-1))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from engram_rl.memory.cores.core import Core, Losses, State
+from engram_rl.memory.cores.pieces import Pieces
 
 
 class GRU(Core):
@@ -36,3 +38,7 @@ class GRU(Core):
     def _sequence(self, xs: Tensor, state: State) -> tuple[Tensor, State, Losses]:
         outputs, last = self.unit(xs, state["hidden"].unsqueeze(0).contiguous())
         return outputs, {"hidden": last.squeeze(0)}, {}
+
+    def _side_by_side(self, rows: Tensor, states: State, pieces: Pieces) -> tuple[Tensor, State, Losses]:
+        outputs, last = self.unit(PackedSequence(rows, pieces.sizes), states["hidden"].unsqueeze(0))
+        return outputs.data, {"hidden": last.squeeze(0)}, {}

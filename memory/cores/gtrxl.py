@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -29,6 +31,8 @@ class GTrXL(Core):
         heads: Of attention.
         gate_bias: How firmly a layer passes its input on at first.
     """
+
+    reads_by = "age"
 
     def __init__(
         self,
@@ -65,6 +69,28 @@ class GTrXL(Core):
             activations = layer(past, outside)
         count = (state["count"] + len(xs)).clamp_max(self.window)
         return activations.transpose(0, 1), {"window": torch.stack(windows, 1), "count": count}, {}
+
+    @torch.no_grad()
+    def attention(self, xs: Tensor, state: State, reset: Tensor | None = None) -> Tensor:
+        """See `Core.attention`; the heads of the first layer come first. `[T, B, L heads, N + 1]`."""
+        read = []
+        for t, x in enumerate(xs):
+            if reset is not None:
+                state = self._where(reset[t], self._initial(len(x), x), state)
+            read.append(self._looked_at(x, state))
+            _, state, _ = self.step(x, state)
+        return torch.stack(read)
+
+    def _looked_at(self, x: Tensor, state: State) -> Tensor:
+        """What is read at the step after a state. `[B, L heads, N + 1]`, of age 0 first."""
+        outside = band.unseen(state["count"], 1, self.window + 1)
+        activations, weights = self.embedding(x).unsqueeze(1), []  # [B, 1, H]
+        for layer, before in zip(self.layers, state["window"].unbind(1), strict=True):
+            past = torch.cat([before, activations], 1)
+            normed = cast(Layer, layer).norm(past)
+            weights.append(cast(Layer, layer).attention.weights(normed[:, -1:], normed, outside))
+            activations = layer(past, outside)
+        return torch.cat(weights, 1).squeeze(2).flip(-1)
 
     def inspect(self, state: State) -> dict[str, Tensor]:
         """See `Core.inspect`; `usage` is the share of the window that is filled."""

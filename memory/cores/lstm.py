@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from engram_rl.memory.cores.core import Core, Losses, State
+from engram_rl.memory.cores.pieces import Pieces
 
 
 class LSTM(Core):
@@ -41,3 +43,8 @@ class LSTM(Core):
         before = tuple(state[name].unsqueeze(0).contiguous() for name in ("hidden", "cell"))
         outputs, (hidden, cell) = self.unit(xs, before)
         return outputs, {"hidden": hidden.squeeze(0), "cell": cell.squeeze(0)}, {}
+
+    def _side_by_side(self, rows: Tensor, states: State, pieces: Pieces) -> tuple[Tensor, State, Losses]:
+        before = tuple(states[name].unsqueeze(0) for name in ("hidden", "cell"))
+        outputs, (hidden, cell) = self.unit(PackedSequence(rows, pieces.sizes), before)
+        return outputs.data, {"hidden": hidden.squeeze(0), "cell": cell.squeeze(0)}, {}

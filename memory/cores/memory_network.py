@@ -30,6 +30,8 @@ class MemoryNetwork(Core):
         hops: K, reads one after the other.
     """
 
+    reads_by = "age"
+
     def __init__(self, input_size: int, hidden_size: int, slots: int = 64, hops: int = 3) -> None:
         super().__init__(input_size, hidden_size)
         require_sizes(self, slots=slots, hops=hops)
@@ -78,22 +80,7 @@ class MemoryNetwork(Core):
             read.append(weights)
         return u, torch.stack(read)
 
-    @torch.no_grad()
-    def attention(self, xs: Tensor, state: State, reset: Tensor | None = None) -> Tensor:
-        """How much each hop reads of each age at each step. `[T, B, K, N]`, of age 0 first.
-
-        Args:
-            xs: `[T, B, D]`
-            state: Before the first of them.
-            reset: Which open an episode. `[T, B]` of bool
-        """
-        read = []
-        for t, x in enumerate(xs):
-            _, state, _ = self.step(x, state, None if reset is None else reset[t])
-            read.append(self._last(state))
-        return torch.stack(read)
-
-    def _last(self, state: State) -> Tensor:
+    def _read_weights(self, state: State) -> Tensor:
         """What was read at the step that led to a state, of age 0 first. `[B, K, N]`."""
         _, read = self._hops(state["entries"], (state["count"] - 1).clamp_min(0), 1)
         return read.squeeze(2).transpose(0, 1).flip(-1)
@@ -101,7 +88,7 @@ class MemoryNetwork(Core):
     @torch.no_grad()
     def inspect(self, state: State) -> dict[str, Tensor]:
         """See `Core.inspect`; `usage` is the share of the slots that are filled."""
-        weights = self._last(state)
+        weights = self._read_weights(state)
         ages = torch.arange(self.slots, device=weights.device).expand(len(weights), -1)
         return {
             "read_entropy": entropy(weights).mean(-1),

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engram_rl.memory.cores.addressing import (
-    SMALL,
-    controller,
-    cosine,
-    entropy,
-    linear,
-    mean_age,
-    oneplus,
-)
-from engram_rl.memory.cores.core import Core, Losses, State, require_sizes
+from engram_rl.memory.cores.addressing import entropy, linear, mean_age, oneplus
+from engram_rl.memory.cores.core import State, require_sizes
+from engram_rl.memory.cores.derivatives import content, walked, written
+from engram_rl.memory.cores.steered import Steered
 
 
-class NTM(Core):
+class NTM(Steered):
     """An LSTM beside a tape that it reads and writes with heads that find their place by content and by moving.
 
         h     = LSTM([x; r_{t-1}])
@@ -47,6 +40,8 @@ class NTM(Core):
         reach: How far a head may move in a step, in slots.
     """
 
+    reads_by = "slot"
+
     def __init__(
         self,
         input_size: int,
@@ -57,62 +52,40 @@ class NTM(Core):
         writes: int = 1,
         reach: int = 1,
     ) -> None:
-        super().__init__(input_size, hidden_size)
-        require_sizes(self, slots=slots, width=width, reads=reads, writes=writes, reach=reach)
-        self.slots, self.width, self.reads, self.writes, self.reach = slots, width, reads, writes, reach
-        self.controller = controller(input_size + reads * width, hidden_size)
+        super().__init__(input_size, hidden_size, width, reads)
+        require_sizes(self, slots=slots, writes=writes, reach=reach)
+        self.slots, self.writes, self.reach = slots, writes, reach
         self.heads = linear(hidden_size, (reads + writes) * (width + 2 * reach + 4))
         self.contents = linear(hidden_size, writes * 2 * width)
-        self.output = linear(hidden_size + reads * width, hidden_size)
 
-    def _initial(self, batch_size: int, like: Tensor) -> State:
+    def _empty(self, batch_size: int, like: Tensor) -> State:
         weights = like.new_zeros(batch_size, self.reads + self.writes, self.slots)
         weights[..., 0] = 1.0
         return {
-            "hidden": like.new_zeros(batch_size, self.output_size),
-            "cell": like.new_zeros(batch_size, self.output_size),
             "memory": like.new_full((batch_size, self.slots, self.width), 1e-6),
             "weights": weights,
-            "read": like.new_zeros(batch_size, self.reads * self.width),
             "ages": like.new_zeros(batch_size, self.slots),
         }
 
-    def _step(self, x: Tensor, state: State) -> tuple[Tensor, State, Losses]:
-        hidden, cell = self.controller(torch.cat([x, state["read"]], -1), (state["hidden"], state["cell"]))
+    def _turn(self, hidden: Tensor, state: State) -> tuple[Tensor, State]:
         weights = self._addresses(hidden, state["memory"], state["weights"])
         reading, writing = weights.split([self.reads, self.writes], 1)
-        memory = self._write(hidden, writing, state["memory"])
-        read = (reading @ memory).flatten(1)  # [B, R W]
-        after = {
-            "hidden": hidden,
-            "cell": cell,
-            "memory": memory,
-            "weights": weights,
-            "read": read,
-            "ages": (state["ages"] + 1) * (1 - writing).prod(1),
-        }
-        return self.output(torch.cat([hidden, read], -1)), after, {}
+        memory, ages = state["memory"], state["ages"] + 1
+        told = self.contents(hidden).unflatten(-1, (self.writes, 2, self.width))
+        erase, add = told[:, :, 0].sigmoid(), told[:, :, 1].tanh()
+        for w, e, a in zip(writing.unbind(1), erase.unbind(1), add.unbind(1), strict=True):
+            memory, ages = written(memory, w, e, a), ages * (1 - w)
+        return (reading @ memory).flatten(1), {"memory": memory, "weights": weights, "ages": ages}
 
     def _addresses(self, hidden: Tensor, memory: Tensor, before: Tensor) -> Tensor:
         """Where the heads stand, from where they stood. `[B, heads, N]`."""
-        moves = 2 * self.reach + 1
         told = self.heads(hidden).unflatten(-1, (self.reads + self.writes, -1))
-        keys, beta, gate, shift, gamma = told.split([self.width, 1, 1, moves, 1], -1)
-        by_content = torch.softmax(functional.softplus(beta) * cosine(keys.tanh(), memory), -1)
-        gated = torch.lerp(before, by_content, gate.sigmoid())
-        around = torch.cat([gated[..., -self.reach :], gated, gated[..., : self.reach]], -1)
-        moved = (around.unfold(-1, moves, 1) @ shift.softmax(-1).unsqueeze(-1)).squeeze(-1)
-        return torch.softmax(oneplus(gamma) * (moved + SMALL).log(), -1)
+        keys, beta, gate, shift, gamma = told.split([self.width, 1, 1, 2 * self.reach + 1, 1], -1)
+        found = content(keys.tanh(), memory, functional.softplus(beta))
+        return walked(before, found, gate.sigmoid(), shift.softmax(-1), oneplus(gamma))
 
-    def _write(self, hidden: Tensor, weights: Tensor, memory: Tensor) -> Tensor:
-        """The memory after all writing heads. `[B, N, W]`."""
-        told = self.contents(hidden).unflatten(-1, (self.writes, 2 * self.width))
-        erase, add = told.chunk(2, -1)
-        erase, add = erase.sigmoid(), add.tanh()
-        for head in range(self.writes):
-            w = weights[:, head].unsqueeze(-1)  # [B, N, 1]
-            memory = memory * (1 - w * erase[:, head].unsqueeze(1)) + w * add[:, head].unsqueeze(1)
-        return memory
+    def _read_weights(self, state: State) -> Tensor:
+        return state["weights"][:, : self.reads]
 
     def inspect(self, state: State) -> dict[str, Tensor]:
         """See `Core.inspect`; `write_strength` is the largest share of a slot that the last write took."""

@@ -30,21 +30,32 @@ class Plastic(Core):
         rule: "hebb" or "oja".
         rate: eta at the beginning.
         gain: Weight of an input on its unit at the beginning.
+        plasticity: alpha at the beginning, about which it is drawn. At 0.3, with `recurrent` 0, patterns that are shown
+            are completed before anything is learned.
+        recurrent: Length of the columns of w at the beginning.
 
     Raises:
         ValueError: There is no such rule.
     """
 
     def __init__(
-        self, input_size: int, hidden_size: int, rule: str = "hebb", rate: float = 0.01, gain: float = 1.0
+        self,
+        input_size: int,
+        hidden_size: int,
+        rule: str = "hebb",
+        rate: float = 0.01,
+        gain: float = 1.0,
+        plasticity: float = 0.0,
+        recurrent: float = 1.0,
     ) -> None:
         super().__init__(input_size, hidden_size)
         if rule not in RULES:
             raise unknown("rule", rule, RULES)
         self.rule = rule
         self.inputs = nn.Linear(input_size, hidden_size)
-        self.fixed = nn.Parameter(nn.init.orthogonal_(torch.empty(hidden_size, hidden_size)))  # w, rows i, columns j
-        self.plasticity = nn.Parameter(0.01 * torch.randn(hidden_size, hidden_size))  # alpha
+        begin = nn.init.orthogonal_(torch.empty(hidden_size, hidden_size), gain=recurrent)
+        self.fixed = nn.Parameter(begin)  # w, rows i, columns j
+        self.plasticity = nn.Parameter(plasticity + 0.01 * torch.randn(hidden_size, hidden_size))  # alpha
         self.rate = nn.Parameter(torch.tensor(rate))  # eta
         with torch.no_grad():
             self.inputs.weight.copy_(gain * torch.eye(hidden_size, input_size))

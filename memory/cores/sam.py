@@ -5,20 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from engram_rl.memory.cores.addressing import (
-    controller,
-    cosine,
-    entropy,
-    linear,
-    oneplus,
-)
-from engram_rl.memory.cores.core import Core, Losses, State, require_sizes
+from engram_rl.memory.cores.addressing import SMALL, entropy, linear, oneplus
+from engram_rl.memory.cores.core import State, require_sizes
+from engram_rl.memory.cores.derivatives import content
+from engram_rl.memory.cores.steered import Steered
 
 ACCESSED = 0.005
 """A slot counts as accessed where a weight is above this: delta in the paper."""
 
 
-class SAM(Core):
+class SAM(Steered):
     """An LSTM beside a memory that is read at the K most similar slots and written where it last read or long did not.
 
         h    = LSTM([x; r_{t-1}])
@@ -43,34 +39,30 @@ class SAM(Core):
         k: K, rows that a head reads.
     """
 
+    reads_by = "slot"
+
     def __init__(
         self, input_size: int, hidden_size: int, slots: int = 128, width: int = 16, reads: int = 1, k: int = 4
     ) -> None:
-        super().__init__(input_size, hidden_size)
-        require_sizes(self, slots=slots, width=width, reads=reads, k=k)
+        super().__init__(input_size, hidden_size, width, reads)
+        require_sizes(self, slots=slots, k=k)
         if k > slots:
             raise ValueError(f"SAM reads the k={k} most similar of slots={slots}; k can be at most that many")
-        self.slots, self.width, self.reads, self.k = slots, width, reads, k
-        self.controller = controller(input_size + reads * width, hidden_size)
+        self.slots, self.k = slots, k
         self.heads = linear(hidden_size, width + 2 + reads * (width + 1))
-        self.output = linear(hidden_size + reads * width, hidden_size)
 
-    def _initial(self, batch_size: int, like: Tensor) -> State:
+    def _empty(self, batch_size: int, like: Tensor) -> State:
         idle = torch.arange(self.slots, 0, -1, device=like.device)  # the first slot is the first to be written
         return {
-            "hidden": like.new_zeros(batch_size, self.output_size),
-            "cell": like.new_zeros(batch_size, self.output_size),
             "memory": like.new_zeros(batch_size, self.slots, self.width),
             "rows": torch.zeros(batch_size, self.reads, self.k, dtype=torch.int64, device=like.device),
             "weights": like.new_zeros(batch_size, self.reads, self.k),
             "written": like.new_zeros(batch_size),
             "idle": idle.repeat(batch_size, 1),
             "ages": idle.new_zeros(batch_size, self.slots),
-            "read": like.new_zeros(batch_size, self.reads * self.width),
         }
 
-    def _step(self, x: Tensor, state: State) -> tuple[Tensor, State, Losses]:
-        hidden, cell = self.controller(torch.cat([x, state["read"]], -1), (state["hidden"], state["cell"]))
+    def _turn(self, hidden: Tensor, state: State) -> tuple[Tensor, State]:
         writing, reading = self.heads(hidden).split([self.width + 2, self.reads * (self.width + 1)], -1)
         add, gates = writing.split([self.width, 2], -1)
         alpha, gamma = gates.sigmoid().unsqueeze(1).unbind(-1)  # [B, 1]
@@ -84,17 +76,14 @@ class SAM(Core):
         read = (read_weights.unsqueeze(2) @ found).flatten(1)  # [B, R W]
         touched = weights.detach().scatter_add(1, rows.flatten(1), read_weights.detach().flatten(1))
         after = {
-            "hidden": hidden,
-            "cell": cell,
             "memory": memory,
             "rows": rows,
             "weights": read_weights,
             "written": weights.sum(-1),
             "idle": (state["idle"] + 1).masked_fill(touched > ACCESSED, 0),
             "ages": (state["ages"] + 1).masked_fill(weights.detach() > ACCESSED, 0),
-            "read": read,
         }
-        return self.output(torch.cat([hidden, read], -1)), after, {}
+        return read, after
 
     def _write(self, memory: Tensor, at: Tensor, shares: Tensor, add: Tensor) -> tuple[Tensor, Tensor]:
         """Clear the oldest slot, the last of `at`, and add to all of them. The memory and w^w `[B, N]`."""
@@ -106,11 +95,17 @@ class SAM(Core):
     def _read(self, memory: Tensor, keys: Tensor, beta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The K rows most like each key, their weights and what they hold. `[B, R, K]` twice and `[B, R, K, W]`."""
         with torch.no_grad():
-            rows = cosine(keys, memory).topk(self.k, -1).indices
+            lengths = memory.square().sum(-1).add_(SMALL).rsqrt_().unsqueeze(1)  # [B, 1, N]
+            rows = ((keys @ memory.mT) * lengths).topk(self.k, -1).indices
         columns = rows.flatten(1).unsqueeze(-1).expand(-1, -1, self.width)
         found = memory.gather(1, columns).unflatten(1, (self.reads, self.k))  # [B, R, K, W]
-        like = cosine(keys.flatten(0, 1).unsqueeze(1), found.flatten(0, 1)).squeeze(1).unflatten(0, (-1, self.reads))
-        return rows, torch.softmax(beta * like, -1), found
+        heads = (keys.flatten(0, 1).unsqueeze(1), found.flatten(0, 1), beta.flatten(0, 1).unsqueeze(1))
+        weights = content(*heads).squeeze(1).unflatten(0, (-1, self.reads))
+        return rows, weights, found
+
+    def _read_weights(self, state: State) -> Tensor:
+        none = state["weights"].new_zeros(len(state["weights"]), self.reads, self.slots)
+        return none.scatter(-1, state["rows"], state["weights"])
 
     def inspect(self, state: State) -> dict[str, Tensor]:
         """See `Core.inspect`; `usage` is the share of slots that were accessed in the last N steps."""

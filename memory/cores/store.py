@@ -62,6 +62,8 @@ class StoreCore(Core):
         top: How many entries a query reads; all of them by default.
     """
 
+    reads_by = "age"
+
     def __init__(
         self,
         input_size: int,
@@ -176,29 +178,14 @@ class StoreCore(Core):
 
     # ---- what it reads, for pictures
 
-    @torch.no_grad()
-    def attention(self, xs: Tensor, state: State, reset: Tensor | None = None) -> Tensor:
-        """How much each head reads of each age at each step. `[T, B, H, N]`, of age 0 first.
-
-        Args:
-            xs: `[T, B, D]`
-            state: Before the first of them.
-            reset: Which open an episode. `[T, B]` of bool
-        """
-        read = []
-        for t, x in enumerate(xs):
-            _, state, _ = self.step(x, state, None if reset is None else reset[t])
-            read.append(self._last(state))
-        return torch.stack(read)
-
-    def _last(self, state: State) -> Tensor:
+    def _read_weights(self, state: State) -> Tensor:
         """What was read at the step that led to a state, of age 0 first. `[B, H, N]`."""
         return self._weights(state["entries"], (state["count"] - 1).clamp_min(0), 1).squeeze(2).flip(-1)
 
     @torch.no_grad()
     def inspect(self, state: State) -> dict[str, Tensor]:
         """See `Core.inspect`; `usage` is the share of the capacity that is filled."""
-        weights = self._last(state)
+        weights = self._read_weights(state)
         ages = torch.arange(self.capacity, device=weights.device).expand(len(weights), -1)
         return {
             "read_entropy": entropy(weights).mean(-1),

@@ -76,20 +76,26 @@ class Attention(nn.Module):
             `[B, T, size]`
         """
         window = outside.shape[-1]
-        query, values = self.split(self.query(now)), self.split(self.value(past))  # [B, h, T, d], [B, h, N - 1 + T, d]
+        weights = self.weights(now, past, outside, older)
+        read = band.along_the_band(weights[..., :window]) @ self.split(self.value(past))
+        if older is not None:
+            read = read + weights[..., window:] @ self.split(self.value(older.entries))
+        return self.output(self.join(read))
+
+    def weights(self, now: Tensor, past: Tensor, outside: Tensor, older: Older | None = None) -> Tensor:
+        """How much each head reads of each of the N, the oldest first, then of the C older ones. `[B, h, T, N + C]`."""
+        window = outside.shape[-1]
+        query = self.split(self.query(now))  # [B, h, T, d]
         asking, aging = query + self.by_content, query + self.by_age
         distances = self.split(self.age(sinusoids(band.ages(window, now.device), now)))  # [h, N, d]
         scores = band.of_the_band(asking @ self.split(self.key(past)).mT, window) + aging @ distances.mT
         scores = scores.masked_fill(outside.unsqueeze(1), -torch.inf)
-        if older is None:
-            weights = (scores / math.sqrt(self.head_size)).softmax(-1)
-            return self.output(self.join(band.along_the_band(weights) @ values))
-        distances = self.split(self.age(sinusoids(older.ages, now)))  # [h, C, d]
-        further = asking @ self.split(self.key(older.entries)).mT + aging @ distances.mT
-        further = further.masked_fill(older.outside[:, None, None], -torch.inf)
-        weights = (torch.cat([scores, further], -1) / math.sqrt(self.head_size)).softmax(-1)
-        read = band.along_the_band(weights[..., :window]) @ values
-        return self.output(self.join(read + weights[..., window:] @ self.split(self.value(older.entries))))
+        if older is not None:
+            distances = self.split(self.age(sinusoids(older.ages, now)))  # [h, C, d]
+            further = asking @ self.split(self.key(older.entries)).mT + aging @ distances.mT
+            further = further.masked_fill(older.outside[:, None, None], -torch.inf)
+            scores = torch.cat([scores, further], -1)
+        return (scores / math.sqrt(self.head_size)).softmax(-1)
 
     def split(self, x: Tensor) -> Tensor:
         """`[..., T, heads d]` -> `[..., heads, T, d]`."""

@@ -231,9 +231,9 @@ class ExactIndex:
         store = self._store
         found = torch.full((len(query), width), -1, device=queries.device)
         only_codes = ~query.present[:, [m for m, part in enumerate(store.space) if part.kind != "discrete"]].any(1)
+        any_alone = bool(only_codes.any())
         for rows, slots in groups:
-            alone = only_codes[rows]
-            if alone.any():
+            if any_alone and (alone := only_codes[rows]).any():
                 best = self._latest(query, rows[alone], slots, k)
                 found[rows[alone], : best.shape[0]] = best
                 rows = rows[~alone]
@@ -242,7 +242,8 @@ class ExactIndex:
                 found[rows, :n] = slots
             elif len(rows):
                 held = store.rows.index_select(0, slots)
-                found[rows, :n] = slots[self._search(held, queries[rows], n, store.by_distance)]
+                near = self._search(held, queries.index_select(0, rows), n, store.by_distance)
+                found[rows, :n] = slots.take(near)
         return found
 
     def _latest(self, query: Keys, rows: Tensor, slots: Tensor, k: int) -> Tensor:

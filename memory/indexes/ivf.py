@@ -1,7 +1,7 @@
 """An inverted file over the live keys: looks only at the lists whose centres are near, and keeps itself in repair.
 
-Entry s is filed under the id s, in half precision, in the list of its nearest centre; faiss's direct map finds it there
-again, so re-filing costs microseconds. Everything that takes long is a job done a piece at a time, one per search.
+Lists propose (`lists.py`); the keys themselves decide, so what the lists keep of a key may be rough. Everything that
+takes long is a job done a piece at a time, one per search, beside the lists that serve meanwhile.
 """
 
 from __future__ import annotations
@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from typing import Any
 
-import faiss
 import numpy as np
 import torch
 from torch import Tensor
 
 from engram_rl.memory.checks import number, whole
-from engram_rl.memory.indexes.exact import SPARE, ExactIndex, products_early
+from engram_rl.memory.indexes.estimate import ENOUGH, RecallEstimate
+from engram_rl.memory.indexes.exact import SPARE, ExactIndex
+from engram_rl.memory.indexes.fitting import fitted
 from engram_rl.memory.indexes.index import Proposer
+from engram_rl.memory.indexes.lists import PackedLists
 from engram_rl.memory.keys.space import Keys
 from engram_rl.memory.keys.store import KeyStore
 
@@ -29,29 +31,33 @@ AT_ONCE = 65_536
 PER_LIST = 32
 """Rows a centre is fitted to."""
 
-HALF = 65504.0
-"""The largest half-precision number."""
-
-FARTHEST = 1024.0
-"""Spreads from the middle of the keys within which they may lie before they are filed from another middle."""
-
-FINEST = 1 / 64
-"""Share of the spread they were filed with, below which keys are filed on another scale."""
+WIDTH, WIDEST = 1.5, 16.0
+"""Proposals for each neighbour that is asked for: at first, and at most."""
 
 MOST_STALE = 4096
 """Slots to be filed anew, each once, that are kept apart; and as many more as there are filed entries."""
 
+MOST_VOID = 0.1
+"""Share of what is filed that may no longer count before lists are tidied."""
+
+TIDIED, TIDIED_SOON = 256, 16
+"""One list of so many is tidied in a search; and where what does not count is more than what does."""
+
 UNBALANCED = 2.0
 """Factor by which uneven lists may make searches slower before the centres are fitted anew."""
 
-DRIFT = 0.2
-"""Share of the distance to the k-th neighbour that a key may move before it is filed anew."""
+DRIFT, BLUR = 0.2, 0.5
+"""How far keys may move before they are filed anew: shares of the way to the k-th neighbour and of what codes miss."""
 
-SETTLED = 0.1
-"""Share of entries that may come or move before the centres are held to blame for what is missed."""
+SETTLED, OTHERS = 0.1, 0.5
+"""Shares of entries that may come or move before the centres are held to blame for what is missed: where it takes many
+more lists than at first, and anyway."""
 
-ENOUGH = 16
-"""Checks that make an estimate."""
+MORE_LISTS = 1.5
+"""Factor by which the lists that are looked at may have to become more before the centres are."""
+
+FAR_BELOW, ABOVE, WELL_ABOVE = 0.05, 0.01, 0.03
+"""How far below the target it takes more than a little, and how far above it recall is kept."""
 
 DONE = object()
 
@@ -62,17 +68,16 @@ class IVFIndex:
     It answers queries that ask for every modality of keys without discrete ones; others go to the exact search, since
     lists shaped by all modalities serve a part of them badly. Until `start` entries are there everything does.
 
-    Of every `check_every` searches one is drawn by lot, and one of its queries is searched exactly too; it counts for
-    as many as were searched with it, so that the estimate is of queries, however they come in batches. When the share
-    of true neighbours it found, over the last checks, is below `target`, more lists are looked at from then on; and if
-    more than a tenth of the entries have come or moved since the centres were fitted, that is done anew and all entries
-    are re-filed, a piece per search.
-
-    Keys are filed in half precision, as seen from amid them and on the scale of their spread.
+    Of every `check_every` searches (at first, of fewer) one is drawn by lot, and one of its queries is searched exactly
+    too; it counts for as many as were searched with it, so that the estimate is of queries, however they come in
+    batches. When the share of true neighbours it found, over the last checks, is not safely above `target`, more lists
+    are looked at from then on, or more of what they hold is proposed, whichever lost more; and less again when it is
+    well above. If that does not help, and more than a tenth of the entries have come or moved since the centres were
+    fitted, all is fitted anew and filed again, a piece per search.
 
     Args:
         lists: How many; by default `4 sqrt(capacity)`, at most 4096.
-        probes: Lists that a query looks at.
+        probes: Lists that a query looks at, at least.
         start: Entries from which on it is worth having.
         target: Recall to keep up.
         check_every: Searches of which one is checked; 0 for none.
@@ -107,45 +112,42 @@ class IVFIndex:
         self._exact = ExactIndex()
         self._exact.attach(store)
         self._store = store
-        self._lists = self.lists or int(min(4096, 4 * len(store.rows) ** 0.5, self.start))
-        self._probes = self.probes
-        self._root = store.column_weights.sqrt().numpy()  # [D]
-        self._scale = self._root.copy()
-        """What keys are multiplied with before they are filed. `[D]`"""
-        self._middle = np.zeros_like(self._scale)
-        """What is taken off before. `[D]`"""
-        self._file: Any = None
-        """The faiss index, once there are centres."""
-        self._ready = False
+        self._root = store.column_weights.sqrt()  # [D]
+        self._weighed = bool((self._root != 1).any())
+        self._wanted = self.lists or int(min(4096, 4 * len(store.rows) ** 0.5, self.start))
+        self._lists: PackedLists | None = None
+        """Those that serve."""
         self._job: Iterator[None] | None = None
         self._stale: list[np.ndarray] = []
         """Slots to be filed anew."""
         self._waiting = 0
         self._drift = np.zeros(len(store.rows), dtype=np.float32)
         """How far each key has moved since it was filed. `[N]`"""
-        self._reach = np.inf  # until the first check
-        """Typical distance to the k-th neighbour."""
+        self._reach: float | None = None
+        """Typical distance to the k-th neighbour, from the first check on."""
+        self._changed = np.zeros(len(store.rows), dtype=bool)
+        """Whether each entry has come or moved since the job under way began, or the last. `[N]`"""
         self._imbalance = 1.0
-        self._moved = np.zeros(len(store.rows), dtype=bool)
-        """Whether each entry has come or moved since the centres were last fitted. `[N]`"""
-        self._searches = 0
-        self._lot = np.random.default_rng(0)
-        self._drawn = 0
-        """Which of the next searches is to be checked."""
-        self._recalls: list[tuple[float, int]] = []
-        """Of the last checks with the present lists and probes; and for how many queries each stands."""
-        self._recall: float | None = None
-        """The estimate; that of the lists and probes before until these have been checked often enough."""
+        self._probes, self._width, self._probes_at_first = self.probes, WIDTH, self.probes
+        self._least_probes, self._least_width = self.probes, WIDTH
+        """Less has been found to be too little since the centres were fitted."""
+        self._estimate = RecallEstimate(self.check_every)
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy or a pickle goes on with: a job that is under way cannot be copied, so it begins again there."""
-        return vars(self) | {"_job": None}
+        """What makes another like it, which files its store's entries anew: a cache is not worth copying."""
+        names = ("lists", "probes", "start", "target", "check_every", "serves", "_store")
+        return {name: value for name, value in vars(self).items() if name in names}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if "_store" in state:
+            self.attach(self._store)
 
     def serving(self, query: Keys, used: int) -> Proposer:
         """Itself if it is ready and the queries ask for everything; else the exact search, while it works on."""
         if self._store.space.code_size or used < self.start:
             return self._exact
-        if not self._ready:
+        if self._lists is None:
             self._work(used)
             return self._exact
         return self if query.present.all() else self._exact
@@ -153,35 +155,35 @@ class IVFIndex:
     def propose(self, query: Keys, k: int, used: int) -> Tensor:
         """Filed entries near the queries, after keeping up with what has changed."""
         self._work(used)
-        self._catch_up(used)
+        self._catch_up()
         if not len(query):
             return torch.empty(0, k, dtype=torch.int64)
-        slots = self._search(self._scaled(query.vectors.detach()), k)
-        due = bool(self.check_every) and self._searches == self._drawn
-        self._searches += 1
-        if self.check_every and self._searches >= self.check_every:
-            self._searches, self._drawn = 0, int(self._lot.integers(self.check_every))
-        if due or self._reach == np.inf:
-            self._check(query, slots, k, used)
+        assert self._lists is not None
+        seen = self._lists.view.seen(self._by_weight(query.vectors.detach()))
+        looked_at, slots = self._search(seen, min(self._probes, self._wanted), k)
+        if self._estimate.is_drawn() or self._reach is None:
+            self._check(query, looked_at, slots, k, used)
         return torch.from_numpy(slots)
 
     def written(self, slots: Tensor) -> None:
         """File these anew before the next search."""
         at = slots.numpy()
-        self._moved[at] = True
-        if self._file is not None:
+        self._changed[at] = True
+        if self._lists is not None:
             self._note(at)
 
     def moving(self, slots: Tensor, vectors: Tensor) -> None:
         """Add up how far keys move; file anew what has moved too far."""
-        if self._file is None:
+        if self._lists is None:
+            self._changed[slots.numpy()] |= self._job is not None
             return
         at = slots.numpy()
-        change = (vectors - self._store.vectors.index_select(0, slots)) * torch.from_numpy(self._root)
-        self._drift[at] += torch.linalg.vector_norm(change, dim=1).numpy()
-        far = at[self._drift[at] > DRIFT * self._reach]
+        change = self._by_weight(vectors - self._store.vectors.index_select(0, slots))
+        drift = self._drift[at] + torch.linalg.vector_norm(change, dim=1).numpy()
+        self._drift[at] = drift
+        far = at[drift > max(DRIFT * (self._reach or 0.0), BLUR * self._lists.blur)]
         if len(far):
-            self._moved[far] = True
+            self._changed[far] = True
             self._note(far)
 
     def build(self, used: int) -> None:
@@ -194,163 +196,141 @@ class IVFIndex:
         """Lists, probes, recall as estimated, and whether a job is under way."""
         return {
             "kind": "ivf",
-            "ready": self._ready,
-            "lists": self._lists,
+            "ready": self._lists is not None,
+            "lists": self._wanted,
             "probes": self._probes,
-            "recall": self._recall,
+            "width": self._width,
+            "recall": self._estimate.reported,
             "repairing": self._job is not None,
         }
 
-    # ---- searching
+    def _search(self, seen: Tensor, probes: int, k: int, width: float = 1.0) -> tuple[Tensor, np.ndarray]:
+        """The lists that were looked at first, and what is proposed; more is looked at where too few are left of it."""
+        assert self._lists is not None
+        lists, distances = self._lists.lists_near(seen, probes)
+        filings = len(self._lists) + self._lists.void
+        of_each = filings / max(1, len(self._lists))  # of which one counts
+        candidates = max(1, min(filings, int((self._width * k + 2 * SPARE) * of_each * width)))
+        slots = self._lists.near(seen, lists, distances, candidates)
+        short = ((slots >= 0).sum(1) < min(k, len(self._lists))).nonzero()[0]
+        if len(short) and (probes < self._wanted or candidates < filings):
+            more = self._search(seen[short], min(4 * probes, self._wanted), k, 4 * width)[1]
+            slots = np.pad(slots, ((0, 0), (0, more.shape[1] - candidates)), constant_values=-1)
+            slots[short] = more
+        return lists, slots
 
-    def _search(self, queries: np.ndarray, k: int) -> np.ndarray:
-        self._file.nprobe = min(self._probes, self._lists)
-        with products_early():
-            return self._file.search(queries, k + SPARE)[1]
+    # ---- how well it does
 
-    def _check(self, query: Keys, proposed: np.ndarray, k: int, used: int) -> None:
+    def _check(self, query: Keys, looked_at: Tensor, proposed: np.ndarray, k: int, used: int) -> None:
         """Search one query exactly; act on what is missed, and on lists that have grown too long."""
-        one = int(self._lot.integers(len(query)))
+        assert self._lists is not None
+        one = self._estimate.query_of(len(query))
         with torch.no_grad():
             true = self._exact.propose(query[one : one + 1], k, used)
             distances, order = self._store.distances_at(query[one : one + 1], true).topk(min(k, used), largest=False)
-        recall = float(np.isin(true[0, order[0]].numpy(), proposed[one]).mean())
-        self._recalls = [*self._recalls[-63:], (recall, len(query))]
-        estimate = sum(r * n for r, n in self._recalls) / sum(n for _, n in self._recalls)
-        if self._recall is None or len(self._recalls) >= ENOUGH:
-            self._recall = estimate
+        nearest = true[0, order[0]].numpy()
+        found = np.isin(nearest, proposed[one])
+        elsewhere = 0.0
+        if not found.all():
+            missed = self._lists.view.seen(self._weighted_at(nearest[~found]))
+            elsewhere = 1 - float(torch.isin(self._lists.lists_near(missed, 1)[0], looked_at[one]).double().mean())
+        self._estimate.add(float(found.mean()), len(query), elsewhere)
         self._reach = float(distances[0, -1].sqrt())
-        if self._job is None and len(self._recalls) >= ENOUGH:
-            if estimate < self.target:
-                self._improve(used)
-            elif self._file.invlists.imbalance_factor() > UNBALANCED * self._imbalance:
-                self._job = self._refit(used)
+        if self._job is None and self._estimate.has(ENOUGH):
+            self._act_on(self._estimate.now, used)
 
-    def _improve(self, used: int) -> None:
-        """Look at more lists; fit the centres anew if they may be to blame."""
-        self._recalls.clear()
-        self._probes = min(self._lists, self._probes + max(1, self._probes // 8))
-        if self._moved[:used].mean() > SETTLED:
+    def _act_on(self, estimate: float, used: int) -> None:
+        """Look at more or at less; fit the centres anew if they may be to blame, or make searches slow."""
+        assert self._lists is not None
+        if estimate < min(self.target + ABOVE, 1.0):
+            self._look_at(9 / 8 if estimate > self.target - FAR_BELOW else 3 / 2, many_checks=False)
+            changed = float(self._changed[:used].mean())
+            if changed > (SETTLED if self._probes >= MORE_LISTS * self._probes_at_first else OTHERS):
+                self._job = self._refit(used)
+        elif self._lists.imbalance > UNBALANCED * self._imbalance:
             self._job = self._refit(used)
+        elif estimate > self.target + WELL_ABOVE:
+            self._look_at(8 / 9, many_checks=True)
+
+    def _look_at(self, factor: float, many_checks: bool) -> None:
+        """Look at so many times the lists, or propose so many times as much of them, by what loses more."""
+        if many_checks and not self._estimate.has(4 * ENOUGH):
+            return
+        step = round(self._probes * (factor - 1)) or (1 if factor > 1 else -1)
+        probes = min(self._wanted, max(self._least_probes, self._probes + step))
+        width = min(WIDEST, max(self._least_width, self._width * factor))
+        lists_lose = self._estimate.mostly_elsewhere
+        if probes != self._probes and (lists_lose == (factor > 1) or width == self._width):
+            self._probes = probes
+        elif width != self._width:
+            self._width = width
+        else:
+            return
+        if factor > 1:
+            self._least_probes, self._least_width = self._probes, self._width
+        self._estimate.begin_anew()
 
     # ---- keeping up
 
     def _work(self, used: int) -> None:
         """One piece of the job under way, if there is one."""
-        if self._file is None and self._job is None:
+        if self._lists is None and self._job is None:
             self._job = self._refit(used)
         if self._job is not None and next(self._job, DONE) is DONE:
             self._job = None
 
     def _note(self, slots: np.ndarray) -> None:
         """File these anew some time; each is kept once, so that what waits is no more than there is."""
+        assert self._lists is not None
         self._stale.append(slots)
         self._waiting += len(slots)
-        if self._waiting > MOST_STALE + 2 * self._file.ntotal or len(self._stale) > MOST_STALE:
+        if self._waiting > MOST_STALE + 2 * len(self._lists) or len(self._stale) > MOST_STALE:
             self._stale = [np.unique(np.concatenate(self._stale))]
             self._waiting = len(self._stale[0])
 
-    def _catch_up(self, used: int) -> None:
+    def _catch_up(self) -> None:
+        assert self._lists is not None
         if self._stale:
             stale = np.unique(np.concatenate(self._stale))
-            self._stale.clear()
-            self._waiting = 0
-            self._file_anew(stale[stale < self._file.ntotal])
-        if self._file.ntotal < used:
-            self._file_new(self._file.ntotal, used)
+            self._stale, self._waiting = [], 0
+            self._file(self._lists, stale)
+        share = self._lists.void / max(1, len(self._lists))
+        if share > MOST_VOID:
+            self._lists.tidy(-(-self._wanted // (TIDIED if share < 1 else TIDIED_SOON)))
 
-    def _refit(self, used: int, piece: int = PIECE) -> Iterator[None]:
-        """Fit the centres to a sample, from where they are, and file every entry under the new ones."""
-        self._set_centres((yield from self._fitted_centres(used, piece)))
-        for start in range(0, used, piece):
-            if start < self._file.ntotal:
-                self._file_anew(np.arange(start, min(start + piece, self._file.ntotal)))
-            else:
-                self._file_new(self._file.ntotal, min(start + piece, used))
-            yield
-        self._imbalance = self._file.invlists.imbalance_factor()
-        self._recalls.clear()
-        self._ready = True
-
-    def _fitted_centres(self, used: int, piece: int) -> Generator[None, None, np.ndarray]:
-        """K-means on a sample, a piece at a time; warm where there are centres."""
-        self._moved[:] = False
-        random = np.random.default_rng(used)
-        sample = random.choice(used, min(used, PER_LIST * self._lists), replace=False)
-        sample = sample[self._store.present[torch.from_numpy(sample)].any(1).numpy()]
-        self._see_from(sample)
-        warm = self._file is not None
-        centres = self._centres if warm else self._vectors(np.resize(sample, self._lists))
-        for _ in range(2 if warm else 5):
-            sums = torch.zeros(centres.shape, dtype=torch.float32)
-            counts = torch.zeros(len(centres), dtype=torch.float32)
-            for start in range(0, len(sample), piece):
-                rows = self._vectors(sample[start : start + piece])
-                nearest = torch.from_numpy(_nearest_centre(rows, centres))
-                sums.index_add_(0, nearest, torch.from_numpy(rows))
-                counts += torch.bincount(nearest, minlength=len(counts))
-                yield
-            centres = (sums / counts.clamp(min=1).unsqueeze(1)).numpy()
-            empty = (counts == 0).numpy()
-            centres[empty] = self._vectors(random.choice(sample, int(empty.sum())))
-        return centres
-
-    def _see_from(self, sample: np.ndarray) -> None:
-        """Choose where keys are seen from and on which scale, so that half precision tells them apart.
-
-        Where they have gone so far, or come so close together, that it no longer does, all is filed from the start.
-        """
-        rows = self._store.vectors.index_select(0, torch.from_numpy(sample)).to(torch.float64)
-        if not len(rows):
-            return
-        middle = rows.mean(0)
-        spread = float(((rows - middle).square().mean(0) * torch.from_numpy(self._root).square()).sum().sqrt()) or 1.0
-        if self._file is not None:
-            off = float(((middle - torch.from_numpy(self._middle)) * torch.from_numpy(self._scale)).norm())
-            now = spread * float(self._scale.max() / self._root.max())
-            if off < FARTHEST * now and FINEST < now < FARTHEST:
-                return
-            self._file, self._ready, self._stale, self._waiting = None, False, [], 0
-        self._middle = middle.to(torch.float32).numpy()
-        self._scale = (self._root / spread).astype(np.float32)
-
-    def _set_centres(self, centres: np.ndarray) -> None:
-        if self._file is None:
-            D = centres.shape[1]
-            self._file = faiss.IndexIVFScalarQuantizer(
-                faiss.IndexFlatL2(D), D, self._lists, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_L2, False
-            )
-            self._file.is_trained = True
-            self._file.make_direct_map()
-        self._file.quantizer.reset()
-        self._file.quantizer.add(centres)
-        self._centres = centres
-
-    def _file_new(self, start: int, end: int) -> None:
-        with products_early():
-            self._file.add(np.clip(self._vectors(np.arange(start, end)), -HALF, HALF))
-
-    def _file_anew(self, slots: np.ndarray) -> None:
-        rows = self._vectors(slots)
-        lists = _nearest_centre(rows, self._centres)
-        codes = np.clip(rows, -HALF, HALF).astype(np.float16).view(np.uint8)
-        self._file.direct_map.update_codes(
-            self._file.invlists, len(slots), *(faiss.swig_ptr(a) for a in (slots, lists, codes))
-        )
+    def _file(self, lists: PackedLists, slots: np.ndarray) -> None:
+        """File what is stored in these distinct slots now."""
+        there = self._store.present[torch.from_numpy(slots)].any(1).numpy()
+        if not there.all():
+            lists.remove(slots[~there])
+            slots = slots[there]
+        lists.add(slots, self._weighted_at(slots))
         self._drift[slots] = 0
 
-    def _vectors(self, slots: np.ndarray) -> np.ndarray:
-        """What is filed for these slots; far from everything where there is no entry."""
-        at = torch.from_numpy(slots)
-        rows = self._scaled(self._store.vectors.index_select(0, at))
-        rows[~self._store.present[at].any(1).numpy()] = HALF
-        return rows
+    def _refit(self, used: int, piece: int = PIECE) -> Generator[None, None, None]:
+        """Fit lists to a sample, from those there are, and file every entry; what changes meanwhile at the end."""
+        self._changed[:] = False
+        random = np.random.default_rng(used)
+        sample = random.choice(used, min(used, PER_LIST * self._wanted), replace=False)
+        sample = sample[self._store.present[torch.from_numpy(sample)].any(1).numpy()]
+        if not len(sample):
+            return
+        capacity = len(self._store.rows)
+        lists = yield from fitted(self._weighted_at, sample, self._wanted, capacity, piece, self._lists)
+        yield
+        for start in range(0, used, piece):
+            self._file(lists, np.arange(start, min(start + piece, used)))
+            yield
+        self._lists = lists
+        self._note(self._changed.nonzero()[0])
+        self._imbalance = lists.imbalance
+        self._probes_at_first = self._probes
+        self._least_probes, self._least_width = self.probes, WIDTH
+        self._estimate.begin_anew()
 
-    def _scaled(self, vectors: Tensor) -> np.ndarray:
-        scaled = (vectors.numpy() - self._middle) * self._scale
-        return np.ascontiguousarray(scaled)
+    def _weighted_at(self, slots: np.ndarray) -> Tensor:
+        """The keys in these slots, weighted.  `[n, D]`."""
+        return self._by_weight(self._store.vectors.index_select(0, torch.from_numpy(slots)))
 
-
-def _nearest_centre(rows: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    with products_early():
-        return faiss.knn(rows, centres, 1)[1][:, 0]
+    def _by_weight(self, vectors: Tensor) -> Tensor:
+        return vectors * self._root if self._weighed else vectors

@@ -196,9 +196,10 @@ def _mixed(codes: Tensor) -> Tensor:
 
 def _holders(distinct: Tensor, held: Tensor, complete: Tensor | None) -> list[Tensor]:
     """The slots that hold each of the distinct, ascending words, if they are complete.  `[G]`, `[used]`."""
-    if len(distinct) <= FEW:
-        equal = [held == word for word in distinct]
-        return [(e if complete is None else e & complete).nonzero().squeeze(1) for e in equal]
+    if len(distinct) <= FEW and held.device.type == "cpu":
+        stored, counts = held.numpy(), None if complete is None else complete.numpy()
+        equal = [stored == word for word in distinct.tolist()]
+        return [torch.from_numpy(np.flatnonzero(e if counts is None else e & counts)) for e in equal]
     place = torch.searchsorted(distinct, held.contiguous()).clamp(max=len(distinct) - 1)
     match = distinct[place] == held
     slots = (match if complete is None else match & complete).nonzero().squeeze(1)

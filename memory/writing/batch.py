@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from heapq import heappop, heappush
+from heapq import heappush, heapreplace
 
 import numpy as np
 import torch
@@ -199,32 +199,46 @@ class Placing:
         rows = WrittenRows(slots, new, batch.priority, batch.keys, batch.values)
         if victims.shape[0] and slots.shape[0] > 1 and self._entangled(rows, known, victims):
             births = getattr(self._forgetting, "births", lambda rows: None)(rows) if bool(new.all()) else None
-            if births is None:
+            if births is None or self._undecided(victims, births):
                 return self.first(batch[: slots.shape[0] // 2])
             return self._in_turn(rows, victims, births)
         return Placed(slots, rows, None, fresh, victims, None)
 
     def _in_turn(self, rows: WrittenRows, victims: Tensor, births: Tensor) -> Placed:
         """Place new rows of which one may make room for another: each in turn takes the place of the weakest."""
-        total, free = rows.slots.shape[0], rows.slots.shape[0] - victims.shape[0]
-        score, since = self._forgetting.score[victims], getattr(self._forgetting, "since", None)
-        used = [0.0] * len(victims) if since is None else since[victims].tolist()
-        at = victims.tolist()
-        weakest = list(zip(score.tolist(), used, at, at, strict=True))  # ascending, so a heap
-        slots = rows.slots.tolist()
-        for turn, birth in enumerate(births.tolist()):
-            slots[turn] = slot = slots[turn] if turn < free else heappop(weakest)[-1]
-            heappush(weakest, (birth, 0.0, slot, slot) if since is None else (birth, math.inf, turn, slot))
-        last = {slot: turn for turn, slot in enumerate(slots)}
-        kept = torch.tensor(sorted(last.values()), device=victims.device)
-        every = torch.tensor(slots, device=victims.device)
+        slots = _taken(self._ranks(victims, births), victims.cpu().numpy(), rows.slots.cpu().numpy())
+        total, every = len(slots), torch.from_numpy(slots).to(victims.device)
+        _, last, births_of = np.unique(slots[::-1], return_index=True, return_counts=True)
+        order = np.argsort(-last)  # by the turn that stays
+        kept = torch.from_numpy(total - 1 - last[order]).to(victims.device)
         fresh = every[kept]
         stay = WrittenRows(
             fresh, rows.new[kept], rows.priority[kept], rows.keys[kept], rows.values[kept], turns=kept, together=total
         )
-        births_of = torch.bincount(every, minlength=1)[fresh]
+        births_each = torch.from_numpy(births_of[order]).to(victims.device)
         standing = torch.full_like(every, -1).index_copy_(0, kept, fresh)
-        return Placed(standing, stay, kept, fresh, victims[torch.isin(victims, fresh)], births_of)
+        return Placed(standing, stay, kept, fresh, victims[torch.isin(victims, fresh)], births_each)
+
+    def _undecided(self, victims: Tensor, births: Tensor) -> bool:
+        """Whether it goes by their slots which of some equally weak rows is the weakest."""
+        if getattr(self._forgetting, "since", None) is not None:
+            return False
+        score = torch.cat([self._forgetting.score[victims], births])
+        return len(torch.unique(score)) < len(score)
+
+    def _ranks(self, victims: Tensor, births: Tensor) -> np.ndarray:
+        """The place of victims, ascending already, and of rows to come among them all, the weakest first.  `[v + B]`.
+
+        Of one score, rows come behind entries, as they are used later, and in turn.
+        """
+        since = getattr(self._forgetting, "since", None)
+        score = torch.cat([self._forgetting.score[victims], births]).cpu().numpy()
+        used = np.full(len(score), np.inf)
+        if since is not None:
+            used[: len(victims)] = since[victims].cpu().numpy()
+        ranks = np.empty(len(score), np.int64)
+        ranks[np.lexsort((np.arange(len(score)), used, score))] = np.arange(len(score))
+        return ranks
 
     def _matched(self, batch: Batch) -> tuple[Batch, Tensor]:
         """The first rows, up to one that might stand for the entry of an earlier one; and their slots, -1 if new."""
@@ -263,6 +277,29 @@ class Placing:
         if birth < last or (birth == last and getattr(self._forgetting, "since", None) is None):
             return True  # otherwise later uses come later in the order
         return bool((known >= 0).any() and torch.isin(victims, known).any())
+
+
+def _taken(ranks: np.ndarray, victims: np.ndarray, slots: np.ndarray) -> np.ndarray:
+    """The slot of each row if one after another takes the place of the weakest there is then.
+
+    Args:
+        ranks: The place among all of the victims, ascending, and of the rows. `[v + B]`
+        victims: Slots of the weakest entries. `[v]`
+        slots: Of the rows, where the first have free ones. `[B]`
+    """
+    weakest, rows = ranks[: len(victims)], ranks[len(victims) :]
+    if len(victims) == len(rows) and rows.max() < weakest[1]:
+        return np.full(len(rows), victims[0])  # in the place of the weakest, each in turn
+    taken, heap = slots.tolist(), weakest.tolist()  # ascending, so a heap
+    held = dict(zip(heap, victims.tolist(), strict=True))
+    free = len(rows) - len(victims)
+    for turn, rank in enumerate(rows.tolist()):
+        if turn < free:
+            heappush(heap, rank)
+        else:
+            taken[turn] = held[heapreplace(heap, rank)]
+        held[rank] = taken[turn]
+    return np.array(taken)
 
 
 def _up_to(batch: Batch, rows: int) -> Batch:

@@ -144,7 +144,7 @@ def test_a_player_remembers_its_own_episode():
     states = []
     for _ in range(3):
         player.observe(world.step(player.act(world.shown)))
-        states.append(player._state.clone())
+        states.append(player._state["hidden"].clone())
     assert not torch.equal(states[0], states[2])
     world.ends = 2.0
     player.observe(world.step(player.act(world.shown)))

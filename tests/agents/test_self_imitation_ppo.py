@@ -48,11 +48,6 @@ def test_the_returns_are_those_of_the_episodes():
     assert set(np.unique(np.log2(gained[gained > 0]) % 1)) == {0.0}
 
 
-def test_a_recurrent_policy_is_refused():
-    with pytest.raises(ValueError, match="recurrent=0"):
-        played("recurrent=8", steps=1)
-
-
 @pytest.mark.parametrize("settings", ["cut_at_episode_ends=false", "+scale_rewards=true"])
 def test_values_of_something_else_than_the_return_are_refused(settings):
     with pytest.raises(ValueError, match="which must be of the same"):

@@ -1,12 +1,14 @@
 """The benchmark of the memory cores: tasks that ask what they say, rows for every claim, and nothing measured twice."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 from benchmarks.cores.__main__ import main
 from benchmarks.cores.measure import CoreRun, holds, measure
+from benchmarks.cores.report import markdown
 from benchmarks.cores.tasks import CLAIMS, LIMITS, SPEED, TASKS
 from engram_rl.memory.cores import CORES
 from engram_rl.training.errors import UsageError
@@ -141,3 +143,20 @@ def test_traversal_asks_for_the_nodes_that_the_labels_lead_to():
         for step in range(3):
             node = leads[node, int(asking[1 + step, row, 5:7].argmax())]
             assert one.bits[one.asked][step, row].nonzero().flatten().tolist() == [node]
+
+
+def test_the_page_has_a_line_for_each_core_and_task_with_every_seed_and_where_it_was_measured():
+    place = {"cpu": "A 1", "date": "2026-01-02", "commit": "abc"}
+    row = {"task": "copy", "core": "dnc", "measure": "bits", "limit": "<= 0.05", "updates": 50, "peak_mib": 9.0} | place
+    rows = [
+        row | {"seed": i, "score": s, "holds": s <= 0.05, "seconds": 1.0 + i} for i, s in enumerate([0.01, 0.04, 3])
+    ]
+    page = markdown(rows)
+    assert "| copy | dnc | 0.04 | bits | <= 0.05 | 2/3 | 0.01, 0.04, 3 | 2 | 50 | 9 |  |" in page
+    assert page.endswith("On A 1, 2026-01-02, commit abc.")
+
+
+def test_a_rate_falls_to_a_tenth_and_stays():
+    task = replace(TASKS["copy"], rate=1.0, falls=100)
+    assert [task.rate_at(update) for update in (0, 50, 100, 1000)] == pytest.approx([1.0, 0.55, 0.1, 0.1])
+    assert replace(task, falls=None).rate_at(10**6) == 1.0

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from benchmarks.memory import __main__ as command
 from benchmarks.memory import soak
 from benchmarks.memory.__main__ import main
 from benchmarks.memory.approximate import recall
@@ -21,6 +22,16 @@ CLAIMED = {
     "ann_speedup",
     "ann_recall",
     "ann_recall_after_churn",
+    "ann_stall_ms",
+    "ann_recall_error",
+    "ann_offset_speedup",
+    "ann_clusters_speedup",
+    "beside_codes",
+    "codes_alone",
+    "weaker_newcomers",
+    "alternating_k",
+    "torch_search_mib",
+    "ten_million_peak_gib",
     "bytes_per_entry",
     "ten_million_speedup",
 }
@@ -34,11 +45,35 @@ def test_every_claimed_figure_is_a_line_with_value_unit_and_sizes(tmp_path, caps
         torch.set_num_threads(threads)
     records = [json.loads(line) for line in (tmp_path / "figures.jsonl").read_text().splitlines()]
     assert {r["name"] for r in records} >= CLAIMED
-    assert all({"name", "value", "unit", "threads"} <= r.keys() for r in records)
+    told = {"name", "value", "unit", "limit", "threads", "seed", "commit", "dirty", "cpu", "date", "versions"}
+    assert all(told <= r.keys() for r in records)
     figures = {r["name"]: r["value"] for r in records}
     assert figures["masked_lost"] == 0
     assert figures["ann_recall"] > 0.9 and figures["ten_million_recall"] > 0.9
     assert "exact_8x10k" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("change", "again"), [({}, False), ({"commit": "b"}, True), ({"dirty": True}, True)])
+def test_what_was_measured_with_the_same_code_is_kept_and_what_was_not_is_replaced(
+    monkeypatch, tmp_path, change, again
+):
+    measured = []
+
+    def figure(options):
+        measured.append(options.seed)
+        yield Figure("exact_8x10k", len(measured), "x", "<= 9")
+
+    setting = {"commit": "a", "dirty": False, "cpu": "this"}
+    monkeypatch.setattr(command, "MEASUREMENTS", {"exact_8x10k": figure, "masked": lambda o: iter([])})
+    monkeypatch.setattr(command, "set_threads", lambda threads: None)
+    out = tmp_path / "figures.jsonl"
+    out.write_text(json.dumps({"name": "masked", "value": 1.0, "unit": "x", "limit": "<= 2", "ok": True}) + "\n")
+    for now in (setting, setting | change):
+        monkeypatch.setattr(command, "origin", lambda now=now: now)
+        assert main([f"out={out}", "only=[exact_8x10k]"]) == 0
+    rows = {row["name"]: row for row in map(json.loads, out.read_text().splitlines())}
+    assert len(measured) == 1 + again and rows["exact_8x10k"]["value"] == len(measured)
+    assert rows["masked"]["value"] == 1.0
 
 
 def test_an_unknown_figure_is_refused(tmp_path, capsys):

@@ -52,7 +52,10 @@ SETTINGS_HAVE_CHANGED = {
 }
 """Rows, by agent, of settings that are others today, such as returns that ended where an episode was cut."""
 
-FILES = [path for path in sorted(RESULTS.glob("*.jsonl")) if "key" in json.loads(path.read_text().partition("\n")[0])]
+FIRST = {path: json.loads(path.read_text().partition("\n")[0]) for path in sorted(RESULTS.glob("*.jsonl"))}
+FILES = [path for path, row in FIRST.items() if "key" in row and "commit" not in row]
+"""Whose rows do not say which commit they come from, as those of the first version."""
+
 RESOLVED: dict = {}
 
 

@@ -12,7 +12,7 @@ from engram_rl.agents.episodic_control.action_memories import make_memories
 from engram_rl.agents.episodic_control.returns import NStepReturns
 from engram_rl.agents.goal_directed.perceptron import Perceptron
 from engram_rl.agents.goal_directed.visits import EpisodeVisits
-from engram_rl.agents.policy_gradient.gru import ResettingGRU
+from engram_rl.agents.policy_gradient.policies import make_memory_core
 from engram_rl.memory import (
     Confidence,
     Decay,
@@ -23,6 +23,7 @@ from engram_rl.memory import (
     TransitionMemory,
     checks,
 )
+from engram_rl.memory.cores import GRU
 
 PARTS = KeySpace([Modality("view", 30), Modality("place", 2), Modality("goal", 1, kind="discrete")])
 CPU = torch.device("cpu")
@@ -67,7 +68,7 @@ TAKES = {
     "capacity=1000 states of 2": (lambda: TransitionMemory(2, 5, capacity=1000), 1000 * (4 * 2 + 41 + 33 * 5)),
     "projection of 50 numbers to keys of 300": (lambda: RandomProjection(50, 300), 4 * 50 * 300),
     "a layer of 300 units over 50": (lambda: linear(50, 300), 4 * 51 * 300),
-    "core of 64 units": (lambda: ResettingGRU(20, 64), 4 * 3 * 64 * (20 + 64 + 2)),
+    "core of 64 units": (lambda: make_memory_core(GRU, 20, 64), 4 * 3 * 64 * (20 + 64 + 2)),
     r"layers of \[20, 64, 4\]": (
         lambda: Perceptron([20, 64, 4], np.random.default_rng(0), 1e-3), 5 * 4 * (21 * 64 + 65 * 4)
     ),

@@ -1,11 +1,15 @@
 """Environments: SAME_STEP, honest transitions, replayable, and clear when they cannot be made."""
 
+import sys
+from types import ModuleType
+
 import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
 
-from engram_rl.training.environments import make_environments
+from engram_rl.agents.ppo import make_ppo
+from engram_rl.training.environments import REGISTERED_BY, import_owner, make_environments
 from engram_rl.training.errors import UsageError
 from engram_rl.training.evaluation import evaluate
 from engram_rl.training.intake.observations import Bounds
@@ -200,3 +204,47 @@ def test_evaluation_plays_exactly_what_was_asked_for():
     assert episodes.lengths.tolist() == [3] * 7
     assert episodes.success_rate(2.5) == 1.0
     assert episodes.success_rate(None) is None
+
+
+@pytest.mark.parametrize(("id", "package", "remedy"), [
+    ("popgym-RepeatPreviousEasy-v0", "popgym", r"pip install 'engram-rl\[popgym\]'"),
+    ("ALE/Pong-v5", "ale_py", r"pip install 'engram-rl\[atari\]'"),
+])  # fmt: skip
+def test_a_package_that_is_not_installed_is_named_with_what_brings_it(monkeypatch, id, package, remedy):
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(gym.registry, id, raising=False)
+    with pytest.raises(UsageError, match=f"package {package}, which is not installed here: {remedy}"):
+        make_environments(id, 2)
+
+
+def test_a_tuple_of_codes_and_parts_of_actions_are_taken_as_popgym_has_them():
+    for id, size in (("popgym-AutoencodeEasy-v0", 6), ("popgym-BattleshipEasy-v0", 2)):
+        environments = make_environments(id, 2)
+        agent = make_ppo(environments.single_observation_space, environments.single_action_space, 2, 0, num_steps=4)
+        observation, _ = environments.reset(seed=0)
+        for _ in range(8):
+            transition = step(environments, observation, agent.act(observation))
+            agent.observe(transition)
+            agent.learn()
+            observation = transition.reset_observation
+        assert agent.perceive(observation, learn=False).shape == (2, size)
+
+
+def test_a_package_that_registers_only_when_told_is_told(monkeypatch):
+    owner = ModuleType("late")
+    owner.register_envs = lambda: gym.register("Late/Walk-v0", "gymnasium.envs.classic_control:CartPoleEnv")
+    monkeypatch.setitem(sys.modules, "late", owner)
+    monkeypatch.setitem(REGISTERED_BY, "Late/", "late")
+    try:
+        import_owner("Late/Walk-v0")
+        assert "Late/Walk-v0" in gym.registry
+        monkeypatch.setattr(owner, "register_envs", lambda: pytest.fail("told twice"))
+        import_owner("Late/Walk-v0")
+    finally:
+        gym.registry.pop("Late/Walk-v0", None)
+
+
+def test_the_package_that_is_missing_is_named(monkeypatch):
+    monkeypatch.setitem(REGISTERED_BY, "Missing/", "not_there.gym")
+    with pytest.raises(UsageError, match="belongs to the package not_there, which"):
+        import_owner("Missing/Walk-v0")

@@ -13,7 +13,7 @@ from benchmarks.configuration import agent_config
 from engram_rl.agents.common.replay import Replay
 from engram_rl.memory import DifferentiableNeuralDictionary
 from engram_rl.training import evaluate, train
-from engram_rl.training.legacy import config_today, named_today, run_today, state_today
+from engram_rl.training.legacy import checkpoint_today, config_today, named_today, run_today, state_today
 from engram_rl.training.legacy_agents import SCALED
 
 FIXTURE = Path(__file__).parent / "fixtures" / "first_version.tar.xz"
@@ -103,6 +103,44 @@ def test_only_runs_of_agents_of_ours_begun_before_there_were_two_rules_keep_the_
 
 
 VIEW = {"_target_": "engram_rl.agents.retrieval.situations.ProjectionSituations"}
+
+
+BEFORE_NAMES = Path(__file__).parent / "fixtures" / "before_named_states.tar.xz"
+
+
+@pytest.fixture(scope="module")
+def before_names(tmp_path_factory):
+    """Run folders of 600 steps whose recurrent state was one tensor, and what became of them then."""
+    folder = tmp_path_factory.mktemp("before")
+    with tarfile.open(BEFORE_NAMES) as archive:
+        archive.extractall(folder, filter="data")
+    return folder / "before_named_states"
+
+
+@pytest.mark.parametrize("agent", ["ppo_gru", "ppo_gru_carried"])
+def test_runs_whose_recurrent_state_had_no_names_go_on_and_are_evaluated_alike(before_names, command, tmp_path, agent):
+    run = before_names / agent
+    status, printed = command(evaluate.main, f"run={run}", "episodes=3", f"out={tmp_path}")
+    assert status == 0, printed
+    then, now = (json.loads((path / "evaluation.json").read_text()) for path in (run, tmp_path))
+    assert now["agents"]["trained"]["returns"] == then["agents"]["trained"]["returns"]
+    status, printed = command(train.main, f"resume={run}", "steps=900", "progress=false")
+    assert status == 0, printed
+    assert (run / "episodes.jsonl").read_text() == (run / "episodes_after_resuming.jsonl").read_text()
+
+
+def test_a_recurrent_state_gets_names_where_it_had_none():
+    gru = {"core._gru.weight_ih_l0": torch.ones(6, 3), "encoder.0.bias": torch.zeros(3)}
+    old = {"policy": gru, "state": torch.ones(4, 2), "rollout": {"initial_state": torch.zeros(4, 2), "steps": {}}}
+    new = checkpoint_today({"agent": old}, version=2)["agent"]
+    assert [*new["policy"]] == ["core.unit.weight_ih_l0", "encoder.0.bias"]
+    assert torch.equal(new["state"]["hidden"], torch.ones(4, 2))
+    assert torch.equal(new["rollout"]["initial_state"]["hidden"], torch.zeros(4, 2))
+    none = {"policy": {}, "state": torch.ones(4, 0), "rollout": {"initial_state": None}}
+    assert checkpoint_today({"agent": none}, version=2)["agent"]["state"] == {}
+    for unchanged in ({"agent": new}, {"agent": {"state": torch.ones(4)}}, {"agent": 3}):
+        assert checkpoint_today(unchanged, version=2) == unchanged
+    assert checkpoint_today({"agent": old}, version=3) == {"agent": old}
 
 
 GIVEN = {

@@ -12,6 +12,7 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
+PACKAGE = re.compile(r"# @package (?P<place>[\w.]+)\n")
 KEY = re.compile(r"(?P<indent> *)(?P<name>\w+):(?P<rest>.*)")
 
 
@@ -37,7 +38,9 @@ def _of_choice(folders: Sequence[Path], name: str, place: str) -> dict[str, str]
     if path is None:
         return {}
     text = path.read_text(encoding="utf-8")
-    own = dict(_comments(text, "" if text.startswith("# @package _global_") else place))
+    if elsewhere := PACKAGE.match(text):
+        place = "" if elsewhere["place"] == "_global_" else elsewhere["place"]
+    own = dict(_comments(text, place))
     content: Any = yaml.safe_load(text)
     inherited: dict[str, str] = {}
     for parent in content.get("defaults", []) if isinstance(content, Mapping) else []:

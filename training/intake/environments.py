@@ -45,6 +45,8 @@ class TakenIn(gym.Wrapper):
         """Reset."""
         try:
             result: Any = self.env.reset(seed=seed, options=options)
+        except UsageError:
+            raise
         except Exception as error:
             raise in_your(f"environment {self._id}", "reset", error) from error
         if not isinstance(result, tuple) or len(result) != 2:
@@ -56,6 +58,8 @@ class TakenIn(gym.Wrapper):
         """Step."""
         try:
             result: Any = self.env.step(action)
+        except UsageError:
+            raise
         except Exception as error:
             raise in_your(f"environment {self._id}", "step", error) from error
         if not isinstance(result, tuple) or len(result) != 5:
@@ -112,6 +116,8 @@ class Intake(VectorWrapper):
         """Reset."""
         try:
             observation, info = self.env.reset(seed=seed, options=options)
+        except UsageError:
+            raise
         except Exception as error:
             raise in_your(f"environment {self._id}", "reset", error) from error
         return self._observation(observation), own(info)
@@ -120,6 +126,8 @@ class Intake(VectorWrapper):
         """Step all."""
         try:
             observation, reward, terminated, truncated, info = self.env.step(actions)
+        except UsageError:
+            raise
         except Exception as error:
             raise in_your(f"environment {self._id}", "step", error) from error
         if not self._checked:

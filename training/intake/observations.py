@@ -16,6 +16,8 @@ from engram_rl.training.errors import UsageError, say_once
 from engram_rl.training.intake.spaces import parts_of
 
 REMEDY = "Mend the environment or its observation_space, or convert in a wrapper (env.wrappers)."
+MOST = 1e12
+"""Numbers beyond this drown all others, in a distance as in a network, and memories refuse keys of them."""
 FAR = 1.0
 """How far outside its bounds, in widths of these, a number is an error; nearer ones are told once."""
 
@@ -188,8 +190,8 @@ class Bounds:
         at = tuple(int(i) for i in np.argwhere(wrong if bad else (batch < low) | (batch > high))[0])
         environment = at[0] if rows is None else int(rows[at[0]])
         said = (
-            f"The {self._what} of environment {environment} holds {batch[at]} at {list(at[1:])} ({self._environment}); "
-            f"its space {self._space} allows {low[at]} to {high[at]}."
+            f"The {self._what} of environment {environment} holds {batch[at]!s} at {list(at[1:])} "
+            f"({self._environment}); of its space {self._space} agents take {low[at]:g} to {high[at]:g}."
         )
         if bad:
             raise UsageError(f"{said} {REMEDY}")
@@ -215,7 +217,8 @@ def _limits(space: Space) -> tuple[Any, Any] | None:
     if space.dtype.kind == "b":
         return None
     whole = np.iinfo(space.dtype) if space.dtype.kind in "iu" else np.finfo(space.dtype)
-    low, high = np.maximum(space.low, whole.min), np.minimum(space.high, whole.max)
+    most = whole.max if space.dtype.kind in "iu" else min(MOST, float(whole.max))
+    low, high = np.maximum(space.low, max(whole.min, -most)), np.minimum(space.high, most)
     if space.dtype.kind in "iu" and (low == whole.min).all() and (high == whole.max).all():
         return None
     return _one(low), _one(high)

@@ -76,6 +76,12 @@ def close(
     logger.close()
     if failed is not None:
         raise failed
+    if "rollout/ep_len_mean" not in logger.last:
+        print(
+            f"No episode ended in {step} steps: what agents learn when an episode ends was not learned. "
+            f"env.max_episode_steps=1000 cuts episodes.",
+            file=sys.stderr,
+        )
     beside = "".join(f", {shown(value)} {name} ({MODES[name]})" for name, value in scores.items() if name != mode)
     print(f"Score {shown(scores[mode])} {mode} ({MODES[mode]}){beside}, after {step} steps in {seconds:.0f} s")
     print(f"Run folder: {folder.path}\nLearning curve: {folder.path / CURVE}")

@@ -30,6 +30,12 @@ LAYOUT = {
         "value error by age": ["Multiline", ["memory/value_error_.*"]],
         "lookup ms": ["Multiline", ["memory/lookup_ms"]],
     },
+    "Memory core": {
+        "how much is written": ["Multiline", ["core/write_strength"]],
+        "entropy of what is read": ["Multiline", ["core/read_entropy"]],
+        "age of what is read": ["Multiline", ["core/read_age"]],
+        "share that holds something": ["Multiline", ["core/usage"]],
+    },
     "Machine": {
         "steps a second": ["Multiline", ["time/fps"]],
         "resident memory, MB": ["Multiline", ["time/rss_mb"]],

@@ -20,9 +20,9 @@ from engram_rl.training.errors import UsageError
 from engram_rl.training.legacy import checkpoint_today
 
 FORMAT = "engram-checkpoint"
-VERSION = 2
-FIRST = 1
-"""The version whose states have parts that are called otherwise today."""
+VERSION = 3
+READABLE = (1, 2, VERSION)
+"""Versions that are read; states of earlier ones have parts that are called otherwise, or lie elsewhere, today."""
 TENSORS, STRUCTURE = "state.safetensors", "state.json"
 Plain = None | bool | int | float | str
 
@@ -98,7 +98,7 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
         state = _unflatten(header["state"], tensors)
     except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise UsageError(_damaged(path, str(error))) from error
-    return checkpoint_today(state) if header["version"] == FIRST and isinstance(state, dict) else state
+    return checkpoint_today(state, header["version"]) if isinstance(state, dict) else state
 
 
 def _read_header(folder: Path) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def _read_header(folder: Path) -> dict[str, Any]:
         raise UsageError(_damaged(path, str(error))) from error
     if not isinstance(header, dict) or header.get("format") != FORMAT or not {"sha256", "state"} <= header.keys():
         raise UsageError(f"{path} was not written by this project (its format is not {FORMAT!r}).")
-    if header.get("version") not in (FIRST, VERSION):
+    if header.get("version") not in READABLE:
         raise UsageError(f"{path} has version {header.get('version')}; this code reads versions up to {VERSION}.")
     return header
 

@@ -63,3 +63,38 @@ def test_nothing_to_sample_and_no_room_are_said():
     full.add(rows(0, 1, 2))
     with pytest.raises(ValueError, match="3 rows, this replay at most 2"):
         replay(capacity=2).load_state_dict(full.state_dict())
+
+
+def episodes(lengths):
+    """Rows of episodes of these lengths: which one, which step of it, and whether it is the first."""
+    which = np.repeat(np.arange(len(lengths)), lengths)
+    at = np.concatenate([np.arange(length) for length in lengths])
+    return {"which": which, "at": at, "opens": at == 0}
+
+
+@pytest.mark.parametrize("capacity", [200, 30, 17])
+def test_episodes_are_drawn_whole_and_as_often_as_they_are_long(capacity):
+    lengths = [5, 1, 9, 3, 12, 2, 7]
+    replay = Replay(capacity, torch.Generator().manual_seed(0))
+    rows = episodes(lengths)
+    for start in range(0, sum(lengths), 4):  # as they come, a few rows at a time
+        replay.add({name: part[start : start + 4] for name, part in rows.items()})
+    first = max(0, sum(lengths) - capacity)
+    whole = [e for e in range(len(lengths)) if sum(lengths[:e]) >= first]
+    steps = np.zeros(len(lengths))
+    for _ in range(300):
+        drawn = replay.sample_episodes(10, "opens")
+        begins = np.flatnonzero(drawn["opens"])
+        assert begins[0] == 0 and len(drawn["at"]) >= 10 > begins[-1]
+        for start, end in zip(begins, [*begins[1:], len(drawn["at"])], strict=True):
+            (episode,) = set(drawn["which"][start:end])
+            assert drawn["at"][start:end].tolist() == list(range(lengths[episode])) and episode in whole
+            steps[episode] += 1
+    expected = np.array([lengths[e] if e in whole else 0 for e in range(len(lengths))], float)
+    assert steps / steps.sum() == pytest.approx(expected / expected.sum(), abs=0.06)
+
+
+def test_of_an_episode_whose_beginning_has_made_room_nothing_is_drawn():
+    replay = Replay(5, torch.Generator())
+    replay.add(episodes([9]))
+    assert len(replay) == 5 and len(replay.sample_episodes(3, "opens")["at"]) == 0

@@ -90,7 +90,7 @@ def test_nothing_is_blind_and_nothing_saturated(case):
     with torch.no_grad():
         nothing = torch.zeros(1, len(shown), dtype=torch.bool)
         seen, state = perceive(shown, learn=False), policy.initial_state(len(shown))
-        features, _ = policy.features(seen, state, nothing, {})
+        features = policy.features(seen, state, nothing, {}).features
         units = policy.actor(features) if has_picture(space) else torch.tanh(policy.actor[0](features))
     assert units.isfinite().all()
     if not has_picture(space) and different:

@@ -65,7 +65,7 @@ def test_the_value_loss_is_the_squared_error_or_the_worse_of_it_and_the_clipped_
 
 
 def judged(logits, value):
-    return Judgement(Categorical(logits), value, torch.zeros(0))
+    return Judgement(Categorical(logits), value, {}, {})
 
 
 def batch(seed=0):
@@ -132,3 +132,16 @@ def test_the_explained_variance_is_1_for_true_values_and_0_for_a_constant():
     assert explained_variance(target, target) == 1
     assert explained_variance(torch.zeros(5, 3), target) == pytest.approx(0)
     assert explained_variance(torch.zeros(5, 3), torch.ones(5, 3)) == 0
+
+
+def test_losses_of_a_core_are_added_by_weight_and_reported_as_they_are():
+    made, given = judged(torch.randn(N, 3).double(), numbers(5)[0]), batch()
+    alone, report = Objective(Linear(0.2, 0.2, 1)).loss(made, given, CLIP)
+    own = {"compression": torch.tensor(3.0).double(), "other": torch.tensor(0.5).double()}
+    weighted = Objective(Linear(0.2, 0.2, 1), core_losses={"compression": 10.0})
+    loss, further = weighted.loss(made._replace(losses=own), given, CLIP)
+    assert loss.item() == pytest.approx(alone.item() + 30.5)
+    assert further.tolist() == [*report.tolist(), 3.0, 0.5]
+    told = means([further, further], ["compression", "other"])
+    assert (told["core/compression_loss"], told["core/other_loss"]) == (3.0, 0.5)
+    assert told["train/policy_loss"] == report[0].item()

@@ -36,7 +36,7 @@ def filled(seed=0):
     rollout = Rollout(T, E)
     for t in range(T):
         step = {"action": torch.arange(E) + t, "seen": {"x": torch.rand(E, 2)}}
-        rollout.add(torch.full((E, 2), float(t)), step, reward[t], done[t], final[t])
+        rollout.add({"hidden": torch.full((E, 2), float(t))}, step, reward[t], done[t], final[t])
     return rollout
 
 
@@ -67,12 +67,12 @@ def test_steps_come_back_stacked_with_the_state_before_the_first():
     stacked, rollout = filled().stacked(), filled()
     assert stacked["action"].tolist() == (np.arange(T)[:, None] + np.arange(E)).tolist()
     assert stacked["seen"]["x"].shape == (T, E, 2)
-    assert (rollout.initial_state == 0).all()
+    assert (rollout.initial_state["hidden"] == 0).all()
 
 
 def test_a_full_rollout_takes_no_more_and_says_what_to_do():
     with pytest.raises(RuntimeError, match=r"12 steps is full.*learn"):
-        filled().add(torch.zeros(E, 0), {}, np.zeros(E), np.zeros(E, bool), np.zeros(E))
+        filled().add({}, {}, np.zeros(E), np.zeros(E, bool), np.zeros(E))
 
 
 def test_a_rollout_is_restored_to_the_step():
@@ -82,7 +82,7 @@ def test_a_rollout_is_restored_to_the_step():
 
     def play(rollout, steps):
         for t in steps:
-            rollout.add(torch.zeros(E, 0), {"action": seen[t]}, reward[t], done[t], final[t])
+            rollout.add({}, {"action": seen[t]}, reward[t], done[t], final[t])
 
     play(whole, range(T))
     play(part, range(5))

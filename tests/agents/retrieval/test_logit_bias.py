@@ -52,6 +52,23 @@ def test_votes_are_kernel_means_of_where_a_return_lies_between_the_extremes(entr
     assert votes[0].tolist() == pytest.approx(slow_votes(entries, -5.0, 5.0), abs=1e-5)
 
 
+def test_the_least_return_follows_what_returns_are_now_and_the_greatest_stays():
+    made = ballot((-40.0, 2.0))
+    for _ in range(200):
+        made.note(np.array([-8.0, -1.0]))
+    assert made.least == pytest.approx(-8.0, abs=0.01) and made.most == 2.0
+    votes = made(*one_situation([(0, -8.0, 0.0, 1.0), (1, -40.0, 0.0, 1.0), (2, -3.0, 0.0, 1.0)]))[0]
+    assert votes.tolist() == pytest.approx([0.0, 0.0, 0.5], abs=1e-3)
+    made.note(np.array([-11.0]))
+    assert made.least == -11.0
+
+
+def test_where_nothing_costs_the_least_return_is_that_of_nothing_known():
+    made = ballot((0.9, 0.8))
+    made.note(np.array([0.5, 0.2]))
+    assert (made.least, made.most) == (0.0, 0.9)
+
+
 def test_the_very_situation_outweighs_others_and_an_action_not_known_there_has_none():
     votes = ballot()(*one_situation([(0, 0.9, 0.0, 1.0), (0, 0.0, 2.0, 1.0), (1, 1.0, 2.0, 1.0)]))[0]
     assert votes[0] == pytest.approx(0.9, abs=1e-3)

@@ -17,7 +17,10 @@ SETTINGS = {name: {} for name in CORES} | {
 REACHES_A_PART = {"compressive"}
 """Cores whose losses are meant to reach some of their parameters only, so are no derivative of the loss's value."""
 
-ALL = pytest.mark.parametrize("name", CORES)
+LIFELONG = {"lifelong"}
+"""Cores whose memory outlives episodes; what holds for them is in a file of their own, `test_lifelong.py`."""
+
+ALL = pytest.mark.parametrize("name", [name for name in CORES if name not in LIFELONG])
 
 
 def made(name, dtype=torch.float32, seed=0):

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from engram_rl.memory.cores import make_core
-from engram_rl.memory.cores.dnc import allocation
 from tests.memory.cores.slow_steps import agrees, cosine, linear, lstm, sigmoid, softmax, softplus, stays_finite
 
 N, W, R = 5, 4, 2
@@ -78,17 +77,6 @@ def slow_step(masked, erase_freed, sharpened):
 def test_it_is_its_equations(masked, erase_freed, sharpened):
     repairs = {"masked": masked, "erase_freed": erase_freed, "sharpened": sharpened}
     agrees("dnc", slow_step(**repairs), **SMALL, **repairs)
-
-
-def test_allocation_goes_to_the_least_used_and_never_to_more_than_there_is():
-    usage = torch.rand(50, 7, dtype=torch.float64)
-    allocated = allocation(usage)
-    assert torch.equal(allocated.argmax(1)[usage.amin(1) < 0.3], usage.argmin(1)[usage.amin(1) < 0.3])
-    assert (allocated.sum(1) <= 1).all() and (allocated >= 0).all()
-    for row, expected in zip(allocated, usage, strict=True):
-        np.testing.assert_allclose(row, slow_allocation(expected.numpy()), atol=1e-12)
-    torch.testing.assert_close(allocation(torch.zeros(1, 3))[0], torch.tensor([1.0, 0.0, 0.0]), atol=1e-5, rtol=0)
-    assert allocation(torch.ones(1, 3)).abs().max() < 1e-5
 
 
 def test_no_slot_comes_after_itself_and_shares_stay_shares():

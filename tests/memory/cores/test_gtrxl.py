@@ -94,3 +94,23 @@ def test_gates_begin_as_closed_as_in_the_paper_and_every_part_of_a_weight_as_lar
         assert one.bias.tolist() == [2.0] * 48
         for weight in (*one.told.weight.chunk(3), *one.kept.weight.chunk(2), one.candidate.weight):
             assert 0.9 * (6 / 96) ** 0.5 < weight.abs().max() <= (6 / 96) ** 0.5  # Glorot and Bengio 2010
+
+
+def test_its_attention_reads_this_episode_alone_and_is_what_the_output_was_made_of():
+    torch.manual_seed(0)
+    core = make_core("gtrxl", 3, 8, window=4, layers=2, heads=2).double()
+    xs, reset = torch.randn(7, 2, 3).double(), torch.zeros(7, 2, dtype=torch.bool)
+    reset[3, 1] = True
+    read = core.attention(xs, core.initial_state(2), reset)
+    assert read.shape == (7, 2, 4, 5)
+    torch.testing.assert_close(read.sum(-1), torch.ones(7, 2, 4).double())
+    ages = torch.arange(5)
+    for t in range(7):
+        for b, begins in ((0, 0), (1, 3 if t >= 3 else 0)):
+            assert (read[t, b][:, ages > t - begins] == 0).all() and (read[t, b][:, ages <= t - begins] > 0).all()
+    layer, window = core.layers[0], core.embedding(xs[:5, 0])  # the first five steps of the first row
+    normed = layer.norm(window)
+    heads = [read[4, 0, h].flip(-1) @ layer.attention.value(normed)[:, 4 * h : 4 * h + 4] for h in range(2)]
+    expected = layer.attention.output(torch.cat(heads))
+    outside = torch.zeros(1, 1, 5, dtype=torch.bool)
+    torch.testing.assert_close(layer.attention(normed[None, -1:], normed[None], outside)[0, 0], expected)

@@ -12,15 +12,17 @@ from gymnasium.vector.utils import batch_space
 from omegaconf import OmegaConf
 
 from benchmarks.configuration import agent_config
+from engram_rl.agents.goal_directed.views import Columns
 from engram_rl.agents.random import RandomAgent
 from engram_rl.envs.shifting.schedules import Periodic
 from engram_rl.envs.shifting.wrapper import ConstructorArgument, ShiftingTarget
 from engram_rl.training.construction import build_agent, build_environments
 from engram_rl.training.environments import make_environments
-from engram_rl.training.errors import UsageError
+from engram_rl.training.errors import UsageError, raised_by_user
 from engram_rl.training.evaluation import evaluate
 from engram_rl.training.intake.frames import image
 from engram_rl.training.intake.infos import action_masks
+from engram_rl.training.intake.observations import Bounds
 from engram_rl.training.rollout import act, allowed, environment_metrics, finished, step
 
 PAIR = spaces.Box(-1, 1, (2,), np.float32)
@@ -84,10 +86,11 @@ WRONG = {
     "code below": (spaces.Discrete(5, start=2), 1, "1 is no code of it"),
     "half a code": (spaces.Discrete(5), 1.5, "1.5 is no code of it"),
     "huge code": (spaces.Discrete(5), 10**30, "is no code of it"),
-    "code of many": (spaces.MultiDiscrete([3, 3]), np.array([1, 4]), r"holds 4 at \[1\].*allows 0 to 2"),
+    "code of many": (spaces.MultiDiscrete([3, 3]), np.array([1, 4]), r"holds 4 at \[1\].*take 0 to 2"),
     "bit": (spaces.MultiBinary(2), np.array([1, 2], np.int8), r"holds 2 at \[1\]"),
     "nan": (PAIR, np.array([0, np.nan], np.float32), r"environment 0 holds nan at \[1\]"),
     "inf": (spaces.Box(-np.inf, np.inf, (2,)), np.array([0, np.inf], np.float32), "holds inf"),
+    "enormous": (spaces.Box(-np.inf, np.inf, (2,)), np.array([0, 1e30], np.float32), r"1e\+30.*take -1e\+12 to 1e\+12"),
     "far outside": (PAIR, np.array([0, 50], np.float32), r"holds 50.0 at \[1\]"),
     "missing part": (spaces.Dict(a=PAIR, b=PAIR), {"a": np.zeros(2, np.float32)}, "lacks 'b'"),
     "extra part": (spaces.Dict(a=PAIR), {"a": np.zeros(2, np.float32), "z": 1}, "adds 'z'"),
@@ -105,6 +108,30 @@ def test_what_is_not_of_its_space_is_named(case, from_step):
     with pytest.raises(UsageError, match=message) as caught:
         play(space=space, observe=lambda t: wrong if t >= from_step else right)
     assert "test/Walk-v0" in str(caught.value) and "Mend the environment" in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_bounds_that_are_but_the_largest_numbers_allow_no_such_numbers(dtype):
+    largest = float(np.finfo(np.float32).max)
+    bounds = Bounds(spaces.Box(-largest, largest, (2,), dtype), "X-v0")
+    bounds.check(np.array([[1e11, -1e11]], dtype))
+    with pytest.raises(UsageError, match=r"e\+37 at \[0\] .*take -1e\+12 to 1e\+12"):
+        bounds.check(np.array([[-3e37, 1]], dtype))
+
+
+def test_a_script_that_calls_us_is_not_to_blame_for_what_we_refuse_and_what_we_call_is():
+    with pytest.raises(ValueError, match="columns of a vector") as ours:
+        Columns(spaces.Discrete(3), [0], [])
+    assert not raised_by_user(ours.value)
+
+    def reset(t):
+        raise KeyError("speed")
+
+    with pytest.raises(
+        UsageError, match=r"In your environment .*KeyError: 'speed'\n  at .*test_intake\.py, line"
+    ) as theirs:
+        play(observe=reset)
+    assert raised_by_user(theirs.value) and isinstance(theirs.value.__cause__, KeyError)
 
 
 def test_what_only_has_another_dtype_is_read():

@@ -25,8 +25,8 @@ class Walk(gym.Env):
     metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
     observation_space, action_space = spaces.Box(0, 99, (1,)), spaces.Discrete(2)
 
-    def __init__(self, fails=10**9, draws=None, render_mode=None):
-        self.fails, self.draws, self.render_mode, self.total = fails, draws, render_mode, 0
+    def __init__(self, fails=10**9, draws=None, render_mode=None, ends=5):
+        self.fails, self.draws, self.render_mode, self.total, self.ends = fails, draws, render_mode, 0, ends
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -39,7 +39,7 @@ class Walk(gym.Env):
         self.t, self.total = self.t + 1, self.total + 1
         if self.total == self.fails:
             raise KeyError("speed")
-        return np.array([self.t + self.shift], np.float32), 1.0, self.t == 5, False, {}
+        return np.array([self.t + self.shift], np.float32), 1.0, self.t == self.ends, False, {}
 
     def render(self):
         raise NotImplementedError
@@ -51,6 +51,14 @@ gym.register("test/Mishap-v0", Walk)
 def run(command, *given):
     status, printed = command(train.main, *QUIET, "env.id=test/Mishap-v0", "steps=60", *given)
     return status, printed, RunFolder.open(Path("latest")).path
+
+
+def test_a_run_in_which_no_episode_ends_says_so_and_the_remedy_works(command):
+    endless = ("+env.kwargs.ends=0", "evaluation.max_steps=80", "log.video=false")
+    _, printed, _ = run(command, *endless)
+    assert "No episode ended in 64 steps" in printed
+    _, printed, _ = run(command, *endless, "env.max_episode_steps=5")
+    assert "No episode ended" not in printed and "Score 5.0 online" in printed
 
 
 def test_a_render_that_fails_costs_the_video_alone(command):

@@ -70,9 +70,10 @@ def test_every_agent_is_tried_here():
     assert {path.stem for path in (CONF / "agent").glob("*.yaml")} == AGENTS.keys()
 
 
-def run(folder, agent, env, steps, seed=1):
+def run(folder, agent, env, steps, seed=1, more=None):
     prepare()
-    overrides = [f"agent={agent}", *ENVIRONMENTS[env], f"seed={seed}", f"steps={steps}", *TINY, *AGENTS[agent]]
+    settings = AGENTS[agent] if more is None else more
+    overrides = [f"agent={agent}", *ENVIRONMENTS[env], f"seed={seed}", f"steps={steps}", *TINY, *settings]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", overrides)
     train.train(config, RunFolder(folder))
@@ -88,6 +89,27 @@ def resume(folder, steps):
 def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path, agent, env):
     run(tmp_path / "whole", agent, env, steps=600)
     run(tmp_path / "parts", agent, env, steps=200)
+    resume(tmp_path / "parts", steps=400)
+    resume(tmp_path / "parts", steps=600)
+    assert differences(tmp_path / "whole", tmp_path / "parts") == []
+
+
+CORES = {
+    "dnc": ["ppo", "agent.core.slots=6"],
+    "store": ["ppo", "agent.core.capacity=20", "+agent.show_previous=true"],
+    "compressive": ["ppo_gru_carried", "agent.core.window=4", "agent.core.compressed=4"],
+    "lifelong": ["ppo", "agent.core.memory.capacity=60", "agent.core.memory.k=3"],
+    "lstm": ["self_imitation_ppo", "agent.capacity=90"],
+}
+"""Memory cores, by an agent that has them here and settings of it."""
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_a_resumed_run_with_a_core_equals_the_uninterrupted_one(tmp_path, core):
+    agent, *settings = CORES[core]
+    more = [f"core={core}", "agent.num_steps=12", "agent.minibatch_size=24", "agent.recurrent=8", *settings]
+    run(tmp_path / "whole", agent, "vector", steps=600, more=more)
+    run(tmp_path / "parts", agent, "vector", steps=200, more=more)
     resume(tmp_path / "parts", steps=400)
     resume(tmp_path / "parts", steps=600)
     assert differences(tmp_path / "whole", tmp_path / "parts") == []

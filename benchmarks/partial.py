@@ -1,0 +1,218 @@
+"""`python -m benchmarks.partial [only=[RepeatPreviousEasy]] [cores=[gru,dnc]] [seeds=3] [steps=300000] out=FILE`.
+
+What memory cores are worth to an agent that is shown a part of its world only: POPGym (Morad et al. 2023, arXiv
+2303.01859), whose measure is the largest mean return of an epoch (MMER).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from benchmarks.cli import parse, run_main
+from benchmarks.configuration import agent_config, environment_config
+from benchmarks.identity import control_key
+from benchmarks.provenance import origin
+from benchmarks.runs import AgentRun, Row, carry_out, rows_of, status_of
+from engram_rl.memory.cores import CORES
+from engram_rl.training.construction import build_agent, build_environments
+from engram_rl.training.errors import UsageError, did_you_mean
+from engram_rl.training.rollout import finished, step
+from engram_rl.training.seeding import seed_everything, use_threads
+
+NONE = "none"
+"""The core of a policy that sees each step alone."""
+
+EPOCH = 65_536
+"""Environment steps over which returns are averaged, as in the paper."""
+
+LAST = 100
+"""Episodes at the end whose mean is told as well."""
+
+PROTOCOL = ("minibatch_size=512", "entropy_coefficient=0.01", "show_previous=action")
+"""What agents have here unless they are given something else: POPGym's own agents are shown their last action too."""
+
+CAPTION = (
+    f"Returns of training episodes. MMER: the largest mean of an epoch of {EPOCH} steps, the last of which may be "
+    f"shorter; last: the mean of the last {LAST} episodes. Mean (standard deviation) over runs."
+)
+
+
+@dataclass
+class PartialBench:
+    """Train agents with memory cores where a part of the world is hidden; a row of JSON a run.
+
+    python -m benchmarks.partial seeds=3 steps=300000 out=results/partial.jsonl
+    python -m benchmarks.partial 'only=[RepeatPreviousEasy,AutoencodeEasy]' 'cores=[gru,store capacity=64]' seeds=1
+
+    agents: names of conf/agent that take a core, each with values of its own after it (`ppo discount=0.5`).
+    cores: names of conf/core, each with settings of its own after it, or `none`; all of them by default.
+    only: environments, of POPGym by short name (`RepeatPreviousEasy`), or as `engram train` takes them.
+    seeds: a list, or how many; of the agent and of the environment.
+    steps: environment steps a run, summed over the environments.
+    num_envs: environments side by side.
+    tiny: a few hundred steps, for a test of the benchmark itself; the figures then mean nothing.
+    out: rows are appended here; runs already in it are not repeated.
+    """
+
+    agents: list[str] = field(default_factory=lambda: ["ppo"])
+    cores: list[str] = field(default_factory=lambda: list(CORES))
+    only: list[str] = field(default_factory=lambda: ["RepeatPreviousEasy"])
+    seeds: list[int] = field(default_factory=lambda: list(range(3)))
+    steps: int = 300_000
+    num_envs: int = 16
+    tiny: bool = False
+    out: str = "results/partial.jsonl"
+    workers: int = 1
+    progress: bool = True
+
+
+@dataclass(frozen=True)
+class PartialRun(AgentRun):
+    """An agent with a core on an environment.
+
+    Attributes:
+        core: As given on the command line.
+    """
+
+    core: str = NONE
+
+    @property
+    def key(self) -> str:
+        """A digest of all that defines the run."""
+        return control_key(self.agent.split()[0], self.environment, self.settings, self.seed, self.steps, 0)
+
+    def __str__(self) -> str:
+        return f"{self.agent} with {self.core}, seed {self.seed} ({self.env}, {self.steps} steps)"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run what is missing, then print the table of the runs asked for."""
+    bench = parse(PartialBench, list(arguments))
+    runs = list(_runs(bench))
+    failures = carry_out(runs, measure, Path(bench.out), bench.workers, bench.progress)
+    rows = rows_of(runs, Path(bench.out))
+    print(table(rows) if rows else "No run has a score yet.")
+    return status_of(failures)
+
+
+def _runs(bench: PartialBench) -> Iterator[PartialRun]:
+    """Seed by seed, so that a stopped command leaves complete comparisons."""
+    tiny = ["num_steps=16", "minibatch_size=64"] if bench.tiny else []
+    steps = 60 * bench.num_envs if bench.tiny else bench.steps
+    worlds = [(name, environment_config(_id(name), {"num_envs": bench.num_envs})) for name in bench.only]
+    agents = [
+        (agent, core, settings_of(agent, core, tiny)) for agent in bench.agents for core in bench.cores
+    ]  # all of them at once, so that a misspelt name is refused before anything is started
+    for seed in bench.seeds:
+        for name, environment in worlds:
+            for agent, core, settings in agents:
+                yield PartialRun(name, environment, agent, settings, seed, steps, core)
+
+
+def _id(name: str) -> str:
+    """POPGym's id of a short name; other names as they are."""
+    known = any(name.endswith(level) for level in ("Easy", "Medium", "Hard")) and "-" not in name
+    return f"popgym-{name}-v0" if known else name
+
+
+def settings_of(agent: str, core: str, more: Sequence[str] = ()) -> dict[str, Any]:
+    """The settings of an agent with a core, resolved.
+
+    Raises:
+        UsageError: An unknown agent, core or setting.
+    """
+    name, *own = agent.split()
+    kind, *of_core = core.split()
+    if kind not in (*CORES, NONE):
+        raise UsageError(f"There is no core {kind!r}. {did_you_mean(kind, [*CORES, NONE])}")
+    given = [name, *PROTOCOL, *more, *(f"core.{word}" for word in of_core), *own]
+    return agent_config(" ".join(given), core=None if kind == NONE else kind)
+
+
+def measure(run: PartialRun) -> Row:
+    """Train once and say what it scored and cost."""
+    use_threads(1)
+    seed_everything(run.seed)
+    environments = build_environments(OmegaConf.create(run.environment))
+    agent: Any = build_agent(OmegaConf.create(run.settings), environments, run.seed)
+    observation, _ = environments.reset(seed=run.seed)
+    returns: list[float] = []
+    ended_at: list[int] = []
+    began, now = time.perf_counter(), 0
+    while now < run.steps:
+        transition = step(environments, observation, agent.act(observation))
+        agent.observe(transition)
+        agent.learn()
+        now += environments.num_envs
+        ended = finished(transition.info).returns.tolist()
+        returns += ended
+        ended_at += [now] * len(ended)
+        observation = transition.reset_observation
+    seconds = time.perf_counter() - began
+    environments.close()
+    return {
+        "env": run.env,
+        "agent": run.agent,
+        "core": run.core,
+        "seed": run.seed,
+        "steps": run.steps,
+        **scores(returns, ended_at),
+        "episodes": len(returns),
+        "seconds": round(seconds, 1),
+        "steps_per_second": round(run.steps / seconds, 1),
+        "parameters": sum(parameter.numel() for parameter in agent.policy.parameters()),
+        "state_bytes": sum(leaf[0].numel() * leaf.element_size() for leaf in agent.state.values()),
+        **origin(),
+        "environment": run.environment,
+        "settings": run.settings,
+        "key": run.key,
+    }
+
+
+def scores(returns: Sequence[float], ended_at: Sequence[int]) -> dict[str, Any]:
+    """MMER, the mean of each epoch, and that of the last episodes; None where none ended.
+
+    Args:
+        returns: Of the episodes, in the order in which they ended.
+        ended_at: The environment steps of the whole run by then.
+    """
+    epochs: dict[int, list[float]] = {}
+    for at, gained in zip(ended_at, returns, strict=True):
+        epochs.setdefault((at - 1) // EPOCH, []).append(gained)
+    means = [round(float(np.mean(epoch)), 4) for epoch in epochs.values()]
+    last = round(float(np.mean(returns[-LAST:])), 4) if returns else None
+    return {"mmer": max(means, default=None), "last": last, "by_epoch": means}
+
+
+def table(rows: Sequence[Row]) -> str:
+    """A line for each environment, agent and core, as Markdown."""
+    head = ["environment", "agent", "core", "steps", "runs", "MMER", "last", "steps/s", "parameters", "state, bytes"]
+    lines = ["| " + " | ".join(head) + " |", "| " + " | ".join(["---"] * len(head)) + " |"]
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["env"], row["agent"], row["core"], row["steps"]), []).append(row)
+    for (env, agent, core, steps), same in groups.items():
+        figures = [_spread(same, "mmer"), _spread(same, "last"), f"{_median(same, 'steps_per_second'):.0f}"]
+        figures += [f"{_median(same, name):.0f}" for name in ("parameters", "state_bytes")]
+        lines.append(f"| {env} | {agent} | {core} | {steps} | {len(same)} | {' | '.join(figures)} |")
+    return "\n".join([*lines, "", CAPTION])
+
+
+def _spread(rows: Sequence[Row], name: str) -> str:
+    values = [row[name] for row in rows if row[name] is not None]
+    return f"{np.mean(values):.3f} ({np.std(values):.3f})" if values else "none ended"
+
+
+def _median(rows: Sequence[Row], name: str) -> float:
+    return float(np.median([row[name] for row in rows]))
+
+
+if __name__ == "__main__":
+    run_main(main)

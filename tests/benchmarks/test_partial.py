@@ -1,0 +1,75 @@
+"""The benchmark of partial views: what defines a run, what it scores, and that it runs."""
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import partial
+from benchmarks.partial import EPOCH, PartialBench, measure, scores, settings_of, table
+from benchmarks.report.markers import KINDS
+from benchmarks.report.page import _table
+from benchmarks.runs import read_rows
+from engram_rl.training.errors import UsageError
+
+
+def test_the_measure_is_the_largest_mean_of_an_epoch():
+    ended_at = [100, EPOCH, EPOCH + 1, 2 * EPOCH, 3 * EPOCH]
+    found = scores([1.0, 2.0, 5.0, 6.0, -4.0], ended_at)
+    assert found == {"mmer": 5.5, "last": 2.0, "by_epoch": [1.5, 5.5, -4.0]}
+    many = np.arange(150.0)
+    assert scores(many.tolist(), list(range(1, 151)))["last"] == pytest.approx(many[-100:].mean())
+    assert scores([], []) == {"mmer": None, "last": None, "by_epoch": []}
+
+
+def test_an_epoch_without_an_end_counts_for_nothing():
+    assert scores([-3.0, -1.0], [5, 3 * EPOCH])["by_epoch"] == [-3.0, -1.0]
+
+
+def test_settings_are_those_of_agent_and_core_and_what_is_given_replaces_them():
+    given = settings_of("ppo discount=0.5 show_previous=true", "store capacity=64")
+    assert (given["discount"], given["show_previous"], given["core"]["capacity"]) == (0.5, True, 64)
+    assert given["core"]["_target_"].endswith("StoreCore") and given["hidden"] == []
+    assert settings_of("ppo", "none")["recurrent"] == 0
+
+
+@pytest.mark.parametrize(("agent", "core", "message"), [
+    ("ppo", "drc", "There is no core 'drc'. Did you mean dnc"),
+    ("ppo", "gru slots=3", "slots"),
+    ("pppo", "gru", "There is no agent 'pppo'"),
+])  # fmt: skip
+def test_what_is_misspelt_is_refused_before_anything_runs(agent, core, message):
+    with pytest.raises(UsageError, match=message):
+        settings_of(agent, core)
+
+
+def test_runs_that_differ_have_other_keys_and_rows_keep_theirs(tmp_path):
+    bench = PartialBench(cores=["none", "gru"], only=["RepeatPreviousEasy", "CartPole-v1"], seeds=[0, 1], tiny=True)
+    runs = list(partial._runs(bench))
+    assert len({run.key for run in runs}) == 8 and [run.seed for run in runs[:4]] == [0] * 4
+    assert runs[0].environment["id"] == "popgym-RepeatPreviousEasy-v0" and runs[2].environment["id"] == "CartPole-v1"
+    out = tmp_path / "rows.jsonl"
+    out.write_text(json.dumps(measure(runs[0])) + "\n")
+    (row,) = read_rows(out)
+    assert row["key"] == runs[0].key
+    assert row["episodes"] == 16 and -1 <= row["mmer"] <= 1 and row["commit"] and row["cpu"] and row["date"]
+
+
+def test_it_runs_and_repeats_nothing(tmp_path, capsys, monkeypatch):
+    out = tmp_path / "rows.jsonl"
+    arguments = ["tiny=true", "seeds=1", "cores=[none,delta]", f"out={out}", "progress=false"]
+    assert partial.main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert "| RepeatPreviousEasy | ppo | delta | 960 | 1 |" in shown and "MMER" in shown
+    monkeypatch.setattr(partial, "measure", lambda run: pytest.fail("measured twice"))
+    assert partial.main(arguments) == 0
+    assert capsys.readouterr().out == shown
+
+
+def test_the_table_has_a_line_for_each_environment_agent_and_core():
+    row = {"env": "A", "agent": "ppo", "core": "gru", "steps": 9, "mmer": 0.5, "last": 0.25}
+    row |= {"steps_per_second": 10.0, "parameters": 7, "state_bytes": 8}
+    assert _table([row]) == [table([row]), ""] and KINDS["partial"]([row], ["core=gru"]) == table([row])
+    lines = table([row, row | {"mmer": 0.7}, row | {"core": "dnc", "mmer": None, "last": None}]).splitlines()
+    assert lines[2] == "| A | ppo | gru | 9 | 2 | 0.600 (0.100) | 0.250 (0.000) | 10 | 7 | 8 |"
+    assert "| dnc | 9 | 1 | none ended | none ended |" in lines[3]
