@@ -26,6 +26,7 @@ from engram_rl.training.logging.closing import shown
 from engram_rl.training.logging.video import gif, has_encoder, record, write_mp4
 from engram_rl.training.rollout import Episodes
 from engram_rl.training.runs.folder import RunFolder, write_atomically
+from engram_rl.training.runs.naming import shell
 from engram_rl.training.runs.restoring import restore_agent
 from engram_rl.training.seeding import seed_everything, use_threads
 from engram_rl.training.statistics import Interval, stratified_bootstrap
@@ -101,7 +102,8 @@ def evaluate_run(config: DictConfig) -> float:
         if has_encoder():
             write_mp4(frames, out / "evaluation.mp4")
         print(f"Video: {out / 'evaluation.gif'}")
-    print(f"Learning curve: {folder.path / 'learning_curve.png'}\nTensorBoard: tensorboard --logdir {folder.path}")
+    print(f"Learning curve: {folder.path / 'learning_curve.png'}")
+    print(f"TensorBoard: {shell('tensorboard', '--logdir', folder.path)}")
     return evaluation.mean
 
 

@@ -84,7 +84,7 @@ UNSAID: dict[str, dict[str, Any]] = {
 
 SAID: dict[str, dict[str, Any]] = {
     "make_mfec": {"bootstrap": False},
-    "make_self_imitation_ppo": {"bootstrap": False},
+    "make_self_imitation_ppo": {"bootstrap": False, "prioritisation": 0.0},
     "make_retrieval_ppo": {"retrieval.bootstrap": False},
 }
 """By factory: places of values whose default is another today, and what they were in the first version."""

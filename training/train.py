@@ -26,6 +26,7 @@ from engram_rl.training.logging.read_weights import show_read_weights
 from engram_rl.training.logging.retrieved import show_retrieved
 from engram_rl.training.rollout import act, allowed, environment_metrics, finished, inspected, step
 from engram_rl.training.runs.folder import RunFolder
+from engram_rl.training.runs.naming import shell
 from engram_rl.training.runs.restoring import restore_agent, restore_environments, say_if_done
 from engram_rl.training.seeding import generators, seed_everything, use_threads, world_seeds
 
@@ -127,7 +128,7 @@ def train(
 
         if stopping and now < config.steps:
             logger.close()
-            print(f"Stopped at step {now}; continue with: engram train resume={folder.path}")
+            print(f"Stopped at step {now}; continue with: {shell('engram', 'train', f'resume={folder.path}')}")
             return float("nan")
         logger.write(now, closing=True)
         judge.reuse(environments)

@@ -44,10 +44,7 @@ class Replay:
 
     def sample(self, count: int) -> dict[str, Any]:
         """Draw `count` rows with replacement, `{name: [count, ...]}`."""
-        if not self._size:
-            raise ValueError("Nothing to sample: the replay is empty.")
-        at = torch.randint(self._size, (count,), generator=self._generator).numpy()
-        return rows_of(self._buffers, at)
+        return self._rows(self._positions(count))
 
     def sample_episodes(self, count: int, opens: str) -> dict[str, Any]:
         """Draw whole episodes, one after the other, until they have `count` rows, `{name: [count or more, ...]}`.
@@ -88,6 +85,16 @@ class Replay:
         self._buffers = map_observation(self._room_for, state["rows"]) if state["rows"] else {}
         if state["rows"]:
             put_rows(self._buffers, slice(self._size), state["rows"])
+
+    def _positions(self, count: int) -> np.ndarray:
+        """Of rows that are held, uniformly drawn. `[count]`."""
+        if not self._size:
+            raise ValueError("Nothing to sample: the replay is empty.")
+        return torch.randint(self._size, (count,), generator=self._generator).numpy()
+
+    def _rows(self, at: np.ndarray) -> dict[str, Any]:
+        """Copies of the rows there. `[count]` to `{name: [count, ...]}`."""
+        return rows_of(self._buffers, at)
 
     def _room_for(self, rows: np.ndarray) -> np.ndarray:
         what = f"a replay of capacity {self._capacity} of rows of {rows[:1].nbytes} bytes"

@@ -111,9 +111,13 @@ def is_picture(space: spaces.Space, rule: int = SCALE_RULE) -> bool:
 
 
 def picture_shape(space: spaces.Box) -> tuple[int, int, int, bool]:
-    """Channels (of all images of a stack), height, width, and whether channels come last."""
+    """Channels (of all images of a stack), height, width, and whether channels come last.
+
+    Channels are the axis beside two equal ones, as most images are square, and else the shorter of the outer axes.
+    """
     *stack, first, second, third = space.shape if len(space.shape) > 2 else (1, *space.shape)
-    last = third < first
+    square_first, square_last = first == second, second == third
+    last = square_first if square_first != square_last else third < first
     height, width, channels = (first, second, third) if last else (second, third, first)
     return math.prod(stack) * channels, height, width, last
 

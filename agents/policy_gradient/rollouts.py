@@ -86,7 +86,8 @@ class Rollout:
                 it was truncated. `[E]`
 
         Raises:
-            RuntimeError: It is full, or this step has other parts than those before, such as a mask of actions.
+            RuntimeError: It is full, or this step has other parts than those before; only the `mask` of actions may
+                come now and then: a step without allows all.
         """
         if self.full:
             raise RuntimeError(
@@ -96,13 +97,21 @@ class Rollout:
         if not self._steps:
             self.initial_state = state
         elif step.keys() != self._steps[0].keys():
-            differing = ", ".join(sorted(step.keys() ^ self._steps[0].keys()))
-            raise RuntimeError(
-                f"Only some steps of this rollout have a {differing}: give it at every step, or at none."
-            )
+            step = self._masked_alike(step)
         t = len(self._steps)
         self._steps.append(step)
         self._reward[t], self._done[t], self._final_value[t] = reward, done, final_value
+
+    def _masked_alike(self, step: dict[str, Any]) -> dict[str, Any]:
+        """The step; where only it or only those before it have a mask, the others get one that allows all."""
+        if differing := ", ".join(sorted((step.keys() ^ self._steps[0].keys()) - {"mask"})):
+            raise RuntimeError(
+                f"Only some steps of this rollout have a {differing}: give it at every step, or at none."
+            )
+        if "mask" not in step:
+            return step | {"mask": torch.ones_like(self._steps[0]["mask"])}
+        self._steps = [before | {"mask": torch.ones_like(step["mask"])} for before in self._steps]
+        return step
 
     def stacked(self) -> dict[str, Any]:
         """What was seen and done, step upon step. `[T, E, ...]` by name."""

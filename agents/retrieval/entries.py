@@ -38,15 +38,26 @@ class Entries:
         separate: Whether each environment has a world of its own.
         sites: Whether there are reward sites beside the steps.
         by_action: Whether a situation in which another action was taken is another entry.
+        site_size: Places of one cell of this size are one reward site; 0 for those that are equal alone.
 
     Attributes:
         parts: Numbers of a value that tell where reward was found, whether it was, the return, the entry's place, its
             action and its episode.
     """
 
-    def __init__(self, situations: Situations, actions: int, *, separate: bool, sites: bool, by_action: bool) -> None:
+    def __init__(
+        self,
+        situations: Situations,
+        actions: int,
+        *,
+        separate: bool,
+        sites: bool,
+        by_action: bool,
+        site_size: float = 0.0,
+    ) -> None:
         self._key_size, self._actions = situations.key_size, actions
         self._separate, self._sites, self._by_action = separate, sites, by_action
+        self._site_size = site_size
         self.parts = (situations.place_size, 1, 1, situations.place_size, actions, 1)
 
     def context(self, envs: np.ndarray, kind: int) -> dict[str, Tensor]:
@@ -112,7 +123,8 @@ class Entries:
 
     def site_names(self, envs: np.ndarray, places: np.ndarray) -> Tensor:
         """Identities of reward sites. `[R]`, `[R, P]` -> `[R]`."""
-        return self._names(envs, places.view(np.int32), REWARD)
+        cells = np.rint(places / np.float32(self._site_size)) if self._site_size else places
+        return self._names(envs, (cells + np.float32(0)).view(np.int32), REWARD)  # -0 has other bits than 0
 
     def _names(self, envs: np.ndarray, what: np.ndarray, kind: int) -> Tensor:
         """Identities of entries; those of separate worlds differ. `[R]`, `[R, n]` -> `[R]`."""

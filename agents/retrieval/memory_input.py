@@ -87,7 +87,12 @@ class MemoryInput:
         P, A = situations.place_size, self._code.size
         counts = {"neighbours": options.neighbours, "reward_sites": options.reward_sites}
         self._entries = Entries(
-            situations, A, separate=options.separate, sites=options.reward_sites > 0, by_action=options.by_action
+            situations,
+            A,
+            separate=options.separate,
+            sites=options.reward_sites > 0,
+            by_action=options.by_action,
+            site_size=options.site_size,
         )
         self._continuing = Continuing(situations, self._entries, action_space, options.neighbours)
         self._retrieve = Retriever(

@@ -22,6 +22,8 @@ class RetrievalOptions:
             from there on; 0 for none.
         min_confidence: Entries less credible are as if forgotten: they are not shown.
         refuted: Factor of the confidence in a reward site that is visited in vain.
+        site_size: Reward found anywhere in a cell of this size, in units of a place, is of one site, and so is a visit
+            in vain; where places are continuous none is ever met again exactly. 0 for places that are equal alone.
         by_action: Whether a situation in which another action was taken is another entry.
         discount: Per step, of the returns that are remembered.
         bootstrap: Whether the return of an episode that was cut goes on with what is remembered of its last situation,
@@ -38,6 +40,7 @@ class RetrievalOptions:
     logit_bias: float = 0.0
     min_confidence: float = 0.2
     refuted: float = 0.05
+    site_size: float = 0.0
     by_action: bool = False
     discount: float = 0.97
     bootstrap: bool = True
@@ -51,6 +54,7 @@ class RetrievalOptions:
         for share in ("memory_dropout", "min_confidence", "refuted", "discount"):
             number(f"retrieval.{share}", getattr(self, share), 0, most=1)
         number("retrieval.logit_bias", self.logit_bias, 0)
+        number("retrieval.site_size", self.site_size, 0)
 
 
 @dataclass(frozen=True)

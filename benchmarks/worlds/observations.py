@@ -165,7 +165,7 @@ OBSERVATIONS: dict[str, Callable[[], Way]] = {
     "nan_later": lambda: sometimes(vector(), _with(np.nan), False),
     "infinite": lambda: sometimes(vector(np.float32, -np.inf, np.inf), _with(np.inf), False),
     "huge": lambda: sometimes(vector(np.float32, -np.inf, np.inf), _with(1e30), False),
-    "outside_box": lambda: sometimes(vector(), _with(99.0), False),
+    "outside_box": lambda: sometimes(vector(), _with(99.0), True),
     "outside_codes": lambda: sometimes(DISCRETE(lambda place: place), lambda _: -1, False),
     "fraction_of_bytes": lambda: sometimes(vector(np.uint8, 0, 255), lambda right: right + 0.6, False),
     "over_bytes": lambda: sometimes(vector(np.uint8, 0, 255), lambda right: right.astype(int) + 300, False),

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from benchmarks.configuration import agent_config
 from engram_rl.agents.agent import Transition
+from engram_rl.agents.policy_gradient.rollouts import Rollout
 from engram_rl.agents.random import RandomAgent
 from engram_rl.training.construction import build_agent
 
@@ -121,12 +122,29 @@ def test_acting_and_learning_judge_by_the_same_mask():
     assert judged.distribution.entropy().detach() == pytest.approx(-among, abs=0.1)
 
 
-def test_a_mask_at_some_steps_of_a_rollout_only_is_refused():
-    agent = made(AGENTS["ppo"], spaces.Discrete(5))
-    shown, no = np.zeros((E, 2), np.float32), np.zeros(E, bool)
-    for mask in (None, np.ones((E, 5), bool)):
-        step = Transition(shown, agent.act(shown, mask=mask), np.zeros(E), no, no, shown, shown)
-        if mask is None:
-            agent.observe(step)
-    with pytest.raises(RuntimeError, match="mask"):
-        agent.observe(step)
+@pytest.mark.parametrize("name", ["ppo", "self_imitation", "retrieval_view"])
+@pytest.mark.parametrize("late", [False, True])
+def test_a_mask_at_some_steps_only_is_one_that_allows_all_at_the_others(name, late):
+    rng, no = np.random.default_rng(0), np.zeros(E, bool)
+    agents = [made(AGENTS[name], spaces.Discrete(5)) for _ in range(2)]
+    learned = 0
+    for t in range(80):
+        shown, mask = rng.random((E, 2)).astype(np.float32), masks([5], rng)
+        given = [mask, mask] if t % 3 == late else [None, np.ones((E, 5), bool)]
+        actions = [agent.act(shown, mask=one) for agent, one in zip(agents, given, strict=True)]
+        assert np.array_equal(*actions)
+        ended = np.full(E, t % 4 == 3)
+        for agent in agents:
+            agent.observe(Transition(shown, actions[0], rng.random(E) * 0 + t % 2, ended, no, shown, shown))
+        first, second = (agent.learn() for agent in agents)
+        assert first == second
+        learned += bool(first)
+    assert learned
+
+
+def test_steps_of_other_parts_are_refused():
+    rollout = Rollout(4, E)
+    rollout.add(torch.zeros(E, 0), {"seen": torch.zeros(E, 2)}, np.zeros(E), np.zeros(E, bool), np.zeros(E))
+    with pytest.raises(RuntimeError, match="extras"):
+        step = {"seen": torch.zeros(E, 2), "extras": torch.zeros(E)}
+        rollout.add(torch.zeros(E, 0), step, np.zeros(E), np.zeros(E, bool), np.zeros(E))

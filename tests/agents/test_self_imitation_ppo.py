@@ -59,3 +59,36 @@ def test_what_is_held_of_an_episode_is_not_joined_to_what_follows_a_gap():
     assert made._returns.state_dict()["count"].any()
     made.frozen = True
     assert not made._returns.state_dict()["count"].any()
+
+
+def test_weights_multiply_what_each_step_loses():
+    log_prob, value = torch.tensor([-1.0, -2.0]), torch.tensor([0.5, 0.5])
+    gained, weight = torch.tensor([1.5, 2.5]), torch.tensor([1.0, 0.25])
+    loss = imitation_loss(log_prob, value, gained, 0.1, weight)
+    assert loss.item() == pytest.approx(((1 * 1 + 0.05 * 1) + 0.25 * (2 * 2 + 0.05 * 4)) / 2)
+
+
+def test_what_was_imitated_has_how_much_better_it_was_than_expected_as_its_priority():
+    made, _ = played("capacity=5000 batches=1 prioritisation=0")
+    held = made.state_dict()["imitation"]["replay"]
+    assert (held["priority"] != 1.0).sum() > 0 and (held["priority"] >= 0).all()
+    made._replay._buffers["gained"][::2] = -5  # worse than expected
+    drawn = []
+    draw = made._replay.draw
+    made._replay.draw = lambda count: drawn.append(draw(count)) or drawn[-1]
+    with torch.no_grad():
+        made.descent = lambda loss: None
+        made._imitate()
+        batch = drawn[0].rows
+        seen, size = torch.from_numpy(batch["seen"]), len(drawn[0].at)
+        starts = torch.zeros(1, size, dtype=torch.bool)
+        value = made.policy(seen, made.policy.initial_state(size), starts, {}, None).value.numpy()
+    expected = np.maximum(batch["gained"] - value, 0)
+    assert made._replay._priority[drawn[0].at] == pytest.approx(expected, abs=1e-6)
+    assert (expected == 0).any() and (expected > 0).any()
+
+
+@pytest.mark.parametrize("settings", ["prioritisation=-1", "correction=2"])
+def test_exponents_out_of_range_are_refused(settings):
+    with pytest.raises(ValueError, match=settings.partition("=")[0]):
+        played(settings, steps=1)

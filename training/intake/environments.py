@@ -110,6 +110,7 @@ class Intake(VectorWrapper):
         self._read = reader(space, seen, f"the environments ({id})", batch=(env.num_envs,))
         self._read_one = reader(space, seen, f"the environments ({id})")
         self._bounds = Bounds(seen, id, codes=not checked)
+        self._begun = False
         self._last_bounds = Bounds(seen, id, "final observation", codes=not checked)
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
@@ -160,7 +161,8 @@ class Intake(VectorWrapper):
     def _observation(self, observation: Any) -> Any:
         if not self._checked:
             observation = self._read(observation)
-        self._bounds.check(observation)
+        self._bounds.check(observation, first=not self._begun)
+        self._begun = True
         return copied(observation)
 
     def _finals(self, finals: Any, ended: np.ndarray) -> Any:

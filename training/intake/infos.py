@@ -131,5 +131,6 @@ def _mask(given: Any, count: int) -> np.ndarray | None:
         found = np.empty(0)
     if found.shape == (count,) and found.dtype.kind in "biuf":
         return found.astype(bool)
-    say_once(f"An action_mask is not read: it is {given!r}, not {count} truth values.")
+    what = f"of shape {found.shape} and {found.dtype}" if found.size else type(given).__name__
+    say_once(f"An action_mask is not read: it is {what}, not {count} truth values.")
     return None

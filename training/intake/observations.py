@@ -16,10 +16,12 @@ from engram_rl.training.errors import UsageError, say_once
 from engram_rl.training.intake.spaces import parts_of
 
 REMEDY = "Mend the environment or its observation_space, or convert in a wrapper (env.wrappers)."
+TINY = 1e-3
+"""Bounds that are nearer to each other than this are as if they were so far apart, for what is near them."""
 MOST = 1e12
 """Numbers beyond this drown all others, in a distance as in a network, and memories refuse keys of them."""
 FAR = 1.0
-"""How far outside its bounds, in widths of these, a number is an error; nearer ones are told once."""
+"""How far outside its bounds, in widths of these, a number of a first observation means that the space is wrong."""
 
 
 def reader(space: Space, shown: Space, who: str, place: str = "", batch: tuple[int, ...] = ()) -> Callable[[Any], Any]:
@@ -46,7 +48,7 @@ def reader(space: Space, shown: Space, who: str, place: str = "", batch: tuple[i
     if isinstance(space, spaces.Discrete) and not batch:
         return _Code(space, who, place)
     if isinstance(space, spaces.Box | spaces.MultiDiscrete | spaces.MultiBinary | spaces.Discrete):
-        return _Numbers(space, who, place, batch)
+        return _Numbers(shown, who, place, batch)
     return lambda value: value
 
 
@@ -145,8 +147,9 @@ def _mismatch(who: str, place: str, value: Any, space: Space, why: str) -> str:
 class Bounds:
     """Compares batches of observations with what their space allows, as arrays.
 
-    Codes outside a Discrete, MultiDiscrete or MultiBinary, NaN, infinities, and numbers far outside a Box are errors.
-    A number a little outside, as rounding and simulators make them, is told once.
+    Codes outside a Discrete, MultiDiscrete or MultiBinary, NaN, infinities and enormous numbers are errors, and so are
+    numbers far outside a Box in a first observation, before anything is learned. Those a little outside, or later, as
+    rounding and simulators make them, are told once and end no training.
 
     Args:
         space: Of one environment, as agents are shown it.
@@ -164,29 +167,34 @@ class Bounds:
             return
         self._space, self._environment, self._what = space, environment, what
         self._limits = _limits(space) if codes or not isinstance(space, spaces.Discrete) else None
+        self._told = False
 
-    def check(self, batch: Any, rows: np.ndarray | None = None) -> None:
+    def check(self, batch: Any, rows: np.ndarray | None = None, *, first: bool = False) -> None:
         """Raise UsageError, naming environment, value and place, if a row holds what it must not.
 
         Args:
             batch: `[B, ...]`
             rows: Which environments these are; None for all in their order. `[B]`
+            first: Whether nothing was observed before.
         """
         if self._parts is not None:
             for name, part in self._parts.items():
-                part.check(batch[name], rows)
+                part.check(batch[name], rows, first=first)
         elif self._limits is not None:
             low, high = self._limits
             if not ((batch >= low).all() and (batch <= high).all()):
-                self._outside(np.asarray(batch), low, high, rows)
+                self._outside(np.asarray(batch), low, high, rows, first)
 
-    def _outside(self, batch: np.ndarray, low: Any, high: Any, rows: np.ndarray | None) -> None:
+    def _outside(self, batch: np.ndarray, low: Any, high: Any, rows: np.ndarray | None, first: bool) -> None:
         low, high = np.broadcast_to(low, batch.shape), np.broadcast_to(high, batch.shape)
         numbers = isinstance(self._space, spaces.Box)
         with np.errstate(all="ignore"):
-            slack = FAR * (high.astype(np.float64) - low) if numbers else 0.0
-            wrong = ~((batch >= low - slack) & (batch <= high + slack)) | ~np.isfinite(batch)
+            slack = (FAR if first else np.inf) * np.maximum(high.astype(np.float64) - low, TINY) if numbers else 0.0
+            inside = (batch >= low - slack) & (batch <= high + slack)
+            wrong = ~inside | (numbers & ~(np.abs(batch.astype(np.float64)) <= MOST))
         bad = bool(wrong.any())
+        if not bad and self._told:
+            return
         at = tuple(int(i) for i in np.argwhere(wrong if bad else (batch < low) | (batch > high))[0])
         environment = at[0] if rows is None else int(rows[at[0]])
         said = (
@@ -195,8 +203,8 @@ class Bounds:
         )
         if bad:
             raise UsageError(f"{said} {REMEDY}")
-        kind = f"{self._environment}: observations are sometimes a little outside {self._space}."
-        say_once(f"{kind} They are passed on as they are.")
+        self._told = True
+        say_once(f"{said} Numbers outside its bounds are passed on as they are.")
 
 
 def _named(what: str, name: str) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from decimal import Decimal
+from numbers import Real
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 
+from engram_rl.memory.checks import shown
 from engram_rl.training.errors import UsageError
 
 LARGEST = float(np.finfo(np.float32).max)
@@ -30,13 +33,17 @@ def number(reward: Any, who: str) -> float:
     Raises:
         UsageError: It is anything else.
     """
-    if isinstance(reward, NUMBERS):
+    if isinstance(reward, NUMBERS) and (type(reward) is not int or abs(reward) <= LARGEST):
         return reward  # type: ignore[return-value]
     if type(reward).__module__ != "builtins" and hasattr(reward, "__array__"):
         array = np.asarray(reward)
         if array.size == 1 and array.dtype.kind in "biuf":
             return float(array.item())
-    raise UsageError(f"The reward of {who} is {reward!r}. {_REMEDY}")
+    if isinstance(reward, int):
+        raise UsageError(f"The reward of {who} is a whole number beyond {LARGEST:.1e}, which agents take at most.")
+    if isinstance(reward, Real | Decimal):
+        return float(reward)
+    raise UsageError(f"The reward of {who} is {shown(reward)}. {_REMEDY}")
 
 
 def numbers(rewards: Any, num_envs: int, environment: str) -> np.ndarray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+import numpy as np
 from gymnasium import Space, spaces
 
 from engram_rl.training.errors import UsageError, say_once
@@ -38,7 +39,7 @@ def presented(space: Space, environment: str) -> Space:
         shown = _presented(space, "", environment)
     except _UnsizedError as refused:
         raise UsageError(_refusal(space, refused.place, refused.space, environment)) from None
-    if shown is None:
+    if shown is None or not _size(shown):
         raise UsageError(
             f"The observations of {environment} hold no numbers, but {space}. Turn them into numbers in a wrapper: "
             f"{_OWN_WRAPPER}"
@@ -48,7 +49,7 @@ def presented(space: Space, environment: str) -> Space:
 
 def _presented(space: Space, place: str, environment: str) -> Space | None:
     if isinstance(space, NUMERIC):
-        return space
+        return _in_plain_numbers(space)
     parts = parts_of(space)
     if parts is None:
         if not _is_text(space):
@@ -61,6 +62,22 @@ def _presented(space: Space, place: str, environment: str) -> Space | None:
     if isinstance(space, spaces.Dict) and all(kept.get(name) is part for name, part in space.spaces.items()):
         return space if kept else None
     return spaces.Dict(kept) if kept else None
+
+
+def _in_plain_numbers(space: Space) -> Space:
+    """The space; a Box of foreign byte order, or wider than 64 bits, as one of numbers that torch has as well."""
+    dtype = space.dtype
+    if not isinstance(space, spaces.Box) or dtype is None or (dtype.isnative and dtype.itemsize <= 8):
+        return space
+    plain = np.dtype(np.float64) if dtype.itemsize > 8 else dtype.newbyteorder("=")
+    return spaces.Box(space.low.astype(plain), space.high.astype(plain), dtype=plain.type)
+
+
+def _size(space: Space) -> int:
+    """How many numbers an observation has."""
+    if isinstance(space, spaces.Dict):
+        return sum(_size(part) for part in space.spaces.values())
+    return int(np.prod(space.shape)) if space.shape is not None else 0
 
 
 def _is_text(space: Space) -> bool:

@@ -25,6 +25,7 @@ from engram_rl.training.logging.video import contact_sheet, gif, has_encoder, re
 from engram_rl.training.rollout import Episodes
 from engram_rl.training.runs.checkpoint import UnwritableError
 from engram_rl.training.runs.folder import RunFolder, versions
+from engram_rl.training.runs.naming import shell
 
 VIDEO, SUMMARY, CURVE = "episode.gif", "summary.json", "learning_curve.png"
 
@@ -85,7 +86,7 @@ def close(
     beside = "".join(f", {shown(value)} {name} ({MODES[name]})" for name, value in scores.items() if name != mode)
     print(f"Score {shown(scores[mode])} {mode} ({MODES[mode]}){beside}, after {step} steps in {seconds:.0f} s")
     print(f"Run folder: {folder.path}\nLearning curve: {folder.path / CURVE}")
-    print(f"TensorBoard: tensorboard --logdir {folder.path} (tab Custom Scalars)")
+    print(f"TensorBoard: {shell('tensorboard', '--logdir', folder.path)} (tab Custom Scalars)")
     return scores[mode]
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import json
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from html import escape
@@ -30,6 +29,7 @@ from engram_rl.training.reporting import charts
 from engram_rl.training.reporting.settings import Described, describe
 from engram_rl.training.reporting.words import HELP, read
 from engram_rl.training.runs.folder import RunFolder, write_atomically
+from engram_rl.training.runs.naming import shell
 
 OPTIONS = {"run": "latest", "out": ""}
 REPORT = "report.html"
@@ -199,17 +199,18 @@ def _made_with(run: Described) -> Iterator[str]:
 
 def _on(run: Described) -> Iterator[str]:
     path = run.path
+    more = 2 * int(run.summary.get("steps") or run.config.get("steps", 0))
     lines = [
-        f"engram evaluate run={path} episodes=100",
-        f"engram train resume={path} steps={2 * int(run.summary.get('steps') or run.config.get('steps', 0))}",
-        f"tensorboard --logdir {path}",
+        shell("engram", "evaluate", f"run={path}", "episodes=100"),
+        shell("engram", "train", f"resume={path}", f"steps={more}"),
+        shell("tensorboard", "--logdir", path),
     ]
     yield "<h2>Go on</h2><pre>" + escape("\n".join(lines)) + "</pre>"
 
 
 def command_of(run: Described) -> str:
     """The command line that began a run."""
-    return shlex.join(["engram", "train", *run.given])
+    return shell("engram", "train", *run.given)
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from engram_rl.training.errors import UsageError
 from engram_rl.training.legacy import checkpoint_today
+from engram_rl.training.runs.naming import shell
 
 FORMAT = "engram-checkpoint"
 VERSION = 3
@@ -74,7 +75,7 @@ def _unwritable(folder: Path, error: Exception) -> str:
     rest = f"intact: {folders[-1]}" if (folders := whole_names(folder.parent)) else "none"
     return (
         f"The checkpoint {folder} could not be written: {error}. Earlier checkpoints are {rest}. Make room, or make "
-        f"the folder writable, and continue with: engram train resume={folder.parent.parent}"
+        f"the folder writable, and continue with: {shell('engram', 'train', f'resume={folder.parent.parent}')}"
     )
 
 

@@ -23,6 +23,7 @@ from engram_rl.training.errors import UsageError
 from engram_rl.training.legacy import run_today
 from engram_rl.training.runs.checkpoint import load_checkpoint, save_checkpoint, whole_names
 from engram_rl.training.runs.lock import LOCK, lock
+from engram_rl.training.runs.naming import shell
 from engram_rl.training.runs.ownership import begun_here, named_code, sign
 
 CONFIG, OVERRIDES = "config.yaml", "overrides.json"
@@ -85,8 +86,8 @@ class RunFolder:
             return
         if (self.path / CONFIG).exists():
             raise UsageError(
-                f"{self.path} already holds a run; nothing was overwritten. Continue it with resume={self.path}, or "
-                f"name another folder with hydra.run.dir=..."
+                f"{self.path} already holds a run; nothing was overwritten. Continue it with "
+                f"{shell(f'resume={self.path}')}, or name another folder with hydra.run.dir=..."
             )
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomically(self.path / CONFIG, OmegaConf.to_yaml(config, resolve=True))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import subprocess
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -45,6 +48,12 @@ def claimed(path: Path) -> Path:
             one.mkdir()
             return one
     raise AssertionError("numbers do not end")
+
+
+def shell(*words: object) -> str:
+    """A command of these words as a command line takes it: what has spaces or signs of its own is in quotes."""
+    given = [str(word) for word in words]
+    return subprocess.list2cmdline(given) if os.name == "nt" else shlex.join(given)
 
 
 def quoted(argument: str, places: Iterable[str]) -> str:

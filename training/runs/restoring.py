@@ -11,6 +11,7 @@ import numpy as np
 from engram_rl.agents.agent import Agent
 from engram_rl.training.environments import Resumable
 from engram_rl.training.errors import UsageError
+from engram_rl.training.runs.naming import shell
 from engram_rl.training.seeding import set_generators
 
 MISFITS = (AttributeError, IndexError, KeyError, MemoryError, OverflowError, RuntimeError, TypeError, ValueError)
@@ -57,7 +58,7 @@ def say_if_done(step: int, steps: int, origin: Path) -> None:
     if step >= steps:
         print(
             f"{origin} has done {step} steps already, of steps={steps}: it is not trained, only judged anew. To go on, "
-            f"give more: resume={origin} steps={2 * step}",
+            f"give more: {shell(f'resume={origin}', f'steps={2 * step}')}",
             file=sys.stderr,
         )
 

@@ -222,3 +222,28 @@ def test_places_must_be_among_what_is_observed():
         PlaceSituations(SPACE, 0, part=None, columns=None, reach=0)
     with pytest.raises(ValueError, match="numbers of a vector"):
         PlaceSituations(spaces.Discrete(3), 0, part=None, columns=None, reach=1.0)
+
+
+@pytest.mark.parametrize(("site_size", "met"), [(0.5, True), (0.0, False)])
+def test_where_places_are_continuous_one_cell_is_one_site(site_size, met):
+    made = memory_input(num_envs=1, neighbours=1, reward_sites=2, site_size=site_size)
+    found_at(made, 0, [4.02, 3.9])
+    found_at(made, 0, [3.98, 4.1])
+    tokens, there = show(made, [[0, 8]])
+    assert there[0, 1:].tolist() == [True, not met]
+    assert (tokens["way"][0, 1] * REACH).tolist() == pytest.approx([3.98, 4.1 - 8], abs=1e-5)  # the latest
+    tell(made, [[7, 7]], [[4.1, 4.05]])
+    tokens, _ = show(made, [[0, 8]])
+    assert tokens["confidence"][0, :2].tolist() == pytest.approx([0.05 if met else 1.0] * 2)
+
+
+def test_a_cell_around_nought_is_one_site():
+    made = memory_input(num_envs=1, neighbours=0, reward_sites=2, site_size=1.0)
+    found_at(made, 0, [0.1, -0.1])
+    found_at(made, 0, [-0.2, 0.3])
+    assert show(made, [[0, 8]])[1].tolist() == [[True, False]]
+
+
+def test_a_size_below_nought_is_refused():
+    with pytest.raises(ValueError, match="site_size"):
+        memory_input(site_size=-1.0)

@@ -86,6 +86,16 @@ def test_large_inputs_and_long_sequences_leave_it_finite():
     stays_finite("gtrxl", **SMALL)
 
 
+def test_gates_begin_as_closed_as_in_the_paper_and_every_part_of_a_weight_as_large_as_if_it_were_alone():
+    layer = make_core("gtrxl", 5, 48).layers[0]
+    gates = [module for module in layer.modules() if hasattr(module, "candidate")]
+    assert len(gates) == 2
+    for one in gates:
+        assert one.bias.tolist() == [2.0] * 48
+        for weight in (*one.told.weight.chunk(3), *one.kept.weight.chunk(2), one.candidate.weight):
+            assert 0.9 * (6 / 96) ** 0.5 < weight.abs().max() <= (6 / 96) ** 0.5  # Glorot and Bengio 2010
+
+
 def test_its_attention_reads_this_episode_alone_and_is_what_the_output_was_made_of():
     torch.manual_seed(0)
     core = make_core("gtrxl", 3, 8, window=4, layers=2, heads=2).double()
@@ -104,13 +114,3 @@ def test_its_attention_reads_this_episode_alone_and_is_what_the_output_was_made_
     expected = layer.attention.output(torch.cat(heads))
     outside = torch.zeros(1, 1, 5, dtype=torch.bool)
     torch.testing.assert_close(layer.attention(normed[None, -1:], normed[None], outside)[0, 0], expected)
-
-
-def test_gates_begin_as_closed_as_in_the_paper_and_every_part_of_a_weight_as_large_as_if_it_were_alone():
-    layer = make_core("gtrxl", 5, 48).layers[0]
-    gates = [module for module in layer.modules() if hasattr(module, "candidate")]
-    assert len(gates) == 2
-    for one in gates:
-        assert one.bias.tolist() == [2.0] * 48
-        for weight in (*one.told.weight.chunk(3), *one.kept.weight.chunk(2), one.candidate.weight):
-            assert 0.9 * (6 / 96) ** 0.5 < weight.abs().max() <= (6 / 96) ** 0.5  # Glorot and Bengio 2010

@@ -1,11 +1,14 @@
 """What environments give is taken in once: what is not of its space is named, what nobody reads breaks nothing."""
 
 import re
+from decimal import Decimal
+from fractions import Fraction
 from functools import partial
 
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -18,7 +21,7 @@ from engram_rl.envs.shifting.schedules import Periodic
 from engram_rl.envs.shifting.wrapper import ConstructorArgument, ShiftingTarget
 from engram_rl.training.construction import build_agent, build_environments
 from engram_rl.training.environments import make_environments
-from engram_rl.training.errors import UsageError, raised_by_user
+from engram_rl.training.errors import UsageError, raised_by_user, say_once
 from engram_rl.training.evaluation import evaluate
 from engram_rl.training.intake.frames import image
 from engram_rl.training.intake.infos import action_masks
@@ -91,7 +94,6 @@ WRONG = {
     "nan": (PAIR, np.array([0, np.nan], np.float32), r"environment 0 holds nan at \[1\]"),
     "inf": (spaces.Box(-np.inf, np.inf, (2,)), np.array([0, np.inf], np.float32), "holds inf"),
     "enormous": (spaces.Box(-np.inf, np.inf, (2,)), np.array([0, 1e30], np.float32), r"1e\+30.*take -1e\+12 to 1e\+12"),
-    "far outside": (PAIR, np.array([0, 50], np.float32), r"holds 50.0 at \[1\]"),
     "missing part": (spaces.Dict(a=PAIR, b=PAIR), {"a": np.zeros(2, np.float32)}, "lacks 'b'"),
     "extra part": (spaces.Dict(a=PAIR), {"a": np.zeros(2, np.float32), "z": 1}, "adds 'z'"),
     "no parts": (spaces.Dict(a=PAIR), np.zeros(2), "has no parts by name"),
@@ -140,10 +142,34 @@ def test_what_only_has_another_dtype_is_read():
     assert play(space=spaces.Discrete(20), observe=lambda t: np.array([t]))[2].next_observation.tolist() == [3, 3]
 
 
-def test_numbers_a_little_outside_are_told_once_and_stay(capfd):
-    seen = play(observe=lambda t: np.full(2, 1.01, np.float32))
-    assert seen[0].next_observation[0, 0] == np.float32(1.01)
-    assert capfd.readouterr().err.count("a little outside") <= 1
+@pytest.mark.parametrize("far", [1.01, 2.9, 50.0, -1e11])
+@pytest.mark.parametrize("space", [PAIR, spaces.Dict(a=PAIR), spaces.Box(-1, 1, (2,), np.float64)])
+def test_numbers_outside_end_no_training_are_told_once_and_stay(far, space, capfd):
+    say_once.cache_clear()
+    dtype = np.float64 if space.dtype == np.float64 else np.float32
+
+    def observe(t):
+        one = np.full(2, far + t if t else 0.5, dtype)
+        return {"a": one} if isinstance(space, spaces.Dict) else one
+
+    seen = play(space=space, observe=observe)[0].next_observation
+    assert (seen["a"] if isinstance(seen, dict) else seen)[0, 0] == dtype(far + 1)
+    told = capfd.readouterr().err
+    assert told.count("passed on as they are") == 2  # of an observation, and of the last one of an episode
+    assert f"holds {dtype(far + 1)!s} at [0]" in told
+
+
+def test_numbers_far_outside_in_a_first_observation_mean_that_the_space_is_wrong():
+    with pytest.raises(UsageError, match=r"environment 0 holds 50.0 at \[1\] .*take -1 to 1"):
+        play(observe=lambda t: np.array([0, 50], np.float32))
+    with pytest.raises(UsageError, match=r"holds 200 at \[0\] .*take 0 to 1"):
+        play(space=spaces.Box(0, 1, (2,), np.uint8), observe=lambda t: np.array([200, 0], np.uint8))
+    play(space=spaces.Box(0.5, 0.5, (2,)), observe=lambda t: np.full(2, 0.5 + 1e-4, np.float32))
+
+
+def test_enormous_numbers_are_an_error_also_where_a_box_has_bounds():
+    with pytest.raises(UsageError, match=r"holds 1e\+13 at \[0\]"):
+        play(observe=lambda t: np.full(2, 1e13 if t == 3 else 0, np.float32))
 
 
 def test_a_tuple_is_shown_as_a_dict_at_any_depth():
@@ -181,16 +207,41 @@ def test_what_has_no_fixed_size_is_refused_with_a_wrapper_that_works(kind):
         make_environments("test/Walk-v0", 1, kwargs={"space": UNSIZED[kind]})
 
 
+@pytest.mark.parametrize("empty", [spaces.Box(-1, 1, (0,)), spaces.Dict(a=spaces.Box(-1, 1, (3, 0)))])
+def test_observations_without_a_number_are_refused_and_empty_parts_beside_others_are_not(empty):
+    with pytest.raises(UsageError, match="hold no numbers"):
+        make_environments("test/Walk-v0", 1, kwargs={"space": empty})
+    both = spaces.Dict(at=PAIR, none=spaces.Box(-1, 1, (0,)))
+    seen = play(space=both, observe=lambda t: {"at": np.full(2, t / 10), "none": []})
+    assert seen[0].next_observation["none"].shape == (2, 0)
+
+
+@pytest.mark.parametrize(("given", "shown"), [(">f4", "f4"), (">i2", "i2"), (np.longdouble, "f8")])
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+def test_numbers_that_torch_has_not_are_shown_as_those_it_has(given, shown, vectorization):
+    given = np.dtype(given)
+    space = spaces.Dict(a=spaces.Box(np.zeros(2, given), np.full(2, 9, given), dtype=given))
+    seen = play(vectorization=vectorization, space=space, observe=lambda t: {"a": np.full(2, min(t, 9), given)})
+    assert seen[2].next_observation["a"].dtype == np.dtype(shown) and seen[2].next_observation["a"][0, 0] == 3
+    assert torch.as_tensor(seen[2].next_observation["a"]).tolist() == [[3, 3], [3, 3]]
+
+
 def tailed(kind):
     return spaces.Dict(at=PAIR, tail=UNSIZED[kind])
 
 
-@pytest.mark.parametrize("reward", [1, True, np.float32(1), np.array(1.0), np.array([1.0]), np.int64(1)])
+ONES = [1, True, np.float32(1), np.float16(1), np.array(1.0), np.array([1.0]), np.int64(1), Decimal(1), Fraction(1)]
+
+
+@pytest.mark.parametrize("reward", ONES)
 def test_one_number_is_a_reward_however_it_comes(reward):
     assert play(reward=reward)[0].reward.tolist() == [1, 1]
 
 
-@pytest.mark.parametrize("reward", [None, [1.0], (1.0,), np.ones(2), "1", np.nan, -np.inf, 1e300])
+NONE = [None, [1.0], (1.0,), np.ones(2), "1", np.nan, -np.inf, 1e300, 10**400, 1j, Decimal("nan"), Decimal("1e400")]
+
+
+@pytest.mark.parametrize("reward", NONE)
 def test_what_is_no_number_is_no_reward(reward):
     with pytest.raises(UsageError, match="reward of environment 0"):
         play(reward=reward)
@@ -222,9 +273,14 @@ class TestActionMasks:
         assert seen[9].next_mask.tolist() == [[False, True, True]] * 2  # the last observation of an episode
         assert seen[9].reset_mask.tolist() == [[True, False, True]] * 2  # the first of the next
 
-    @pytest.mark.parametrize("given", [None, "all", np.ones(5), [1]])
+    @pytest.mark.parametrize("given", [None, "all", np.ones(5), [1], {0, 1}, np.ones((1, 3))])
     def test_what_is_no_mask_is_not_read(self, given):
         assert play(info=lambda t: {"action_mask": given}, actions=3)[0].next_mask is None
+
+    def test_what_is_no_mask_is_told_once_whatever_it_holds(self, capfd):
+        say_once.cache_clear()
+        play(info=lambda t: {"action_mask": np.arange(4) == t}, actions=3)
+        assert capfd.readouterr().err.count("is not read: it is of shape (4,) and bool, not 3 truth values") == 1
 
     def test_environments_that_say_nothing_allow_everything(self):
         given = np.full(2, None, dtype=object)

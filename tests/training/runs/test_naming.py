@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from engram_rl.training import evaluate, train
 from engram_rl.training.runs.folder import RunFolder
-from engram_rl.training.runs.naming import LONGEST, claimed, quoted, short_name
+from engram_rl.training.runs.naming import LONGEST, claimed, quoted, shell, short_name
 
 TINY = (
     "progress=false", "steps=40", "evaluation.every=0", "evaluation.episodes=1", "agent=mfec", "env=cartpole",
@@ -87,3 +88,41 @@ def test_only_paths_that_are_there_are_put_into_quotes(tmp_path, monkeypatch):
     assert quoted("resume=a=b", ["resume"]) == "resume='a=b'"
     for given in ("resume=c=d", "other=a=b", "resume", "resume='a=b'"):
         assert quoted(given, ["resume"]) == given
+
+
+NAMES = ["a b (c)", "it's $HOME", "{x: 1}", "ünï cödé", "plain-1.2", "semi;colon & more", "-dash", "~"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_command_that_is_printed_is_one_that_a_shell_takes(name):
+    words = ["engram", "train", f"resume=runs/{name}"]
+    assert shlex.split(shell(*words)) == words
+    assert shell("engram", "train", "resume=runs/a_b-1.2") == "engram train resume=runs/a_b-1.2"
+
+
+def test_on_windows_a_command_is_quoted_as_its_own_shells_do(monkeypatch):
+    monkeypatch.setattr("engram_rl.training.runs.naming.os.name", "nt")
+    assert shell("tensorboard", "--logdir", r"C:\my runs\1") == r'tensorboard --logdir "C:\my runs\1"'
+
+
+def test_the_commands_that_a_run_prints_go_on_with_it(command):
+    folder = Path("my runs") / "it's (1)"
+    status, printed = command(train.main, *TINY, "hydra.run.dir='my runs/it\\'s (1)'")
+    assert status == 0, printed
+    shown = shlex.split(re.search(r"TensorBoard: (.*) \(tab", printed)[1])
+    assert shown[:2] == ["tensorboard", "--logdir"] and Path(shown[2]).resolve() == folder.resolve()
+    status, printed = command(train.main, *TINY, "hydra.run.dir='my runs/it\\'s (1)'")
+    given = shlex.split(re.search(r"Continue it with (.*), or name", printed)[1])
+    assert status == 2 and [Path(word.partition("=")[2]).resolve() for word in given] == [folder.resolve()]
+    status, printed = command(train.main, *given)
+    told = shlex.split(re.search(r"give more: (.*)", printed)[1])
+    assert status == 0 and told[1] == "steps=80"
+    status, printed = command(train.main, "progress=false", *told)
+    assert status == 0, printed
+    assert json.loads((folder / "summary.json").read_text())["steps"] == 80
+
+
+def test_no_command_with_a_path_is_made_but_by_the_one_function():
+    for path in Path(train.__file__).parent.rglob("*.py"):
+        for line in path.read_text().splitlines():
+            assert "shell(" in line or not re.search(r"(resume=|run=|--logdir )\{", line), f"{path}: {line}"
