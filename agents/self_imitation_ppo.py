@@ -12,7 +12,7 @@ from torch import Tensor
 
 from engram_rl.agents.agent import Transition
 from engram_rl.agents.common.observations import map_observation, require_rows, rows_of, to_tensors
-from engram_rl.agents.common.prioritised_replay import PrioritisedReplay
+from engram_rl.agents.common.prioritised import PrioritisedReplay
 from engram_rl.agents.common.restoring import all_or_nothing
 from engram_rl.agents.common.seeding import generator_for
 from engram_rl.agents.episodic_control.returns import MonteCarloReturns

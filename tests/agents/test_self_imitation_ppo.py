@@ -92,3 +92,16 @@ def test_what_was_imitated_has_how_much_better_it_was_than_expected_as_its_prior
 def test_exponents_out_of_range_are_refused(settings):
     with pytest.raises(ValueError, match=settings.partition("=")[0]):
         played(settings, steps=1)
+
+
+def test_a_state_from_before_masks_were_kept_is_one_in_which_all_was_allowed():
+    made, _ = played()
+    state = made.state_dict()
+    for held in (state["imitation"]["replay"]["rows"], state["imitation"]["returns"]["observation"]):
+        assert held.pop("mask").any()
+    del state["imitation"]["replay"]["priority"]
+    made.load_state_dict(state)
+    again = made.state_dict()["imitation"]
+    assert again["replay"]["rows"]["mask"].all() and again["replay"]["rows"]["mask"].shape[1] == 4
+    assert again["returns"]["observation"]["mask"].all() and (again["replay"]["priority"] == 1).all()
+    made._imitate()

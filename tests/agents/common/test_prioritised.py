@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from engram_rl.agents.common.prioritised_replay import PrioritisedReplay
+from engram_rl.agents.common.prioritised import PrioritisedReplay
 from engram_rl.agents.common.replay import Replay
 
 
