@@ -24,6 +24,7 @@ from engram_rl.training.reporting.page import command_of, evaluation_of
 from engram_rl.training.reporting.settings import Described, describe
 from engram_rl.training.reporting.words import HELP, read
 from engram_rl.training.runs.folder import RunFolder, write_atomically
+from engram_rl.training.runs.naming import shell
 
 OPTIONS = {"run": "latest", "out": ""}
 CARD = "README.md"
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     places, options = read(words, OPTIONS)
     if places:
-        raise UsageError(f"Give one run as run={places[0]}.")
+        raise UsageError(f"Give one run as {shell(f'run={places[0]}')}.")
     run = RunFolder.open(Path(options["run"])).path
     out = Path(options["out"] or run / CARD)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +105,7 @@ from engram_rl import load_agent
 agent = load_agent("{run.path.name}")  # this folder; loading it runs no code from it
 ```
 
-    engram evaluate run={run.path.name} episodes=100
+    {shell("engram", "evaluate", f"run={run.path.name}", "episodes=100")}
 
 ## How it was made
 

@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     places, options = read(words, OPTIONS)
     if places:
-        raise UsageError(f"Give one run as run={places[0]}; engram compare shows several.")
+        raise UsageError(f"Give one run as {shell(f'run={places[0]}')}; engram compare shows several.")
     run = RunFolder.open(Path(options["run"])).path
     out = Path(options["out"] or run / REPORT)
     out.parent.mkdir(parents=True, exist_ok=True)
