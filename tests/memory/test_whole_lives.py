@@ -97,7 +97,8 @@ class Life(RuleBasedStateMachine):
 
     def index(self):
         kind = self.luck.choice(INDEXES)
-        self.exact = kind != "ivf" or self.dtype == torch.float64
+        near_enough = self.options["match_within"] is not None  # which entry a row updates is found by the index, too
+        self.exact = kind != "ivf" or self.dtype == torch.float64 or near_enough
         return IVFIndex(lists=2, probes=1, start=8, check_every=2) if not self.exact else kind.replace("ivf", "exact")
 
     def draw_from(self, seed):
