@@ -38,7 +38,7 @@ CELLS = ("ppo", "retrieval_ppo_view")
 WORLDS = [
     World("popgym-RepeatPreviousEasy-v0", "popgym", MEMORY),
     World("popgym-RepeatFirstEasy-v0", "popgym", MEMORY),
-    World("popgym-StatelessCartPoleEasy-v0", "popgym", MEMORY),
+    World("popgym-PositionOnlyCartPoleEasy-v0", "popgym", MEMORY),
     World("popgym-HigherLowerEasy-v0", "popgym", MEMORY),
     World("popgym-CountRecallEasy-v0", "popgym", MEMORY),
     World("MinAtar/Breakout-v1", "minatar", CELLS),
