@@ -29,7 +29,8 @@ One corridor of seven places, whose middle is the goal, shown, steered, paid and
 Each run is `engram train env=gym env.id={ID}`, with the `+env.kwargs.` of its row's `train`, in a process of its own,
 with a limit of time. A number is the share of the way from random play (0) to the shortest way (1) that the score of
 the run reached; {ENOUGH} is called learned. *Refused*: the run ended with a message that names what is wrong, before it
-learned from it; the messages are below. *No*: the agent is not for such spaces, and says so before it trains. An empty cell has not been measured yet.
+learned from it; the messages are below. *No*: the agent is not for such spaces, and says so before it trains.
+An empty cell has not been measured yet.
 
     python -m benchmarks.worlds out=docs/results/worlds.jsonl
 """
