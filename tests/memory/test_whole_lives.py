@@ -180,7 +180,8 @@ class Life(RuleBasedStateMachine):
             found = self.memory.lookup(keys, touch=False, present=present)
             coefficients = torch.randn(rows, 1, generator=self.draw, dtype=torch.float64)
             total = gradients(self.slow, found, self.slow.keys_of(packed), coefficients)
-            (coefficients * found.value).sum().backward()
+            with torch.autocast("cpu", enabled=False):  # as torch asks: within it, gradients are rounded to 8 bits
+                (coefficients * found.value).sum().backward()
             assert all(part.grad is None or part.grad.isfinite().all() for part in keys.values())
             before = self.memory.key_vectors.clone(), self.memory.values.clone()
             self.optimiser.step(found)
