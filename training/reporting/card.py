@@ -10,7 +10,6 @@ card can be uploaded as it is.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,28 +21,16 @@ from engram_rl.training.evaluation import MODES
 from engram_rl.training.logging.closing import shown
 from engram_rl.training.reporting.page import command_of, evaluation_of
 from engram_rl.training.reporting.settings import Described, describe
-from engram_rl.training.reporting.words import HELP, read
-from engram_rl.training.runs.folder import RunFolder, write_atomically
+from engram_rl.training.reporting.words import write_text_of
 from engram_rl.training.runs.naming import shell
 
-OPTIONS = {"run": "latest", "out": ""}
 CARD = "README.md"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the card of the run that the command line names."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    if set(words) & set(HELP):
-        print(__doc__)
-        return 0
-    places, options = read(words, OPTIONS)
-    if places:
-        raise UsageError(f"Give one run as {shell(f'run={places[0]}')}.")
-    run = RunFolder.open(Path(options["run"])).path
-    out = Path(options["out"] or run / CARD)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(out, card(run))
-    print(f"Model card: {out}")
+    if out := write_text_of(arguments, __doc__, CARD, card):
+        print(f"Model card: {out}")
     return 0
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
@@ -20,18 +19,15 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from engram_rl.training.errors import UsageError
 from engram_rl.training.evaluation import MODES
 from engram_rl.training.legacy import metrics_today
 from engram_rl.training.logging.closing import shown
 from engram_rl.training.logging.logger import METRICS, read_rows
 from engram_rl.training.reporting import charts
 from engram_rl.training.reporting.settings import Described, describe
-from engram_rl.training.reporting.words import HELP, read
-from engram_rl.training.runs.folder import RunFolder, write_atomically
+from engram_rl.training.reporting.words import write_text_of
 from engram_rl.training.runs.naming import shell
 
-OPTIONS = {"run": "latest", "out": ""}
 REPORT = "report.html"
 VIDEOS = {
     "episode.mp4": "the trained agent at the end of training",
@@ -59,18 +55,8 @@ pre { font-size: 13px; }
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the page of the run that the command line names."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    if set(words) & set(HELP):
-        print(__doc__)
-        return 0
-    places, options = read(words, OPTIONS)
-    if places:
-        raise UsageError(f"Give one run as {shell(f'run={places[0]}')}; engram compare shows several.")
-    run = RunFolder.open(Path(options["run"])).path
-    out = Path(options["out"] or run / REPORT)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(out, page(run))
-    print(f"Report: {out} (open it in a browser)")
+    if out := write_text_of(arguments, __doc__, REPORT, page):
+        print(f"Report: {out} (open it in a browser)")
     return 0
 
 
