@@ -8,7 +8,7 @@ from typing import Any
 LEARNED, REFUSED, ENDED = "learned", "refused", "ended"
 """What must come of a kind: it is learned; it is refused by a message with certain words; or it ends with a score."""
 
-MIXED, RANDOM = 0.8, "random"  # three steps from either end: -0.1, -0.1, 1
+MIXED = 0.8  # three steps from either end: -0.1, -0.1, 1
 
 
 @dataclass(frozen=True)

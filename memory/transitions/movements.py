@@ -74,9 +74,7 @@ class MovementMemory:
         """
         rings = self._rings(owners, actions)
         keys = np.concatenate([rings[:, None], states[:, self.context]], 1)  # [Q, 1 + C]
-        distinct, inverse = np.unique(
-            keys, axis=0, return_inverse=True
-        )  # movements differ by key only: few to work out
+        distinct, inverse = np.unique(keys, axis=0, return_inverse=True)  # few differ, and few are worked out
         displacement, support = self._most_frequent(distinct[:, 0].astype(np.int64), distinct[:, 1:])
         return displacement[inverse.reshape(-1)], support[inverse.reshape(-1)]
 
@@ -103,12 +101,6 @@ class MovementMemory:
 
     def _rings(self, owners: np.ndarray, actions: np.ndarray) -> np.ndarray:
         return np.asarray(owners, np.int64) * self._num_actions + actions
-
-    def _distinct(self, rings: np.ndarray, context: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """A row of each distinct ring `[Q]` and context `[Q, C]`, and which of those every row is. `[G]`, `[Q]`."""
-        keys = np.concatenate([rings[:, None], context], 1) if self.context else rings
-        _, first, inverse = np.unique(keys, axis=0 if self.context else None, return_index=True, return_inverse=True)
-        return first, inverse.reshape(-1)
 
     def _most_frequent(self, rings: np.ndarray, context: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Most frequent displacement per ring `[G]` and context `[G, C]`, and its share. `[G, D]`, `[G]`."""
