@@ -50,7 +50,7 @@ class Task:
         rate: Of Adam.
         updates: No more than so many.
         seconds: No more processor time than that.
-        stops: Whether training ends as soon as the limit holds.
+        stops: Whether training ends as soon as no more than half of what the limit allows is wrong.
         clip: Largest norm of a gradient.
         itself: Whether what the core puts out is the answer, units being clamped to bits; else a linear map of it is.
         falls: Updates over which the rate falls in a straight line to a tenth of itself, and stays; None if never.

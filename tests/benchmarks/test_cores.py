@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks.cores.__main__ import main
-from benchmarks.cores.measure import CoreRun, holds, measure
+from benchmarks.cores.measure import CoreRun, half_of, holds, measure
 from benchmarks.cores.report import markdown
 from benchmarks.cores.tasks import CLAIMS, LIMITS, SPEED, TASKS
 from engram_rl.memory.cores import CORES
@@ -113,6 +113,12 @@ def test_a_core_learns_the_first_task_within_its_updates():
 @pytest.mark.parametrize(("score", "limit", "held"), [(0.99, ">= 0.99", True), (0.1, "<= 0.05", False)])
 def test_a_limit_holds_or_does_not(score, limit, held):
     assert holds(score, limit) is held
+
+
+@pytest.mark.parametrize(("limit", "score"), [(">= 0.98", 0.99), ("<= 0.05", 0.025)])
+def test_training_goes_on_to_half_of_what_may_be_wrong(limit, score):
+    relation, number = half_of(limit).split()
+    assert relation == limit.split()[0] and float(number) == pytest.approx(score)
 
 
 @pytest.mark.parametrize("wrong", ["only=[copi]", "cores=[gro]"])
