@@ -182,8 +182,8 @@ def traversal(
 
 TASKS: dict[str, Task] = {
     "recall_first": Task(recall_first, "answers", ">= 0.99", 8, 5, 3e-3, updates=400, stops=False),
-    "copy": Task(copy, "bits", "<= 0.05", 64, 4, 3e-3, clip=1.0, falls=5000),
-    "copy_longer": Task(copy_longer, "bits", "<= 1.0", 64, 4, 3e-3, clip=1.0, falls=5000),
+    "copy": Task(copy, "bits", "<= 0.05", 64, 16, 3e-3, clip=1.0, falls=5000),
+    "copy_longer": Task(copy_longer, "bits", "<= 1.0", 64, 16, 3e-3, clip=1.0, falls=5000),
     "recall_far": Task(recall_far, "answers", ">= 0.98", 32, 16, 3e-3, updates=400, stops=False),
     "traversal": Task(traversal, "answers", ">= 0.9", 64, 16, 3e-3, seconds=600),
     "associative_recall": Task(associative_recall, "bits", "<= 1.0", 100, 16, 1e-3, seconds=600),
@@ -198,7 +198,7 @@ SPEED = "speed"
 CLAIMS: dict[str, dict[str, dict[str, Any]]] = {
     "recall_first": {name: {} for name in CORES},
     "copy": {"ntm": {}, "dnc": {}, "sam": {"k": 8}},
-    "copy_longer": {"dnc": {}},
+    "copy_longer": {"ntm": {}, "dnc": {}, "sam": {"k": 8}},
     "recall_far": {
         "compressive": {"window": 8, "compressed": 16, "compression": 4},
         "gtrxl": {"window": 8},  # to compare: two layers see 16 steps back
