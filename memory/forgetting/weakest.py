@@ -55,6 +55,9 @@ class WeakestEntries:
     def lowered(self, slots: Tensor) -> None:
         """Scores were set anew, so some of these may be candidates now."""
         inside = slots[self._order.inside(slots, self._bound)]
+        if len(self._members):  # most often those that have just made room, and are members still
+            place = torch.searchsorted(self._members, inside).clamp(max=len(self._members) - 1)
+            inside = inside[self._members[place] != inside]
         if len(inside):
             self._members = torch.unique(torch.cat([self._members, inside]))
         if self._next is not None:
