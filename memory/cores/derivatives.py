@@ -118,7 +118,7 @@ def walked(before: Tensor, found: Tensor, gate: Tensor, shift: Tensor, gamma: Te
         before: w, where they stood. `[B, R, N]`
         found: c, where they would stand by content. `[B, R, N]`
         gate: g. `[B, R, 1]`
-        shift: s, of the moves from the farthest back to the farthest on. `[B, R, 2 reach + 1]`
+        shift: s, of the moves from the farthest on to the farthest back. `[B, R, 2 reach + 1]`
         gamma: `[B, R, 1]`
 
     Returns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -9,6 +10,9 @@ from engram_rl.memory.cores.addressing import entropy, linear, mean_age, oneplus
 from engram_rl.memory.cores.core import State, require_sizes
 from engram_rl.memory.cores.derivatives import content, walked, written
 from engram_rl.memory.cores.steered import Steered
+
+BY_PLACE, ONWARDS = -2.0, 3.0
+"""Biases at first, of the gate that lets contents decide, and of moving on by one slot."""
 
 
 class NTM(Steered):
@@ -27,8 +31,10 @@ class NTM(Steered):
     their place before anything is written; then the reading heads see what was.
 
     Where the paper leaves open how it begins: the memory is 1e-6 everywhere, which learns far more steadily than random
-    or learned contents (Collier and Beel 2018, arXiv 1807.08518), and every head stands on the first slot. So no
-    parameter depends on the number of slots, which may be raised after training: `core.slots = 256`.
+    or learned contents (Collier and Beel 2018, arXiv 1807.08518), every head stands on the first slot, and goes on by
+    one in each step until it learns otherwise, as a tape does: where heads begin without a direction, what they write
+    is spread over all slots, and whether they ever sort it out depends on the first weights. No parameter depends on
+    the number of slots, which may be raised after training: `core.slots = 256`.
 
     Args:
         input_size: D.
@@ -57,6 +63,10 @@ class NTM(Steered):
         self.slots, self.writes, self.reach = slots, writes, reach
         self.heads = linear(hidden_size, (reads + writes) * (width + 2 * reach + 4))
         self.contents = linear(hidden_size, writes * 2 * width)
+        with torch.no_grad():
+            _, _, gate, shift, _ = self._of_each_head(self.heads.bias)
+            gate.fill_(BY_PLACE)
+            shift[:, reach - 1] = ONWARDS
 
     def _empty(self, batch_size: int, like: Tensor) -> State:
         weights = like.new_zeros(batch_size, self.reads + self.writes, self.slots)
@@ -79,10 +89,14 @@ class NTM(Steered):
 
     def _addresses(self, hidden: Tensor, memory: Tensor, before: Tensor) -> Tensor:
         """Where the heads stand, from where they stood. `[B, heads, N]`."""
-        told = self.heads(hidden).unflatten(-1, (self.reads + self.writes, -1))
-        keys, beta, gate, shift, gamma = told.split([self.width, 1, 1, 2 * self.reach + 1, 1], -1)
+        keys, beta, gate, shift, gamma = self._of_each_head(self.heads(hidden))
         found = content(keys.tanh(), memory, functional.softplus(beta))
         return walked(before, found, gate.sigmoid(), shift.softmax(-1), oneplus(gamma))
+
+    def _of_each_head(self, told: Tensor) -> tuple[Tensor, ...]:
+        """Keys, strengths, gates, moves from the farthest on to the farthest back, sharpness. `[.., heads, n]` each."""
+        heads = told.unflatten(-1, (self.reads + self.writes, -1))
+        return heads.split([self.width, 1, 1, 2 * self.reach + 1, 1], -1)
 
     def _read_weights(self, state: State) -> Tensor:
         return state["weights"][:, : self.reads]

@@ -77,3 +77,12 @@ def test_more_slots_may_be_given_after_training():
 
 def test_large_inputs_and_long_sequences_leave_it_finite():
     stays_finite("ntm", **SMALL)
+
+
+@pytest.mark.parametrize("reach", [1, 2])
+def test_heads_begin_as_those_of_a_tape_do(reach):
+    core = make_core("ntm", 3, 8, slots=16, width=4, reads=2, reach=reach)
+    state = core.initial_state(1)
+    for _ in range(5):
+        _, state, _ = core.step(torch.zeros(1, 3), state)
+    assert state["weights"].argmax(-1).tolist() == [[5, 5, 5]]
