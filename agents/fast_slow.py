@@ -13,14 +13,14 @@ import numpy as np
 from gymnasium import spaces
 
 from engram_rl.agents.agent import Observation, Transition
-from engram_rl.agents.common.actions import require_discrete, require_mask
+from engram_rl.agents.common.actions import Actions
 from engram_rl.agents.common.restoring import all_or_nothing
 from engram_rl.agents.goal_directed.goal_network import EpisodeTrace, GoalNetwork
 from engram_rl.agents.goal_directed.goals import FoundGoal, Goals, ShownGoal, Targets
 from engram_rl.agents.goal_directed.look_ahead import NONE, Branches, Plan, Search, Situation, Slow, best_allowed
 from engram_rl.agents.goal_directed.outcomes import Outcomes
 from engram_rl.agents.goal_directed.perceptron import Perceptron
-from engram_rl.agents.goal_directed.views import GoalView
+from engram_rl.agents.goal_directed.views import GoalView, decimal_places
 from engram_rl.agents.goal_directed.visits import EpisodeVisits
 from engram_rl.memory import Planner, TransitionMemory
 
@@ -47,6 +47,7 @@ class FastSlow:
 
     Args:
         view: Reads states and goals from observations.
+        actions: Numbers them, from 0 on.
         memory: (state, action) -> next state; one owner for each environment, or one for all.
         planner: Plans over it, for whoever looks ahead or seeks a goal.
         goals: Names the states to go for.
@@ -62,6 +63,7 @@ class FastSlow:
         self,
         *,
         view: GoalView,
+        actions: Actions,
         memory: TransitionMemory,
         planner: Planner,
         goals: Goals,
@@ -74,6 +76,7 @@ class FastSlow:
     ) -> None:
         self.view, self.memory, self.planner, self.goals = view, memory, planner, goals
         self.fast, self.slow = fast, slow
+        self._actions = actions
         self._visit_weight, self._danger, self._rng = visit_weight, danger, rng
         self._env = np.arange(num_envs)
         self._owners = self._env if memory.num_owners > 1 else np.zeros(num_envs, np.int64)
@@ -91,13 +94,15 @@ class FastSlow:
     """The parts of the state that hold what was experienced, rather than what was trained."""
 
     def act(self, observation: Observation, *, explore: bool = True, mask: np.ndarray | None = None) -> np.ndarray:
-        """One action for each environment, of those that `mask` `[E, A]` allows. `[E]`."""
-        allowed = None if mask is None else require_mask(mask, len(self._env), self.memory.num_actions)
+        """One action for each environment, of those that `mask` `[E, A]` allows. `[E]`, or `[E, P]` of P parts."""
+        permitted = self._actions.allowed(mask, len(self._env))
+        allowed = None if permitted is None else permitted.numpy()
         if explore:
             self._plan, self._goals = self._look_ahead(observation, self._rng, explore=True, allowed=allowed)
-            return self._plan.actions
+            return self._actions.named(self._plan.actions)
         with self._undisturbed(), self.memory.only_looking(), self.planner.only_looking():
-            return self._look_ahead(observation, np.random.default_rng(0), explore=False, allowed=allowed)[0].actions
+            plan, _ = self._look_ahead(observation, np.random.default_rng(0), explore=False, allowed=allowed)
+        return self._actions.named(plan.actions)
 
     @contextmanager
     def _undisturbed(self) -> Iterator[None]:
@@ -116,7 +121,7 @@ class FastSlow:
     def observe(self, transition: Transition) -> None:
         """Remember one vector step, correct what it contradicts, and put aside what is to be replayed."""
         states, next_states = (self.view.states(o) for o in (transition.observation, transition.next_observation))
-        actions = transition.action
+        actions = self._actions.numbered(transition.action)
         expected = self.slow.expected(states, self._owners, actions) if self.slow else None
         outcome = self._outcomes(transition)
         written = self.memory.write(
@@ -282,24 +287,27 @@ def make_fast_slow(
     - `visit_weight`: c: an action loses c sqrt(how often it was taken in this state in this episode)
 
     Raises:
-        ValueError: Actions that are not Discrete, observations that the view cannot read, or an unknown `slow`.
+        ValueError: Actions that are not Discrete or MultiDiscrete, observations that the view cannot read, or an
+            unknown `slow`.
     """
-    num_actions = require_discrete(action_space, "The fast/slow agent")
+    actions = Actions(action_space, "The fast/slow agent")
     reads = view(observation_space)
     owners = np.zeros(num_envs, np.int64) if share_memory else np.arange(num_envs)
     remembered = memory(
         reads.dim,
-        num_actions,
+        actions.count,
         owners=1 if share_memory else num_envs,
         movement_context=reads.movement_context,
+        decimals=decimal_places(reads.bounds),
     )
     looks_ahead = planner(remembered, bounds=reads.bounds, harm_cost=np.inf if danger else 0.0)
     goals = (
         ShownGoal(reads, remembered, owners) if reads.shows_goal else FoundGoal(reads, remembered, looks_ahead, owners)
     )
-    network = _goal_network([2 * reads.dim, *hidden, num_actions], learning_rate, batch_size, seed) if fast else None
+    network = _goal_network([2 * reads.dim, *hidden, actions.count], learning_rate, batch_size, seed) if fast else None
     return FastSlow(
         view=reads,
+        actions=actions,
         memory=remembered,
         planner=looks_ahead,
         goals=goals,

@@ -21,7 +21,7 @@ from engram_rl.agents.common.seeding import generator_for
 from engram_rl.agents.policy_gradient.descent import Descent
 from engram_rl.agents.policy_gradient.extra_inputs import ExtraInput, PreviousStep, read
 from engram_rl.agents.policy_gradient.objectives import Objective, explained_variance, means, require_learnable
-from engram_rl.agents.policy_gradient.perception import Perception, RewardScale, make_perception
+from engram_rl.agents.policy_gradient.perception import ModestRewards, Perception, RewardScale, make_perception
 from engram_rl.agents.policy_gradient.player import Player
 from engram_rl.agents.policy_gradient.policies import Extras, Policy, make_policy
 from engram_rl.agents.policy_gradient.read_weights import ReadWeights, first_environment, read_weights
@@ -91,7 +91,7 @@ class PPO:
         gae_lambda: float,
         generator: torch.Generator,
         extras: Sequence[ExtraInput] = (),
-        reward_scale: RewardScale | None = None,
+        reward_scale: RewardScale | ModestRewards | None = None,
         cut_at_episode_ends: bool = True,
         carry_state: bool = False,
         scale_rule: int = SCALE_RULE,
@@ -354,7 +354,7 @@ def make_ppo(
     max_gradient_norm: float | None = 0.5,
     target_kl: float | None = None,
     normalise_observations: bool = False,
-    scale_rewards: bool = False,
+    scale_rewards: bool | None = None,
     scale_rule: int = SCALE_RULE,
     device: str = "cpu",
     extras: Sequence[ExtraInput] = (),
@@ -372,7 +372,8 @@ def make_ppo(
     - `optimiser`: of all weights, as one vector; `max_gradient_norm` limits its steps, None does not
     - `value_clip`, `value_coefficient`, `normalise_advantage`, `target_kl`: see `Objective`
     - `normalise_observations`: rows of numbers only, to mean 0 and deviation 1 over all seen so far
-    - `scale_rewards`: by the deviation of the discounted return
+    - `scale_rewards`: by the deviation of the discounted return; by default only where returns are out of the ordinary,
+      in the thousands or thousandths, by their size; false for never
     - `scale_rule`: how numbers of observations and actions are scaled; 1 for what the first version learned
     - `extras`, `fusion` (see `make_policy`), `logit_bias` and `agent`: for an agent built on PPO
 
@@ -429,8 +430,14 @@ def make_ppo(
         gae_lambda=gae_lambda,
         generator=generator_for(seed, "ppo"),
         extras=[*previous, *extras],
-        reward_scale=RewardScale(num_envs, discount) if scale_rewards else None,
+        reward_scale=_reward_scale(scale_rewards, num_envs, discount),
         cut_at_episode_ends=cut_at_episode_ends,
         carry_state=carry_state,
         scale_rule=scale_rule,
     )
+
+
+def _reward_scale(asked: bool | None, num_envs: int, discount: float) -> RewardScale | ModestRewards | None:
+    if asked is None:
+        return ModestRewards(num_envs, discount)
+    return RewardScale(num_envs, discount) if asked else None

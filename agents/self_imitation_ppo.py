@@ -17,6 +17,7 @@ from engram_rl.agents.common.restoring import all_or_nothing
 from engram_rl.agents.common.seeding import generator_for
 from engram_rl.agents.episodic_control.returns import MonteCarloReturns
 from engram_rl.agents.policy_gradient.action_heads import CodesHead
+from engram_rl.agents.policy_gradient.perception import ModestRewards, RewardScale
 from engram_rl.agents.ppo import PPO, make_ppo
 
 
@@ -77,10 +78,10 @@ class SelfImitationPPO(PPO):
                 "Self-imitation learns from past episodes, of which it does not know what came before: set "
                 "agent.carry_state=false."
             )
-        if not self.cut_at_episode_ends or self.reward_scale:
+        if not self.cut_at_episode_ends or isinstance(self.reward_scale, RewardScale):
             raise ValueError(
                 "Self-imitation compares an episode's return with its value, which must be of the same: set "
-                "agent.cut_at_episode_ends=true and agent.scale_rewards=false."
+                "agent.cut_at_episode_ends=true and leave agent.scale_rewards out."
             )
         self._batches, self._value_weight, self._bootstrap = batches, imitation_value, bootstrap
         self._masks = isinstance(self.policy.head, CodesHead)
@@ -105,7 +106,7 @@ class SelfImitationPPO(PPO):
             starts = self.acted["starts"].cpu().numpy()
             self._whole |= starts
             held |= {"starts": starts, "whole": self._whole}
-        follows = final_value * self._bootstrap
+        follows = final_value * self._bootstrap * self._reward_size
         unused = np.zeros(self.num_envs, np.int64)
         ended = self._returns.push(held, unused, transition.reward, transition.done, follows)
         assert isinstance(ended.observation, dict)
@@ -115,6 +116,11 @@ class SelfImitationPPO(PPO):
         if len(rows["gained"]):
             self._replay.add(rows)
         super().add(transition, final_value)
+
+    @property
+    def _reward_size(self) -> float:
+        """What values are of: rewards divided by this."""
+        return self.reward_scale.size if isinstance(self.reward_scale, ModestRewards) else 1.0
 
     def update(self, data: dict[str, Any]) -> dict[str, float]:
         """PPO's update, then imitation."""
@@ -145,6 +151,7 @@ class SelfImitationPPO(PPO):
 
     def _descend(self, rows: dict[str, Any]) -> tuple[float, np.ndarray]:
         """The loss, and how much better each step went than expected. `starts` are `[T, B]`; returns `[]`, `[N]`."""
+        rows["gained"] = rows["gained"] / np.float32(self._reward_size)
         batch = to_tensors(rows, self.policy.device)
         starts = batch["starts"]
         state = self.policy.initial_state(starts.shape[1])

@@ -20,6 +20,12 @@ SMALLEST_PICTURE = 36
 LARGE = 30.0
 """Numbers that stay below this are taken as they are; larger ones would drown others and saturate units."""
 
+SMALL = 1 / LARGE
+"""Numbers that stay below this are made larger; others would drown them."""
+
+SMALLEST = 1e-30
+"""Bounds below this are no bounds but 0."""
+
 SANE = 1e9
 """Bounds beyond this are no bounds but the largest numbers of a type."""
 
@@ -29,8 +35,8 @@ class Scale(nn.Module):
 
     Pictures are divided by their largest number. What else has bounds too large for a network (bytes of a small grid,
     which may be symbols or brightness, of a console's memory, large counters) is brought within -1 and 1 by its
-    logarithm: 1 and 2 stay about as far apart as 10 and 20, and 250 is not 10. All else, and what has no bounds, is as
-    it is.
+    logarithm: 1 and 2 stay about as far apart as 10 and 20, and 250 is not 10. What has bounds too small for one is
+    divided by them. All else, and what has no bounds, is as it is.
 
     Args:
         space: Of one observation.
@@ -41,12 +47,14 @@ class Scale(nn.Module):
     _origin: torch.Tensor  # [F]
     _factor: torch.Tensor  # [F]
     _shift: torch.Tensor  # [F]
+    _larger: torch.Tensor | None  # [F], by what small columns are multiplied, where there are any
     _of_bytes: torch.Tensor | None  # [256], what each byte becomes, where all columns are alike
 
     def __init__(self, space: spaces.Box, rule: int = SCALE_RULE) -> None:
         super().__init__()
         self._divisor, self._logarithmic = 1.0, False
         self.register_buffer("_of_bytes", None, persistent=False)
+        self.register_buffer("_larger", None, persistent=False)
         if rule == 1 and is_picture(space, rule):
             self._divisor = float(space.high.max())
         if rule < SCALE_RULE:
@@ -56,6 +64,9 @@ class Scale(nn.Module):
             self._divisor = picture_divisor(space)
             return
         largest = np.maximum(np.abs(low), np.abs(high))  # [F]
+        small = (largest > SMALLEST) & (largest < SMALL)
+        if small.any():
+            self._larger = torch.from_numpy(np.where(small, 1 / np.where(small, largest, 1.0), 1.0)).float()
         whole = space.dtype is not None and space.dtype.kind in "iu"
         columns = np.isfinite(largest) & (largest > LARGE) & (low < high) & (whole | (largest < SANE))
         self._logarithmic = bool(columns.any())
@@ -78,6 +89,8 @@ class Scale(nn.Module):
         if self._of_bytes is not None and numbers.dtype == torch.uint8:
             return self._of_bytes[numbers.reshape(len(numbers), -1).int()]
         rows = numbers.float().reshape(len(numbers), -1)
+        if self._larger is not None:
+            rows = rows * self._larger
         if self._logarithmic:
             return self._scaled(rows)
         return rows if self._divisor == 1 else rows / self._divisor

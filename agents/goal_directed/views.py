@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -9,6 +10,10 @@ import numpy as np
 from gymnasium import spaces
 
 from engram_rl.agents.agent import Observation
+from engram_rl.agents.common.scaling import SANE
+
+SIGNIFICANT = 6
+"""Digits of a number that float32 keeps through a sum."""
 
 
 class GoalView(Protocol):
@@ -93,5 +98,15 @@ class Columns(WholeGoals):
 
 
 def finite_bounds(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """The bounds of a space, or None if it has none."""
-    return (low, high) if np.isfinite(low).all() and np.isfinite(high).all() else None
+    """The bounds of a space, or None if it has none, or has a type's largest numbers for bounds."""
+    return (low, high) if (np.abs(low) < SANE).all() and (np.abs(high) < SANE).all() else None
+
+
+def decimal_places(bounds: tuple[np.ndarray, np.ndarray] | None) -> int:
+    """Places behind the point down to which numbers of a state mean something: six digits of the largest, and units.
+
+    Args:
+        bounds: As a view has them; without, numbers are taken to be of the size of 10.
+    """
+    largest = 10.0 if bounds is None else float(max(np.abs(bounds[0]).max(), np.abs(bounds[1]).max()))
+    return max(0, SIGNIFICANT - math.ceil(math.log10(largest))) if largest else SIGNIFICANT

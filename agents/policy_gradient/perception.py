@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol
 
 import numpy as np
@@ -167,3 +168,46 @@ class RewardScale:
         """Restore what `state_dict` gave."""
         self._returns = state["returns"]
         self._moments.load_state_dict(state["moments"])
+
+
+ORDINARY = (1e-3, 1e3)
+"""Sizes of returns that a network of ordinary rates learns to predict."""
+
+
+class ModestRewards:
+    """Divides rewards by the size of the discounted return, where that is out of the ordinary; else leaves them.
+
+    The size is the root of the mean square of all returns so far, which a reward that never changes has too.
+
+    Args:
+        num_envs: E.
+        discount: gamma.
+    """
+
+    def __init__(self, num_envs: int, discount: float):
+        self._returns, self._discount = np.zeros(num_envs), discount  # [E]
+        self._square, self._count = 0.0, 0
+
+    def __call__(self, reward: np.ndarray, done: np.ndarray) -> np.ndarray:
+        """`[E]` to `[E]`."""
+        self._returns = self._returns * self._discount + reward
+        self._count += 1
+        self._square += (float(np.square(self._returns).mean()) - self._square) / self._count
+        self._returns[done] = 0
+        return reward / self.size
+
+    @property
+    def size(self) -> float:
+        """What rewards are divided by; 1 where they are ordinary, or have all been 0."""
+        size = math.sqrt(self._square)
+        least, most = ORDINARY
+        return 1.0 if least <= size <= most or size == 0 else size
+
+    def state_dict(self) -> dict[str, Any]:
+        """The open returns and the size of all."""
+        return {"returns": self._returns, "square": self._square, "count": self._count}
+
+    def load_state_dict(self, state: dict[str, Any] | None) -> None:
+        """Restore what `state_dict` gave; nothing, of runs that took rewards as they are."""
+        if state is not None:
+            self._returns, self._square, self._count = state["returns"], state["square"], state["count"]

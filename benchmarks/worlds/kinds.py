@@ -101,7 +101,7 @@ KINDS: dict[str, Kind] = {
     "nan_at_reset": _refused("NaN in the first observation", "nan", "environment 0", observation="nan_at_reset"),
     "nan_later": _refused("NaN after a while", "nan", "environment", observation="nan_later"),
     "infinite": _refused("infinity where there are no bounds", "inf", "environment", observation="infinite"),
-    "huge": _refused("1e30 where there are no bounds", "1e+30", "environment 0", observation="huge"),
+    "huge": _refused("1e30 where there are no bounds", "1e+30", "environment", observation="huge"),
     "outside_box": _refused("far outside its Box from the first on", "99.0", "environment", observation="outside_box"),
     "outside_codes": _refused("-1 of a Discrete", "-1", "Discrete(7)", observation="outside_codes"),
     "fraction_of_bytes": _refused("0.6 of uint8", ".6", "uint8", observation="fraction_of_bytes"),
@@ -194,15 +194,13 @@ class Player:
     Attributes:
         steps: Environment steps that it is trained for.
         vectors_only: Whether it reads places from the columns of a vector.
-        numbers: Whether it acts in numbers (Box, MultiBinary) as well as in choices.
-        parts: Whether it acts in several choices at once.
+        numbers: Whether it acts in numbers as well as in choices.
         options: Of `engram train`.
     """
 
     steps: int
     vectors_only: bool = False
     numbers: bool = False
-    parts: bool = True
     options: tuple[str, ...] = field(default=())
 
 
@@ -212,7 +210,7 @@ SHORT = ("agent.num_steps=64", "agent.minibatch_size=64")
 PLAYERS: dict[str, Player] = {
     "mfec": Player(1500, options=SOON),
     "ppo": Player(4000, numbers=True, options=SHORT),
-    "fast_slow": Player(1000, vectors_only=True, parts=False),
+    "fast_slow": Player(1000, vectors_only=True),
     "nec": Player(1000, options=("agent.learn_after=100", *SOON)),
     "retrieval_ppo_view": Player(2000, options=SHORT),
     "episodic": Player(1500),

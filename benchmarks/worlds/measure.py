@@ -185,8 +185,8 @@ def outcome(run: WorldRun, found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of_refusal(kind: Kind, player: Player, message: str) -> str:
-    if kind.expects == REFUSED:
-        return REFUSED if all(name in message for name in kind.names) else FAULT
+    if kind.expects == REFUSED and all(name in message for name in kind.names):
+        return REFUSED
     return FAULT if fits(kind, player) else NOT_FOR_IT
 
 
@@ -194,20 +194,20 @@ VECTORS = {"vector", "float64", "float16", "int64", "int8", "uint8_row", "uint16
 VECTORS |= {"largest_bounds", "half_bounded", "constant_part", "tiny_bounds", "far_from_zero", "wide_bounds"}
 VECTORS |= {"negative_bounds", "list"}
 NUMBERS = {
-    "multi_binary",
     "box",
     "box_far",
     "box_tiny",
     "box_float64",
     "box_unbounded",
     "box_half_bounded",
-    "box_whole",
 }
+NOBODYS = {"multi_binary", "box_whole"}
+"""Actions that no agent takes, and all refuse by name."""
 
 
 def fits(kind: Kind, player: Player) -> bool:
     """Whether an agent is for such a world: what it reads, what it acts in."""
     observation, action = kind.kwargs.get("observation", "vector"), kind.kwargs.get("action", "two")
     reads = observation in VECTORS or not player.vectors_only
-    acts = (player.numbers or action not in NUMBERS) and (player.parts or action != "multi_discrete")
+    acts = (player.numbers or action not in NUMBERS) and action not in NOBODYS
     return reads and acts

@@ -79,6 +79,8 @@ def with_part(name: str, space: Space, value: Any) -> Way:
 
 def tuple_of(*others: Space) -> Way:
     """A Tuple: the place, and parts that never change."""
+    for other in others:
+        other.seed(0)  # so that they are the same in every world
     rest = [(other, other.sample()) for other in others]
     space = spaces.Tuple([spaces.Discrete(PLACES), *others])
     return space, lambda place, _: (place, *(value for _, value in rest))

@@ -7,6 +7,9 @@ import numpy as np
 from engram_rl.memory.transitions.states import StateTable
 from engram_rl.memory.transitions.table import Outcome
 
+MOST_DECIMALS = 30
+"""Places behind the point that a float32 has numbers for."""
+
 
 def checked_states(
     states: np.ndarray, owners: np.ndarray | None, table: StateTable, num_owners: int
@@ -52,7 +55,9 @@ def _within(numbers: np.ndarray, limit: int) -> bool:
     return numbers.dtype.kind in "iu" and bool(((numbers >= 0) & (numbers < limit)).all())
 
 
-def check_settings(num_actions: int, owners: int, half_life: float, keep_refuted: float, same_within: float) -> None:
+def check_settings(
+    num_actions: int, owners: int, half_life: float, keep_refuted: float, same_within: float, decimals: int | None
+) -> None:
     """Raise what is wrong with the settings of a transition memory."""
     if num_actions < 1 or owners < 1:
         raise ValueError(f"needs num_actions >= 1 and owners >= 1, got {num_actions} and {owners}")
@@ -62,3 +67,5 @@ def check_settings(num_actions: int, owners: int, half_life: float, keep_refuted
         raise ValueError(f"keep_refuted must be in [0, 1), got {keep_refuted}")
     if not 0 <= same_within < np.inf:
         raise ValueError(f"same_within must be a distance >= 0, got {same_within}")
+    if decimals is not None and not 0 <= decimals <= MOST_DECIMALS:
+        raise ValueError(f"decimals must be None, or from 0 to {MOST_DECIMALS}, got {decimals}")

@@ -45,6 +45,8 @@ class TransitionMemory:
         same_within: A vector never seen before is the nearest stored one if that is at most this far (Euclidean), at
             the price of a search over all states. 0: states are equal or different.
         movement_context: Numbers of the state on which what an action does depends (see `MovementMemory`).
+        decimals: Places behind the point to which numbers of states, and movements between them, are rounded: where
+            steps are fractions, what should be equal differs in the last bits. None: as they are.
     """
 
     def __init__(
@@ -58,13 +60,14 @@ class TransitionMemory:
         keep_refuted: float = 0.0,
         same_within: float = 0.0,
         movement_context: Sequence[int] = (),
+        decimals: int | None = None,
     ) -> None:
-        check_settings(num_actions, owners, half_life, keep_refuted, same_within)
+        check_settings(num_actions, owners, half_life, keep_refuted, same_within, decimals)
         what = f"capacity={capacity} states of {dim} numbers and {num_actions} actions"
         require_ram(what, capacity * (4 * dim + 41 + 33 * num_actions), "lower the capacity")
-        self.states = StateTable(dim, capacity)
+        self.states = StateTable(dim, capacity, decimals=decimals)
         self.table = TransitionTable(capacity, num_actions, half_life, keep_refuted)
-        self.movements = MovementMemory(owners, num_actions, dim, context=movement_context)
+        self.movements = MovementMemory(owners, num_actions, dim, context=movement_context, decimals=decimals)
         self.movement_changes = 0
         self.same_within = same_within
         self.clock = np.zeros(owners, np.float64)  # [O], in ticks
@@ -147,7 +150,7 @@ class TransitionMemory:
         if imagine:
             row, action = np.nonzero(~known)
             moved, support[row, action] = self.movements.recall(owners[row], action, states[row])
-            next_states[row, action] += moved
+            next_states[row, action] = self.states.canonical(next_states[row, action] + moved)
         table = self.table
         reward, harm = np.where(known, table.reward[ids], 0), np.where(known, table.harm[ids], 0)
         return Expansion(next_states, known, support, reward, known & table.terminal[ids], harm)

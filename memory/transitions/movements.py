@@ -28,6 +28,8 @@ class MovementMemory:
         context: Which of the D numbers of a state a movement depends on.
         optimistic: Do not believe that an action changes nothing (it was blocked) while any other displacement of it is
             remembered.
+        decimals: Places behind the point to which displacements are rounded, so that those between states of so many
+            places are equal where they should be; None: they are not.
     """
 
     def __init__(
@@ -38,13 +40,14 @@ class MovementMemory:
         size: int = 32,
         context: Sequence[int] = (),
         optimistic: bool = True,
+        decimals: int | None = None,
     ) -> None:
         if size < 1:
             raise ValueError(f"a movement memory keeps size >= 1 displacements, got {size}")
         if any(not 0 <= number < dim for number in context):
             raise ValueError(f"context {list(context)} must name numbers of the state, 0 to {dim - 1}")
         self.context = list(context)
-        self.optimistic = optimistic
+        self.optimistic, self.decimals = optimistic, decimals
         self.displacements = np.zeros((owners * num_actions, size, dim), np.float32)  # [O A, M, D]
         self.begun = np.zeros((owners * num_actions, size, len(self.context)), np.float32)  # [O A, M, C]
         self.stored = np.zeros(owners * num_actions, np.int64)  # [O A], ever; ring position is this modulo M
@@ -61,7 +64,10 @@ class MovementMemory:
         nth = occurrence(rings)
         position = (self.stored[rings] + nth) % self.size
         lasts = nth >= np.bincount(rings)[rings] - self.size  # of more than M into one ring, only the last M remain
-        self.displacements[rings[lasts], position[lasts]] = (next_states - states)[lasts]
+        displacements = (next_states - states)[lasts]
+        if self.decimals is not None:
+            displacements = np.round(displacements.astype(np.float64), self.decimals)
+        self.displacements[rings[lasts], position[lasts]] = displacements
         self.begun[rings[lasts], position[lasts]] = states[lasts][:, self.context]
         np.add.at(self.stored, rings, 1)
 

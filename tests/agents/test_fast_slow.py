@@ -1,8 +1,11 @@
 """The fast/slow agent: finds out what actions do, corrects itself by contradiction, and comes back exactly."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 
 import engram_rl.envs  # noqa: F401
 from benchmarks import fast_slow_figure, fast_slow_speed
@@ -367,3 +370,54 @@ def test_nothing_is_remembered_of_states_that_the_memory_has_forgotten():
     assert not (used & (agent.memory.states.vectors == [3, 4]).all(1)).any(), "the site must have been evicted"
     assert site == -1 and not agent.goals._times_found.any()
     assert (agent.goals._visited_at[~used] == -1).all()
+
+
+@pytest.mark.parametrize(("step_size", "origin"), [(1e-4, 0.0), (0.1, 0.0), (0.3, -50.0), (1.0, 100.0)])
+@pytest.mark.parametrize("settings", [SEARCH, PUBLISHED | {"fast": False}])
+def test_it_acts_alike_whatever_a_step_measures_and_from_wherever_actions_are_counted(step_size, origin, settings):
+    """Places in fractions differ in their last bits where they should be equal."""
+    environments = make("ShiftWall")
+    space = environments.single_observation_space
+    one = make_agent(environments, **settings)
+
+    class Elsewhere:
+        num_envs = environments.num_envs
+        single_observation_space = spaces.Box(
+            (origin + step_size * space.low).astype(np.float32), (origin + step_size * space.high).astype(np.float32)
+        )
+        single_action_space = spaces.Discrete(environments.single_action_space.n, start=5)
+
+    other = make_agent(Elsewhere, **settings)
+
+    def elsewhere(observation):
+        return (origin + step_size * np.asarray(observation, np.float64)).astype(np.float32)
+
+    observation, _ = environments.reset(seed=3)
+    for _ in range(200):
+        actions = one.act(observation)
+        assert (other.act(elsewhere(observation)) == actions + 5).all()
+        happened = step(environments, observation, actions)
+        one.observe(happened)
+        other.observe(
+            replace(
+                happened,
+                observation=elsewhere(observation),
+                action=actions + 5,
+                next_observation=elsewhere(happened.next_observation),
+                reset_observation=elsewhere(happened.reset_observation),
+            )
+        )
+        observation = happened.reset_observation
+
+
+def test_parts_of_actions_are_numbered():
+    environments = make("HiddenGoal")
+
+    class Parts:
+        num_envs, single_observation_space = environments.num_envs, environments.single_observation_space
+        single_action_space = spaces.MultiDiscrete([2, 3], start=[0, -1])
+
+    agent = make_agent(Parts, view=lambda box: Columns(box, [0, 1], []))
+    observation, _ = environments.reset(seed=0)
+    mask = np.array([[1, 0, 0, 1, 0]] * 2, bool)
+    assert agent.memory.num_actions == 6 and agent.act(observation, mask=mask).tolist() == [[0, 0]] * 2

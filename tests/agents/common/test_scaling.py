@@ -45,6 +45,8 @@ NUMBERS = {
     "unbounded": ((4,), np.float32, -np.inf, np.inf, 1),
     "bounds of the type": ((4,), np.float32, -LARGEST, LARGEST, 1),
     "half bounded": ((4,), np.float32, 0, np.inf, 1),
+    "tiny": ((4,), np.float32, 0, 1e-3, 1e-3),
+    "tiny, on either side of 0": ((3,), np.float64, -1e-5, 1e-5, 1e-5),
 }
 
 
@@ -135,6 +137,14 @@ def test_columns_are_scaled_each_by_its_own_bounds():
     space = spaces.Box(np.array([-1, 0, -np.inf, 10], np.float32), np.array([1, 1000, np.inf, 500], np.float32))
     rows = Flatten(space)(torch.tensor([[0.5, 0.0, 7.0, 10.0], [-0.5, 1000.0, -7.0, 500.0]]))
     assert rows.tolist() == [pytest.approx([0.5, -1, 7, -1]), pytest.approx([-0.5, 1, -7, 1])]
+
+
+def test_what_is_too_small_is_as_large_as_its_bounds_allow():
+    low, high = np.array([0, -2e-4, -0.07, -1e-3]), np.array([1e-3, 1e-4, 0.07, 1000])
+    rows = Flatten(spaces.Box(low, high, dtype=np.float64))(torch.from_numpy(np.stack([low, high])))
+    np.testing.assert_allclose(
+        rows, [[0, -1, -0.07, -2 * np.log1p(1e-3) / np.log1p(1000) / 2], [1, 0.5, 0.07, 1]], rtol=1e-5
+    )
 
 
 def test_what_the_first_version_learned_is_scaled_as_it_was():

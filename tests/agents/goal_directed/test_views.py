@@ -7,7 +7,7 @@ from gymnasium import spaces
 
 import engram_rl.envs  # noqa: F401
 from engram_rl.agents.goal_directed.minigrid_views import PartialGrid, SymbolGrid
-from engram_rl.agents.goal_directed.views import Columns
+from engram_rl.agents.goal_directed.views import Columns, decimal_places
 from engram_rl.envs.dead_reckoning import DeadReckoning
 from engram_rl.training.environments import make_environments
 
@@ -79,3 +79,22 @@ def test_a_picture_is_refused_rather_than_read_as_symbols(wrapper):
     observation, _ = placed.reset(seed=0)
     with pytest.raises(ValueError, match=r"image of environment 0 holds \d+, which is no symbol"):
         PartialGrid(placed.single_observation_space).goals(observation)
+
+
+LARGEST = float(np.finfo(np.float32).max)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "bounded"), [(0, 6, True), (-LARGEST, LARGEST, False), (0, np.inf, False), (-1e9, 0, False)]
+)
+def test_the_largest_numbers_of_a_type_are_no_bounds(low, high, bounded):
+    view = Columns(spaces.Box(low, high, (2,), np.float32), [0, 1], [])
+    assert (view.bounds is not None) is bounded
+
+
+@pytest.mark.parametrize(
+    ("largest", "places"), [(1e-3, 9), (0.5, 6), (6.0, 5), (10.0, 5), (11.0, 4), (1e8, 0), (0.0, 6)]
+)
+def test_six_digits_of_a_number_mean_something(largest, places):
+    assert decimal_places((np.array([0.0, -largest]), np.array([largest / 2, 0.0]))) == places
+    assert decimal_places(None) == 5

@@ -10,7 +10,7 @@ from engram_rl.agents.agent import Transition
 from engram_rl.agents.common.observations import map_observation
 from engram_rl.agents.common.scaling import has_picture
 from engram_rl.agents.policy_gradient.extra_inputs import PreviousStep
-from engram_rl.agents.policy_gradient.perception import AsRows, AsTensors, RewardScale
+from engram_rl.agents.policy_gradient.perception import AsRows, AsTensors, ModestRewards, RewardScale
 
 CPU = torch.device("cpu")
 SPACES = {
@@ -107,3 +107,35 @@ def test_the_step_before_is_shown_and_across_episodes_only_if_carried(carry):
     assert previous.read(np.zeros((2, 1)), explore=True)["previous"].tolist() == [[0, 0, 1, 0.5, 0], second]
     player = previous.player(3)
     assert (player.read(np.zeros((3, 1)), explore=False)["previous"] == 0).all()
+
+
+@pytest.mark.parametrize("size", [1e-9, 1e-6, 0.01, 1, 300, 1e6, 1e30])
+def test_rewards_out_of_the_ordinary_are_divided_by_the_size_of_the_return(size):
+    random, scale = np.random.default_rng(0), ModestRewards(2, 0.9)
+    returns, squares = np.zeros(2), []
+    for _ in range(60):
+        reward, done = size * random.normal(0.5, 1, 2), random.random(2) < 0.1
+        returns = 0.9 * returns + reward
+        squares.append(np.mean(returns**2))
+        usual = np.sqrt(np.mean(squares))
+        expected = reward if 1e-3 <= usual <= 1e3 else reward / usual
+        np.testing.assert_allclose(scale(reward, done), expected, rtol=1e-9)
+        returns[done] = 0
+
+
+def test_rewards_of_nothing_and_of_always_the_same_stay():
+    done = np.zeros(2, bool)
+    for reward in (np.zeros(2), np.ones(2), np.full(2, -1.0)):
+        scale = ModestRewards(2, 0.99)
+        assert all((scale(reward, done) == reward).all() for _ in range(5))
+
+
+def test_a_size_goes_on_after_a_restart_and_begins_where_none_was_kept():
+    one, other = ModestRewards(2, 0.9), ModestRewards(2, 0.9)
+    one(np.array([1e6, 2e6]), np.array([False, True]))
+    other.load_state_dict(one.state_dict())
+    again = np.array([3e5, 1e6]), np.array([False, False])
+    assert (one(*again) == other(*again)).all() and one.size == other.size > 1e5
+    fresh = ModestRewards(2, 0.9)
+    fresh.load_state_dict(None)
+    assert fresh.size == 1.0

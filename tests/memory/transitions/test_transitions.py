@@ -325,6 +325,26 @@ def test_minus_zero_is_zero():
     assert table.add(np.array([[-0.0]]), np.zeros(1, int)) == table.add(np.array([[0.0]]), np.zeros(1, int))
 
 
+@pytest.mark.parametrize(("step", "start"), [(0.1, 0.0), (1e-4, 0.0), (0.3, -7.7), (0.1, 1000.0), (1.0, 0.0)])
+def test_steps_of_a_fraction_lead_where_steps_of_one_do(step, start):
+    decimals = 6 - int(np.ceil(np.log10(max(10 * step, abs(start) + 10 * step))))
+    line = (start + step * np.arange(10)).astype(np.float32)[:, None]
+    memory = TransitionMemory(1, 2, 100, decimals=decimals)
+    memory.write(line[[0, 4, 6]], np.array([1, 1, 0]), line[[1, 5, 5]])
+    ids = memory.name(line)
+    assert len(set(ids.tolist())) == 10
+    seen = memory.expand(line[2:8], imagine=True)
+    on, back = (memory.states.find(seen.next_states[:, action], np.zeros(6, int)) for action in (1, 0))
+    assert on.tolist() == ids[3:9].tolist() and back.tolist() == ids[1:7].tolist()
+    assert memory.states.matching(line[3]).tolist() == [ids[3]]
+
+
+@pytest.mark.parametrize("decimals", [-1, 31])
+def test_decimals_that_no_number_has_are_refused(decimals):
+    with pytest.raises(ValueError, match=f"from 0 to 30, got {decimals}"):
+        TransitionMemory(1, 2, 10, decimals=decimals)
+
+
 def test_a_saved_memory_continues_as_if_nothing_had_happened():
     rng = np.random.default_rng(0)
     old, new = (TransitionMemory(2, A, 40, owners=2, half_life=20) for _ in range(2))
