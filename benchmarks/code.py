@@ -66,7 +66,7 @@ def _imported(module: str) -> set[Path]:
 
 
 def _files_of(module: str, run: bool = False) -> list[Path]:
-    """The file of a module, and what it stands for; none for what is not of this project or no part of a measurement."""
+    """The file of a module, and what it stands for; none for what is not of this project or measures nothing."""
     first, *rest = module.split(".")
     if first not in ("engram_rl", "benchmarks") or not rest:
         return []

@@ -1,16 +1,16 @@
 """A fingerprint of a run: a digest of what was done, paid and shown in its first 1,000 steps.
 
 It is taken while the run is measured and kept in its row. The same agent, environment, settings and seed give the same
-fingerprint, so a row stays true for as long as the code gives the same one. Runs compute with one thread, so it does not
-depend on how many there are; it does depend on the processor and on the versions of torch, numpy and the environment's
-package, which the row names.
+fingerprint, so a row stays true for as long as the code gives the same one. Runs compute with one thread, so it does
+not depend on how many there are; it does depend on the processor and on the versions of torch, numpy and the
+environment's package, which the row names.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ STEPS = 1000
 """Vector steps: each of all environments side by side."""
 
 
-class EnoughSeen(Exception):
+class EnoughSeenError(Exception):
     """The steps of a fingerprint have been taken; the run need not go on."""
 
 
@@ -31,7 +31,7 @@ class Trace:
     """What has been seen of a run so far.
 
     Args:
-        stops: Whether to end the run, by `EnoughSeen`, when there is enough.
+        stops: Whether to end the run, by `EnoughSeenError`, when there is enough.
         steps: Of a fingerprint.
     """
 
@@ -44,14 +44,14 @@ class Trace:
         """Take in a step: one, or one of several environments side by side.
 
         Raises:
-            EnoughSeen: There is enough, and this trace stops its run.
+            EnoughSeenError: There is enough, and this trace stops its run.
         """
         if self.steps < self._wanted:
             self.steps += 1
             for part in (action, np.asarray(reward, np.float64), np.asarray(done, np.bool_), observation):
                 self._take(part)
         if self._stops and self.steps == self._wanted:
-            raise EnoughSeen
+            raise EnoughSeenError
 
     @property
     def fingerprint(self) -> str:
@@ -100,9 +100,6 @@ def step(
 
 def fingerprint_of(run: Any, measure: Callable[[Any], Any]) -> str:
     """The fingerprint that a run has today: its first steps are taken, no more."""
-    with watched(Trace(stops=True)) as trace:
-        try:
-            measure(run)
-        except EnoughSeen:
-            pass
+    with watched(Trace(stops=True)) as trace, suppress(EnoughSeenError):
+        measure(run)
     return trace.fingerprint

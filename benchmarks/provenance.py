@@ -59,8 +59,8 @@ def recorded(row: Mapping[str, Any]) -> Row:
         row: What was measured. Its own `seconds` stand, else they are those of the process; `rests_on` names the code
             that it is of, else it is that of the command.
     """
-    about = {"seconds": round(time.perf_counter() - STARTED, 1), "rests_on": _of_the_command()}
-    whole = about | origin() | dict(row) | {"command": this_command()}
+    about: Row = {"seconds": round(time.perf_counter() - STARTED, 1), "rests_on": _of_the_command()}
+    whole: Row = about | origin() | dict(row) | {"command": this_command()}
     return sealed(whole | {"code": code_of(tuple(whole["rests_on"]))})
 
 

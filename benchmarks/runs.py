@@ -75,8 +75,8 @@ def carry_out(
     """Measure every run that `out` has no row of yet, and append a row for each as it ends.
 
     Args:
-        runs: Those already in `out` are kept as they are; a row that does not say how it came about, or has been changed
-            since it was written, is none of them.
+        runs: Those already in `out` are kept as they are; a row that does not say how it came about, or has been
+            changed since it was written, does not count.
         measure: Makes a run's row; a module's function, so that other processes find it.
         out: A file of JSON lines, made where there is none.
         workers: Processes side by side, one torch thread each.

@@ -1,4 +1,4 @@
-"""`docs/measurements.md`, every stored result file with its command, its commit and its table; `docs/history.md` likewise."""
+"""`docs/measurements.md` and `docs/history.md`: stored result files with their commands, commits and tables."""
 
 from __future__ import annotations
 
@@ -68,7 +68,8 @@ def _past(name: str, rows: list[Row]) -> str:
     parts += [f"    {command}" for command in commands_of(name)]
     parts += ["", f"{len(rows)} rows, recorded in {commit_of(f'{HISTORY}/{name}')}."]
     parts += [f"- {count} left on {why}" for why, count in Counter(row["left"] for row in rows).items()]
-    return "\n".join([*parts, "", *_tables(rows)])
+    unmarked = [{column: value for column, value in row.items() if column != "left"} for row in rows]
+    return "\n".join([*parts, "", *_tables(unmarked)])
 
 
 def _tables(rows: list[Row]) -> list[str]:

@@ -20,26 +20,12 @@ RESULTS = ROOT / "docs" / "results"
 INDEX = RESULTS / "index.yaml"
 
 HISTORY = "history"
-"""The folder of rows that no longer stand: those of code that has changed, and of before rows said how they came about."""
+"""The folder of rows that no longer stand: of code that has changed, or of before rows said how they came about."""
 
 MARK = "†"
 """Beside a figure of the history."""
 
-SUBJECT = (
-    "env",
-    "agent",
-    "policy",
-    "core",
-    "name",
-    "task",
-    "capacity",
-    "phase",
-    "budget",
-    "what",
-    "target",
-    "room",
-    "id",
-)
+SUBJECT = ("env", "agent", "policy", "core", "name", "task", "capacity", "phase", "budget", "what", "target", "id")
 """Columns that say what a row is of; rows that differ in others only, such as the seed, are of the same."""
 
 
@@ -87,9 +73,8 @@ def by_subject(rows: Sequence[Row]) -> dict[str, list[Row]]:
     groups: dict[str, list[Row]] = {}
     for row in rows:
         today = row_today(row)
-        groups.setdefault(" ".join(str(today[one]) for one in SUBJECT if today.get(one) not in (None, "")), []).append(
-            row
-        )
+        subject = " ".join(str(today[one]) for one in SUBJECT if today.get(one) not in (None, ""))
+        groups.setdefault(subject, []).append(row)
     return groups
 
 

@@ -1,4 +1,4 @@
-"""A row stands while it is as it was written and its run gives the same episodes; what does not moves to the history."""
+"""A row stands while it is as it was written and its run gives the same episodes; else it is history."""
 
 import json
 
@@ -8,7 +8,7 @@ from benchmarks import again, code, fingerprint, provenance, stale
 from benchmarks.again import doubt, repeated
 from benchmarks.control.measure import measure
 from benchmarks.control.runs import resolve
-from benchmarks.fingerprint import EnoughSeen, Trace, fingerprint_of, watched
+from benchmarks.fingerprint import EnoughSeenError, Trace, fingerprint_of, watched
 from benchmarks.provenance import complete, sealed
 from benchmarks.report import stored
 from benchmarks.report.stored import RESULTS
@@ -163,7 +163,7 @@ def test_a_trace_takes_in_its_steps_and_no_more():
     whole, stopping = Trace(steps=2), Trace(stops=True, steps=2)
     for number in range(5):
         whole.take(number, 0.0, False, {"a": [1], "b": ("x", 2.0)})
-    with watched(stopping), pytest.raises(EnoughSeen):
+    with watched(stopping), pytest.raises(EnoughSeenError):
         for number in range(5):
             fingerprint.note(number, 0.0, False, {"b": ("x", 2.0), "a": [1]})
     assert stopping.steps == whole.steps == 2 and stopping.fingerprint == whole.fingerprint
