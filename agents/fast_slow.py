@@ -16,7 +16,7 @@ from engram_rl.agents.agent import Observation, Transition
 from engram_rl.agents.common.actions import Actions
 from engram_rl.agents.common.restoring import all_or_nothing
 from engram_rl.agents.goal_directed.goal_network import EpisodeTrace, GoalNetwork
-from engram_rl.agents.goal_directed.goals import FoundGoal, Goals, ShownGoal, Targets
+from engram_rl.agents.goal_directed.goals import FoundGoal, Goals, ShownGoal
 from engram_rl.agents.goal_directed.look_ahead import NONE, Branches, Plan, Search, Situation, Slow, best_allowed
 from engram_rl.agents.goal_directed.outcomes import Outcomes
 from engram_rl.agents.goal_directed.perceptron import Perceptron
@@ -168,7 +168,9 @@ class FastSlow:
         states = self.view.states(observation)  # [E, D]
         ids = self.memory.name(states, self._owners)
         targets = self.goals.choose(observation, ids, explore=explore, allowed=allowed)
-        goals = self._first_of(targets)
+        goals = np.where(
+            targets[:, :1] != NONE, self.memory.states.vectors[targets[:, 0]], np.float32(np.nan)
+        )  # [E, D]
         preference = partial(self._preference, ids, states, goals, explore)
         if not self.slow:
             return Plan(best_allowed(preference(), allowed)), goals
@@ -189,14 +191,6 @@ class FastSlow:
             preference += self.goals.appeal(self.slow.successors(ids))
         harmful = self.memory.known(ids) & (self.memory.table.harm[ids] > 0)
         return np.where(self._danger & harmful, -np.inf, preference)
-
-    def _first_of(self, targets: Targets) -> np.ndarray:
-        """The state of each first target, NaN where there is none. `[E, D]`."""
-        goals = np.full((len(targets), self.view.dim), np.nan, np.float32)
-        for env, target in enumerate(targets):
-            if len(target):
-                goals[env] = self.memory.states.vectors[target[0]]
-        return goals
 
     def _collect(self, states: np.ndarray, actions: np.ndarray, next_states: np.ndarray) -> None:
         """Rows to replay: the episode so far with the state reached as goal, the imagined way with the real goal."""

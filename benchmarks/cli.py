@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TypeVar, cast, get_origin, get_type_hints
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from benchmarks.provenance import with_command
+from benchmarks.provenance import recorded, remember
 from engram_rl.training.errors import UsageError
 
 Options = TypeVar("Options")
@@ -21,6 +21,7 @@ Options = TypeVar("Options")
 
 def parse(options: type[Options], arguments: list[str] | None = None) -> Options:
     """The options with `key=value` arguments applied; prints what is wrong and exits with 2 if one is not valid."""
+    remember()
     arguments = sys.argv[1:] if arguments is None else arguments
     if {"-h", "--help"} & set(arguments):
         print(f"{options.__doc__}\n\n{OmegaConf.to_yaml(OmegaConf.structured(options))}")
@@ -73,10 +74,10 @@ def from_arguments(options: type[Options], arguments: list[str]) -> Options:
 
 
 def write_lines(path: str | Path, records: Iterable[dict[str, Any]]) -> None:
-    """One JSON object a line, each with the command that measured it."""
+    """One JSON object a line, each with how it came about."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(with_command(record)) + "\n" for record in records))
+    path.write_text("".join(json.dumps(recorded(record)) + "\n" for record in records))
 
 
 def _as_list(hint: Any, value: Any) -> Any:

@@ -42,6 +42,12 @@ def environment_config(name: str, options: dict[str, Any]) -> dict[str, Any]:
     return plain(_compose([*chosen, *given]).env)
 
 
+def given_of(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """What gives the same environment again beside its name: the values that a command line may change."""
+    names = ("id", "num_envs", "vectorization", "kwargs", "max_episode_steps")
+    return {name: environment[name] for name in names if environment.get(name) is not None}
+
+
 def agent_config(given: str, others: Collection[str] = (), core: str | None = None) -> dict[str, Any]:
     """The configuration of an agent of `conf/agent`, with values of its own behind the name: `nec memory.k=11`.
 

@@ -13,12 +13,12 @@ from omegaconf import OmegaConf
 
 from benchmarks.cli import parse, run_main
 from benchmarks.configuration import agent_config
+from benchmarks.fingerprint import step
 from benchmarks.identity import digest
-from benchmarks.provenance import origin
-from benchmarks.runs import Row, carry_out, read_rows, status_of
+from benchmarks.runs import Row, carry_out, measured, status_of
 from benchmarks.worlds.room import ID, SHORTEST
 from engram_rl.training.construction import build_agent, build_environments
-from engram_rl.training.rollout import finished, step
+from engram_rl.training.rollout import finished
 from engram_rl.training.seeding import seed_everything, use_threads
 
 ENVIRONMENTS, LAST = 4, 30
@@ -64,6 +64,11 @@ class RoomRun:
         return f"{self.agent} seed {self.seed}"
 
 
+def run_of(row: Row) -> RoomRun:
+    """The run of a stored row as its agent is understood today."""
+    return RoomRun(row["agent"], agent_config(row["agent"]), row["seed"], row["steps"])
+
+
 def measure(run: RoomRun) -> Row:
     """The lengths of the last training episodes, exploration included."""
     use_threads(1)
@@ -97,7 +102,6 @@ def measure(run: RoomRun) -> Row:
         "first": round(float(lengths[:LAST].mean()), 2),
         "episodes": len(lengths),
         "seconds": round(time.perf_counter() - began, 1),
-        **origin(),
         "key": run.key,
     }
 
@@ -107,7 +111,7 @@ def main(arguments: Sequence[str]) -> int:
     bench = parse(CostlyRoomBench, list(arguments))
     runs = [RoomRun(agent, agent_config(agent), seed, bench.steps) for agent in bench.agents for seed in bench.seeds]
     failures = carry_out(runs, measure, Path(bench.out), bench.workers, bench.progress)
-    print(table([row for row in read_rows(Path(bench.out)) if row["key"] in {run.key for run in runs}]))
+    print(table([row for row in measured(Path(bench.out)) if row["key"] in {run.key for run in runs}]))
     return status_of(failures)
 
 

@@ -7,9 +7,9 @@ from typing import Protocol
 
 import numpy as np
 
+from benchmarks.fingerprint import step
 from engram_rl.agents.agent import Observation, Transition
 from engram_rl.envs.suite import SuiteVectorEnv
-from engram_rl.training.rollout import step
 
 
 class Player(Protocol):

@@ -16,14 +16,14 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from benchmarks.cli import parse, run_main
-from benchmarks.configuration import agent_config, environment_config
+from benchmarks.configuration import agent_config, environment_config, given_of
+from benchmarks.fingerprint import step
 from benchmarks.identity import control_key
-from benchmarks.provenance import origin
 from benchmarks.runs import AgentRun, Row, carry_out, rows_of, status_of
 from engram_rl.memory.cores import CORES
 from engram_rl.training.construction import build_agent, build_environments
 from engram_rl.training.errors import UsageError, did_you_mean
-from engram_rl.training.rollout import finished, step
+from engram_rl.training.rollout import finished
 from engram_rl.training.seeding import seed_everything, use_threads
 
 NONE = "none"
@@ -116,6 +116,13 @@ def _runs(bench: PartialBench) -> Iterator[PartialRun]:
                 yield PartialRun(name, environment, agent, settings, seed, steps, core)
 
 
+def run_of(row: Row) -> PartialRun:
+    """The run of a stored row as its agent, core and environment are understood today."""
+    environment = environment_config(_id(row["env"]), given_of(row["environment"]))
+    settings = settings_of(row["agent"], row["core"])
+    return PartialRun(row["env"], environment, row["agent"], settings, row["seed"], row["steps"], row["core"])
+
+
 def _id(name: str) -> str:
     """POPGym's id of a short name; other names as they are."""
     known = any(name.endswith(level) for level in ("Easy", "Medium", "Hard")) and "-" not in name
@@ -169,7 +176,6 @@ def measure(run: PartialRun) -> Row:
         "steps_per_second": round(run.steps / seconds, 1),
         "parameters": sum(parameter.numel() for parameter in agent.policy.parameters()),
         "state_bytes": sum(leaf[0].numel() * leaf.element_size() for leaf in agent.state.values()),
-        **origin(),
         "environment": run.environment,
         "settings": run.settings,
         "key": run.key,

@@ -17,7 +17,6 @@ from omegaconf import OmegaConf
 
 from benchmarks.cli import env_options, parse, write_lines
 from benchmarks.configuration import agent_config, environment_config
-from benchmarks.provenance import with_command
 from engram_rl.agents.retrieval.memory_input import MemoryInput
 from engram_rl.training.construction import build_agent, build_environments
 from engram_rl.training.rollout import step
@@ -67,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
         }
         for agent, run in runs.items()
     ]
-    write_lines(bench.out, [with_command(row) for row in rows])
+    write_lines(bench.out, rows)
     for row in rows:
         print(row)
     return 0

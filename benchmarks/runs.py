@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -19,9 +20,10 @@ from typing import Any, Protocol, TypeVar
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from tqdm import tqdm
 
-from benchmarks.provenance import with_command
+from benchmarks.fingerprint import Trace, watched
+from benchmarks.provenance import complete, recorded
 from benchmarks.translation import row_today
-from engram_rl.training.errors import UsageError
+from engram_rl.training.errors import UsageError, say_once
 
 Row = dict[str, Any]
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -73,7 +75,8 @@ def carry_out(
     """Measure every run that `out` has no row of yet, and append a row for each as it ends.
 
     Args:
-        runs: Those already in `out` are kept as they are.
+        runs: Those already in `out` are kept as they are; a row that does not say how it came about, or has been
+            changed since it was written, does not count.
         measure: Makes a run's row; a module's function, so that other processes find it.
         out: A file of JSON lines, made where there is none.
         workers: Processes side by side, one torch thread each.
@@ -82,7 +85,7 @@ def carry_out(
     Returns:
         What went wrong, by run; a run that fails stops no other.
     """
-    done = {row["key"] for row in read_rows(out)}
+    done = {row["key"] for row in measured(out)}
     missing = [run for run in runs if run.key not in done]
     failures: dict[str, str] = {}
     with tqdm(total=len(runs), initial=len(runs) - len(missing), unit="run", disable=not progress) as bar:
@@ -90,7 +93,7 @@ def carry_out(
             if isinstance(outcome, BaseException):
                 failures[str(run)] = _reason(outcome)
             else:
-                append_row(out, with_command(outcome))
+                append_row(out, recorded(outcome))
             bar.set_postfix_str(str(run))
             bar.update()
     return failures
@@ -106,7 +109,7 @@ def status_of(failures: dict[str, str]) -> int:
 def rows_of(runs: Sequence[AgentRun], out: Path) -> list[Row]:
     """The rows of these runs, each under the name that its agent has on this command line."""
     asked = {run.key: run.agent for run in runs}
-    return [row | {"agent": asked[row["key"]]} for row in read_rows(out) if row["key"] in asked]
+    return [row | {"agent": asked[row["key"]]} for row in measured(out) if row["key"] in asked]
 
 
 def file_name(title: str) -> str:
@@ -147,10 +150,27 @@ def read_rows(path: Path) -> list[Row]:
     Raises:
         UsageError: The file holds something else.
     """
+    return [row_today(row) for row in _stored(path)]
+
+
+def measured(path: Path) -> list[Row]:
+    """Those of the rows that say how they came about and are as they were written; the others do not count.
+
+    Raises:
+        UsageError: The file holds something else.
+    """
+    stored = _stored(path)
+    counting = [row_today(row) for row in stored if complete(row)]
+    if others := len(stored) - len(counting):
+        say_once(f"{others} rows of {path} do not say how they came about, or were changed since: they do not count.")
+    return counting
+
+
+def _stored(path: Path) -> list[Row]:
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").splitlines()
-    rows = [row_today(row) for row in map(_parsed, lines) if row is not None]
+    rows = [row for row in map(_parsed, lines) if row is not None]
     if lines and not rows:
         raise UsageError(f"{path} is no file of runs: none of its {len(lines)} lines is a row. Give another out=FILE.")
     return rows
@@ -166,7 +186,7 @@ def _outcomes(
         return
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         with _one_thread_each(), _interrupts_left_to_the_parent():
-            futures = {pool.submit(measure, run): run for run in runs}
+            futures = {pool.submit(_observed, run, measure): run for run in runs}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.exception() or future.result()
@@ -179,9 +199,18 @@ def _outcomes(
 
 def _attempt(run: RunType, measure: Callable[[RunType], Row]) -> Row | BaseException:
     try:
-        return measure(run)
+        return _observed(run, measure)
     except Exception as error:
         return error
+
+
+def _observed(run: RunType, measure: Callable[[RunType], Row]) -> Row:
+    """The row of a run with the seconds it took, and its fingerprint where it went through environments here."""
+    began = time.perf_counter()
+    with watched(Trace()) as trace:
+        row = measure(run)
+    fingerprint = {"fingerprint": trace.fingerprint} if trace.steps else {}
+    return {"seconds": round(time.perf_counter() - began, 1)} | row | fingerprint
 
 
 def _reason(error: BaseException) -> str:

@@ -1,21 +1,15 @@
-"""Rows and commands that the first version stored, in today's words: what they measured is the same, so they count.
+"""Rows and commands of earlier versions in today's words.
 
 Rows stay as they were written. Whoever reads them gets today's columns, names of agents and policies, and settings, and
-the key that the same run has today.
+the key that a run of these settings has today.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
-from benchmarks import baselines
-from benchmarks.identity import adaptation_key, control_key, digest, shift_key
+from benchmarks.identity import adaptation_key, control_key
 from engram_rl.training.legacy import config_today, override_today
 
 Row = dict[str, Any]
@@ -42,11 +36,6 @@ NAMES = {
 }
 """Policies and references, by what they are called today."""
 
-FIRST_POLICIES = ("heuristic", "memoryless", "planner", "planner_fresh", "planner_vigilant", "random", *NAMES)
-
-SETTINGS = Path(__file__).with_name("first_version.json")
-"""What the agents and environments of the first version were by default: rows of the shift benchmark name them only."""
-
 
 def row_today(row: Row) -> Row:
     """A row in today's words, with the key that its run has today; a row of today as it is."""
@@ -61,7 +50,7 @@ def row_today(row: Row) -> Row:
     if "settings" in today and "environment" in today:
         today |= _configured_today(today)
     if "key" in row:
-        today["key"] = _shift_key(row) or str(row["key"]) if "costs" in row else _key(today)
+        today["key"] = _key(today)
     return today
 
 
@@ -107,38 +96,3 @@ def _key(row: Row) -> str:
         policy = "" if row["settings"] else row["agent"]
         return adaptation_key(policy, *made_of, seed, steps, row["test"], row.get("trained_in"))
     return control_key(row["agent"].split()[0], *made_of, seed, steps, len(row.get("test") or []))
-
-
-def _shift_key(row: Row) -> str | None:
-    """Today's key of a row whose stored one is that of an agent of the first version; None for other rows.
-
-    Such rows do not hold their settings: the stored key tells whether they are those of the first version.
-    """
-    name, *overrides = row["agent"].split()
-    kind, settings = _first_settings(name, overrides)
-    if kind is None:
-        return None
-    environment = {"id": row["env_id"], "kwargs": row["env_kwargs"], "wrappers": []}
-    environment |= _first_version()["environments"].get(row["env"], {})
-    run = {part: row[part] for part in ("seed", "layout_seed", "budget", "episodes")}
-    stored = {"protocol": 1, "agent": baselines.own_name(name), "environment": environment, "kind": kind}
-    if digest({**stored, "settings": settings, **run}) != row["key"]:
-        return None
-    today = config_today({"agent": settings, "env": environment})
-    return shift_key(NAMES.get(name, name), kind, today["env"], today.get("agent", {}), **run)
-
-
-def _first_settings(name: str, overrides: list[str]) -> tuple[str | None, Any]:
-    """Where the first version found an agent, and its settings; None if it had none of that name."""
-    given = OmegaConf.to_container(OmegaConf.from_dotlist(overrides))
-    if name in baselines.ALGORITHMS:
-        return "baseline", baselines.settings(name, given)  # type: ignore[arg-type]
-    if name in _first_version()["agents"]:
-        return "agent", OmegaConf.to_container(OmegaConf.merge(_first_version()["agents"][name], given))
-    return ("policy", {}) if name in FIRST_POLICIES else (None, {})
-
-
-@cache
-def _first_version() -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(SETTINGS.read_text(encoding="utf-8"))
-    return content

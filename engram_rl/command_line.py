@@ -42,6 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(name: str, arguments: Sequence[str]) -> None:
     """Run one subcommand with these arguments."""
+    from engram_rl.training import help
+
+    if help.asked_for(name, arguments):
+        help.show(name, arguments)
     from engram_rl.training.cli import run_command
 
     sys.argv = [f"engram {name}", *arguments]

@@ -18,14 +18,14 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandat
 
 from engram_rl.training.configuration.allowed import refuse_foreign
 from engram_rl.training.configuration.overrides import flags_first, merged, split
-from engram_rl.training.configuration.schema import WHOLE, Training, register
+from engram_rl.training.configuration.prepared import PATHS, prepare
+from engram_rl.training.configuration.schema import WHOLE, Training
 from engram_rl.training.configuration.suggestions import suggestion
-from engram_rl.training.configuration.teaching import explained
 from engram_rl.training.errors import UsageError, causes, did_you_mean, in_your, raised_by_user
 from engram_rl.training.evaluation import require_mode
 from engram_rl.training.legacy import override_today
 from engram_rl.training.runs.folder import CONFIG, RunFolder
-from engram_rl.training.runs.naming import quoted, run_folder_name, short_name
+from engram_rl.training.runs.naming import quoted
 from engram_rl.training.seeding import COUNTED, SEEDINGS
 
 ADDED_TO = ("log", "evaluation", "checkpoint")
@@ -36,9 +36,6 @@ SHOWN_PLAINLY = (HydraException, OmegaConfBaseException, UsageError, ValueError,
 
 PIPE = 13
 """The number of SIGPIPE, which Windows has not."""
-
-PATHS = ("resume", "run", "out")
-"""Places of a command line that take a path."""
 
 EXTRAS = {"hydra/launcher": "sweep", "hydra/sweeper": "tune"}
 """What brings more choices of a group of Hydra's own."""
@@ -89,14 +86,6 @@ def _leave_pipe() -> None:
     """End as programs do whose reader, such as `head`, has gone; nothing is said of it at the exit either."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(128 + PIPE)
-
-
-def prepare() -> None:
-    """Tell Hydra the types of a configuration and where runs go; before any composition."""
-    register()
-    OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
-    OmegaConf.register_new_resolver("short_name", short_name, replace=True)
-    OmegaConf.register_new_resolver("explained", explained, replace=True)
 
 
 def in_whole_numbers(argument: str) -> str:
@@ -232,15 +221,3 @@ def _unknown_choice(error: MissingConfigException) -> str:
     if today != f"{group}={name}":
         return f"There is no {group} {name!r}: {group}={name} is {today} now."
     return f"There is no {group or 'config'} {name!r}. {did_you_mean(name, error.options or [])}"
-
-
-def _run_folder(*, _root_: DictConfig) -> str:
-    """Where Hydra makes this run's folder; a resumed or evaluated run has one already."""
-    if _root_.get("resume") or "run" in _root_:
-        return "."
-    choices, given = _root_.hydra.runtime.choices, _root_.hydra.overrides.task
-    core = choices.get("core")
-    agent = choices.agent if core in (None, "null") else f"{choices.agent}_{core}"
-    chosen = any(word.startswith("env.id=") for word in given)
-    env = f"{choices.env}-{_root_.env.id}" if chosen else choices.env
-    return str(run_folder_name(agent, env, _root_.seed, _root_.get("name") or ""))

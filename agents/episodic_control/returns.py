@@ -9,6 +9,7 @@ import numpy as np
 
 from engram_rl.agents.agent import Observation
 from engram_rl.agents.common.observations import map_observation, put_rows, rows_of
+from engram_rl.agents.episodic_control.tries import Tries
 from engram_rl.memory.checks import require_ram
 
 
@@ -165,6 +166,7 @@ class MonteCarloReturns:
         self._reward = np.zeros((num_envs, 64))  # [E, T]
         self._action = np.zeros((num_envs, 64), dtype=np.int64)  # [E, T]
         self._observation: Observation | None = None  # [E, T, ...]
+        self._tries: Tries | None = None  # of the running episodes, from when they are first asked for
 
     def push(
         self,
@@ -191,22 +193,23 @@ class MonteCarloReturns:
         self._reward[at], self._action[at] = reward, action
         put_rows(self._observation, at, observation)
         self._count += 1
+        if self._tries:
+            self._tries.add(observation["identity"], action)
         return self._flush(np.flatnonzero(done), final_value)
 
     def tries(self, identity: np.ndarray, actions: int) -> np.ndarray:
         """How often each action was taken in these very situations during the running episodes. `[B]` -> `[B, A]`.
 
         All environments count together, so that episodes side by side search different ways. The observations pushed
-        must have a part `identity`; this is a pass over the running episodes for each.
+        must have a part `identity`. The first call is a pass over the running episodes; from then on their steps are
+        counted as they come.
         """
-        counts = np.zeros((len(identity), actions))
-        if self._observation is None:
-            return counts
-        held = np.arange(int(self._count.max())) < self._count[:, None]  # [E, L]
-        seen, taken = self._observation["identity"][:, : held.shape[1]][held], self._action[:, : held.shape[1]][held]
-        row, at = np.nonzero(identity[:, None] == seen)
-        np.add.at(counts, (row, taken[at]), 1)
-        return counts
+        if self._tries is None:
+            self._tries = Tries(actions)
+            if self._observation is not None:
+                row, at = np.nonzero(np.arange(int(self._count.max())) < self._count[:, None])
+                self._tries.add(self._observation["identity"][row, at], self._action[row, at])
+        return self._tries.of(identity)
 
     def rewarded(self) -> np.ndarray:
         """Whether the running episodes have found any reward above 0. `[E]` of bool."""
@@ -218,7 +221,7 @@ class MonteCarloReturns:
 
     def clear(self) -> None:
         """Forget the running episodes."""
-        self._count[:] = 0
+        self._count[:], self._tries = 0, None
 
     def state_dict(self) -> dict[str, Any]:
         """The transitions held."""
@@ -232,6 +235,7 @@ class MonteCarloReturns:
             )
         for name, value in state.items():
             setattr(self, f"_{name}", _copy(value))
+        self._tries = None
 
     def _held_rewards(self) -> np.ndarray:
         """Of the running episodes, 0 after their last step. `[E, L]`."""
@@ -250,9 +254,12 @@ class MonteCarloReturns:
             rewards[:, t] += self._discount * rewards[:, t + 1]  # R_t = r_t + gamma R_{t+1}
         self._count[rows] = 0
         of_row, at = np.nonzero(held)
-        return Returns(
+        ended = Returns(
             rows_of(self._observation, (rows[of_row], at)), self._action[rows[of_row], at], rewards[of_row, at]
         )
+        if self._tries:
+            self._tries.add(ended.observation["identity"], ended.action, -1)
+        return ended
 
     def _double(self) -> None:
         self._reward, self._action = _twice(self._reward), _twice(self._action)

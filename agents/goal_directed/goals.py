@@ -12,9 +12,11 @@ from engram_rl.agents.goal_directed.places import PlaceStates
 from engram_rl.agents.goal_directed.probing import reconsider, worth_trying
 from engram_rl.agents.goal_directed.views import GoalView
 from engram_rl.memory import Planner, TransitionMemory
+from engram_rl.memory.transitions.kept_costs import padded
 
-Targets = list[np.ndarray]
-"""For each of E environments the states (ids) that it would like to reach, any of them; none: it knows nothing."""
+Targets = np.ndarray
+"""For each of E environments the states (ids) that it would like to reach, any of them, and -1 behind them; none: it
+knows nothing. `[E, n]`"""
 
 
 class Goals(Protocol):
@@ -78,8 +80,8 @@ class ShownGoal:
         """All states that agree with the goal shown."""
         goals = self._view.goals(observation)  # [E, D]
         if not np.isnan(goals).any():
-            return list(self._memory.name(goals, self._owners)[:, None])
-        return [self._completed(goal, owner) for goal, owner in zip(goals, self._owners, strict=True)]
+            return self._memory.name(goals, self._owners)[:, None]
+        return padded([self._completed(goal, owner) for goal, owner in zip(goals, self._owners, strict=True)])
 
     def appeal(self, states: np.ndarray) -> np.ndarray:
         """None."""
@@ -178,7 +180,7 @@ class FoundGoal:
             target[undecided] = self._most_promising(undecided, ids[undecided])
         if explore:
             self._target = target
-        return [self._places.alike(one[one >= 0]).reshape(-1) for one in target[:, None]]
+        return self._places.targets(target)
 
     def appeal(self, states: np.ndarray) -> np.ndarray:
         """States not ruled out."""

@@ -97,7 +97,7 @@ class Branches:
     def plan(self, now: Situation, rng: np.random.Generator, explore: bool) -> Plan:
         """The first action of the shortest branch that meets the target."""
         ids = now.ids
-        goals = np.array([target[0] if len(target) else NONE for target in now.targets])
+        goals = now.targets[:, 0]
         walks = self._branches.walk(ids, goals, rng, shortest_only=True)
         steps = np.where(walks.lengths > 0, walks.lengths, np.iinfo(np.int64).max)  # [E, B]
         env, shortest = np.arange(len(ids)), steps.argmin(1)
@@ -144,16 +144,18 @@ class Search:
         """The first action of a shortest path; of equals the one with the highest preference, then any."""
         ids, targets = now.ids, now.targets
         if explore:
-            self._drop(*self.planner.refusals(np.concatenate([ids, *targets]) if now.certain else ids))
-        aiming = np.array([len(target) > 0 for target in targets])
+            seen = np.concatenate([ids, targets[targets != NONE]]) if now.certain else ids
+            self._drop(*self.planner.refusals(seen))
+        aiming = targets[:, 0] != NONE
         costs = self._costs(ids, targets, aiming)
         cut_off = aiming & ~np.isfinite(costs).any(1)
         if explore and cut_off.any():
             self._drop_refusals_of(now.owners[cut_off])
             costs = self._costs(ids, targets, aiming)
         on_its_way = np.isfinite(costs).any(1)
-        for env in np.flatnonzero(~on_its_way):
-            costs[env] = self._probing_costs(int(ids[env]), int(now.owners[env]), targets[env])
+        if not on_its_way.all():
+            lost = ~on_its_way
+            costs[lost] = self._probing_costs(ids[lost], targets[lost, 0])
         if now.allowed is not None:
             costs[~now.allowed] = np.inf
         best = costs <= costs.min(1, keepdims=True) + _SAME  # [E, A]
@@ -185,26 +187,39 @@ class Search:
         """Steps to a target with each action first; inf where there is no way. `[E, A]`."""
         costs = np.full((len(ids), self.memory.num_actions), np.inf)
         if aiming.any():
-            costs[aiming] = self.planner.action_costs(ids[aiming], [target for target in targets if len(target)])
+            costs[aiming] = self.planner.action_costs(ids[aiming], targets[aiming])
         return costs
 
-    def _probing_costs(self, state: int, owner: int, target: np.ndarray) -> np.ndarray:
+    def _probing_costs(self, ids: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """Costs that lead to where an action without a known effect can be tried, nearest to here and to the target.
 
-        All 0, which leaves the choice to the preference, if there is no such place. `[A]`.
+        All 0, which leaves the choice to the preference, if there is no such place.
+
+        Args:
+            ids: Where M environments are. `[M]`
+            targets: A state each of where they would like to be, -1 for none. `[M]`
+
+        Returns:
+            `[M, A]`
         """
-        steps = self.planner.costs_from(np.array([state]))[0]  # [S]
-        reachable = np.flatnonzero(np.isfinite(steps))
-        untried = worth_trying(self.memory, reachable, np.full(len(reachable), owner))  # [N, A]
+        states = self.memory.states
+        steps = self.planner.costs_from(ids)  # [M, S]
+        reachable = np.flatnonzero(np.isfinite(steps).any(0))
+        untried = worth_trying(self.memory, reachable, states.owners[reachable])  # [N, A]
         reachable, untried = reachable[untried.any(1)], untried[untried.any(1)]
+        costs = np.zeros((len(ids), self.memory.num_actions))
         if not len(reachable):
-            return np.zeros(self.memory.num_actions)
-        vectors = self.memory.states.vectors
-        onward = np.abs(vectors[reachable] - vectors[target[0]]).sum(1) if len(target) else 0
-        place = (steps[reachable] + onward).argmin()
-        if reachable[place] == state:
-            return np.where(untried[place], 0.0, 1.0)
-        return self.planner.action_costs(np.array([state]), [reachable[place : place + 1]])[0]
+            return costs
+        onward = np.abs(states.vectors[reachable] - states.vectors[targets][:, None]).sum(2)  # [M, N]
+        detour = steps[:, reachable] + np.where(targets[:, None] != NONE, onward, 0)
+        place = detour.argmin(1)  # [M]
+        going = np.isfinite(detour.min(1))
+        here = going & (reachable[place] == ids)
+        costs[here] = np.where(untried[place[here]], 0.0, 1.0)
+        elsewhere = going & ~here
+        if elsewhere.any():
+            costs[elsewhere] = self.planner.action_costs(ids[elsewhere], reachable[place[elsewhere], None])
+        return costs
 
     def _drop_refusals_of(self, owners: np.ndarray, of_earlier_episodes: bool = False) -> None:
         memory = self.memory
@@ -225,5 +240,6 @@ class Search:
         """Whole paths, empty for those who do not know one; None if nobody does."""
         if not on_its_way.any():
             return None
-        goals = [target if known else here[None] for target, known, here in zip(targets, on_its_way, ids, strict=True)]
-        return self.planner.shortest_path(ids, goals)
+        staying = np.full_like(targets, NONE)
+        staying[:, 0] = ids
+        return self.planner.shortest_path(ids, np.where(on_its_way[:, None], targets, staying))

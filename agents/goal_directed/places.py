@@ -6,6 +6,7 @@ import numpy as np
 
 from engram_rl.agents.goal_directed.views import GoalView
 from engram_rl.memory import TransitionMemory
+from engram_rl.memory.transitions.kept_costs import padded
 
 
 class PlaceStates:
@@ -28,6 +29,12 @@ class PlaceStates:
     def alike(self, ids: np.ndarray) -> np.ndarray:
         """Ids of all states that are the same place as states (ids) `[N]`. `[N, F]`."""
         return ids[:, None] if not self._open else self._filled(self._memory.states.vectors[ids], ids)
+
+    def targets(self, ids: np.ndarray) -> np.ndarray:
+        """Ids of all states that are the same place as each of states (ids, -1 for none) `[E]`. `[E, F]`."""
+        if not self._open:
+            return ids[:, None]
+        return padded([self.alike(one[one >= 0]).reshape(-1) for one in ids[:, None]])  # names in turn: ids are stable
 
     def distance(self, state: int, others: np.ndarray) -> np.ndarray:
         """How far the place of a state is from those of others `[N]` (ids): L1. `[N]`."""

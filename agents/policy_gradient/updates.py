@@ -7,11 +7,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from engram_rl.agents.common.observations import map_observation
 from engram_rl.agents.policy_gradient.policies import Policy
 from engram_rl.agents.policy_gradient.rollouts import Rollout, shuffled_rows, shuffled_sequences
 from engram_rl.memory.cores import State
+
+AT_ONCE = 2**25
+"""Bytes of observations that are judged at once: what the layers of a network make of pictures is many times that."""
 
 
 def evaluated(
@@ -31,14 +35,42 @@ def evaluated(
     shape = (rollout.num_steps, rollout.num_envs)
     flat = map_observation(lambda part: part.flatten(0, 1), data)
     assert rollout.initial_state is not None
-    with torch.no_grad():
-        judged = policy(flat["seen"], rollout.initial_state, data["starts"], flat["extras"], flat.get("mask"))
-        data["log_prob"] = judged.distribution.log_prob(flat["action"]).unflatten(0, shape)
-    value = judged.value.unflatten(0, shape)
+    log_prob, value = _judged(policy, flat, data["starts"], rollout.initial_state)
+    data["log_prob"], value = log_prob.unflatten(0, shape), value.unflatten(0, shape)
     advantage = rollout.advantages(value.cpu().numpy(), last_value, discount, gae_lambda, cut)
     data["value"], data["advantage"] = value, torch.from_numpy(advantage).to(value.device)
     data["target"] = data["value"] + data["advantage"]
     return data
+
+
+@torch.no_grad()
+def _judged(policy: Policy, flat: dict[str, Any], starts: Tensor, initial_state: State) -> tuple[Tensor, Tensor]:
+    """Log-probabilities and values of all steps, `[T E]` each; without a recurrent state not more at once than fits.
+
+    Args:
+        policy: With the weights that acted.
+        flat: `[T E, ...]` by name.
+        starts: `[T, E]`
+        initial_state: Before the first step. `[E, ...]` by name
+    """
+    steps = len(flat["action"])
+    if policy.recurrent or (at_once := _steps_at_once(flat["seen"])) >= steps:
+        judged = policy(flat["seen"], initial_state, starts, flat["extras"], flat.get("mask"))
+        return judged.distribution.log_prob(flat["action"]), judged.value
+    log_probs, values = [], []
+    for first in range(0, steps, at_once):
+        piece: Any = map_observation(lambda part: part[first : first + at_once], flat)  # noqa: B023
+        judged = policy(piece["seen"], initial_state, piece["starts"], piece["extras"], piece.get("mask"))
+        log_probs.append(judged.distribution.log_prob(piece["action"]))
+        values.append(judged.value)
+    return torch.cat(log_probs), torch.cat(values)
+
+
+def _steps_at_once(seen: Any) -> int:
+    """How many observations `[N, ...]` make `AT_ONCE` bytes."""
+    sizes: list[int] = []
+    map_observation(lambda part: sizes.append(part[0].numel() * part.element_size()), seen)
+    return max(1, AT_ONCE // max(1, sum(sizes)))
 
 
 def minibatches(

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from benchmarks.adaptation.runs import ACTING, AdaptationRun
 from benchmarks.episodes import Episodes, play
+from benchmarks.fingerprint import step
 from benchmarks.runs import Row, counted_gradient_steps
 from engram_rl.agents.common.seeding import generator_for
 from engram_rl.agents.ppo import PPO
@@ -19,7 +20,6 @@ from engram_rl.envs.oracles import make_policy
 from engram_rl.training import shift_metrics
 from engram_rl.training.construction import build_agent, build_environments
 from engram_rl.training.errors import UsageError
-from engram_rl.training.rollout import step
 from engram_rl.training.seeding import seed_everything, use_threads
 
 SEEDS_APART = 1_000_000

@@ -9,9 +9,9 @@ from typing import Any
 from gymnasium import Space
 from omegaconf import OmegaConf
 
-from benchmarks.configuration import agent_config, environment_config, parameters_of
+from benchmarks.configuration import agent_config, environment_config, given_of, parameters_of
 from benchmarks.identity import adaptation_key
-from benchmarks.runs import AgentRun
+from benchmarks.runs import AgentRun, Row
 from engram_rl.training.construction import build_environments
 from engram_rl.training.errors import UsageError
 
@@ -137,3 +137,15 @@ def without_recall(settings: dict[str, Any]) -> dict[str, Any]:
     plain = agent_config("ppo")
     taken = parameters_of(plain)
     return {name: value for name, value in settings.items() if name in taken} | {"_target_": plain["_target_"]}
+
+
+def run_of(row: Row) -> AdaptationRun:
+    """The run of a stored row as its agent and environment are understood today.
+
+    Raises:
+        UsageError: There is no such agent, environment or setting today.
+    """
+    elsewhere = "newgoal_searched" if row.get("trained_in") else ""
+    given, test = given_of(row["environment"]), Trial(**row["test"])
+    (run,) = resolve(row["env"], given, [row["agent"]], [row["seed"]], row["steps"], test, elsewhere)
+    return run

@@ -7,6 +7,7 @@ from typing import Any
 from benchmarks.baselines import algorithm, flattened
 from benchmarks.control.record import Record
 from benchmarks.control.runs import ControlRun
+from benchmarks.fingerprint import note
 from benchmarks.shift.environment import build_environment
 from engram_rl.training.errors import UsageError
 
@@ -77,4 +78,17 @@ def _vectorised(environment: dict[str, Any], num_envs: int, seed: int) -> Any:
 
     environments = DummyVecEnv([lambda: Monitor(flattened(build_environment(environment)))] * num_envs)
     environments.seed(seed)
+    return _seen(environments)
+
+
+def _seen(environments: Any) -> Any:
+    """The same environments, whose steps go into the fingerprint of their run."""
+    step_wait = environments.step_wait
+
+    def step_and_note() -> Any:
+        observation, reward, done, infos = step_wait()
+        note(environments.actions, reward, done, observation)
+        return observation, reward, done, infos
+
+    environments.step_wait = step_and_note
     return environments

@@ -10,11 +10,12 @@ from omegaconf import OmegaConf
 from benchmarks.control.baselines import train_baseline
 from benchmarks.control.record import Record, scores, task_success
 from benchmarks.control.runs import ControlRun
+from benchmarks.fingerprint import step
 from benchmarks.runs import Row, counted_gradient_steps
 from engram_rl.agents.agent import Agent
 from engram_rl.training.construction import build_agent, build_environments
 from engram_rl.training.evaluation import evaluate
-from engram_rl.training.rollout import finished, step
+from engram_rl.training.rollout import finished
 from engram_rl.training.seeding import EVALUATION_SEED, seed_everything, use_threads
 
 

@@ -9,10 +9,10 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from benchmarks.baselines import ALGORITHMS, algorithm
-from benchmarks.configuration import agent_config, environment_config, plain
+from benchmarks.configuration import agent_config, environment_config, given_of, plain
 from benchmarks.control import zoo
 from benchmarks.identity import control_key
-from benchmarks.runs import AgentRun
+from benchmarks.runs import AgentRun, Row
 
 ZOO_PPO = "zoo_ppo"
 
@@ -94,3 +94,14 @@ def resolve_agent(given: str, environment_id: str) -> dict[str, Any]:
         algorithm(name)
         return zoo.settings(name, environment_id) | plain(OmegaConf.from_dotlist(overrides))
     return agent_config(given, others=[*ALGORITHMS, ZOO_PPO])
+
+
+def run_of(row: Row) -> ControlRun:
+    """The run of a stored row as its agent and environment are understood today.
+
+    Raises:
+        UsageError: There is no such agent, environment or setting today.
+    """
+    tested = len(row.get("test") or [])
+    (run,) = resolve(row["env"], given_of(row["environment"]), [row["agent"]], [row["seed"]], row["steps"], tested)
+    return run

@@ -13,7 +13,7 @@ from benchmarks.cli import parse, run_main
 from benchmarks.cores.measure import CoreRun, measure
 from benchmarks.cores.report import HEAD, lines
 from benchmarks.cores.tasks import CLAIMS, LIMITS, SPEED, TASKS
-from benchmarks.runs import Row, carry_out, read_rows, status_of
+from benchmarks.runs import Row, carry_out, measured, status_of
 from engram_rl.memory.cores import CORES
 from engram_rl.training.errors import UsageError
 
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
     runs = list(_runs(bench))
     failures = carry_out(runs, measure, Path(bench.out), bench.workers, bench.progress)
     asked = {run.key for run in runs}
-    rows = [row for row in read_rows(Path(bench.out)) if row["key"] in asked]
+    rows = [row for row in measured(Path(bench.out)) if row["key"] in asked]
     Console(width=120).print(_table(rows))
     return status_of(failures)
 

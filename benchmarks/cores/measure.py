@@ -17,9 +17,8 @@ from torch.nn import functional
 from benchmarks.cores.speed import speed
 from benchmarks.cores.tasks import SPEED, TASKS, Episodes, Task
 from benchmarks.identity import digest
-from benchmarks.provenance import origin
 from benchmarks.runs import Row
-from engram_rl.memory.cores import Core, make_core
+from engram_rl.memory.cores import CORES, Core, make_core
 
 CHECK_EVERY = 50
 """Updates between two looks at whether half of what the limit allows is wrong."""
@@ -27,6 +26,7 @@ IN_A_ROW = 3
 """Looks at which it has to hold, one after the other: one alone may have been luck."""
 JUDGED_ON = 256
 """Fresh episodes, the hardest of the task, for the score that is reported."""
+MEASURED_BY = ("benchmarks/cores/measure.py", "benchmarks/cores/speed.py")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ def measure(run: CoreRun) -> Row:
     with _peak_memory() as peak:
         found = speed(run.core, run.settings, run.tiny) if run.task == SPEED else _learned(run)
     held = holds(found["score"], run.limit) if run.limit else None
-    return asdict(run) | found | {"holds": held, "key": run.key, "peak_mib": round(peak[0], 1)} | origin()
+    of_code = {"rests_on": [CORES[run.core].__module__, "benchmarks.cores.tasks", *MEASURED_BY]}
+    return asdict(run) | found | {"holds": held, "key": run.key, "peak_mib": round(peak[0], 1)} | of_code
 
 
 def holds(score: float, limit: str) -> bool:

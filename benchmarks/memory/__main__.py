@@ -19,7 +19,7 @@ from benchmarks.memory.habits import alternating_k, torch_search_mib, weaker_new
 from benchmarks.memory.large import ten_million
 from benchmarks.memory.measure import Figure, Options, set_threads
 from benchmarks.memory.writes import write_growth
-from benchmarks.provenance import origin, with_command
+from benchmarks.provenance import complete, origin, recorded
 
 Measurement = Callable[[Options], Iterator[Figure]]
 Record = dict[str, Any]
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str]) -> int:
             continue
         for figure in measurement(options):
             print(f"{figure.name}: {figure.value:.4g} {figure.unit}", file=sys.stderr)
-            records[figure.name] = with_command(figure.record() | setting)
+            records[figure.name] = recorded(figure.record() | {"threads": options.threads, "seed": options.seed})
         _write(Path(options.out), records)
     Console(width=110).print(_table(records))
     print(f"written to {options.out}")
@@ -87,7 +87,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def _known(record: Record | None, setting: Record) -> bool:
     """Whether this has been measured with the same code, which can be said only of what is committed."""
-    return record is not None and not setting["dirty"] and all(record.get(name) == setting[name] for name in ALIKE)
+    if record is None or setting["dirty"] or not complete(record):
+        return False
+    return all(record.get(name) == setting[name] for name in ALIKE)
 
 
 def _read(path: Path) -> dict[str, Record]:

@@ -16,8 +16,8 @@ from benchmarks.cli import parse, run_main
 from benchmarks.mutants.equivalent import reasons
 from benchmarks.mutants.measure import KILLED, Room, measure, set_up
 from benchmarks.mutants.sites import Mutant, alike, sample
-from benchmarks.provenance import with_command
-from benchmarks.runs import Row, append_row, read_rows
+from benchmarks.provenance import recorded
+from benchmarks.runs import Row, append_row, measured, read_rows
 from engram_rl.training.errors import UsageError, did_you_mean
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,11 +76,11 @@ def main(arguments: Sequence[str]) -> int:
             mutants = sample(ready.copy, files, bench.sample, bench.seed)
         run: dict[str, object] = {"seed": bench.seed, "sample": len(mutants), "again": bool(bench.again)}
         keys = [_key(ready.commit, run, mutant) for mutant in mutants]
-        done = {row["key"] for row in read_rows(out)}
+        done = {row["key"] for row in measured(out)}
         for key, mutant in zip(keys, tqdm(mutants, unit="mutant", disable=not bench.progress), strict=True):
             if key not in done:
-                append_row(out, with_command({"key": key, **run, **measure(ready, mutant, bench.budget)}))
-    rows = [row for row in read_rows(out) if row["key"] in keys]
+                append_row(out, recorded({"key": key, **run, **measure(ready, mutant, bench.budget)}))
+    rows = [row for row in measured(out) if row["key"] in keys]
     print(said(rows))
     return 0
 

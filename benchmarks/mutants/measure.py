@@ -16,7 +16,6 @@ from benchmarks.mutants.checkout import changed, commit_of, copy_commit
 from benchmarks.mutants.covered import Coverage, coverage_of
 from benchmarks.mutants.running import SLOW_TO_IMPORT, Tests
 from benchmarks.mutants.sites import Mutant
-from benchmarks.provenance import origin
 from benchmarks.runs import Row
 
 KILLED = ("killed", "timed out", "crashed")
@@ -107,8 +106,9 @@ def measure(bench: Bench, mutant: Mutant, budget: float = math.inf) -> Row:
     return {
         "mutant": mutant.key,
         "room": bench.room.name,
-        **origin(),
-        "commit": bench.commit[:10],
+        "commit": bench.commit[:12],
+        "dirty": False,  # what is not committed is not seen
+        "rests_on": [mutant.file],
         "file": mutant.file,
         "line": mutant.line,
         "operator": mutant.operator,

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from benchmarks.mutants.equivalent import reasons
 from benchmarks.mutants.measure import KILLED
-from benchmarks.runs import Row, read_rows
+from benchmarks.report.stored import rows_of
+from benchmarks.runs import Row
 
 ROOT = Path(__file__).resolve().parents[2]
-ROWS = ROOT / "docs" / "results" / "mutants.jsonl"
 PAGE = ROOT / "docs" / "mutants.md"
 
 HEAD = """\
@@ -55,7 +55,7 @@ def page(rows: Sequence[Row]) -> str:
 
 def main() -> None:
     """Write the page."""
-    PAGE.write_text(page(read_rows(ROWS)), encoding="utf-8")
+    PAGE.write_text(page(rows_of("mutants")), encoding="utf-8")
 
 
 def _table(rows: Sequence[Row], known: dict[str, str]) -> str:

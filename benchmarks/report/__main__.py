@@ -9,10 +9,11 @@ from pathlib import Path
 from benchmarks.cli import parse, run_main
 from benchmarks.report.figures import redraw
 from benchmarks.report.markers import MARKER, filled
-from benchmarks.report.page import page
+from benchmarks.report.page import history, page
 from benchmarks.report.stored import ROOT
 
-PAGE = ROOT / "docs" / "measurements.md"
+PAGES = {ROOT / "docs" / "measurements.md": page, ROOT / "docs" / "history.md": history}
+"""Written whole, and by what."""
 
 
 @dataclass
@@ -40,15 +41,16 @@ def main(arguments: Sequence[str]) -> int:
         return int(bool(stale))
     for path, text in stale.items():
         path.write_text(text, encoding="utf-8")
-    PAGE.write_text(page(), encoding="utf-8")
-    for path in [*stale, PAGE, *redraw(report.measure)]:
+    for path, write in PAGES.items():
+        path.write_text(write(), encoding="utf-8")
+    for path in [*stale, *PAGES, *redraw(report.measure)]:
         print(path.relative_to(ROOT))
     return 0
 
 
 def documents() -> list[Path]:
     """The texts that may hold markers."""
-    return [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").glob("*.md") if path != PAGE)]
+    return [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").glob("*.md") if path not in PAGES)]
 
 
 def outdated() -> dict[Path, str]:

@@ -5,6 +5,8 @@
 itself where one row is left. Besides: `as=` a format (`.3g`), `of=` another statistic (mean, median, min, max, sum,
 count), `times=` a factor.
 
+A figure of rows that no longer stand (`docs/results/history`) is marked †, and so are agents in tables.
+
 `<!-- report: control FILE [key=value ...] -->`, `shift`, `adaptation`, `partial` and `rows` are the table of a
 benchmark, on lines of its own; `rows FILE by=FIELD columns=FIELD:STATISTIC,...` has a line for each value of a field.
 """
@@ -24,7 +26,7 @@ from benchmarks.adaptation.report import table as adaptation_table
 from benchmarks.control.report import grouped
 from benchmarks.control.report import table as control_table
 from benchmarks.partial import table as partial_table
-from benchmarks.report.stored import field, rows_of, select
+from benchmarks.report.stored import MARK, field, marked, rows_of, select
 from benchmarks.runs import Row
 from benchmarks.shift.report import is_published_setting
 from benchmarks.shift.report import table as shift_table
@@ -69,45 +71,46 @@ def value(rows: Sequence[Row], words: Sequence[str]) -> str:
     """One figure; the first word is the field."""
     path, *rest = words
     options, filters = _options(rest, ("as", "of", "times"))
-    chosen = [one for one in (field(row, path) for row in select(rows, filters)) if one is not None]
+    among = select(rows, filters)
+    chosen = [one for one in (field(row, path) for row in among) if one is not None]
     if not chosen:
         raise UsageError(f"no row with {filters} has a value {path!r}")
     values = np.array(chosen, dtype=np.float64) * float(options.get("times", 1))
-    form = options.get("as", ".3g")
+    form, mark = options.get("as", ".3g"), MARK if any("left" in row for row in among) else ""
     if "of" in options:
-        return format(_statistic(options["of"])(values), form)
-    return format(values[0] if len(values) == 1 else stratified_bootstrap(values), form)
+        return format(_statistic(options["of"])(values), form) + mark
+    return format(values[0] if len(values) == 1 else stratified_bootstrap(values), form) + mark
 
 
 def control(rows: Sequence[Row], words: Sequence[str]) -> str:
     """The table of `benchmarks.control`."""
     _, filters = _options(words, ())
-    return control_table(grouped(select(rows, filters)))
+    return control_table(grouped(marked(select(rows, filters))))
 
 
 def shift(rows: Sequence[Row], words: Sequence[str]) -> str:
     """The table of `benchmarks.shift`."""
     _, filters = _options(words, ())
-    chosen = select(rows, filters)
+    chosen = marked(select(rows, filters))
     return shift_table(entrants(chosen), quote_published=is_published_setting(chosen[0]))
 
 
 def partial(rows: Sequence[Row], words: Sequence[str]) -> str:
     """The table of `benchmarks.partial`."""
     _, filters = _options(words, ())
-    return partial_table(select(rows, filters))
+    return partial_table(marked(select(rows, filters)))
 
 
 def adaptation(rows: Sequence[Row], words: Sequence[str]) -> str:
     """The table of `benchmarks.adaptation`, of drawn actions."""
     _, filters = _options(words, ())
-    return adaptation_table(grouped_by_agent(acted(select(rows, filters), "drawn")))
+    return adaptation_table(grouped_by_agent(acted(marked(select(rows, filters)), "drawn")))
 
 
 def lines(rows: Sequence[Row], words: Sequence[str]) -> str:
     """A line for each value of the field `by`, with statistics of the fields in `columns`, and one for all rows."""
     options, filters = _options(words, ("by", "columns", "as"))
-    chosen = select(rows, filters)
+    chosen = marked(select(rows, filters))
     columns = [column.rpartition(":")[::2] for column in options["columns"].split(",")]
     groups: dict[str, list[Row]] = {}
     for row in chosen:

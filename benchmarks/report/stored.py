@@ -19,23 +19,78 @@ ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "docs" / "results"
 INDEX = RESULTS / "index.yaml"
 
+HISTORY = "history"
+"""The folder of rows that no longer stand: of code that has changed, or of before rows said how they came about."""
+
+MARK = "†"
+"""Beside a figure of the history."""
+
+SUBJECT = ("env", "agent", "policy", "core", "name", "task", "capacity", "phase", "budget", "what", "target", "id")
+"""Columns that say what a row is of; rows that differ in others only, such as the seed, are of the same."""
+
 
 @lru_cache
 def rows_of(name: str) -> list[Row]:
-    """The rows of `docs/results/<name>.jsonl`, in today's words.
+    """The rows of a file in today's words; of what only the history knows, those of the history, with why as `left`.
 
     Raises:
-        UsageError: There is no such file.
+        UsageError: There is no such file, there or in the history.
     """
-    path = RESULTS / f"{name}.jsonl"
-    if not path.exists():
+    if name not in names():
         raise UsageError(f"There are no results {name!r} in {RESULTS}. {did_you_mean(name, names())}")
-    return [row_today(row) for row in read_rows(path)]
+    left = [row for rows in without_successor(name).values() for row in rows]
+    return [row_today(row) for row in [*lines_of(name), *left]]
+
+
+def current_of(name: str) -> list[Row]:
+    """The rows of a file that stand, in today's words."""
+    return [row_today(row) for row in lines_of(name)]
+
+
+def history_of(name: str) -> list[Row]:
+    """The rows of the history of a file, in today's words."""
+    return [row_today(row) for row in lines_of(f"{HISTORY}/{name}")]
+
+
+def marked(rows: Sequence[Row]) -> list[Row]:
+    """The rows, with a mark beside what is of the history."""
+    return [
+        {name: f"{value} {MARK}" if name in ("agent", "name") else value for name, value in row.items()}
+        if "left" in row
+        else row
+        for row in rows
+    ]
+
+
+def without_successor(name: str) -> dict[str, list[Row]]:
+    """Rows of the history, as stored, whose subject has no row today."""
+    today = by_subject(lines_of(name))
+    return {what: rows for what, rows in by_subject(lines_of(f"{HISTORY}/{name}")).items() if what not in today}
+
+
+def by_subject(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Rows by what they are of, in the order of their first rows."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        today = row_today(row)
+        subject = " ".join(str(today[one]) for one in SUBJECT if today.get(one) not in (None, ""))
+        groups.setdefault(subject, []).append(row)
+    return groups
+
+
+def lines_of(name: str) -> list[Row]:
+    """The rows of a file as they were written; none where there is no such file."""
+    return read_rows(path_of(name))
+
+
+def path_of(name: str) -> Path:
+    """Where a file lies."""
+    return RESULTS / f"{name}.jsonl"
 
 
 def names() -> list[str]:
-    """The names of all result files."""
-    return sorted(path.stem for path in RESULTS.glob("*.jsonl"))
+    """The names of all result files, those with a history only included."""
+    return sorted({path.stem for folder in (RESULTS, RESULTS / HISTORY) for path in folder.glob("*.jsonl")})
 
 
 def field(row: Row, path: str) -> Any:
@@ -72,7 +127,7 @@ def commands_of(name: str) -> list[str]:
 
 def commit_of(name: str) -> str:
     """The commit that recorded a file, with its date; what is not committed yet says so."""
-    path = RESULTS / f"{name}.jsonl"
+    path = path_of(name)
     if _git("status", "--porcelain", "--", str(path)):
         return "not committed yet"
     return _git("log", "-1", "--format=%h (%cs)", "--", str(path)) or "unknown: no git history here"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cli import env_options, parse, run_main
-from benchmarks.runs import Row, carry_out, file_name, read_rows, status_of
+from benchmarks.runs import Row, carry_out, file_name, measured, status_of
 from benchmarks.shift.environment import Environment, default_episodes, resolve_environment
 from benchmarks.shift.figures import draw
 from benchmarks.shift.measure import measure
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
     specs = run_specs(bench.env, environment, bench.agents, bench.seeds, layout_seeds, budget, episodes)
     out = Path(bench.out)
     failures = carry_out(specs, measure, out, bench.workers, bench.progress)
-    _show([row for row in read_rows(out) if _belongs(row, environment, layout_seeds, episodes)], bench)
+    _show([row for row in measured(out) if _belongs(row, environment, layout_seeds, episodes)], bench)
     return status_of(failures)
 
 

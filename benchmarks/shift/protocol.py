@@ -19,6 +19,7 @@ from typing import Any, Literal, Protocol
 
 import gymnasium as gym
 
+from benchmarks.fingerprint import note
 from benchmarks.shift.environment import hidden_goal, step_limit
 
 Budget = Literal["own"] | int
@@ -91,6 +92,7 @@ class EpisodeLog(gym.Wrapper):
         self.record.steps[-1] += 1
         self.record.returns[-1] += float(reward)
         self._last = (observation, info)
+        note(action, reward, terminated or truncated, observation)
         if terminated or truncated:
             self.record.solved.append(self._is_solved(terminated, float(reward)))
         return observation, reward, terminated, truncated, info
@@ -135,7 +137,9 @@ class PinnedEpisode(gym.Env):
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Take a step that does not count but is paid for in `env_steps`."""
         self.steps += 1
-        return self._env.step(action)
+        observation, reward, terminated, truncated, info = self._env.step(action)
+        note(action, reward, terminated or truncated, observation)
+        return observation, reward, terminated, truncated, info
 
 
 class Learner(Protocol):

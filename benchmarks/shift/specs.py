@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 from benchmarks import baselines
 from benchmarks.configuration import agent_config, plain
 from benchmarks.identity import shift_key
-from benchmarks.shift.environment import Environment
+from benchmarks.runs import Row
+from benchmarks.shift.environment import Environment, resolve_environment
 from benchmarks.shift.protocol import Budget
 from engram_rl.envs.oracles import POLICIES
 from engram_rl.training.errors import UsageError
@@ -138,3 +139,15 @@ def run_specs(
         for layout_seed in layout_seeds
         for given, (kind, settings) in resolved.items()
     ]
+
+
+def run_of(row: Row) -> RunSpec:
+    """The run of a stored row as its agent and environment are understood today.
+
+    Raises:
+        UsageError: There is no such agent, environment or setting today.
+    """
+    kind, settings = resolve_agent(row["agent"])
+    environment = resolve_environment(row["env"], row["env_kwargs"])
+    run = (row["seed"], row["episodes"], row["budget"], row["layout_seed"])
+    return RunSpec(row["env"], environment, row["agent"], kind, settings, *run)

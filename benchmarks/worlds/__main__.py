@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.cli import parse, run_main
-from benchmarks.runs import carry_out, read_rows, status_of
+from benchmarks.runs import carry_out, measured, status_of
 from benchmarks.worlds.kinds import KINDS, PLAYERS
 from benchmarks.worlds.measure import FAULT, WorldRun, measure
 from benchmarks.worlds.report import summary
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
     ]
     failures = carry_out(runs, measure, Path(bench.out), bench.workers, bench.progress)
     asked = {run.key for run in runs}
-    rows = [row for row in read_rows(Path(bench.out)) if row["key"] in asked]
+    rows = [row for row in measured(Path(bench.out)) if row["key"] in asked]
     print(summary(rows))
     return status_of(failures) or int(any(row["outcome"] == FAULT for row in rows))
 

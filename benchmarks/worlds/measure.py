@@ -15,7 +15,6 @@ from typing import Any
 
 from benchmarks.fuzz.config import composed
 from benchmarks.identity import digest
-from benchmarks.provenance import origin
 from benchmarks.runs import Row
 from benchmarks.worlds.corridor import ID
 from benchmarks.worlds.kinds import ENDED, KINDS, LEARNED, PLAYERS, REFUSED, Kind, Player
@@ -93,7 +92,6 @@ def measure(run: WorldRun) -> Row:
         "seed": run.seed,
         "steps": run.steps,
         "train": " ".join(["engram train", *(f"'{word}'" if "*" in word else word for word in run.overrides)]),
-        **origin(),
         "key": run.key,
     }
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from tempfile import gettempdir
 
 from benchmarks import costly_room
-from benchmarks.runs import Row, read_rows
+from benchmarks.report.stored import marked, names, rows_of
+from benchmarks.runs import Row
 from benchmarks.worlds import third_party
 from benchmarks.worlds.corridor import ID
 from benchmarks.worlds.kinds import KINDS, LEARNED, PLAYERS, REFUSED
@@ -16,11 +17,11 @@ from benchmarks.worlds.measure import ENOUGH, FAULT, NOT_FOR_IT
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "worlds.md"
-RESULTS = ROOT / "docs" / "results"
 
 OPENING = f"""# Other people's worlds
 
-Written by `python -m benchmarks.worlds.report` from the rows in `docs/results`; a test says when it is out of date.
+Written by `python -m benchmarks.worlds.report` from the rows in `docs/results`; a test says when it is out of date. An
+agent with a † has no row of today's code: what is shown is of [the history](history.md).
 
 ## Every kind, every agent
 
@@ -49,10 +50,10 @@ def summary(rows: Sequence[Row]) -> str:
 
 def page() -> str:
     """The whole page, of the rows that fit what the kinds are now."""
-    rows = current(read_rows(RESULTS / "worlds.jsonl"))
+    rows = current(rows_of("worlds") if "worlds" in names() else [])
     parts = [OPENING, *kinds_table(rows), "", summary(rows), "", *refusals(rows), "", *not_for_it(rows), ""]
-    parts += [third_party.section(read_rows(RESULTS / "third_party.jsonl")), ""]
-    parts += [costly_room.section(read_rows(RESULTS / "costly_room.jsonl"))]
+    parts += [third_party.section(marked(rows_of("third_party"))), ""]
+    parts += [costly_room.section(marked(rows_of("costly_room")))]
     return "\n".join(parts)
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from benchmarks.cli import parse, run_main
 from benchmarks.identity import digest
-from benchmarks.provenance import origin
-from benchmarks.runs import Row, carry_out, read_rows, status_of
+from benchmarks.runs import Row, carry_out, measured, status_of
 from benchmarks.worlds.measure import apart
 
 
@@ -132,7 +131,6 @@ def measure(run: ThirdPartyRun) -> Row:
         "steps": run.steps,
         "seconds": round(time.perf_counter() - began, 1),
         "train": " ".join(["engram train", *run.overrides]),
-        **origin(),
         "key": run.key,
     }
 
@@ -156,7 +154,7 @@ def main(arguments: Sequence[str]) -> int:
     ]
     failures = carry_out(runs, measure, Path(bench.out), bench.workers, bench.progress)
     asked = {run.key for run in runs}
-    print(section([row for row in read_rows(Path(bench.out)) if row["key"] in asked]))
+    print(section([row for row in measured(Path(bench.out)) if row["key"] in asked]))
     return status_of(failures)
 
 

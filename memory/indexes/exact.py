@@ -13,7 +13,6 @@ from functools import cache
 from threading import Lock
 from typing import Any, NamedTuple, TypeAlias
 
-import faiss
 import torch
 from torch import Tensor
 
@@ -277,6 +276,8 @@ def products_early() -> Iterator[None]:
 
     The setting is one for all threads: the first of several that search at once changes it, the last puts it back.
     """
+    import faiss
+
     with _Early.lock:
         if not _Early.under_way:
             _Early.before = faiss.cvar.distance_compute_blas_threshold
@@ -299,6 +300,8 @@ def search_on(device: str, dtype: torch.dtype) -> Search:
     """The fastest search of raw rows there; faiss takes float32, and CUDA only if it is faiss-gpu."""
     if dtype == torch.float32 and device == "cpu":
         return faiss_search
+    import faiss
+
     if dtype == torch.float32 and device == "cuda" and hasattr(faiss, "StandardGpuResources"):
         return faiss_gpu_search
     return torch_search
@@ -318,11 +321,15 @@ def faiss_gpu_search(rows: Tensor, queries: Tensor, k: int, by_distance: bool) -
 @cache
 def _gpu_resources(device: int) -> Any:
     """Scratch memory, kept from search to search."""
+    import faiss
+
     return faiss.StandardGpuResources()
 
 
 def faiss_search(rows: Tensor, queries: Tensor, k: int, by_distance: bool) -> Tensor:
     """The k rows with the least L2 distance, or with the largest inner product; best first.  `[B, k]`."""
+    import faiss  # here and not above: it takes long, and nobody waits for it who only imports the memory
+
     metric = faiss.METRIC_L2 if by_distance else faiss.METRIC_INNER_PRODUCT
     with products_early():
         return torch.from_numpy(faiss.knn(queries.numpy(), rows.numpy(), k, metric)[1])

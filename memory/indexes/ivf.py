@@ -7,7 +7,7 @@ takes long is a job done a piece at a time, one per search, beside the lists tha
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,11 +16,12 @@ from torch import Tensor
 from engram_rl.memory.checks import number, whole
 from engram_rl.memory.indexes.estimate import ENOUGH, RecallEstimate
 from engram_rl.memory.indexes.exact import SPARE, ExactIndex
-from engram_rl.memory.indexes.fitting import fitted
 from engram_rl.memory.indexes.index import Proposer
-from engram_rl.memory.indexes.lists import PackedLists
 from engram_rl.memory.keys.space import Keys
 from engram_rl.memory.keys.store import KeyStore
+
+if TYPE_CHECKING:
+    from engram_rl.memory.indexes.lists import PackedLists
 
 PIECE = 512
 """Rows that a job looks at in one go: a few milliseconds with 4000 lists."""
@@ -309,6 +310,8 @@ class IVFIndex:
 
     def _refit(self, used: int, piece: int = PIECE) -> Generator[None, None, None]:
         """Fit lists to a sample, from those there are, and file every entry; what changes meanwhile at the end."""
+        from engram_rl.memory.indexes.fitting import fitted  # here and not above: faiss takes long to import
+
         self._changed[:] = False
         random = np.random.default_rng(used)
         sample = random.choice(used, min(used, PER_LIST * self._wanted), replace=False)

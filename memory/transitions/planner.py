@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from engram_rl.memory.transitions.kept_costs import KeptCosts, padded
 from engram_rl.memory.transitions.memory import TransitionMemory
 from engram_rl.memory.transitions.shortest_paths import costs_from, costs_to
 from engram_rl.memory.transitions.states import ABSENT
 
 _NOT_IMAGINED = -2
 _KEPT_FREE = 4  # imagination leaves one in so many places of the memory's table to experience
-_KEPT_COSTS = 16  # costs kept beside those to twice the most sets of goals ever asked for at once
 
 _SAVED_ROWS = ("guess", "refused", "refusals", "covered")
 _SAVED_BY_OWNER = ("low", "high", "valid_until")
@@ -25,11 +25,12 @@ _CHANGING = (
     "successor",
     "cost",
     *(f"_{name}" for name in (*_SAVED_ROWS, *_SAVED_BY_OWNER)),
-    *("_versions", "_mark", "_movement_mark", "_num_free", "_most_goals", "_cache"),
+    *("_versions", "_mark", "_movement_mark", "_num_free", "_kept"),
 )
 
-Goals = Sequence[np.ndarray]
-"""Sets of states to reach, for each set the ids of its states: all of one owner, at least one. G arrays `[N]`"""
+Goals = Sequence[np.ndarray] | np.ndarray
+"""Sets of states to reach, for each set the ids of its states: all of one owner, at least one. G arrays `[N]`, or one
+`[G, n]` in which -1 fills up what is shorter."""
 
 
 @dataclass(frozen=True)
@@ -97,29 +98,30 @@ class Planner:
         self._versions = np.zeros(memory.num_owners, np.int64)  # [O], of what is expected
         self._mark, self._movement_mark, self._num_free = 0, -1, -1
         self._valid_until = np.full(memory.num_owners, -np.inf)  # [O], tick at which something fades
-        self._most_goals = 0
-        self._cache: dict[tuple[int, bytes], tuple[int, np.ndarray]] = {}
+        self._kept = KeptCosts(cells[0])
 
     def cost_to_go(self, goals: Goals) -> np.ndarray:
         """Least cost from every state to the nearest of each set of goals; inf where there is no way. `[G, S]`."""
-        return np.stack(self._costs(goals))
+        rows = self._rows(_padded(goals))
+        return self._kept.costs[rows]
 
     def action_costs(self, ids: np.ndarray, goals: Goals) -> np.ndarray:
         """Cost of each action in E states (ids) and of the way on from there, each to its set of goals. `[E, A]`."""
-        costs = self._costs(goals)
+        rows = self._rows(_padded(goals))
         following = self.successor[ids]  # [E, A]
-        onward = np.stack([cost[states] for cost, states in zip(costs, following, strict=True)])
+        onward = self._kept.costs[rows[:, None], following]
         return np.where(following == ABSENT, np.inf, self.cost[ids] + onward)
 
     def shortest_path(self, starts: np.ndarray, goals: Goals) -> Walks:
         """A least-cost way from each of E states (ids) to the nearest of its goals; of equals the first action."""
-        here = np.asarray(starts)
-        cost = np.array([cost[start] for cost, start in zip(self._costs(goals), here, strict=True)])
+        here, goals = np.asarray(starts), _padded(goals)
+        rows = self._rows(goals)
+        cost = self._kept.costs[rows, here]
         lengths = np.where(np.isfinite(cost), 0, ABSENT)
         walking = np.flatnonzero((cost > 0) & np.isfinite(cost))
         states, actions = [here], []
         while len(walking):
-            onward = self.action_costs(here[walking], [goals[int(env)] for env in walking])
+            onward = self.action_costs(here[walking], goals[walking])
             action, there = np.full(len(here), ABSENT), np.full(len(here), ABSENT)
             action[walking] = onward.argmin(1)
             there[walking] = self.successor[here[walking], action[walking]]
@@ -200,27 +202,28 @@ class Planner:
         self.successor[ids], self.cost[ids] = arrays["successor"], arrays["cost"]
         for name in _SAVED_BY_OWNER:
             getattr(self, f"_{name}")[:] = arrays[name]
-        self._num_free, self._cache = int(state["free"]), {}
+        self._num_free, self._kept = int(state["free"]), KeptCosts(len(self.successor))
         self._mark = -1 if state["begin"] else table.changes
         table.note(arrays["pending"])
         self._movement_mark = self.memory.movement_changes - bool(state["moved"])
 
-    def _costs(self, goals: Goals) -> list[np.ndarray]:
-        """Costs by state id for each set of goals, looked up where nothing has changed. G arrays `[S]`."""
-        if any(len(ids) == 0 for ids in goals):
+    def _rows(self, goals: np.ndarray) -> np.ndarray:
+        """Which of the costs kept are those to each set of goals, worked out where something has changed. `[G]`."""
+        given = goals != ABSENT
+        if not given.any(1).all():
             raise ValueError("a set of goals is empty: there is nowhere to go; leave it out")
-        self._forget_guesses_of(self._widen(np.concatenate(goals)))
+        self._forget_guesses_of(self._widen(goals[given]))
         self.refresh()
-        owners = [int(self.memory.states.owners[ids[0]]) for ids in goals]
-        keys = [(owner, np.asarray(ids, np.int64).tobytes()) for owner, ids in zip(owners, goals, strict=True)]
-        self._most_goals = max(self._most_goals, len(goals))
-        if len(self._cache) > 2 * self._most_goals + _KEPT_COSTS:
-            self._cache.clear()
-        stale = {key: ids for key, ids in zip(keys, goals, strict=True) if self._is_stale(key)}
-        if stale:
-            costs = self._of_all_states(costs_to(*self._named(), list(stale.values())))
-            self._cache |= {key: (int(self._versions[key[0]]), row) for key, row in zip(stale, costs, strict=True)}
-        return [self._cache[key][1] for key in keys]
+        versions = self._versions[self.memory.states.owners[goals[:, 0]]]
+        rows = self._kept.find(goals, versions)
+        self._kept.touch(rows[rows != ABSENT])
+        stale = rows == ABSENT
+        if stale.any():
+            missing, first = np.unique(goals[stale], axis=0, return_index=True)
+            costs = costs_to(*self._named(), missing)
+            self._kept.keep(missing, versions[stale][first], costs, len(goals))
+            rows = self._kept.find(goals, versions)
+        return rows
 
     def _is_outdated(self) -> bool:
         """Whether anything was learned, dropped, named, widened or faded since the last time. O(O)."""
@@ -324,9 +327,6 @@ class Planner:
         self._covered[:] = False
         self._versions += 1
 
-    def _is_stale(self, key: tuple[int, bytes]) -> bool:
-        return key not in self._cache or self._cache[key][0] != self._versions[key[0]]
-
     def _named(self) -> tuple[np.ndarray, np.ndarray]:
         """Successors and costs up to the highest id in use. `[N, A]` each."""
         nodes = int(np.flatnonzero(self.memory.states.used).max(initial=-1)) + 1
@@ -337,3 +337,7 @@ class Planner:
         padded = np.full((len(costs), self.memory.states.capacity), np.inf)
         padded[:, : costs.shape[1]] = costs
         return padded
+
+
+def _padded(goals: Goals) -> np.ndarray:
+    return goals if isinstance(goals, np.ndarray) and goals.ndim == 2 else padded(list(goals))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,13 +24,13 @@ def costs_from(successor: np.ndarray, cost: np.ndarray, starts: np.ndarray) -> n
     return _cheapest(_graph(successor, cost), starts)
 
 
-def costs_to(successor: np.ndarray, cost: np.ndarray, goals: Sequence[np.ndarray]) -> np.ndarray:
+def costs_to(successor: np.ndarray, cost: np.ndarray, goals: np.ndarray) -> np.ndarray:
     """Least cost from every state to the nearest of each set of goals: backwards, each set entered at its own node.
 
     Args:
         successor: See `costs_from`. `[N, A]`
         cost: See `costs_from`. `[N, A]`
-        goals: G sets of states, `[n]` each.
+        goals: G sets of states, each with its states first and -1 behind them. `[G, n]`
 
     Returns:
         `[G, N]`
@@ -40,9 +39,10 @@ def costs_to(successor: np.ndarray, cost: np.ndarray, goals: Sequence[np.ndarray
 
     nodes = len(successor)
     graph = _graph(successor, cost).T.tocsr()  # the ways back
-    indices = np.concatenate([graph.indices, *goals])
+    given = goals >= 0
+    indices = np.concatenate([graph.indices, goals[given]])
     weights = np.concatenate([graph.data, np.ones(len(indices) - graph.nnz)])
-    ends = graph.indptr[-1] + np.cumsum([len(ids) for ids in goals])
+    ends = graph.indptr[-1] + np.cumsum(given.sum(1))
     shape = (nodes + len(goals), nodes + len(goals))
     entered = csr_array((weights, indices, np.concatenate([graph.indptr, ends])), shape=shape)
     return _cheapest(entered, nodes + np.arange(len(goals)))[:, :nodes] - 1

@@ -5,11 +5,12 @@ import re
 
 import pytest
 
+from benchmarks.provenance import recorded
 from benchmarks.report import stored
 from benchmarks.report.__main__ import main, outdated
 from benchmarks.report.figures import redraw
 from benchmarks.report.markers import filled
-from benchmarks.report.page import page
+from benchmarks.report.page import history, page
 from engram_rl.training.errors import UsageError
 from engram_rl.training.statistics import interquartile_mean
 
@@ -17,12 +18,22 @@ SHOWN = {"README.md": "docs/figures/", "docs/claims.md": "figures/"}
 """Pages of claims, and how they name figures."""
 
 
+LEFT = {"agent": "z", "seed": 0, "score": {"10": 7.0}, "left": "2026-01-01, has other episodes today"}
+"""A row of the history; the same of agent x has successors."""
+
+
+def write(path, rows):
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
 @pytest.fixture
 def results(tmp_path, monkeypatch):
     """A folder of results of our own: five runs of two agents, and an index."""
     runs = [(agent, seed, times * seed) for agent, times in (("x", 1), ("y", 2)) for seed in range(5)]
     rows = [{"agent": agent, "seed": seed, "score": {"10": score}} for agent, seed, score in runs]
-    (tmp_path / "runs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write(tmp_path / "runs.jsonl", [recorded(row | {"command": "python -m benchmarks.runs"}) for row in rows])
+    write(tmp_path / "history" / "runs.jsonl", [LEFT, LEFT | {"agent": "x"}])
     (tmp_path / "index.yaml").write_text("commands: {runs: python -m benchmarks.runs}\nfigures: {}\n")
     monkeypatch.setattr(stored, "RESULTS", tmp_path)
     monkeypatch.setattr(stored, "INDEX", tmp_path / "index.yaml")
@@ -59,7 +70,7 @@ def test_a_number_is_the_interquartile_mean_with_its_interval_of_the_rows_asked_
         ("seed agent=x of=max", "4"),
         ("seed agent=x;y of=count", "10"),
         ("score.10 agent=x seed=3 times=100 as=.0f", "300"),
-        ("seed of=sum as=.1f", "20.0"),
+        ("seed agent=x;y of=sum as=.1f", "20.0"),
     ],
 )
 def test_other_statistics_factors_and_filters(results, words, shown):
@@ -70,7 +81,7 @@ def test_a_table_has_a_line_for_each_group_and_one_for_all(results):
     text = filled("<!-- report: rows runs by=agent columns=seed:count,score.10:max -->old<!-- end -->")
     assert "| x | 5 | 4 |" in text
     assert "| y | 5 | 8 |" in text
-    assert "| all | 10 | 8 |" in text
+    assert "| all | 11 | 8 |" in text
 
 
 @pytest.mark.parametrize(
@@ -78,7 +89,7 @@ def test_a_table_has_a_line_for_each_group_and_one_for_all(results):
     [
         ("value run score.10", "no results 'run'.*Did you mean runs"),
         ("value runs scores", "no value 'scores'.*Did you mean score"),
-        ("value runs seed agent=z", "no row with"),
+        ("value runs seed agent=w", "no row with"),
         ("value runs seed of=mode", "no statistic 'mode'"),
         ("value runs seed x", "not of the form key=value"),
         ("tabel runs", "no kind 'tabel'"),
@@ -89,14 +100,28 @@ def test_a_marker_that_asks_for_what_is_not_there_is_quoted(results, marker, mes
         filled(f"<!-- report: {marker} --><!-- end -->")
 
 
-def test_the_page_names_command_and_commit_of_each_file(results):
+def test_the_page_names_command_and_commit_of_what_stands(results):
     text = page()
+    assert "10 rows, measured at " in text
+    assert all(f"    {row['command']}\n" in text for row in stored.lines_of("runs"))
+
+
+def test_what_does_not_stand_is_on_a_page_of_its_own_with_the_reason(results):
+    text = history()
     assert "    python -m benchmarks.runs\n" in text
-    assert re.search(r"10 rows, recorded in (unknown|not committed|[0-9a-f]{7})", text)
+    assert re.search(r"2 rows, recorded in (unknown|not committed|[0-9a-f]{7})", text)
+    assert "- 2 left on 2026-01-01, has other episodes today" in text
+
+
+def test_a_figure_of_the_history_is_marked_and_only_shown_where_nothing_newer_is(results):
+    assert "-->7†<!--" in filled("<!-- report: value runs score.10 agent=z -->?<!-- end -->")
+    assert "-->4<!--" in filled("<!-- report: value runs score.10 agent=x of=max -->?<!-- end -->")
+    table = filled("<!-- report: rows runs by=agent columns=seed:count -->old<!-- end -->")
+    assert "| z † | 1 |" in table and "| x | 5 |" in table
 
 
 def test_figures_are_drawn_from_rows(results, tmp_path, monkeypatch):
-    rows = stored.ROOT / "docs" / "results" / "control_cartpole_nec.jsonl"
+    rows = next((stored.ROOT / "docs" / "results").rglob("control_cartpole_nec.jsonl"))
     (results / "curve.jsonl").write_text(rows.read_text())
     how = "figures: {curve.png: {kind: control, rows: curve}, slow.png: {command: python -c 1/0}}\n"
     (results / "index.yaml").write_text(f"commands: {{}}\n{how}")

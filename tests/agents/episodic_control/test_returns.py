@@ -1,5 +1,7 @@
 """N-step returns against a sum written out, float64."""
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -120,3 +122,66 @@ def test_an_episodes_monte_carlo_returns_are_known_when_it_ends(discount):
                 assert got.pop((env, t)) == pytest.approx(expected, abs=1e-9)
             start = end + 1
     assert not got
+
+
+def slow_tries(running, identity, actions):
+    """One step of one running episode at a time."""
+    counts = np.zeros((len(identity), actions))
+    for episode in running:
+        for seen, taken in episode:
+            counts[identity == seen, taken] += 1
+    return counts
+
+
+@settings(deadline=None, max_examples=12)
+@given(
+    situations=st.sampled_from([3, 40, 2000]),
+    ends=st.sampled_from([0.0, 0.02, 0.3]),
+    first_asked=st.sampled_from([0, 60]),
+    seed=st.integers(0, 99),
+)
+def test_tries_are_those_of_the_running_episodes(situations, ends, first_asked, seed):
+    rng, envs, actions = np.random.default_rng(seed), 3, 4
+    names = rng.integers(-(2**63), 2**63 - 1, situations)
+    names[:2] = 0, -1
+    returns, running = MonteCarloReturns(0.9, envs), [[] for _ in range(envs)]
+    for t in range(120):
+        seen = names[rng.integers(situations, size=envs)]
+        if t >= first_asked:
+            np.testing.assert_array_equal(returns.tries(seen, actions), slow_tries(running, seen, actions))
+        if t == 80:  # as a resumed run would go on
+            saved, returns = returns.state_dict(), MonteCarloReturns(0.9, envs)
+            returns.load_state_dict(saved)
+        taken, done = rng.integers(actions, size=envs), rng.random(envs) < ends
+        returns.push({"identity": seen}, taken, np.zeros(envs), done, np.zeros(envs))
+        for env in range(envs):
+            running[env] = [] if done[env] else [*running[env], (seen[env], taken[env])]
+    returns.clear()
+    assert not returns.tries(names[:5], actions).any()
+
+
+def test_the_last_steps_of_an_episode_of_100_000_cost_what_the_first_do():
+    steps, measured, reward = 100_000, 1500, np.ones(1)
+
+    def seconds_of_steps(returns, first):
+        """Of each of the steps from there on, the last of all of which ends the episode."""
+        seconds = np.zeros(measured)
+        for t in range(first, first + measured):
+            began = time.process_time()
+            seen, done = np.array([t % 50_000]), np.array([t == steps - 1])
+            tried = returns.tries(seen, 3)
+            ended = returns.push({"identity": seen}, np.array([t % 3]), reward, done, np.zeros(1))
+            seconds[t - first] = time.process_time() - began
+        return seconds, tried, ended
+
+    returns = MonteCarloReturns(0.99, 1)
+    early, tried, _ = seconds_of_steps(returns, 0)
+    assert not tried.any()
+    t = np.arange(steps - measured)[None]
+    held = {"observation": {"identity": t % 50_000}, "action": t % 3, "reward": np.ones(t.shape)}
+    returns.load_state_dict(held | {"count": np.array([t.size])})
+    late, tried, ended = seconds_of_steps(returns, t.size)
+    assert tried.sum() == 1 and len(ended.target) == steps
+    assert ended.target[0] == pytest.approx(100.0) and ended.target[-1] == 1
+    assert np.median(late) < 3 * np.median(early)
+    assert not returns.tries(np.array([0]), 3).any()
