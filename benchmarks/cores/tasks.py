@@ -131,6 +131,11 @@ def retrieval(episodes: int, chance: torch.Generator, hardest: bool, pairs: int 
     return _answered(torch.cat([shown, functional.pad(query, (0, 4))]).float(), answer)
 
 
+def dictionary(episodes: int, chance: torch.Generator, hardest: bool) -> Episodes:
+    """The same with eight pairs."""
+    return retrieval(episodes, chance, hardest, pairs=8)
+
+
 def completion(episodes: int, chance: torch.Generator, hardest: bool, patterns: int = 3, size: int = 100) -> Episodes:
     """Patterns of bits, then one with half of them missing: the whole one? (Miconi et al. 2018, section 4.1).
 
@@ -189,6 +194,7 @@ TASKS: dict[str, Task] = {
     "associative_recall": Task(associative_recall, "bits", "<= 1.0", 100, 16, 1e-3, seconds=600),
     "repeat_copy": Task(repeat_copy, "bits", "<= 1.0", 100, 16, 1e-3, seconds=600),
     "retrieval": Task(retrieval, "answers", ">= 0.98", 64, 32, 3e-3, seconds=120),
+    "dictionary": Task(dictionary, "answers", ">= 0.98", 64, 32, 3e-3, seconds=100, clip=1.0),
     "completion": Task(completion, "share", "<= 0.01", 100, 4, 1e-3, seconds=90, itself=True, falls=3000),
 }
 """By name; `speed` is measured beside them."""
@@ -207,6 +213,7 @@ CLAIMS: dict[str, dict[str, dict[str, Any]]] = {
     "associative_recall": {},
     "repeat_copy": {},
     "retrieval": {"delta": {}, "gated_delta": {}},
+    "dictionary": {"mnm": {}, "kanerva": {}, "delta": {}},
     "completion": {"plastic": {"gain": 3.0, "plasticity": 0.03, "recurrent": 0.0}},
     SPEED: {name: {} for name in CORES},
 }

@@ -15,11 +15,13 @@ from engram_rl.memory.cores.gated_delta import GatedDeltaRule
 from engram_rl.memory.cores.gru import GRU
 from engram_rl.memory.cores.gtrxl import GTrXL
 from engram_rl.memory.cores.indrnn import IndRNN
+from engram_rl.memory.cores.kanerva import DynamicKanerva, Kanerva
 from engram_rl.memory.cores.lifelong import Lifelong
 from engram_rl.memory.cores.lmu import LMU
 from engram_rl.memory.cores.lstm import LSTM
 from engram_rl.memory.cores.memory_network import MemoryNetwork
 from engram_rl.memory.cores.min_gru import MinGRU
+from engram_rl.memory.cores.mnm import MNM
 from engram_rl.memory.cores.ntm import NTM
 from engram_rl.memory.cores.plastic import Neuromodulated, Plastic, Retroactive
 from engram_rl.memory.cores.sam import SAM
@@ -30,17 +32,20 @@ CORES: dict[str, type[Core]] = {
     "compressive": CompressiveTransformer,
     "delta": DeltaRule,
     "dnc": DNC,
+    "dynamic_kanerva": DynamicKanerva,
     "fast_weights": FastWeights,
     "ffm": FFM,
     "gated_delta": GatedDeltaRule,
     "gru": GRU,
     "gtrxl": GTrXL,
     "indrnn": IndRNN,
+    "kanerva": Kanerva,
     "lifelong": Lifelong,
     "lmu": LMU,
     "lstm": LSTM,
     "memory_network": MemoryNetwork,
     "min_gru": MinGRU,
+    "mnm": MNM,
     "neuromodulated": Neuromodulated,
     "ntm": NTM,
     "plastic": Plastic,
