@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.cores.sets import TRIALS
 from benchmarks.cores.speed import speed
 from benchmarks.cores.tasks import SPEED, TASKS, Episodes, Task
 from benchmarks.identity import digest
@@ -34,8 +35,8 @@ class CoreRun:
     """Everything that defines a run.
 
     Attributes:
-        core: A name of `CORES`.
-        task: A name of `TASKS`, or `speed`.
+        core: A name of `CORES`, or for a trial of `MEMORIES`.
+        task: A name of `TASKS` or `TRIALS`, or `speed`.
         seed: Of the weights and of the episodes.
         settings: Of the core.
         limit: What its score must be; empty where nothing is claimed.
@@ -63,9 +64,15 @@ def measure(run: CoreRun) -> Row:
     torch.set_num_threads(1)
     torch.manual_seed(run.seed)
     with _peak_memory() as peak:
-        found = speed(run.core, run.settings, run.tiny) if run.task == SPEED else _learned(run)
+        found = _found(run)
     held = holds(found["score"], run.limit) if run.limit else None
     return asdict(run) | found | {"holds": held, "key": run.key, "peak_mib": round(peak[0], 1)} | origin()
+
+
+def _found(run: CoreRun) -> Row:
+    if run.task in TRIALS:
+        return TRIALS[run.task](run.core, run.tiny)
+    return speed(run.core, run.settings, run.tiny) if run.task == SPEED else _learned(run)
 
 
 def holds(score: float, limit: str) -> bool:
