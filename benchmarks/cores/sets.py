@@ -87,7 +87,7 @@ def familiarity(memory: str, tiny: bool, kinds: int = 20, members: int = 16, wid
 
     bloom = NeuralBloomFilter(width)
     losses = (bloom.loss(*drawn(32)) for _ in iter(int, 1))
-    updates, seconds = _trained(bloom, losses, 1e-3, 2 if tiny else 3000, 60.0)
+    updates, seconds = _trained(bloom, losses, 1e-3, 2 if tiny else 1000, 60.0)
     with torch.no_grad():
         stored, others = drawn(4 if tiny else 256)
         filled = bloom.write(bloom.empty(len(stored)), stored)
