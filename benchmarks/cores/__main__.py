@@ -67,7 +67,7 @@ def _runs(bench: CoresBench) -> Iterator[CoreRun]:
             yield from _trials(bench, task)
             continue
         claims = CLAIMS[task]
-        for core in (name for name in bench.cores or claims if name in CORES):
+        for core in (name for name in bench.cores or claims if name not in MEMORIES):
             limit = LIMITS.get((task, core), TASKS[task].limit if task in TASKS else "")
             for seed in bench.seeds[:1] if task == SPEED else bench.seeds:
                 yield CoreRun(core, task, seed, claims.get(core, {}), limit, bench.tiny)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from benchmarks.cores.tasks import SPEED, TASKS, Episodes, Task
 from benchmarks.identity import digest
 from benchmarks.provenance import origin
 from benchmarks.runs import Row
-from engram_rl.memory.cores import Core, make_core
+from engram_rl.memory.cores import CORES, Core, make_core
 
 CHECK_EVERY = 50
 """Updates between two looks at whether half of what the limit allows is wrong."""
@@ -72,7 +73,15 @@ def measure(run: CoreRun) -> Row:
 def _found(run: CoreRun) -> Row:
     if run.task in TRIALS:
         return TRIALS[run.task](run.core, run.tiny)
-    return speed(run.core, run.settings, run.tiny) if run.task == SPEED else _learned(run)
+    return speed(run.core, _settings(run.settings), run.tiny) if run.task == SPEED else _learned(run)
+
+
+def _settings(given: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a core; `core` and `of_core`, a name and its settings, become what makes the core inside."""
+    if "core" not in given:
+        return given
+    inside = partial(CORES[given["core"]], **given.get("of_core", {}))
+    return {name: value for name, value in given.items() if name != "of_core"} | {"core": inside}
 
 
 def holds(score: float, limit: str) -> bool:
@@ -93,7 +102,7 @@ def _learned(run: CoreRun) -> Row:
     task = replace(task, updates=3, batch=2) if run.tiny else task
     chance = torch.Generator().manual_seed(run.seed)
     example = task.draw(1, chance, True)
-    core = make_core(run.core, example.inputs.shape[2], task.hidden, **run.settings)
+    core = make_core(run.core, example.inputs.shape[2], task.hidden, **_settings(run.settings))
     read_out = Itself() if task.itself else nn.Linear(core.output_size, example.bits.shape[2])
     updates, seconds = _train(core, read_out, task, run.limit or task.limit, chance)
     judged = torch.Generator().manual_seed(1_000_000 + run.seed)

@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.cores.sets import MEMORIES, TRIALS
 from benchmarks.cores.tasks import SPEED, TASKS
 from benchmarks.runs import Row
-from engram_rl.memory.cores import CORES
+from engram_rl.memory.cores import CORES, WRAPPERS
 
 CAPTION = (
     "Medians over seeds; `held` says in how many of them the score kept to the limit, `each` what it was. `answers` is "
@@ -41,7 +41,7 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def _place(row: Row) -> tuple[int, int, int]:
-    tasks, cores = [*TASKS, SPEED, *TRIALS], [*CORES, *MEMORIES]
+    tasks, cores = [*TASKS, SPEED, *TRIALS], [*CORES, *WRAPPERS, *MEMORIES]
     return tasks.index(row["task"]), cores.index(row["core"]), row["seed"]
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engram_rl.memory.cores import CORES
+from engram_rl.memory.cores import CORES, WRAPPERS
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,11 @@ def copy(episodes: int, chance: torch.Generator, hardest: bool, width: int = 6, 
 def copy_longer(episodes: int, chance: torch.Generator, hardest: bool, width: int = 6, longest: int = 8) -> Episodes:
     """The same, judged on sequences of twice the longest that were trained on."""
     return copy(episodes, chance, hardest, width, 2 * longest if hardest else longest)
+
+
+def copy_few(episodes: int, chance: torch.Generator, hardest: bool) -> Episodes:
+    """Always twelve vectors; for memories that have fewer slots than that."""
+    return copy(episodes, chance, True, longest=12)
 
 
 def repeat_copy(
@@ -189,6 +194,7 @@ TASKS: dict[str, Task] = {
     "recall_first": Task(recall_first, "answers", ">= 0.99", 8, 5, 3e-3, updates=400, stops=False),
     "copy": Task(copy, "bits", "<= 0.05", 64, 16, 3e-3, clip=1.0, falls=5000),
     "copy_longer": Task(copy_longer, "bits", "<= 1.0", 64, 16, 3e-3, clip=1.0, falls=5000),
+    "copy_few": Task(copy_few, "bits", "<= 10", 64, 16, 3e-3, seconds=100, clip=1.0, falls=5000),
     "recall_far": Task(recall_far, "answers", ">= 0.98", 32, 16, 3e-3, updates=400, stops=False),
     "traversal": Task(traversal, "answers", ">= 0.9", 64, 16, 3e-3, seconds=600),
     "associative_recall": Task(associative_recall, "bits", "<= 1.0", 100, 16, 1e-3, seconds=600),
@@ -202,27 +208,38 @@ TASKS: dict[str, Task] = {
 SPEED = "speed"
 
 CLAIMS: dict[str, dict[str, dict[str, Any]]] = {
-    "recall_first": {name: {} for name in CORES},
+    "recall_first": {name: {} for name in (*CORES, *WRAPPERS)},
     "copy": {"ntm": {}, "dnc": {}, "sam": {"k": 8}},
     "copy_longer": {"ntm": {}, "dnc": {}, "sam": {"k": 8}},
+    "copy_few": {  # to compare
+        "dnc": {"slots": 3},
+        "uniform_writing": {"core": "dnc", "of_core": {"slots": 3}, "write_every": 3},
+        "cached_uniform_writing": {"core": "dnc", "of_core": {"slots": 3}, "write_every": 3},
+    },
     "recall_far": {
         "compressive": {"window": 8, "compressed": 16, "compression": 4},
         "gtrxl": {"window": 8},  # to compare: two layers see 16 steps back
     },
     "traversal": {"dnc": {}},
-    "associative_recall": {},
+    "associative_recall": {"ntm": {}, "stored_programs": {"core": "ntm"}},  # to compare
     "repeat_copy": {},
     "retrieval": {"delta": {}, "gated_delta": {}},
     "dictionary": {"mnm": {}, "kanerva": {}, "delta": {}},
     "completion": {"plastic": {"gain": 3.0, "plasticity": 0.03, "recurrent": 0.0}},
-    SPEED: {name: {} for name in CORES},
+    SPEED: {name: {} for name in (*CORES, *WRAPPERS)},
 }
-"""Which core claims which task, with its settings there."""
+"""Which core claims which task, with its settings there; `core` and `of_core` say what a wrapper is around."""
 
 LIMITS = {
     ("recall_first", "indrnn"): ">= 0.9",
     ("recall_far", "gtrxl"): "<= 0.4",
     ("traversal", "dnc"): "",
+    ("associative_recall", "ntm"): "",
+    ("associative_recall", "stored_programs"): "",
+    ("copy_few", "dnc"): "",
+    ("copy_few", "uniform_writing"): "",
+    ("copy_few", "cached_uniform_writing"): "",
+    ("dictionary", "delta"): "",
     (SPEED, "delta"): "<= 4",
     (SPEED, "gated_delta"): "<= 4",
     (SPEED, "dnc"): "<= 10",

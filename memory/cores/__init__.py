@@ -23,6 +23,7 @@ from engram_rl.memory.cores.lstm import LSTM
 from engram_rl.memory.cores.memory_network import MemoryNetwork
 from engram_rl.memory.cores.min_gru import MinGRU
 from engram_rl.memory.cores.mnm import MNM
+from engram_rl.memory.cores.multigrid import Multigrid
 from engram_rl.memory.cores.ntm import NTM
 from engram_rl.memory.cores.plastic import Neuromodulated, Plastic, Retroactive
 from engram_rl.memory.cores.pondering import AdaptiveComputation
@@ -51,6 +52,7 @@ CORES: dict[str, type[Core]] = {
     "memory_network": MemoryNetwork,
     "min_gru": MinGRU,
     "mnm": MNM,
+    "multigrid": Multigrid,
     "neuromodulated": Neuromodulated,
     "ntm": NTM,
     "plastic": Plastic,

@@ -24,6 +24,7 @@ SMALL = {
     "gtrxl": {"window": 5},
     "lifelong": {"memory": partial(DifferentiableNeuralDictionary, capacity=40, k=3)},
     "memory_network": {"slots": 6},
+    "multigrid": {"channels": 2, "base": 2},
     "ntm": {"slots": 6, "width": 4},
     "sam": {"slots": 6, "width": 4},
     "store": {"capacity": 6},

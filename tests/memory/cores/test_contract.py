@@ -12,6 +12,7 @@ from engram_rl.memory.cores import CORES, DNC, GRU, NTM, SAM, DeltaRule, make_co
 D, H, B, T = 3, 8, 4, 7
 SETTINGS = {name: {} for name in CORES} | {
     "compressive": {"window": 4, "compressed": 4, "compression": 2},
+    "multigrid": {"channels": 3, "base": 2},
 }
 """Where a core's defaults are too large for a test, smaller ones."""
 
