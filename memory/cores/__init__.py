@@ -10,6 +10,7 @@ from engram_rl.memory.cores.compressive import CompressiveTransformer
 from engram_rl.memory.cores.core import Core, Losses, State
 from engram_rl.memory.cores.delta import DeltaRule
 from engram_rl.memory.cores.dnc import DNC
+from engram_rl.memory.cores.dual import DualMemory
 from engram_rl.memory.cores.fast_weights import FastWeights
 from engram_rl.memory.cores.ffm import FFM
 from engram_rl.memory.cores.gated_delta import GatedDeltaRule
@@ -38,6 +39,7 @@ CORES: dict[str, type[Core]] = {
     "compressive": CompressiveTransformer,
     "delta": DeltaRule,
     "dnc": DNC,
+    "dual": DualMemory,
     "dynamic_kanerva": DynamicKanerva,
     "fast_weights": FastWeights,
     "ffm": FFM,

@@ -21,6 +21,7 @@ from tests.agents.ppo_worlds import TWO, VECTOR, E, T, World, make_agent, play, 
 SMALL = {
     "compressive": {"window": 4, "compressed": 4, "compression": 2},
     "dnc": {"slots": 6, "width": 4},
+    "dual": {"core": partial(CORES["dnc"], slots=4, width=3)},
     "gtrxl": {"window": 5},
     "lifelong": {"memory": partial(DifferentiableNeuralDictionary, capacity=40, k=3)},
     "memory_network": {"slots": 6},
@@ -273,6 +274,9 @@ def test_its_yaml_says_what_its_class_takes_by_default(name):
         memory = core.pop("memory")
         given = defaults.pop("memory").keywords
         assert {key: memory[key] for key in given} == given and memory["index"] == "exact"
+    if name == "dual":
+        assert core.pop("core") == {"_target_": "engram_rl.memory.cores.DNC", "_partial_": True}
+        assert defaults.pop("core") is CORES["dnc"]
     assert core == defaults
 
 

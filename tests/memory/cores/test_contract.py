@@ -12,6 +12,7 @@ from engram_rl.memory.cores import CORES, DNC, GRU, NTM, SAM, DeltaRule, make_co
 D, H, B, T = 3, 8, 4, 7
 SETTINGS = {name: {} for name in CORES} | {
     "compressive": {"window": 4, "compressed": 4, "compression": 2},
+    "dual": {"core": partial(DNC, slots=4, width=3)},
     "multigrid": {"channels": 3, "base": 2},
 }
 """Where a core's defaults are too large for a test, smaller ones."""
@@ -25,6 +26,7 @@ WRAPPED = {
     **{f"uniform_writing {name}": {"core": core, "write_every": 2} for name, core in SLOTS.items()},
     **{f"cached_uniform_writing {name}": {"core": core, "write_every": 2} for name, core in SLOTS.items()},
     **{f"stored_programs {name}": {"core": core} for name, core in SLOTS.items()},
+    **{f"dual {name}": {"core": core, "shared": True} for name, core in SLOTS.items()},
     "adaptive_computation gru": {"core": GRU, "limit": 3, "halting_bias": 0.0},
     "adaptive_computation delta": {"core": DeltaRule, "limit": 3, "halting_bias": 0.0},
     "adaptive_computation sam": {"core": SLOTS["sam"], "limit": 3, "halting_bias": 0.0},
