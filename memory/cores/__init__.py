@@ -32,6 +32,7 @@ from engram_rl.memory.cores.programs import StoredPrograms
 from engram_rl.memory.cores.sam import SAM
 from engram_rl.memory.cores.shm import StableHadamardMemory
 from engram_rl.memory.cores.store import StoreCore
+from engram_rl.memory.cores.synthetic import SyntheticGradients
 from engram_rl.memory.cores.wrapper import Wrapper
 from engram_rl.memory.cores.writing import CachedUniformWriting, UniformWriting
 
@@ -100,6 +101,7 @@ __all__ = [
     "Core",
     "Losses",
     "State",
+    "SyntheticGradients",
     "Wrapper",
     "make_core",
     *sorted(kind.__name__ for kind in (*CORES.values(), *WRAPPERS.values())),
