@@ -140,8 +140,8 @@ class EnergyMemory(nn.Module):
     ) -> Tensor:
         """New items of the kind that was stored, by Langevin's dynamics from noise, then read. `[B, count, C]`."""
         first = weights["first"]
-        like = {"dtype": first.dtype, "device": first.device, "generator": generator}
-        items = torch.randn(len(first), whole("count", count), self.width, **like)
+        shape = (len(first), whole("count", count), self.width)
+        items = torch.randn(shape, dtype=first.dtype, device=first.device, generator=generator)
         for _ in range(whole("steps", steps)):
             items = langevin_step(items, self._slopes(weights, items, False), step_size, generator)
         return self.read(weights, items)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -54,9 +55,9 @@ class Multigrid(Core):
             heard = [channels * sum(0 <= k < before for k in (j - 1, j, j + 1)) for j in range(grids)]
             self.writers.append(nn.ModuleList(_told(size + channels, 4 * channels) for size in heard))
             self.readers.append(nn.ModuleList(_told(size + channels, channels) for size in heard))
-        for conv in self.writers.modules():
-            if isinstance(conv, nn.Conv2d):
-                nn.init.constant_(conv.bias[channels : 2 * channels], 1.0)  # forget gates begin open
+        for name, parameter in self.writers.named_parameters():
+            if name.endswith("bias"):
+                nn.init.constant_(parameter[channels : 2 * channels], 1.0)  # forget gates begin open
         self.output = linear(channels * sum((base * 2**j) ** 2 for j in range(levels)), hidden_size)
 
     def _initial(self, batch_size: int, like: Tensor) -> State:
@@ -72,7 +73,7 @@ class Multigrid(Core):
         told, read, after = [seen], [seen], {}
         for layer, (writers, readers) in enumerate(zip(self.writers, self.readers, strict=True)):
             hidden = []
-            for j, writer in enumerate(writers):
+            for j, writer in enumerate(cast(nn.ModuleList, writers)):
                 h, c = state[f"hidden_{layer}_{j}"], state[f"cell_{layer}_{j}"]
                 i, f, o, g = writer(torch.cat([*around(told, j), h], 1)).chunk(4, 1)
                 c = f.sigmoid() * c + i.sigmoid() * g.tanh()
@@ -80,7 +81,8 @@ class Multigrid(Core):
                 after[f"hidden_{layer}_{j}"], after[f"cell_{layer}_{j}"] = h, c
                 hidden.append(h)
             told = hidden
-            read = [functional.relu(conv(torch.cat([*around(read, j), told[j]], 1))) for j, conv in enumerate(readers)]
+            convs = enumerate(cast(nn.ModuleList, readers))
+            read = [functional.relu(conv(torch.cat([*around(read, j), told[j]], 1))) for j, conv in convs]
         return self.output(torch.cat([grid.flatten(1) for grid in read], 1)), after, {}
 
     def inspect(self, state: State) -> dict[str, Tensor]:
@@ -99,5 +101,5 @@ def around(grids: Sequence[Tensor], j: int) -> list[Tensor]:
 def _told(inputs: int, outputs: int) -> nn.Conv2d:
     conv = nn.Conv2d(inputs, outputs, 3, padding=1)
     nn.init.xavier_uniform_(conv.weight)
-    nn.init.zeros_(conv.bias)
+    nn.init.zeros_(cast(Tensor, conv.bias))
     return conv

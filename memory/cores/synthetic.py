@@ -46,9 +46,10 @@ class SyntheticGradients(nn.Module):
         size = sum(math.prod(shape) for shape in self.shapes.values())
         if not size:
             raise ValueError(f"the state of {type(core).__name__} holds nothing that could be differentiated")
-        self.foretells = nn.Sequential(nn.Linear(size, hidden), nn.Tanh(), nn.Linear(hidden, size))
-        nn.init.zeros_(self.foretells[2].weight)
-        nn.init.zeros_(self.foretells[2].bias)
+        last = nn.Linear(hidden, size)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.foretells = nn.Sequential(nn.Linear(size, hidden), nn.Tanh(), last)
 
     def opened(self, state: State) -> State:
         """The state, cut off from what went before, and differentiable."""

@@ -33,7 +33,7 @@ class UniformWriting(Wrapper):
     """
 
     core: Steered
-    own = ("tick",)
+    own: tuple[str, ...] = ("tick",)
 
     def __init__(self, input_size: int, hidden_size: int, core: MakeCore = DNC, write_every: int = 4) -> None:
         super().__init__(input_size, inside(self._name, core(input_size, hidden_size), Steered, "DNC, NTM or SAM"))
