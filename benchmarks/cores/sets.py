@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -99,7 +100,7 @@ def familiarity(memory: str, tiny: bool, kinds: int = 20, members: int = 16, wid
 
 
 TRIALS: dict[str, Callable[[str, bool], Row]] = {
-    **{f"capacity_{n}": lambda memory, tiny, n=n: capacity(memory, tiny, n) for n in (16, 32, 48)},
+    **{f"capacity_{items}": partial(capacity, items=items) for items in (16, 32, 48)},
     "denoising": denoising,
     "half": half,
     "flips": flips,

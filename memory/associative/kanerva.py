@@ -8,7 +8,7 @@ the rows, the same for every column. An item is thought to be a weighted sum of 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -118,6 +118,11 @@ def surprise(belief: Belief, w: Tensor, z: Tensor, noise: float | Tensor) -> Ten
 def _kept_positive(covariance: Tensor) -> Tensor:
     diagonal = covariance.diagonal(dim1=-2, dim2=-1)
     return covariance + torch.diag_embed(diagonal.clamp_min(SMALLEST) - diagonal)
+
+
+def _normal(like: Tensor, shape: Sequence[int], generator: torch.Generator | None) -> Tensor:
+    """Standard normal numbers for each memory. `[B, *shape]`."""
+    return torch.randn((len(like), *shape), dtype=like.dtype, device=like.device, generator=generator)
 
 
 class KanervaMemory(nn.Module):
@@ -241,10 +246,9 @@ class KanervaMemory(nn.Module):
             generator: Of the draws.
         """
         mean, covariance = belief
-        like = {"dtype": mean.dtype, "device": mean.device, "generator": generator}
         root = torch.linalg.cholesky(covariance)
-        memory = mean + root @ torch.randn(mean.shape, **like)
-        w = self.address_variance**0.5 * torch.randn(len(mean), whole("count", count), self.slots, **like)
+        memory = mean + root @ _normal(mean, mean.shape[1:], generator)
+        w = self.address_variance**0.5 * _normal(mean, (whole("count", count), self.slots), generator)
         return self.read(belief, w @ memory, steps=steps, clean=clean)
 
     def loss(self, items: Tensor) -> Tensor:
