@@ -45,6 +45,7 @@ PARTS = {
             "engram_rl.training.api": ["train", "evaluate", "make_agent", "load_agent", "make_env", "Run"],
             "engram_rl.training.single": ["SingleAgent"],
             "engram_rl.training.callbacks": ["Moment"],
+            "engram_rl.training.curriculum": ["Curriculum"],
             "engram_rl.training.evaluate": ["Evaluation"],
         },
     ),
@@ -57,7 +58,12 @@ PARTS = {
     "cores": Part(
         "Memory cores",
         "Recurrent memories behind one contract.",
-        {"engram_rl.memory.cores": ["Core", "make_core"]},
+        {"engram_rl.memory.cores": ["Core", "make_core", "SyntheticGradients"]},
+    ),
+    "associative": Part(
+        "Memories of sets",
+        "A set of items is stored, and given back from parts or damaged copies; no steps, no time.",
+        {"engram_rl.memory.associative": ["KanervaMemory", "EnergyMemory", "NeuralBloomFilter"]},
     ),
     "agents": Part(
         "Agents",

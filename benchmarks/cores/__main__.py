@@ -12,6 +12,7 @@ from rich.table import Table
 from benchmarks.cli import parse, run_main
 from benchmarks.cores.measure import CoreRun, measure
 from benchmarks.cores.report import HEAD, lines
+from benchmarks.cores.sets import MEMORIES, SET_CLAIMS, TRIALS
 from benchmarks.cores.tasks import CLAIMS, LIMITS, SPEED, TASKS
 from benchmarks.runs import Row, carry_out, measured, status_of
 from engram_rl.memory.cores import CORES
@@ -25,7 +26,7 @@ class CoresBench:
     python -m benchmarks.cores seeds=3 out=results/cores.jsonl
     python -m benchmarks.cores only=[recall_first,speed] cores=[delta,ffm]
 
-    only: tasks; all by default. `speed` is milliseconds a step, on one thread.
+    only: tasks; all by default, those of memories that stand alone too. `speed` is milliseconds a step, on one thread.
     cores: names of memory cores, on each of the tasks whether they claim it or not; by default those that claim it.
     seeds: a list, or how many; of the weights and the episodes.
     tiny: a handful of updates, for a test of the benchmark itself; the figures then mean nothing.
@@ -45,7 +46,10 @@ class CoresBench:
 def main(arguments: Sequence[str]) -> int:
     """Run what is missing, then print the table of the runs asked for."""
     bench = parse(CoresBench, list(arguments))
-    for what, given, valid in (("task", bench.only, [*TASKS, SPEED]), ("core", bench.cores, [*CORES])):
+    for what, given, valid in (
+        ("task", bench.only, [*TASKS, SPEED, *TRIALS]),
+        ("core", bench.cores, [*CORES, *MEMORIES]),
+    ):
         for name in given:
             if name not in valid:
                 raise UsageError(f"unknown {what} {name!r}: choose from {', '.join(valid)}.")
@@ -58,12 +62,23 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _runs(bench: CoresBench) -> Iterator[CoreRun]:
-    for task in bench.only or [*TASKS, SPEED]:
+    for task in bench.only or [*TASKS, SPEED, *TRIALS]:
+        if task in TRIALS:
+            yield from _trials(bench, task)
+            continue
         claims = CLAIMS[task]
-        for core in bench.cores or claims:
+        for core in (name for name in bench.cores or claims if name not in MEMORIES):
             limit = LIMITS.get((task, core), TASKS[task].limit if task in TASKS else "")
             for seed in bench.seeds[:1] if task == SPEED else bench.seeds:
                 yield CoreRun(core, task, seed, claims.get(core, {}), limit, bench.tiny)
+
+
+def _trials(bench: CoresBench, task: str) -> Iterator[CoreRun]:
+    """A trial of the memories that stand alone, which only those that have it in `SET_CLAIMS` can be put to."""
+    for memory, limit in SET_CLAIMS[task].items():
+        if memory in (bench.cores or MEMORIES):
+            for seed in bench.seeds:
+                yield CoreRun(memory, task, seed, {}, limit, bench.tiny)
 
 
 def _table(rows: Sequence[Row]) -> Table:

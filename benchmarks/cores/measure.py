@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.cores.sets import TRIALS
 from benchmarks.cores.speed import speed
 from benchmarks.cores.tasks import SPEED, TASKS, Episodes, Task
 from benchmarks.identity import digest
@@ -34,8 +36,8 @@ class CoreRun:
     """Everything that defines a run.
 
     Attributes:
-        core: A name of `CORES`.
-        task: A name of `TASKS`, or `speed`.
+        core: A name of `CORES`, or for a trial of `MEMORIES`.
+        task: A name of `TASKS` or `TRIALS`, or `speed`.
         seed: Of the weights and of the episodes.
         settings: Of the core.
         limit: What its score must be; empty where nothing is claimed.
@@ -63,10 +65,24 @@ def measure(run: CoreRun) -> Row:
     torch.set_num_threads(1)
     torch.manual_seed(run.seed)
     with _peak_memory() as peak:
-        found = speed(run.core, run.settings, run.tiny) if run.task == SPEED else _learned(run)
+        found = _found(run)
     held = holds(found["score"], run.limit) if run.limit else None
     of_code = {"rests_on": [CORES[run.core].__module__, "benchmarks.cores.tasks", *MEASURED_BY]}
     return asdict(run) | found | {"holds": held, "key": run.key, "peak_mib": round(peak[0], 1)} | of_code
+
+
+def _found(run: CoreRun) -> Row:
+    if run.task in TRIALS:
+        return TRIALS[run.task](run.core, run.tiny)
+    return speed(run.core, _settings(run.settings), run.tiny) if run.task == SPEED else _learned(run)
+
+
+def _settings(given: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a core; `core` and `of_core`, a name and its settings, become what makes the core inside."""
+    if "core" not in given:
+        return given
+    inside = partial(CORES[given["core"]], **given.get("of_core", {}))
+    return {name: value for name, value in given.items() if name != "of_core"} | {"core": inside}
 
 
 def holds(score: float, limit: str) -> bool:
@@ -87,7 +103,7 @@ def _learned(run: CoreRun) -> Row:
     task = replace(task, updates=3, batch=2) if run.tiny else task
     chance = torch.Generator().manual_seed(run.seed)
     example = task.draw(1, chance, True)
-    core = make_core(run.core, example.inputs.shape[2], task.hidden, **run.settings)
+    core = make_core(run.core, example.inputs.shape[2], task.hidden, **_settings(run.settings))
     read_out = Itself() if task.itself else nn.Linear(core.output_size, example.bits.shape[2])
     updates, seconds = _train(core, read_out, task, run.limit or task.limit, chance)
     judged = torch.Generator().manual_seed(1_000_000 + run.seed)

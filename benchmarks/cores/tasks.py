@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engram_rl.memory.cores import CORES
+from engram_rl.memory.cores import CORES, WRAPPERS
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,11 @@ def copy_longer(episodes: int, chance: torch.Generator, hardest: bool, width: in
     return copy(episodes, chance, hardest, width, 2 * longest if hardest else longest)
 
 
+def copy_few(episodes: int, chance: torch.Generator, hardest: bool) -> Episodes:
+    """Always twelve vectors; for memories that have fewer slots than that."""
+    return copy(episodes, chance, True, longest=12)
+
+
 def repeat_copy(
     episodes: int, chance: torch.Generator, hardest: bool, width: int = 6, longest: int = 4, most: int = 4
 ) -> Episodes:
@@ -129,6 +134,11 @@ def retrieval(episodes: int, chance: torch.Generator, hardest: bool, pairs: int 
     query = functional.one_hot(order.gather(1, again).T, keys)
     answer = bits.gather(0, again.T.unsqueeze(2).expand(pairs, episodes, 4))
     return _answered(torch.cat([shown, functional.pad(query, (0, 4))]).float(), answer)
+
+
+def dictionary(episodes: int, chance: torch.Generator, hardest: bool) -> Episodes:
+    """The same with eight pairs."""
+    return retrieval(episodes, chance, hardest, pairs=8)
 
 
 def completion(episodes: int, chance: torch.Generator, hardest: bool, patterns: int = 3, size: int = 100) -> Episodes:
@@ -184,11 +194,13 @@ TASKS: dict[str, Task] = {
     "recall_first": Task(recall_first, "answers", ">= 0.99", 8, 5, 3e-3, updates=400, stops=False),
     "copy": Task(copy, "bits", "<= 0.05", 64, 16, 3e-3, clip=1.0, falls=5000),
     "copy_longer": Task(copy_longer, "bits", "<= 1.0", 64, 16, 3e-3, clip=1.0, falls=5000),
+    "copy_few": Task(copy_few, "bits", "<= 10", 64, 16, 3e-3, seconds=100, clip=1.0, falls=5000),
     "recall_far": Task(recall_far, "answers", ">= 0.98", 32, 16, 3e-3, updates=400, stops=False),
     "traversal": Task(traversal, "answers", ">= 0.9", 64, 16, 3e-3, seconds=600),
     "associative_recall": Task(associative_recall, "bits", "<= 1.0", 100, 16, 1e-3, seconds=600),
     "repeat_copy": Task(repeat_copy, "bits", "<= 1.0", 100, 16, 1e-3, seconds=600),
     "retrieval": Task(retrieval, "answers", ">= 0.98", 64, 32, 3e-3, seconds=120),
+    "dictionary": Task(dictionary, "answers", ">= 0.98", 64, 32, 3e-3, seconds=100, clip=1.0),
     "completion": Task(completion, "share", "<= 0.01", 100, 4, 1e-3, seconds=90, itself=True, falls=3000),
 }
 """By name; `speed` is measured beside them."""
@@ -196,26 +208,38 @@ TASKS: dict[str, Task] = {
 SPEED = "speed"
 
 CLAIMS: dict[str, dict[str, dict[str, Any]]] = {
-    "recall_first": {name: {} for name in CORES},
+    "recall_first": {name: {} for name in (*CORES, *WRAPPERS)},
     "copy": {"ntm": {}, "dnc": {}, "sam": {"k": 8}},
     "copy_longer": {"ntm": {}, "dnc": {}, "sam": {"k": 8}},
+    "copy_few": {  # to compare
+        "dnc": {"slots": 3},
+        "uniform_writing": {"core": "dnc", "of_core": {"slots": 3}, "write_every": 3},
+        "cached_uniform_writing": {"core": "dnc", "of_core": {"slots": 3}, "write_every": 3},
+    },
     "recall_far": {
         "compressive": {"window": 8, "compressed": 16, "compression": 4},
         "gtrxl": {"window": 8},  # to compare: two layers see 16 steps back
     },
     "traversal": {"dnc": {}},
-    "associative_recall": {},
+    "associative_recall": {"ntm": {}, "stored_programs": {"core": "ntm"}},  # to compare
     "repeat_copy": {},
     "retrieval": {"delta": {}, "gated_delta": {}},
+    "dictionary": {"mnm": {}, "kanerva": {}, "delta": {}},
     "completion": {"plastic": {"gain": 3.0, "plasticity": 0.03, "recurrent": 0.0}},
-    SPEED: {name: {} for name in CORES},
+    SPEED: {name: {} for name in (*CORES, *WRAPPERS)},
 }
-"""Which core claims which task, with its settings there."""
+"""Which core claims which task, with its settings there; `core` and `of_core` say what a wrapper is around."""
 
 LIMITS = {
     ("recall_first", "indrnn"): ">= 0.9",
     ("recall_far", "gtrxl"): "<= 0.4",
     ("traversal", "dnc"): "",
+    ("associative_recall", "ntm"): "",
+    ("associative_recall", "stored_programs"): "",
+    ("copy_few", "dnc"): "",
+    ("copy_few", "uniform_writing"): "",
+    ("copy_few", "cached_uniform_writing"): "",
+    ("dictionary", "delta"): "",
     (SPEED, "delta"): "<= 4",
     (SPEED, "gated_delta"): "<= 4",
     (SPEED, "dnc"): "<= 10",

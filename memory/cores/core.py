@@ -42,7 +42,7 @@ class Core(nn.Module):
         ValueError: A size below 1.
     """
 
-    reads_by: ClassVar[Literal["age", "slot", "entry"] | None] = None
+    reads_by: Literal["age", "slot", "entry"] | None = None
     """What `attention` has a column for: an age, a slot, or an entry, the nearest first; None of a core without heads
     that read."""
 

@@ -47,6 +47,7 @@ class NTM(Steered):
     """
 
     reads_by = "slot"
+    interface = ("heads", "contents")
 
     def __init__(
         self,

@@ -17,8 +17,8 @@ from engram_rl.memory.cores.core import Core, Losses, State, require_sizes
 class Steered(Core):
     """`h = LSTM([x; r_{t-1}])`, `r` is what h has the memory read, and `y = W [h; r]`.
 
-    A memory writes `_empty` and `_turn`. What depends on inputs alone, and what nothing depends on, is worked out for
-    all steps at once.
+    A memory writes `_empty` and `_turn`, and names in `interface` the maps by which h tells it what to do.
+    What depends on inputs alone, and what nothing depends on, is worked out for all steps at once.
 
     Args:
         input_size: D.
@@ -26,6 +26,9 @@ class Steered(Core):
         width: W, numbers in a row of memory.
         reads: R, heads that read.
     """
+
+    interface: tuple[str, ...] = ("heads",)
+    """Linear maps of h, by name."""
 
     def __init__(self, input_size: int, hidden_size: int, width: int, reads: int) -> None:
         super().__init__(input_size, hidden_size)
@@ -52,18 +55,25 @@ class Steered(Core):
         return outputs.squeeze(0), state, losses
 
     def _sequence(self, xs: Tensor, state: State) -> tuple[Tensor, State, Losses]:
-        unit = self.controller
-        by_input, by_read = unit.weight_ih.split([self.input_size, self.reads * self.width], 1)
-        told = functional.linear(xs, by_input, unit.bias_ih + unit.bias_hh)  # [T, B, 4 H]
-        again = torch.cat([by_read, unit.weight_hh], 1).mT
+        told, again = self._told(xs)
         seen = []
         for gates in told:
-            gates = torch.addmm(gates, torch.cat([state["read"], state["hidden"]], 1), again)
-            hidden, cell = lstm(gates, state["cell"])
+            hidden, cell = self._controlled(gates, again, state)
             read, memory = self._turn(hidden, state)
             state = {"hidden": hidden, "cell": cell, "read": read, **memory}
             seen.append(torch.cat([hidden, read], 1))
         return self.output(torch.stack(seen)), state, {}
+
+    def _told(self, xs: Tensor) -> tuple[Tensor, Tensor]:
+        """What inputs tell the gates `[T, B, 4 H]`, and the map of what the step before tells them."""
+        unit = self.controller
+        by_input, by_read = unit.weight_ih.split([self.input_size, self.reads * self.width], 1)
+        told = functional.linear(xs, by_input, unit.bias_ih + unit.bias_hh)
+        return told, torch.cat([by_read, unit.weight_hh], 1).mT
+
+    def _controlled(self, gates: Tensor, again: Tensor, state: State) -> tuple[Tensor, Tensor]:
+        """H and c of the controller after a step. `[B, H]`."""
+        return lstm(torch.addmm(gates, torch.cat([state["read"], state["hidden"]], 1), again), state["cell"])
 
 
 def controller(input_size: int, hidden_size: int) -> nn.LSTMCell:

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from benchmarks.configuration import CONF, agent_config, environment_config
 from engram_rl.agents.ppo import make_ppo
 from engram_rl.memory import DifferentiableNeuralDictionary
-from engram_rl.memory.cores import CORES
+from engram_rl.memory.cores import CORES, WRAPPERS
 from engram_rl.training.construction import build_agent, build_environments
 from engram_rl.training.errors import UsageError
 from engram_rl.training.rollout import step
@@ -21,9 +21,11 @@ from tests.agents.ppo_worlds import TWO, VECTOR, E, T, World, make_agent, play, 
 SMALL = {
     "compressive": {"window": 4, "compressed": 4, "compression": 2},
     "dnc": {"slots": 6, "width": 4},
+    "dual": {"core": partial(CORES["dnc"], slots=4, width=3)},
     "gtrxl": {"window": 5},
     "lifelong": {"memory": partial(DifferentiableNeuralDictionary, capacity=40, k=3)},
     "memory_network": {"slots": 6},
+    "multigrid": {"channels": 2, "base": 2},
     "ntm": {"slots": 6, "width": 4},
     "sam": {"slots": 6, "width": 4},
     "store": {"capacity": 6},
@@ -272,6 +274,9 @@ def test_its_yaml_says_what_its_class_takes_by_default(name):
         memory = core.pop("memory")
         given = defaults.pop("memory").keywords
         assert {key: memory[key] for key in given} == given and memory["index"] == "exact"
+    if name == "dual":
+        assert core.pop("core") == {"_target_": "engram_rl.memory.cores.DNC", "_partial_": True}
+        assert defaults.pop("core") is CORES["dnc"]
     assert core == defaults
 
 
@@ -299,6 +304,18 @@ def test_ppo_learns_with_it_as_its_yaml_makes_it(name):
     told = agent.inspect()
     assert set(told) == {f"core/{key}" for key in agent.policy.core.inspect(agent.state)}
     assert all(np.isfinite(value) for value in told.values())
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_ppo_learns_with_a_core_around_a_core_as_its_yaml_makes_it(name):
+    core = OmegaConf.to_container(OmegaConf.load(CONF / "core" / f"{name}.yaml"))["core"]
+    taken = {one.name: one.default for one in signature(WRAPPERS[name].__init__).parameters.values()}
+    inside = core.pop("core")
+    assert inside == {"_target_": f"engram_rl.memory.cores.{taken['core'].__name__}", "_partial_": True}
+    assert {key: core[key] for key in core if not key.startswith("_")}.items() <= taken.items()
+    agent, metrics = played("ppo", name, more="+show_previous=action")
+    assert type(agent.policy.core) is WRAPPERS[name] and type(agent.policy.core.core) is taken["core"]
+    assert np.isfinite([*metrics.values()]).all() and np.isfinite([*agent.inspect().values()]).all()
 
 
 @pytest.mark.parametrize("name", ["dnc", "store", "lifelong", "lstm"])

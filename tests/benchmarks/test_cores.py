@@ -9,8 +9,9 @@ import torch
 from benchmarks.cores.__main__ import main
 from benchmarks.cores.measure import CoreRun, half_of, holds, measure
 from benchmarks.cores.report import markdown
+from benchmarks.cores.sets import MEMORIES, SET_CLAIMS, TRIALS
 from benchmarks.cores.tasks import CLAIMS, LIMITS, SPEED, TASKS
-from engram_rl.memory.cores import CORES
+from engram_rl.memory.cores import CORES, WRAPPERS
 from engram_rl.training.errors import UsageError
 
 
@@ -82,7 +83,7 @@ def test_completion_shows_half_of_a_pattern_that_was_shown_whole():
 
 def test_every_claim_is_of_a_core_and_a_task_that_there_are():
     assert CLAIMS.keys() == {*TASKS, SPEED}
-    assert {core for claims in CLAIMS.values() for core in claims} == set(CORES)
+    assert {core for claims in CLAIMS.values() for core in claims} == {*CORES, *WRAPPERS}
     assert all(core in CLAIMS[task] for task, core in LIMITS)
 
 
@@ -98,6 +99,29 @@ def test_tasks_and_cores_make_rows_and_a_table_and_nothing_is_done_twice(tmp_pat
     assert "associative_recall" in capsys.readouterr().out
     assert main(arguments) == 0
     assert len((tmp_path / "rows").read_text().splitlines()) == len(rows)
+
+
+@pytest.mark.parametrize("task", TRIALS)
+def test_memories_that_stand_alone_make_rows(task):
+    assert SET_CLAIMS.keys() == TRIALS.keys() and {*SET_CLAIMS[task]} <= {*MEMORIES}
+    for memory, limit in SET_CLAIMS[task].items():
+        row = measure(CoreRun(memory, task, 0, {}, limit, tiny=True))
+        assert 0 <= row["score"] <= 1 and (row["holds"] is None) == (not limit)
+        assert row["score"] == measure(CoreRun(memory, task, 0, {}, limit, tiny=True))["score"]
+
+
+def test_a_kanerva_memory_denoises_better_than_what_is_nearest():
+    found = {name: measure(CoreRun(name, "denoising", 1, {}, ""))["score"] for name in ("kanerva_memory", "nearest")}
+    assert found["kanerva_memory"] < 0.9 * found["nearest"]
+
+
+def test_what_a_wrapper_is_around_is_told_by_name():
+    row = measure(CoreRun("uniform_writing", "copy_few", 0, CLAIMS["copy_few"]["uniform_writing"], "", tiny=True))
+    assert row["settings"]["core"] == "dnc" and row["state_bytes"] < 4 * (3 * 16 + 3 * 3 + 200) + 8
+
+
+def test_copy_few_is_always_as_long():
+    assert drawn("copy_few", hardest=False).asked.sum() == 12
 
 
 def test_a_run_is_the_same_again():

@@ -1,18 +1,37 @@
 """What holds for every core: one list of promises, one parametrised file."""
 
 import io
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
-from engram_rl.memory.cores import CORES, make_core
+from engram_rl.memory.cores import CORES, DNC, GRU, NTM, SAM, DeltaRule, make_core
 
 D, H, B, T = 3, 8, 4, 7
 SETTINGS = {name: {} for name in CORES} | {
     "compressive": {"window": 4, "compressed": 4, "compression": 2},
+    "dual": {"core": partial(DNC, slots=4, width=3)},
+    "multigrid": {"channels": 3, "base": 2},
 }
 """Where a core's defaults are too large for a test, smaller ones."""
+
+SLOTS = {
+    "dnc": partial(DNC, slots=6, width=4),
+    "ntm": partial(NTM, slots=6, width=4),
+    "sam": partial(SAM, slots=6, width=4, k=2),
+}
+WRAPPED = {
+    **{f"uniform_writing {name}": {"core": core, "write_every": 2} for name, core in SLOTS.items()},
+    **{f"cached_uniform_writing {name}": {"core": core, "write_every": 2} for name, core in SLOTS.items()},
+    **{f"stored_programs {name}": {"core": core} for name, core in SLOTS.items()},
+    **{f"dual {name}": {"core": core, "shared": True} for name, core in SLOTS.items()},
+    "adaptive_computation gru": {"core": GRU, "limit": 3, "halting_bias": 0.0},
+    "adaptive_computation delta": {"core": DeltaRule, "limit": 3, "halting_bias": 0.0},
+    "adaptive_computation sam": {"core": SLOTS["sam"], "limit": 3, "halting_bias": 0.0},
+}
+"""Each wrapper around three cores, with its settings."""
 
 REACHES_A_PART = {"compressive"}
 """Cores whose losses are meant to reach some of their parameters only, so are no derivative of the loss's value."""
@@ -20,12 +39,16 @@ REACHES_A_PART = {"compressive"}
 LIFELONG = {"lifelong"}
 """Cores whose memory outlives episodes; what holds for them is in a file of their own, `test_lifelong.py`."""
 
-ALL = pytest.mark.parametrize("name", [name for name in CORES if name not in LIFELONG])
+ALL = pytest.mark.parametrize("name", [*(name for name in CORES if name not in LIFELONG), *WRAPPED])
+
+
+def sized(name, input_size, hidden_size):
+    return make_core(name.split()[0], input_size, hidden_size, **(SETTINGS | WRAPPED)[name])
 
 
 def made(name, dtype=torch.float32, seed=0):
     torch.manual_seed(seed)
-    return make_core(name, D, H, **SETTINGS[name]).to(dtype)
+    return sized(name, D, H).to(dtype)
 
 
 def inputs(steps=T, batch=B, dtype=torch.float32, seed=1):
@@ -191,7 +214,7 @@ def test_it_works_in_double_precision(name):
 @ALL
 def test_gradients_are_those_of_differences(name):
     torch.manual_seed(0)
-    core = make_core(name, 2, 4, **SETTINGS[name]).double()
+    core = sized(name, 2, 4).double()
     xs = inputs(3, 2, torch.float64)[..., :2].clone().requires_grad_()
     reset = torch.tensor([[False, False], [False, True], [False, False]])
     parameters = list(core.parameters())
@@ -256,7 +279,7 @@ def test_bad_input_is_refused_by_name(name):
             core(xs, given, reset)
     for sizes in ((0, H), (D, 0), (D, -1), (D, 2.5), (True, H)):
         with pytest.raises(ValueError, match="must be a whole number of at least 1"):
-            make_core(name, *sizes)
+            sized(name, *sizes)
 
 
 def test_an_unknown_core_is_named_with_its_neighbours():
