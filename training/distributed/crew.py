@@ -162,8 +162,8 @@ class Crew:
         if self._deaths[worker] > self._cluster.restarts:
             raise UsageError(
                 f"Worker {worker} died, or did not answer for cluster.patience={self._cluster.patience:g} seconds, "
-                f"{self._deaths[worker]} times without a step in between (cluster.restarts={self._cluster.restarts}): its "
-                f"environments end their process, hang, or find too little memory. What it printed last is in "
+                f"{self._deaths[worker]} times without a step in between (cluster.restarts={self._cluster.restarts}): "
+                f"its environments end their process, hang, or find too little memory. What it printed last is in "
                 f"/tmp/ray/session_latest/logs."
             )
         self._workers[worker] = self._begun()
