@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -62,7 +61,7 @@ class RayEnvironments(AnyInfo, VectorEnv):
         self.asynchronous = cluster.asynchronous if asynchronous is None else asynchronous
         self._rows = np.array_split(np.arange(self.num_envs), workers)  # [B] of each worker
         self._crew = Crew([[makers[row] for row in rows] for rows in self._rows], cluster, reserve=reserve)
-        made = self._crew.made
+        made = self._crew.made[0]
         self.metadata = {**made.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
         self.render_mode = made.render_mode
         self.single_observation_space, self.single_action_space = made.observation_space, made.action_space
@@ -87,7 +86,7 @@ class RayEnvironments(AnyInfo, VectorEnv):
     @property
     def processes(self) -> list[int]:
         """The number that each worker's process has on its machine."""
-        return self._crew.processes
+        return [made.process for made in self._crew.made]
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Reset all; those that are stepping finish first.
@@ -123,7 +122,7 @@ class RayEnvironments(AnyInfo, VectorEnv):
                 truncated[rows] = True
             else:
                 reward[rows], terminated[rows], truncated[rows] = answer.reward, answer.terminated, answer.truncated
-                self._put(rows, answer.observation, pickle.loads(answer.said), infos)
+                self._put(rows, answer.observation, answer.said, infos)
         if self.asynchronous:
             infos[STEPPED] = np.isin(np.arange(self.num_envs), np.concatenate([self._rows[w] for w in answered]))
         return self._observations, reward, terminated, truncated, infos
@@ -192,7 +191,7 @@ class RayEnvironments(AnyInfo, VectorEnv):
             answer = self._crew.take(worker)
             if answer is None:
                 answer = self._anew(worker)
-            self._put(rows, answer.observation, pickle.loads(answer.said), infos)
+            self._put(rows, answer.observation, answer.said, infos)
         return self._observations, infos
 
     def _put(self, rows: np.ndarray, observation: Any, said: list[Any], infos: dict[str, Any]) -> None:
@@ -208,7 +207,7 @@ class RayEnvironments(AnyInfo, VectorEnv):
         rows = self._rows[worker]
         seen = [_row(self._observations, row) for row in rows]
         answer = self._anew(worker)
-        begun = [info for info, _ in pickle.loads(answer.said)]
+        begun = [info for info, _ in answer.said]
         said: list[Any] = [({**info, LOST: True}, (last, {})) for info, last in zip(begun, seen, strict=True)]
         self._put(rows, answer.observation, said, infos)
         self.lost += len(rows)

@@ -11,7 +11,8 @@ import random
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any
 
@@ -20,6 +21,7 @@ import numpy as np
 from gymnasium import Space
 from gymnasium.vector.utils import concatenate, create_empty_array
 
+from engram_rl.training.distributed import lines
 from engram_rl.training.errors import UsageError, in_your, say_once
 
 
@@ -43,15 +45,16 @@ class Answer:
         reward: 0 after a reset. `[B]`
         terminated: `[B]`
         truncated: `[B]`
-        said: For each a pickled pair: its info, and where an episode ended its last observation and info, else None.
-            Pickled here, so that what is unpickled may be written to, unlike arrays from Ray's store.
+        said: For each a pair: its info, and where an episode ended its last observation and info, else None. `[B]`
+        stepped: Whether this is of a step.
     """
 
     observation: Any
     reward: np.ndarray
     terminated: np.ndarray
     truncated: np.ndarray
-    said: bytes
+    said: list[tuple[Any, Any]]
+    stepped: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,13 @@ class EnvironmentWorker:
     def __init__(self, paths: Sequence[str]):
         sys.path += [path for path in paths if path not in sys.path]
         self._envs: list[gym.Env] = []
+
+    def serve(self, address: tuple[str, int], key: bytes, ticket: int) -> None:
+        """Do what is asked over a line to the driver, until there is nobody at its other end."""
+        with lines.call(address, key, ticket) as line, suppress(EOFError, OSError):
+            while True:
+                method, arguments = line.recv()
+                line.send_bytes(_dumped(getattr(self, method)(*arguments)))
 
     @_told
     def make(self, makers: bytes) -> Made:
@@ -127,7 +137,7 @@ class EnvironmentWorker:
                 observation, info = env.reset()
             seen.append(observation)
             said.append((info, last))
-        return self._answer(seen, reward, terminated, truncated, said)
+        return replace(self._answer(seen, reward, terminated, truncated, said), stepped=True)
 
     @_told
     def replay(self, seeds: Sequence[int | None], actions: np.ndarray, counts: np.ndarray) -> Answer:
@@ -135,7 +145,7 @@ class EnvironmentWorker:
         seen, said = [], []
         answer = self.reset.__wrapped__(self, seeds)  # type: ignore[attr-defined]
         for row, env in enumerate(self._envs):
-            info, _ = pickle.loads(answer.said)[row]
+            info, _ = answer.said[row]
             observation = _row(answer.observation, row)
             for action in np.array(actions[: counts[row], row]):
                 observation, _, terminated, truncated, info = env.step(action)
@@ -168,7 +178,7 @@ class EnvironmentWorker:
         self, seen: list[Any], reward: np.ndarray, terminated: np.ndarray, truncated: np.ndarray, said: list[Any]
     ) -> Answer:
         self._room = concatenate(self._space, seen, self._room)  # sent before the next step writes to it
-        return Answer(self._room, reward, terminated, truncated, _pickled(said))
+        return Answer(self._room, reward, terminated, truncated, said)
 
 
 def _row(batch: Any, row: int) -> Any:
@@ -177,27 +187,33 @@ def _row(batch: Any, row: int) -> Any:
     return np.copy(batch[row])
 
 
-def _pickled(said: list[Any]) -> bytes:
-    """What environments say, without the parts of infos that cannot be sent."""
+def _dumped(answer: Any) -> bytes:
+    """An answer in bytes, without the parts of infos that cannot be sent."""
+    with suppress(Exception):
+        return pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
     try:
-        return _dumped(said)
-    except Exception:
-        return _dumped([(_sendable(info), last and (last[0], _sendable(last[1]))) for info, last in said])
+        return _thoroughly(answer)
+    except Exception as error:
+        if isinstance(answer, Answer):
+            said = [(_sendable(info), last and (last[0], _sendable(last[1]))) for info, last in answer.said]
+            return _thoroughly(replace(answer, said=said))
+        return pickle.dumps(Failure(UsageError(f"What a worker answers cannot be sent: {error}"), ""))
+
+
+def _thoroughly(value: Any) -> bytes:
+    """In bytes; slower, and what is defined in a script or in a function can be sent."""
+    from ray import cloudpickle
+
+    return cloudpickle.dumps(value)
 
 
 def _sendable(info: dict[Any, Any]) -> dict[Any, Any]:
     kept = {}
     for name, value in info.items():
         try:
-            _dumped((name, value))
+            _thoroughly((name, value))
         except Exception as error:
             say_once(f"The info {name!r} stays where the environment is: it cannot be sent ({error}).")
         else:
             kept[name] = value
     return kept
-
-
-def _dumped(value: Any) -> bytes:
-    from ray import cloudpickle
-
-    return cloudpickle.dumps(value)

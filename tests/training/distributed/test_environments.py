@@ -149,7 +149,7 @@ def impatient(environments, seconds):
     def in_a_hurry(worker, method, *arguments):
         ask(worker, method, *arguments)
         if method == "step":
-            crew._asked[worker] = (crew._asked[worker][0], time.monotonic() + seconds, method)
+            crew._late[worker] = time.monotonic() + seconds
 
     crew.ask = in_a_hurry
 
