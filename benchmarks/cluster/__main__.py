@@ -1,4 +1,4 @@
-"""`python -m benchmarks.cluster [only=[timed,equal,killed]] out=FILE`; needs the extra `cluster`."""
+"""`python -m benchmarks.cluster [only=[timed,equal,killed,driver]] out=FILE`; needs the extra `cluster`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from rich.table import Table
 
 from benchmarks.cli import parse, run_main
 from benchmarks.cluster.measure import ClusterRun, Way, measure
+from benchmarks.cluster.report import HEAD, lines
 from benchmarks.runs import Row, carry_out, read_rows, status_of
 from engram_rl.training.distributed.cluster import ray
 from engram_rl.training.errors import UsageError
 
-KINDS = ("timed", "equal", "killed")
+KINDS = ("timed", "equal", "killed", "driver")
 AGENTS = ("nec", "mfec", "ppo", "retrieval_ppo", "fast_slow")
 
 TENFOLD = {"least": 0.004, "most": 0.04}
@@ -25,7 +26,7 @@ TENFOLD = {"least": 0.004, "most": 0.04}
 
 @dataclass
 class ClusterBench:
-    """Time environments that wait on Ray workers, compare agents with themselves in one process, kill workers.
+    """Time environments that wait on Ray workers, compare agents with themselves in one process, kill processes.
 
     python -m benchmarks.cluster out=results/cluster.jsonl
     python -m benchmarks.cluster only=[equal]
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
 def runs_of(bench: ClusterBench) -> Iterator[ClusterRun]:
     """All runs of a command."""
     for kind in bench.only or KINDS:
-        yield from {"timed": _timed, "equal": _equal, "killed": _killed}[kind](bench)
+        yield from {"timed": _timed, "equal": _equal, "killed": _killed, "driver": _driver}[kind](bench)
 
 
 def _timed(bench: ClusterBench) -> Iterator[ClusterRun]:
@@ -99,27 +100,18 @@ def _killed(bench: ClusterBench) -> Iterator[ClusterRun]:
     yield ClusterRun("killed", f"{kills} kills of workers", ways, world, steps=steps, kills=kills)
 
 
+def _driver(bench: ClusterBench) -> Iterator[ClusterRun]:
+    if not bench.tiny:
+        yield ClusterRun("driver", "5 kills of the driver", agent="nec", steps=1600, kills=5)
+
+
 def _table(rows: Sequence[Row]) -> Table:
     table = Table()
-    for name in ("what", "ways", "steps/s", "ms a vector step", "ratio", "limit", "holds"):
+    for name in HEAD:
         table.add_column(name)
-    for row in rows:
-        ways = "\n".join(str(Way(**way)) for way in row["ways"])
-        holds = {None: "", True: "yes", False: "no"}[row["holds"]]
-        table.add_row(row["name"], ways, *_found(row), "" if row["limit"] is None else f"{row['limit']:g}", holds)
+    for line in lines(rows):
+        table.add_row(*line)
     return table
-
-
-def _found(row: Row) -> tuple[str, str, str]:
-    if row["kind"] == "timed":
-        return _lines(row["steps_per_second"]), _lines(row["vector_step_ms"]), _lines(row["ratios"])
-    if row["kind"] == "equal":
-        return f"{row['episodes']} episodes", "", f"differs: {', '.join(row['differences']) or 'nothing'}"
-    return "", "", f"{row['lost_episodes']} episodes lost, {row['most_allowed']} at most"
-
-
-def _lines(numbers: Sequence[float]) -> str:
-    return "\n".join(map(str, numbers))
 
 
 if __name__ == "__main__":

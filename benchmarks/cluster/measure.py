@@ -1,4 +1,4 @@
-"""One run: ways timed in turns, an agent against itself in one process, or kills."""
+"""One run: ways timed in turns, an agent against itself in one process, or kills of workers or drivers."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from hydra import compose, initialize_config_dir
 
+from benchmarks.cluster.driver import driver_killed
 from benchmarks.configuration import CONF
 from benchmarks.identity import digest
 from benchmarks.kill import KillBench, overrides_of
@@ -56,7 +57,8 @@ class Way:
         if self.vectorization != "ray":
             return f"{self.vectorization}, {self.num_envs} environments"
         turns = "asynchronous" if self.asynchronous else "in step"
-        return f"{self.workers} workers, {self.num_envs} environments, {turns}"
+        workers = "1 worker" if self.workers == 1 else f"{self.workers} workers"
+        return f"{workers}, {self.num_envs} environment{'s' if self.num_envs > 1 else ''}, {turns}"
 
 
 @dataclass(frozen=True)
@@ -64,15 +66,15 @@ class ClusterRun:
     """Everything that defines a run.
 
     Attributes:
-        kind: `timed`, `equal` or `killed`.
+        kind: `timed`, `equal`, `killed` or `driver`.
         name: What is measured, in a few words.
         ways: Timed in turns, each ratio against the first.
         world: Arguments of the environment that waits.
-        agent: Of `equal`.
+        agent: Of `equal` and `driver`.
         seconds: That each way is timed for, each turn.
         turns: How often.
-        steps: Of a run of `equal`, or vector steps of `killed`.
-        kills: Of workers.
+        steps: Of an agent's run, or vector steps of `killed`.
+        kills: Of workers, or of drivers.
         limit: What the last way's ratio must be; None where nothing is claimed.
     """
 
@@ -99,8 +101,11 @@ class ClusterRun:
 def measure(run: ClusterRun) -> Row:
     """The row of a run."""
     kinds: dict[str, Callable[[ClusterRun], Row]] = {"timed": timed, "equal": equal, "killed": killed}
-    with _connected():
-        found = kinds[run.kind](run)
+    if run.kind == "driver":  # which begins a Ray of its own
+        found = driver_killed(_overrides(run), run.kills, run.steps)
+    else:
+        with _connected():
+            found = kinds[run.kind](run)
     return asdict(run) | found | {"key": run.key, "load": round(os.getloadavg()[0], 1)} | origin()
 
 
@@ -161,8 +166,7 @@ class _Timed:
 
 def equal(run: ClusterRun) -> Row:
     """What differs between an agent's run in one process and the same run on two workers."""
-    bench = KillBench(steps=run.steps, every=run.steps)
-    given = [*overrides_of(run.agent, bench), "env.num_envs=4"]
+    given = _overrides(run)
     with tempfile.TemporaryDirectory() as scratch:
         one, other = Path(scratch) / "one", Path(scratch) / "other"
         _train([*given, "env.vectorization=sync"], one)
@@ -170,6 +174,11 @@ def equal(run: ClusterRun) -> Row:
         parts = {"agent": state_of_agent, "metrics": metrics, "episodes": episodes, "score": score}
         differing = [name for name, part in parts.items() if not same(part(one), part(other))]
         return {"differences": differing, "episodes": len(episodes(one)), "holds": not differing}
+
+
+def _overrides(run: ClusterRun) -> list[str]:
+    """The command line of a short run of an agent that passes every stage."""
+    return [*overrides_of(run.agent, KillBench(steps=run.steps, every=run.steps // 4)), "env.num_envs=4"]
 
 
 def state_of_agent(folder: Path) -> dict[str, Any]:

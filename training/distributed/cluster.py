@@ -129,7 +129,8 @@ def _connect(package: Any, cluster: Cluster) -> None:
         return
     for name, value in BEGUN_WITH.items():
         os.environ.setdefault(name, value)
-    cpus = max(os.cpu_count() or 1, math.ceil((cluster.workers or 1) * cluster.worker_cpus))
+    workers = cluster.workers or 1
+    cpus = max(os.cpu_count() or 1, workers, math.ceil(workers * cluster.worker_cpus))  # so many begin side by side
     try:
         package.init(
             address="local",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -60,7 +61,8 @@ class RayEnvironments(AnyInfo, VectorEnv):
             )
         self.asynchronous = cluster.asynchronous if asynchronous is None else asynchronous
         self._rows = np.array_split(np.arange(self.num_envs), workers)  # [B] of each worker
-        self._crew = Crew([[makers[row] for row in rows] for rows in self._rows], cluster, reserve=reserve)
+        of_each = [[makers[row] for row in rows] for rows in self._rows]
+        self._crew = Crew(of_each, replace(cluster, workers=workers), reserve=reserve)
         made = self._crew.made[0]
         self.metadata = {**made.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
         self.render_mode = made.render_mode
