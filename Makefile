@@ -20,7 +20,8 @@ test: $(VENV)/.installed-dev-$(FAISS)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p engram_rl
 	$(BIN)/mypy benchmarks examples train.py evaluate.py
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -m cluster
+	$(BIN)/python -m pytest -m "not cluster" -n 2 --dist worksteal
 
 report: $(VENV)/.installed-dev-$(FAISS)
 	$(BIN)/python -m benchmarks.report
@@ -45,7 +46,7 @@ $(VENV)/.installed-$(FAISS): pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev-$(FAISS): pyproject.toml constraints.txt
 	$(make_venv)
-	$(BIN)/python -m pip install --quiet --editable '.[$(FAISS),dev,compare,docs,mutants,wandb]' --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --editable '.[$(FAISS),dev,cluster,compare,docs,mutants,wandb]' --constraint constraints.txt
 	touch $@ $(VENV)/.installed-$(FAISS)
 
 $(VENV)/.installed-docs: $(VENV)/.installed-$(FAISS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,6 +28,7 @@ class Transition:
         mask: Which actions were allowed where the agent acted; None for all. `[E, A]` of bool
         next_mask: Which are in `next_observation`, for who bootstraps. `[E, A]` of bool, or None
         reset_mask: Which are in `reset_observation`. `[E, A]` of bool, or None
+        rows: Which environments stepped, where not all did, as workers that are not in step; None for all. `[B]`
         done: Whether the episode ended, either way. `[E]` of bool
     """
 
@@ -42,10 +43,31 @@ class Transition:
     mask: np.ndarray | None = None
     next_mask: np.ndarray | None = None
     reset_mask: np.ndarray | None = None
+    rows: np.ndarray | None = None
     done: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "done", self.terminated | self.truncated)
+
+    @property
+    def steps(self) -> int:
+        """How many environments stepped."""
+        return len(self.reward) if self.rows is None else len(self.rows)
+
+    def of_rows(self) -> Transition:
+        """The step of those environments that took one: `[B, ...]` in place of `[E, ...]`, but for the info."""
+        if self.rows is None:
+            return self
+        names = ("observation", "action", "reward", "terminated", "truncated", "next_observation", "reset_observation")
+        masks = ("mask", "next_mask", "reset_mask")
+        cut = {name: _rows(getattr(self, name), self.rows) for name in (*names, *masks)}
+        return replace(self, **cut)
+
+
+def _rows(batch: Any, rows: np.ndarray) -> Any:
+    if isinstance(batch, dict):
+        return {name: _rows(part, rows) for name, part in batch.items()}
+    return None if batch is None else batch[rows]
 
 
 class Agent(Protocol):
@@ -58,6 +80,8 @@ class Agent(Protocol):
     - `memory_parts`: an attribute; the names of the parts of `state_dict` that hold what was experienced rather than
       what was trained. An agent that names some is judged as it lives on (`engram_rl.training.evaluation`)
     - `frozen`: an attribute; set, what is trained rests while the memory lives on
+    - `act(..., rows=None)`: it can act for some of its environments, `observation` and `mask` being theirs, and is then
+      shown transitions of those that stepped, with `rows`. Only such an agent goes with workers that are not in step
     - `inspect()`: what is worth watching of its inside, by TensorBoard name; asked when a point of a curve is due
     - `read_weights()`: what its memory core's heads read, for people
       (`engram_rl.agents.policy_gradient.read_weights.ReadWeights`), or None

@@ -69,7 +69,6 @@ class MFEC:
         actions: Actions,
         returns: MonteCarloReturns,
         explore: EpsilonGreedy,
-        num_envs: int,
         novelty: bool,
         bootstrap: bool,
         scale_rule: int,
@@ -77,7 +76,7 @@ class MFEC:
     ):
         self.project, self.memories = project, memories
         self._actions, self._returns, self._explore = actions, returns, explore
-        self._num_envs, self._novelty, self._bootstrap, self._device = num_envs, novelty, bootstrap, device
+        self._novelty, self._bootstrap, self._device = novelty, bootstrap, device
         self._scale_rule = scale_rule
         self._steps = 0
         self._diagnostics: dict[str, float] = {}
@@ -86,8 +85,15 @@ class MFEC:
     memory_parts = ("memories", "returns")
     """The parts of the state that hold what was experienced, rather than what was trained."""
 
-    def act(self, observation: Observation, *, explore: bool = True, mask: np.ndarray | None = None) -> np.ndarray:
-        """Epsilon-greedy actions, `[E]`; greedy, and without a trace, if not exploring."""
+    def act(
+        self,
+        observation: Observation,
+        *,
+        explore: bool = True,
+        mask: np.ndarray | None = None,
+        rows: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Epsilon-greedy actions of all environments or of `rows`, `[B]`; greedy, and no trace, if not exploring."""
         began = time.perf_counter()
         keys, identity = self._keys(observation)
         allowed = self._actions.allowed(mask, len(keys))
@@ -102,7 +108,7 @@ class MFEC:
 
     def observe(self, transition: Transition) -> None:
         """Hold the step; write the episodes that it ended."""
-        self._steps += self._num_envs
+        self._steps += transition.steps
         acted_on = self._acted_on
         if acted_on is None or acted_on.observation is not transition.observation:
             acted_on = Seen(transition.observation, *self._keys(transition.observation))
@@ -110,12 +116,13 @@ class MFEC:
             {
                 "key": acted_on.keys.cpu().numpy(),
                 "identity": acted_on.identity.numpy(),
-                "step": np.full(self._num_envs, self._steps - self._num_envs),  # when it was acted on
+                "step": np.full(transition.steps, self._steps - transition.steps),  # when it was acted on
             },
             self._actions.numbered(transition.action),
             transition.reward,
             transition.done,
             self._final_values(transition),
+            transition.rows,
         )
         if len(completed.target):
             self._store(best_of_each(completed))
@@ -140,8 +147,8 @@ class MFEC:
         return self.project(to_tensors(observation, self._device)), hash_observations(observation)
 
     def _final_values(self, transition: Transition) -> np.ndarray:
-        """What follows where an episode was cut, 0 elsewhere. `[E]`."""
-        values = np.zeros(self._num_envs)
+        """What follows where an episode was cut, 0 elsewhere. `[B]`."""
+        values = np.zeros(transition.steps)
         cut = transition.truncated & ~transition.terminated
         if self._bootstrap and cut.any():
             keys, identity = self._keys(rows_of(transition.next_observation, cut))
@@ -150,9 +157,10 @@ class MFEC:
             best = (
                 restricted(q, allowed).masked_fill(self.memories.empty, -torch.inf).max(dim=1).values.double().numpy()
             )
-            values[cut] = np.where(np.isfinite(best), best, self._returns.going_on(transition.reward)[cut])
+            going_on = self._returns.going_on(transition.reward, transition.rows)[cut]
+            values[cut] = np.where(np.isfinite(best), best, going_on)
             if self.memories.blame:
-                found = self._returns.rewarded() | (transition.reward > 0)
+                found = self._returns.rewarded(transition.rows) | (transition.reward > 0)
                 values = np.where(found, values, np.minimum(values, 0))
         return values
 
@@ -240,7 +248,6 @@ def make_mfec(
         explore=EpsilonGreedy(
             as_schedule(exploration, "exploration", most=1), generator_for(seed, "exploration"), novelty or 0.0
         ),
-        num_envs=num_envs,
         novelty=novelty is not None,
         bootstrap=bootstrap,
         scale_rule=scale_rule,

@@ -112,7 +112,6 @@ class NEC:
         self.encoder, self.memories = encoder, memories
         self.optimiser, self.row_optimisers = optimiser, row_optimisers
         self._actions, self._returns, self._replay, self._explore = actions, returns, replay, explore
-        self._num_envs = num_envs
         self._batch_size, self._learn_every, self._learn_after = batch_size, learn_every, learn_after
         self._identify, self._exclude_self, self._double = identify, exclude_self, double
         self._scale_rule, self._device = scale_rule, device
@@ -124,29 +123,38 @@ class NEC:
     memory_parts = ("memories", "replay", "returns", "values")
     """The parts of the state that hold what was experienced, rather than what was trained."""
 
-    def act(self, observation: Observation, *, explore: bool = True, mask: np.ndarray | None = None) -> np.ndarray:
-        """Epsilon-greedy actions, `[E]`; greedy, and without a trace, if not exploring."""
+    def act(
+        self,
+        observation: Observation,
+        *,
+        explore: bool = True,
+        mask: np.ndarray | None = None,
+        rows: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Epsilon-greedy actions of all environments or of `rows`, `[B]`; greedy, and no trace, if not exploring."""
         began = time.perf_counter()
         q, lookups = self._action_values(observation, touch=explore)
         elapsed = time.perf_counter() - began
         allowed = self._actions.allowed(mask, len(q))
         if not explore:
             return self._actions.named(restricted(q, allowed).argmax(dim=1).numpy())
-        self._values = self._state_values(q, lookups, allowed)
+        self._values = self._values.copy()
+        self._values[slice(None) if rows is None else rows] = self._state_values(q, lookups, allowed)
         self._diagnostics = self.memories.report(lookups, self._steps) | {"memory/lookup_ms": 1000 * elapsed}
         return self._actions.named(self._explore(q, self._steps, allowed=allowed).numpy())
 
     def observe(self, transition: Transition) -> None:
         """Write to memory and replay what this step completed."""
-        self._steps += self._num_envs
-        self._due += self._num_envs
+        self._steps += transition.steps
+        self._due += transition.steps
         completed = self._returns.push(
             transition.observation,
             self._actions.numbered(transition.action),
             transition.reward,
             transition.done,
-            self._values,
+            self._values if transition.rows is None else self._values[transition.rows],
             self._final_values(transition),
+            transition.rows,
         )
         if len(completed.target):
             self._store(completed)
@@ -179,8 +187,8 @@ class NEC:
         return best.double().numpy()
 
     def _final_values(self, transition: Transition) -> np.ndarray:
-        """Bootstrap where an episode was cut, 0 elsewhere. `[E]`."""
-        values = np.zeros(self._num_envs)
+        """Bootstrap where an episode was cut, 0 elsewhere. `[B]`."""
+        values = np.zeros(transition.steps)
         cut = transition.truncated & ~transition.terminated
         if cut.any():
             last = rows_of(transition.next_observation, cut)
@@ -191,7 +199,7 @@ class NEC:
             )
             known = known.expand(len(q), -1) if allowed is None else known & allowed  # [n, A]
             best = self._state_values(q, lookups, known)
-            going_on = self._returns.going_on(transition.reward)[cut]
+            going_on = self._returns.going_on(transition.reward, transition.rows)[cut]
             values[cut] = np.where(known.any(dim=1).numpy(), best, going_on)
         return values
 

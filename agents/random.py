@@ -20,8 +20,18 @@ class RandomAgent:
         self._space = action_space
         self._space.seed(seed)
 
-    def act(self, observation: Observation, *, explore: bool = True, mask: np.ndarray | None = None) -> np.ndarray:
-        """Draw one action per environment, of those allowed `[E, A]`."""
+    def act(
+        self,
+        observation: Observation,
+        *,
+        explore: bool = True,
+        mask: np.ndarray | None = None,
+        rows: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Draw one action for each environment, or for each of `rows`, of those allowed `[B, A]`."""
+        if rows is not None:
+            everywhere = None if mask is None else self._everywhere(mask, rows)
+            return self.act(observation, explore=explore, mask=everywhere)[rows]
         if mask is None:
             return np.asarray(self._space.sample())
         starts, sizes = self._codes()  # [E, ...] each
@@ -39,6 +49,12 @@ class RandomAgent:
         if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.integer):  # what Gymnasium makes of parts
             return space.low, space.high - space.low + 1
         raise ValueError(f"A mask is for Discrete and MultiDiscrete actions, not for {space}.")
+
+    def _everywhere(self, mask: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """A mask of some rows as one of all environments. `[B, A]` to `[E, A]`."""
+        whole = np.ones((len(self._codes()[0]), mask.shape[1]), dtype=bool)
+        whole[rows] = mask
+        return whole
 
     def observe(self, transition: Transition) -> None:
         """Nothing is learned."""

@@ -17,8 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from engram_rl.agents.ppo import make_ppo
 from engram_rl.training.cli import explain, prepare
-from engram_rl.training.environments import import_owner
 from engram_rl.training.errors import UsageError, did_you_mean
+from engram_rl.training.making import import_owner
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 

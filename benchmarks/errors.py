@@ -172,6 +172,8 @@ COMMANDS = [
     "evaluation.mode=fresch",
     "env.max_episode_steps=0",
     "env.vectorization=asink",
+    "env.vectorization=ray env.num_envs=2 cluster.workers=3",
+    "env.vectorization=ray cluster.object_store=10",
     "logger=wandb logger.mode=ofline",
     "'env.wrappers=[{_target_: gymnasium.wrappers.NormalizeObservation, _partial_: true}]'",
     "agent=nec core=dnc",

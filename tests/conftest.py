@@ -33,3 +33,14 @@ def command(tmp_path, monkeypatch, capsys):
         return status, printed.out + printed.err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def ray_here():
+    """One Ray on this machine for all tests that need it."""
+    pytest.importorskip("ray", reason="needs Ray: pip install 'engram-rl[cluster]'")
+    from engram_rl.training.distributed import cluster
+
+    cluster.enter(cluster.Cluster.of({"workers": 2}))
+    yield
+    cluster.leave()

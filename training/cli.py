@@ -28,7 +28,7 @@ from engram_rl.training.runs.folder import CONFIG, RunFolder
 from engram_rl.training.runs.naming import quoted
 from engram_rl.training.seeding import COUNTED, SEEDINGS
 
-ADDED_TO = ("log", "evaluation", "checkpoint")
+ADDED_TO = ("log", "evaluation", "checkpoint", "cluster")
 """Parts of a configuration to which versions add values."""
 
 SHOWN_PLAINLY = (HydraException, OmegaConfBaseException, UsageError, ValueError, OSError, gym.error.Error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
 from functools import partial
 from inspect import signature
@@ -17,10 +18,11 @@ from omegaconf import DictConfig, OmegaConf
 from engram_rl.agents.agent import Agent, Transition
 from engram_rl.agents.episodic_control.modality_keys import parts_named
 from engram_rl.training.configuration.signatures import in_whole_numbers, require_types
-from engram_rl.training.environments import Resumable, import_owner, make_environment, make_environments
+from engram_rl.training.environments import Resumable, make_environments
 from engram_rl.training.errors import UsageError, in_your
 from engram_rl.training.intake.spaces import presented
 from engram_rl.training.logging.logger import Curves
+from engram_rl.training.making import import_owner, make_environment
 from engram_rl.training.rollout import act, allowed
 from engram_rl.training.runs.checkpoint import flatten
 from engram_rl.training.seeding import undisturbed
@@ -75,8 +77,16 @@ def _refuse_core(config: DictConfig) -> None:
         )
 
 
-def build_environments(config: DictConfig) -> Resumable:
-    """Make the vectorised environments of `conf/env/*.yaml`."""
+def build_environments(
+    config: DictConfig, cluster: Mapping[str, Any] | None = None, *, beside: bool = False
+) -> Resumable:
+    """Make the vectorised environments of `conf/env/*.yaml`.
+
+    Args:
+        config: As there.
+        cluster: As in `conf/cluster/*.yaml`, for those on workers.
+        beside: Whether they work while others rest; see `make_environments`.
+    """
     return make_environments(
         config.id,
         config.num_envs,
@@ -85,6 +95,8 @@ def build_environments(config: DictConfig) -> Resumable:
         max_episode_steps=config.get("max_episode_steps"),
         wrappers=instantiate(config.wrappers, _convert_="all"),
         parts=parts_named(modalities) if (modalities := config.get("modalities")) else None,
+        cluster=cluster,
+        beside=beside,
     )
 
 

@@ -2,45 +2,29 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
-from gymnasium.wrappers import FilterObservation, NormalizeObservation, NormalizeReward
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
-import engram_rl.envs  # noqa: F401  (registers engram/*)
-from engram_rl.training.errors import UsageError, causes, did_you_mean, in_your, raised_by_user
-from engram_rl.training.intake.environments import Intake, TakenIn
-from engram_rl.training.intake.infos import AsyncEnvironments, SyncEnvironments
-from engram_rl.training.intake.rewards import Paid, paid
-
-REGISTERED_BY = {
-    "MiniGrid-": "minigrid",
-    "BabyAI-": "minigrid",
-    "ALE/": "ale_py",
-    "MinAtar/": "minatar.gym",
-    "popgym-": "popgym",
-}
-"""Modules that register their environments only when they are imported, or when their `register_envs` is called."""
-
-EXTRAS = {"ale_py": "atari", "popgym": "popgym", "minatar": "worlds"}
-"""What of ours brings such a package."""
+from engram_rl.training.errors import UsageError, did_you_mean
+from engram_rl.training.intake.environments import Intake
+from engram_rl.training.intake.infos import LOST, STEPPED, AsyncEnvironments, SyncEnvironments
+from engram_rl.training.intake.rewards import paid
+from engram_rl.training.making import import_owner, single, single_there, unmade
 
 SAME_STEP_VECTORS = {"CartPole-v1": "engram_rl.envs.cartpole:SameStepCartPole"}
 """Vectorised implementations that take the place of Gymnasium's own, whose mode is NEXT_STEP."""
 
-MOST_ENVIRONMENTS = {"sync": 4096, "async": 512, "vector_entry_point": 2**20}
-"""Side by side: objects of one process, processes, rows of arrays."""
+MOST_ENVIRONMENTS = {"sync": 4096, "async": 512, "ray": 4096, "vector_entry_point": 2**20}
+"""Side by side: objects of one process, processes, objects of processes, rows of arrays."""
 
 
 def make_environments(
@@ -52,18 +36,23 @@ def make_environments(
     wrappers: Sequence[Callable[[gym.Env], gym.Env]] = (),
     parts: Collection[str] | None = None,
     max_episode_steps: int | None = None,
+    cluster: Mapping[str, Any] | None = None,
+    beside: bool = False,
 ) -> Resumable:
     """Make `num_envs` copies of a registered environment, stepped together, with episode statistics in `info`.
 
     Args:
         id: A Gymnasium id; `package.module:Name-v0` imports the module first.
         num_envs: How many run side by side, at least 1.
-        vectorization: `sync` (one process), `async` (a process each), or `vector_entry_point` (the environment's
-            own vectorised implementation, which takes no wrappers).
+        vectorization: `sync` (one process), `async` (a process each), `ray` (workers, on this machine or on many),
+            or `vector_entry_point` (the environment's own vectorised implementation, which takes no wrappers).
         kwargs: Constructor arguments of the environment, or what makes them anew for each.
         wrappers: Applied to each single environment, in order; `engram_rl.training.intake` comes after them.
         parts: Of a Dict observation, the only ones that agents are to see; None for all.
         max_episode_steps: Steps after which an episode is truncated, in place of the registered number; None for that.
+        cluster: For `ray`: values of `conf/cluster`.
+        beside: For `ray`: whether these work while others rest, such as those of evaluations; they are in step and
+            reserve nothing.
 
     Raises:
         UsageError: Unknown id, refused constructor arguments, observations that no agent can be shown, or an autoreset
@@ -80,22 +69,33 @@ def make_environments(
                 _same_step_spec(id), num_envs=num_envs, vectorization_mode=vectorization, **arguments()
             )
         else:
-            one = partial(_single, id, arguments, wrappers, parts, max_episode_steps)
-            vectorised = _side_by_side(vectorization, [partial(one, index) for index in range(num_envs)])
+            one = partial(single, id, arguments, wrappers, parts, max_episode_steps)
+            makers: list[Callable[[], gym.Env]] = [partial(one, index) for index in range(num_envs)]
+            if vectorization == "ray":
+                vectorised = _on_workers(id, makers, cluster, beside)
+            else:
+                vectorised = _side_by_side(vectorization, makers)
     except UsageError:
         raise
-    except (gym.error.NameNotFound, gym.error.NamespaceNotFound, gym.error.VersionNotFound, gym.error.Error) as error:
-        raise UsageError(_unknown_environment(id, error)) from error
     except Exception as error:
-        if _is_owner_missing(id, error):
-            raise UsageError(_missing_owner(id)) from error
-        if raised_by_user(error) or not isinstance(error, TypeError | ValueError | ModuleNotFoundError):
-            raise in_your(f"environment {id}", "making it", error) from error
-        raise UsageError(f"Environment {id} could not be made with kwargs {arguments()}: {error}") from error
+        raise unmade(id, arguments, error) from error
     require_same_step(vectorised, id)
     if native:
         _require_parts_named(vectorised, parts)
     return Resumable(CountEpisodes(Intake(vectorised, id, checked=not native)))
+
+
+def _on_workers(
+    id: str, makers: list[Callable[[], gym.Env]], given: Mapping[str, Any] | None, beside: bool
+) -> VectorEnv:
+    """Environments on Ray workers; what is registered here is registered there."""
+    from engram_rl.training.distributed.cluster import Cluster
+    from engram_rl.training.distributed.environments import RayEnvironments
+
+    spec = gym.registry.get(id)
+    there = [partial(single_there, spec, make) for make in makers]
+    cluster = Cluster.of(given)
+    return RayEnvironments(there, cluster, asynchronous=cluster.asynchronous and not beside, reserve=not beside)
 
 
 def _side_by_side(vectorization: str, makers: list[Callable[[], gym.Env]]) -> VectorEnv:
@@ -105,8 +105,7 @@ def _side_by_side(vectorization: str, makers: list[Callable[[], gym.Env]]) -> Ve
     """
     kinds = {"sync": SyncEnvironments, "async": AsyncEnvironments}
     if vectorization not in kinds:
-        valid = (*kinds, "vector_entry_point")
-        raise UsageError(f"env.vectorization is {vectorization!r}. {did_you_mean(vectorization, valid)}")
+        raise UsageError(f"env.vectorization is {vectorization!r}. {did_you_mean(vectorization, MOST_ENVIRONMENTS)}")
     made: list[gym.Env] = []
     if vectorization == "sync":  # those of processes end with these
         makers = [partial(_noted, make, made) for make in makers]
@@ -122,49 +121,6 @@ def _side_by_side(vectorization: str, makers: list[Callable[[], gym.Env]]) -> Ve
 def _noted(make: Callable[[], gym.Env], made: list[gym.Env]) -> gym.Env:
     made.append(make())
     return made[-1]
-
-
-def _single(
-    id: str,
-    arguments: Callable[[], dict[str, Any]],
-    wrappers: Sequence[Callable[[gym.Env], gym.Env]],
-    parts: Collection[str] | None,
-    max_episode_steps: int | None,
-    index: int,
-) -> gym.Env:
-    """One environment, as agents meet it."""
-    environment = make_environment(id, arguments, wrappers, max_episode_steps)
-    return keep_parts(TakenIn(environment, id, index, wrapped=bool(wrappers)), parts)
-
-
-def make_environment(
-    id: str,
-    arguments: Callable[[], dict[str, Any]],
-    wrappers: Sequence[Callable[[gym.Env], gym.Env]],
-    max_episode_steps: int | None,
-) -> gym.Env:
-    """One environment with its wrappers, as it is itself; see `make_environments`."""
-    environment = quicken_view(
-        gym.make(id, max_episode_steps=max_episode_steps, disable_env_checker=True, **arguments())
-    )
-    if wrappers:
-        environment = Paid(environment)
-    for wrap in wrappers:
-        environment = wrap(environment)
-        _refuse_own_statistics(environment)
-    return environment
-
-
-def _refuse_own_statistics(environment: gym.Env) -> None:
-    """Raise for wrappers that learn from what they see: each world would have its own, and no checkpoint holds them."""
-    if isinstance(environment, NormalizeObservation | NormalizeReward):
-        observed = isinstance(environment, NormalizeObservation)
-        instead = "+agent.normalise_observations=true" if observed else "+agent.scale_rewards=true"
-        raise UsageError(
-            f"env.wrappers names {type(environment).__name__}, which keeps running statistics: they would differ "
-            f"between training and evaluation and be lost with the run. PPO does the same itself with "
-            f"{instead}, and saves it."
-        )
 
 
 def _refuse_limit(max_episode_steps: int | None) -> None:
@@ -206,23 +162,6 @@ def require_same_step(environments: VectorEnv, id: str) -> None:
     environments.unwrapped.metadata = {**environments.metadata, "autoreset_mode": AutoresetMode.SAME_STEP}
 
 
-def quicken_view(environment: gym.Env) -> gym.Env:
-    """MiniGrid's own view, computed faster; other environments as they are."""
-    if "minigrid" not in sys.modules:
-        return environment
-    from engram_rl.envs.minigrid_view import quicken
-
-    return quicken(environment)
-
-
-def keep_parts(environment: gym.Env, parts: Collection[str] | None) -> gym.Env:
-    """Hide the parts of a Dict observation that are not named; names that it lacks are for others to refuse."""
-    space = environment.observation_space
-    if parts is None or not isinstance(space, spaces.Dict) or not set(parts) < set(space):
-        return environment
-    return FilterObservation(environment, filter_keys=list(parts))
-
-
 def _require_parts_named(environments: VectorEnv, parts: Collection[str] | None) -> None:
     """Raise if parts of the observation would have to be hidden, where no wrapper can."""
     space = environments.single_observation_space
@@ -248,11 +187,12 @@ class CountEpisodes(RecordEpisodeStatistics):
         """Step and count."""
         observation, reward, terminated, truncated, info = self.env.step(actions)
         self.episode_returns += paid(reward, info)
-        self.episode_lengths += 1
+        self.episode_lengths += info.get(STEPPED, 1)
         done = terminated | truncated
         if done.any():
             counts = {"r": np.where(done, self.episode_returns, 0.0), "l": np.where(done, self.episode_lengths, 0)}
-            info = {**info, "episode": counts, "_episode": done}
+            whole = done & ~info[LOST] if LOST in info else done
+            info = {**info, "episode": counts, "_episode": whole}
             self.episode_returns[done] = 0
             self.episode_lengths[done] = 0
         return observation, reward, terminated, truncated, info
@@ -264,7 +204,8 @@ class Resumable(VectorWrapper):
     Those that have a state to save (`metadata["restorable"]`, with `get_state` and `set_state` as in
     `engram_rl.envs.suite.SuiteVectorEnv`) are put there at once. Gymnasium asks for none, so of all others the seed and
     every action are remembered and replayed: exact, schedules and random generators included, as they are deterministic
-    given these, but it takes as long as the steps took.
+    given these, but it takes as long as the steps took. Those on workers remember these themselves, and replay side by
+    side.
 
     Attributes:
         info: What the last reset or step said.
@@ -274,6 +215,7 @@ class Resumable(VectorWrapper):
         super().__init__(env)
         self._counts = env
         self._restorable = bool(env.metadata.get("restorable"))
+        self._there: Any = env.unwrapped if hasattr(env.unwrapped, "replay") else None
         self._seed: int | list[int] | None = None
         self.info: dict[str, Any] = {}
         self._actions = _empty_log(env)
@@ -288,16 +230,18 @@ class Resumable(VectorWrapper):
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Step, and log the actions where they are needed; those of a step that failed are not."""
         result = super().step(actions)
-        if not self._restorable:
+        if not self._restorable and not self._there:
             self._log(actions)
         self.info = result[4]
         return result
 
     def state_dict(self) -> dict[str, Any]:
         """Their state and the open episodes' counts; or the seed of the last reset and the actions since."""
+        counts = {name: getattr(self._counts, name).copy() for name in _OPEN_EPISODES}
+        if self._there:
+            return {"history": self._there.history(), "counts": counts}
         if not self._restorable:
             return {"seed": self._seed, "actions": self._actions[: self._steps].copy()}  # [T, E, ...]
-        counts = {name: getattr(self._counts, name).copy() for name in _OPEN_EPISODES}
         return {"state": self.unwrapped.get_state(), "counts": counts}  # type: ignore[attr-defined]
 
     def load_state_dict(self, state: dict[str, Any]) -> Any:
@@ -306,6 +250,8 @@ class Resumable(VectorWrapper):
         Raises:
             UsageError: It was taken of other environments, of another number of them or of another action space.
         """
+        if "history" in state:
+            return self._replay_there(state)
         if "state" not in state:
             return self._replay(state["seed"], state["actions"])
         if not self._restorable:
@@ -315,9 +261,31 @@ class Resumable(VectorWrapper):
             observation = self.unwrapped.set_state(state["state"])  # type: ignore[attr-defined]
         except ValueError as error:
             raise UsageError(f"{error} Resume with the same env.id, env.num_envs and env.kwargs.") from error
-        for name in _OPEN_EPISODES:
-            getattr(self._counts, name)[...] = state["counts"][name]
+        self._set_counts(state["counts"])
         return self._counts.env.take(observation)  # type: ignore[attr-defined]
+
+    @property
+    def waiting(self) -> np.ndarray | None:
+        """Which environments wait for an action, where others are stepping; None where all always wait. `[B]`."""
+        return self._there.waiting if self._there else None
+
+    def _replay_there(self, state: dict[str, Any]) -> Any:
+        history = state["history"]
+        if not self._there:
+            if np.ptp(history["counts"]) or np.any(history["stepping"]):
+                raise UsageError(
+                    "The checkpoint's environments did not take the same number of steps each, as where a worker died "
+                    "or workers were not in step: resume with env.vectorization=ray."
+                )
+            return self._replay(history["seeds"], history["actions"])
+        self.reset(seed=0)
+        observation, self.info = self._there.replay(history)
+        self._set_counts(state["counts"])
+        return self._counts.env.take(observation)  # type: ignore[attr-defined]
+
+    def _set_counts(self, counts: dict[str, np.ndarray]) -> None:
+        for name in _OPEN_EPISODES:
+            getattr(self._counts, name)[...] = counts[name]
 
     def _log(self, actions: Any) -> None:
         if self._steps == len(self._actions):
@@ -341,51 +309,9 @@ _OPEN_EPISODES = ("episode_returns", "episode_lengths")
 """What `CountEpisodes` holds of episodes that have not ended."""
 
 
-def import_owner(id: str) -> None:
-    """Import the package that registers this id only then, if it is known to do so.
-
-    Raises:
-        UsageError: It is not installed.
-    """
-    for prefix, package in REGISTERED_BY.items():
-        if not id.startswith(prefix) or id in gym.registry:
-            continue
-        try:
-            owner = importlib.import_module(package)
-        except ModuleNotFoundError as error:
-            root = package.partition(".")[0]
-            extra = EXTRAS.get(root)
-            remedy = f": pip install 'engram-rl[{extra}]'" if extra else ""
-            raise UsageError(f"{id} belongs to the package {root}, which is not installed here{remedy}.") from error
-        if id not in gym.registry and hasattr(owner, "register_envs"):
-            owner.register_envs()
-
-
 def _empty_log(environments: VectorEnv) -> np.ndarray:
     """Room for actions; for those that are no arrays, which every agent here refuses by name, there is none."""
     space = environments.action_space
     if space.shape is None or space.dtype is None:
         return np.empty((1024, 0), dtype=object)
     return np.empty((1024, *space.shape), dtype=space.dtype)
-
-
-def _is_owner_missing(id: str, error: BaseException) -> bool:
-    """Whether the module before the colon, or a package that it is said to lie in, was not found."""
-    module = id.partition(":")[0] if ":" in id else ""
-    names = [one.name for one in causes(error) if isinstance(one, ModuleNotFoundError) and one.name]
-    return any(module == name or module.startswith(f"{name}.") for name in names)
-
-
-def _missing_owner(id: str) -> str:
-    module = id.partition(":")[0]
-    return (
-        f"There is no module {module!r}, which {id} is to come from. It is looked for in the folder given by "
-        f"--config-dir, in the present one ({Path.cwd()}) and among what is installed: give the folder that "
-        f"{module.partition('.')[0]} lies in, --config-dir FOLDER."
-    )
-
-
-def _unknown_environment(id: str, error: Exception) -> str:
-    if isinstance(error, gym.error.UnregisteredEnv):
-        return f"No environment is registered as {id!r}. {did_you_mean(id, gym.registry)}"
-    return f"Environment {id!r} could not be made: {error}"

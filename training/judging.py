@@ -119,7 +119,7 @@ class Judge:
     def world(self) -> Resumable:
         """Where it is evaluated, built when first asked for."""
         if self._world is None:
-            self._world = build_environments(self._config.env)
+            self._world = build_environments(self._config.env, self._config.get("cluster"), beside=True)
         return self._world
 
     def close(self) -> None:

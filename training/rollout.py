@@ -12,8 +12,8 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from engram_rl.agents.agent import Observation, Transition
-from engram_rl.training.errors import say_once
-from engram_rl.training.intake.infos import MASK, action_masks, numbers
+from engram_rl.training.errors import UsageError, say_once
+from engram_rl.training.intake.infos import MASK, STEPPED, action_masks, numbers
 
 
 def step(
@@ -24,12 +24,20 @@ def step(
     Args:
         environments: Of `engram_rl.training.environments`, which check and copy what they give.
         observation: What was acted on. `[E, ...]`
-        action: `[E, ...]`
+        action: `[E, ...]`; of those that wait for one, where workers are not in step. `[B, ...]`
         mask: Which actions were allowed; None for all. `[E, A]`
     """
+    waiting = getattr(environments, "waiting", None)
+    if waiting is not None:
+        action = _spread(np.asarray(action), waiting, environments.num_envs)
     following, reward, terminated, truncated, info = environments.step(action)
+    rows = np.flatnonzero(info[STEPPED]) if STEPPED in info else None
+    if rows is not None:
+        action = environments.unwrapped.taken  # type: ignore[attr-defined]
     done = terminated | truncated
     reset_mask = allowed(environments, info)
+    if mask is not None and reset_mask is not None and rows is not None:
+        reset_mask = np.where(info[STEPPED][:, None], reset_mask, mask)
     return Transition(
         observation=observation,
         action=np.asarray(action),
@@ -42,6 +50,7 @@ def step(
         mask=mask,
         next_mask=_successor_mask(environments, reset_mask, done, info.get("final_info")),
         reset_mask=reset_mask,
+        rows=rows,
     )
 
 
@@ -52,20 +61,67 @@ def allowed(environments: VectorEnv, info: dict[str, Any]) -> np.ndarray | None:
     return action_masks(info, environments.single_action_space, environments.num_envs)
 
 
-def act(agent: Any, observation: Observation, mask: np.ndarray | None, *, explore: bool = True) -> np.ndarray:
-    """What an agent, or who plays for it, does; one that takes no masks is not given any."""
-    if mask is None:
-        return agent.act(observation, explore=explore)
-    if not _takes_masks(agent.act.__func__ if hasattr(agent.act, "__func__") else agent.act):
+def act(
+    agent: Any,
+    observation: Observation,
+    mask: np.ndarray | None,
+    *,
+    explore: bool = True,
+    rows: np.ndarray | None = None,
+) -> np.ndarray:
+    """What an agent, or who plays for it, does; one that takes no masks is not given any.
+
+    Args:
+        agent: Acts.
+        observation: `[E, ...]`
+        mask: Which actions are allowed; None for all. `[E, A]`
+        explore: See `Agent.act`.
+        rows: The environments to act for; None for all. `[B]`
+
+    Returns:
+        `[B, ...]`
+    """
+    given: dict[str, Any] = {}
+    if rows is not None:
+        observation, given["rows"] = _rows_of(observation, rows), rows
+        mask = None if mask is None else mask[rows]
+    if mask is not None and _takes(agent, "mask"):
+        given["mask"] = mask
+    elif mask is not None:
         say_once(f"The environments forbid actions (action_mask), but {type(agent).__name__}.act takes no mask.")
-        return agent.act(observation, explore=explore)
-    return agent.act(observation, explore=explore, mask=mask)
+    return agent.act(observation, explore=explore, **given)
+
+
+def require_turns(agent: Any, environments: Any) -> None:
+    """Raise if workers are not in step and the agent acts for all of its environments or none.
+
+    Raises:
+        UsageError: So it is.
+    """
+    if environments.waiting is not None and not _takes(agent, "rows"):
+        raise UsageError(
+            f"{type(agent).__name__} acts for all of its environments at once, so it cannot go on with those that have "
+            f"answered: leave cluster.asynchronous out, or choose an agent that can (agent=nec, agent=mfec)."
+        )
+
+
+def _takes(agent: Any, name: str) -> bool:
+    """Whether an agent's `act` takes an argument of this name."""
+    return name in _arguments(getattr(agent.act, "__func__", agent.act))
 
 
 @cache
-def _takes_masks(act: Callable[..., Any]) -> bool:
+def _arguments(act: Callable[..., Any]) -> frozenset[str]:
     parameters = inspect.signature(act).parameters.values()
-    return any(one.name == "mask" or one.kind is one.VAR_KEYWORD for one in parameters)
+    anything = {"mask", "rows"} if any(one.kind is one.VAR_KEYWORD for one in parameters) else set()
+    return frozenset(anything | {one.name for one in parameters})
+
+
+def _spread(action: np.ndarray, rows: np.ndarray, num_envs: int) -> np.ndarray:
+    """Actions `[B, ...]` of these rows among those of all environments, the others arbitrary. `[E, ...]`."""
+    whole = np.zeros((num_envs, *action.shape[1:]), dtype=action.dtype)
+    whole[rows] = action
+    return whole
 
 
 def _successor_mask(
@@ -125,6 +181,12 @@ def environment_metrics(info: dict[str, Any]) -> dict[str, float]:
 def inspected(agent: Any) -> dict[str, float]:
     """What an agent tells of its inside when a point of a curve is due; one that tells nothing is not asked."""
     return agent.inspect() if hasattr(agent, "inspect") else {}
+
+
+def lost_metrics(environments: VectorEnv) -> dict[str, float]:
+    """How many open episodes were lost with workers that died, where environments are on workers and some were."""
+    lost = getattr(environments.unwrapped, "lost", 0)
+    return {"cluster/lost_episodes": float(lost)} if lost else {}
 
 
 def finished(info: dict[str, Any]) -> Episodes:

@@ -13,6 +13,7 @@ import torch
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 
 from engram_rl.training.errors import UsageError
+from engram_rl.training.intake.infos import AnyInfo
 
 EVALUATION_SEED = 1_000_000
 """Where protocols that count their seeds evaluate: seeds that no training run uses."""
@@ -55,7 +56,7 @@ def world_seeds(seed: int, purpose: Purpose, environments: VectorEnv, seeding: s
     drawn = np.random.SeedSequence(seed, spawn_key=(PURPOSES.index(purpose),)).generate_state(environments.num_envs)
     seeds = [int(one) >> 1 for one in drawn]  # below 2**31, as simulators in C take them
     inner = environments.unwrapped
-    each = isinstance(inner, SyncVectorEnv | AsyncVectorEnv) or environments.metadata.get("restorable")
+    each = isinstance(inner, SyncVectorEnv | AsyncVectorEnv | AnyInfo) or environments.metadata.get("restorable")
     return seeds if each else seeds[0]
 
 

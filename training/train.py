@@ -24,7 +24,16 @@ from engram_rl.training.logging.closing import close, rescue
 from engram_rl.training.logging.logger import RunLogger
 from engram_rl.training.logging.read_weights import show_read_weights
 from engram_rl.training.logging.retrieved import show_retrieved
-from engram_rl.training.rollout import act, allowed, environment_metrics, finished, inspected, step
+from engram_rl.training.rollout import (
+    act,
+    allowed,
+    environment_metrics,
+    finished,
+    inspected,
+    lost_metrics,
+    require_turns,
+    step,
+)
 from engram_rl.training.runs.folder import RunFolder
 from engram_rl.training.runs.naming import shell
 from engram_rl.training.runs.restoring import restore_agent, restore_environments, say_if_done
@@ -62,8 +71,10 @@ def train(
     require_choices(config)
     seed_everything(config.seed)
     use_threads(config.threads)
-    with closing(build_environments(config.env)) as environments, closing(Judge(config)) as judge:
+    cluster = config.get("cluster")
+    with closing(build_environments(config.env, cluster)) as environments, closing(Judge(config)) as judge:
         agent = build_agent(config.agent, environments, config.seed)
+        require_turns(agent, environments)
         beside = build_curves(config, folder.path)
         now, spent, best = 0, 0.0, None
         if checkpoint is None:
@@ -101,21 +112,21 @@ def train(
         ):
             stopping = ended = False
             while now < config.steps and not (stopping or ended):
-                action = act(agent, observation, mask)
+                action = act(agent, observation, mask, rows=environments.waiting)
                 transition = step(environments, observation, action, mask)
-                agent.observe(transition)
+                agent.observe(transition.of_rows())
                 learned = agent.learn()
                 logger.record(learned | environment_metrics(transition.info))
-                logger.record_episodes(now := now + environments.num_envs, finished(transition.info))
+                logger.record_episodes(now := now + transition.steps, finished(transition.info))
                 observation, mask = transition.reset_observation, transition.reset_mask
-                bar.update(environments.num_envs)
+                bar.update(transition.steps)
                 if should_evaluate(now) and (score := judge.in_passing(agent, mode, environments)) is not None:
                     logger.record({f"eval/{mode}_mean_reward": score})
                     if config.checkpoint.best and (best is None or score > best):
                         best = score
                         folder.save_best(now, snapshot())
                 if should_log(now):
-                    logger.record(inspected(agent))
+                    logger.record(inspected(agent) | lost_metrics(environments))
                     logger.write(now)
                     bar.set_postfix(logger.headline())
                 if should_draw(now):

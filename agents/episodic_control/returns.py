@@ -63,33 +63,37 @@ class NStepReturns:
         done: np.ndarray,
         value: np.ndarray,
         final_value: np.ndarray,
+        rows: np.ndarray | None = None,
     ) -> Returns:
         """Add one vector step and return what it completes.
 
         Args:
-            observation: What was acted on. `[E, ...]`
-            action: `[E]`
-            reward: `[E]`
-            done: Whether the episode ended with this step. `[E]`
-            value: Estimated value of `observation`, which completes the transition N steps before it. `[E]`
-            final_value: Value of the episode's last observation, 0 where it terminated; read where `done`. `[E]`
+            observation: What was acted on. `[B, ...]`
+            action: `[B]`
+            reward: `[B]`
+            done: Whether the episode ended with this step. `[B]`
+            value: Estimated value of `observation`, which completes the transition N steps before it. `[B]`
+            final_value: Value of the episode's last observation, 0 where it terminated; read where `done`. `[B]`
+            rows: Which environments stepped; None for all, B = E. `[B]`
         """
         if self._observation is None:
             self._observation = map_observation(self._room_for, observation)
-        complete = np.flatnonzero(self._count == self._steps)
-        matured = self._oldest(complete, value)
+        rows = np.arange(len(self._count)) if rows is None else rows
+        full = self._count[rows] == self._steps
+        complete = rows[full]
+        matured = self._oldest(complete, value[full])
         self._start[complete] = (self._start[complete] + 1) % self._steps
         self._count[complete] -= 1
-        self._append(observation, action, reward)
-        ended = np.flatnonzero(done)
-        return _concatenate(matured, self._flush(ended, final_value)) if len(ended) else matured
+        self._append(rows, observation, action, reward)
+        done = np.asarray(done, dtype=bool)
+        return _concatenate(matured, self._flush(rows[done], final_value[done])) if done.any() else matured
 
-    def going_on(self, reward: np.ndarray) -> np.ndarray:
-        """What follows if it goes on as the transitions held and the reward of this step, `[E]`, went. `[E]`."""
-        at_hand = np.arange(self._steps) < self._count[:, None]  # [E, N]
-        order = self._ring(np.arange(len(self._count)))
-        held = np.where(at_hand, np.take_along_axis(self._reward, order, axis=1), 0.0)
-        return as_it_went(held.sum(axis=1) + reward, self._count + 1, self._discount)
+    def going_on(self, reward: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+        """What follows if it goes on as the transitions held and the reward of this step, `[B]`, went. `[B]`."""
+        rows = np.arange(len(self._count)) if rows is None else rows
+        at_hand = np.arange(self._steps) < self._count[rows, None]  # [B, N]
+        held = np.where(at_hand, np.take_along_axis(self._reward[rows], self._ring(rows), axis=1), 0.0)
+        return as_it_went(held.sum(axis=1) + reward, self._count[rows] + 1, self._discount)
 
     def clear(self) -> None:
         """Forget the transitions held."""
@@ -110,31 +114,30 @@ class NStepReturns:
             setattr(self, f"_{name}", _copy(value))
 
     def _oldest(self, rows: np.ndarray, value: np.ndarray) -> Returns:
-        """The oldest transition of each environment in `rows`, which holds N and sees the value after them."""
+        """The oldest transition of each environment in `rows`, which holds N and sees the value after them `[R]`."""
         order = self._ring(rows)  # [R, N]
         rewards = np.take_along_axis(self._reward[rows], order, axis=1)
-        target = rewards @ self._weights[0] + self._discount**self._steps * value[rows]
+        target = rewards @ self._weights[0] + self._discount**self._steps * value
         return self._gather(rows, order[:, 0], target)
 
     def _flush(self, rows: np.ndarray, final_value: np.ndarray) -> Returns:
-        """All transitions held by the environments in `rows`, whose episodes are over."""
+        """All transitions held by the environments in `rows`, whose episodes are over with `final_value` `[R]`."""
         order = self._ring(rows)  # [R, N]
         held = np.arange(self._steps)[None, :] < self._count[rows, None]  # [R, N]
         rewards = np.where(held, np.take_along_axis(self._reward[rows], order, axis=1), 0.0)
         ahead = self._count[rows, None] - np.arange(self._steps)[None, :]  # [R, N] steps to the end
-        bootstrap = np.power(self._discount, np.maximum(ahead, 0)) * final_value[rows, None]
+        bootstrap = np.power(self._discount, np.maximum(ahead, 0)) * final_value[:, None]
         target = rewards @ self._weights.T + bootstrap  # [R, N]
         self._count[rows] = 0
         of_row, at = np.nonzero(held)
         return self._gather(rows[of_row], order[of_row, at], target[of_row, at])
 
-    def _append(self, observation: Observation, action: np.ndarray, reward: np.ndarray) -> None:
-        rows = np.arange(len(self._count))
-        at = (self._start + self._count) % self._steps
+    def _append(self, rows: np.ndarray, observation: Observation, action: np.ndarray, reward: np.ndarray) -> None:
+        at = (self._start[rows] + self._count[rows]) % self._steps
         self._reward[rows, at] = reward
         self._action[rows, at] = action
         put_rows(self._observation, (rows, at), observation)
-        self._count += 1
+        self._count[rows] += 1
 
     def _ring(self, rows: np.ndarray) -> np.ndarray:
         return (self._start[rows, None] + np.arange(self._steps)[None, :]) % self._steps
@@ -175,27 +178,31 @@ class MonteCarloReturns:
         reward: np.ndarray,
         done: np.ndarray,
         final_value: np.ndarray,
+        rows: np.ndarray | None = None,
     ) -> Returns:
         """Add one vector step and return the episodes it ended.
 
         Args:
-            observation: What was acted on. `[E, ...]`
-            action: `[E]`
-            reward: `[E]`
-            done: Whether the episode ended with this step. `[E]`
-            final_value: Value of the episode's last observation, 0 where it terminated; read where `done`. `[E]`
+            observation: What was acted on. `[B, ...]`
+            action: `[B]`
+            reward: `[B]`
+            done: Whether the episode ended with this step. `[B]`
+            final_value: Value of the episode's last observation, 0 where it terminated; read where `done`. `[B]`
+            rows: Which environments stepped; None for all, B = E. `[B]`
         """
         if self._observation is None:
             self._observation = map_observation(self._room_for, observation)
+        rows = np.arange(len(self._count)) if rows is None else rows
         if self._count.max() == self._reward.shape[1]:
             self._double()
-        at = (np.arange(len(self._count)), self._count)
+        at = (rows, self._count[rows])
         self._reward[at], self._action[at] = reward, action
         put_rows(self._observation, at, observation)
-        self._count += 1
+        self._count[rows] += 1
         if self._tries:
             self._tries.add(observation["identity"], action)
-        return self._flush(np.flatnonzero(done), final_value)
+        done = np.asarray(done, dtype=bool)
+        return self._flush(rows[done], final_value[done])
 
     def tries(self, identity: np.ndarray, actions: int) -> np.ndarray:
         """How often each action was taken in these very situations during the running episodes. `[B]` -> `[B, A]`.
@@ -211,13 +218,14 @@ class MonteCarloReturns:
                 self._tries.add(self._observation["identity"][row, at], self._action[row, at])
         return self._tries.of(identity)
 
-    def rewarded(self) -> np.ndarray:
-        """Whether the running episodes have found any reward above 0. `[E]` of bool."""
-        return np.asarray((self._held_rewards() > 0).any(axis=1))
+    def rewarded(self, rows: np.ndarray | None = None) -> np.ndarray:
+        """Whether the running episodes, all or these, have found any reward above 0. `[B]` of bool."""
+        return np.asarray((self._held_rewards(rows) > 0).any(axis=1))
 
-    def going_on(self, reward: np.ndarray) -> np.ndarray:
-        """What follows if it goes on as the running episodes and the reward of this step, `[E]`, went. `[E]`."""
-        return as_it_went(self._held_rewards().sum(axis=1) + reward, self._count + 1, self._discount)
+    def going_on(self, reward: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+        """What follows if it goes on as the running episodes and the reward of this step, `[B]`, went. `[B]`."""
+        count = self._count if rows is None else self._count[rows]
+        return as_it_went(self._held_rewards(rows).sum(axis=1) + reward, count + 1, self._discount)
 
     def clear(self) -> None:
         """Forget the running episodes."""
@@ -237,11 +245,11 @@ class MonteCarloReturns:
             setattr(self, f"_{name}", _copy(value))
         self._tries = None
 
-    def _held_rewards(self) -> np.ndarray:
-        """Of the running episodes, 0 after their last step. `[E, L]`."""
-        longest = int(self._count.max())
-        held = np.arange(longest) < self._count[:, None]
-        return np.where(held, self._reward[:, :longest], 0.0)
+    def _held_rewards(self, rows: np.ndarray | None) -> np.ndarray:
+        """Of the running episodes, 0 after their last step. `[B, L]`."""
+        count, reward = (part if rows is None else part[rows] for part in (self._count, self._reward))
+        longest = int(count.max())
+        return np.where(np.arange(longest) < count[:, None], reward[:, :longest], 0.0)
 
     def _flush(self, rows: np.ndarray, final_value: np.ndarray) -> Returns:
         if not len(rows):
@@ -249,7 +257,7 @@ class MonteCarloReturns:
         length = int(self._count[rows].max())
         held = np.arange(length) < self._count[rows, None]  # [R, L]
         rewards = np.where(held, self._reward[rows, :length], 0.0)
-        rewards[np.arange(len(rows)), self._count[rows] - 1] += self._discount * final_value[rows]
+        rewards[np.arange(len(rows)), self._count[rows] - 1] += self._discount * final_value
         for t in reversed(range(length - 1)):
             rewards[:, t] += self._discount * rewards[:, t + 1]  # R_t = r_t + gamma R_{t+1}
         self._count[rows] = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from itertools import groupby
 
+from benchmarks.cluster.report import markdown as cluster
 from benchmarks.control.report import CAPTION as CONTROL
 from benchmarks.cores.report import markdown as cores
 from benchmarks.report.markers import control, partial, shift
@@ -86,6 +87,8 @@ def _table(rows: list[Row]) -> list[str]:
         return [partial(rows, []), ""]
     if {"costs", "optimum"} <= rows[0].keys():
         return [shift(rows, []).replace(f"{SHIFT}\n\n", "").replace(SHIFT, "").rstrip(), ""]
+    if "ways" in rows[0]:
+        return [cluster(rows), ""]
     if "core" in rows[0]:
         return [cores(rows), ""]
     return []

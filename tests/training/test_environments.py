@@ -9,10 +9,11 @@ import pytest
 from gymnasium import spaces
 
 from engram_rl.agents.ppo import make_ppo
-from engram_rl.training.environments import REGISTERED_BY, import_owner, make_environments
+from engram_rl.training.environments import make_environments
 from engram_rl.training.errors import UsageError
 from engram_rl.training.evaluation import evaluate
 from engram_rl.training.intake.observations import Bounds
+from engram_rl.training.making import REGISTERED_BY, import_owner
 from engram_rl.training.rollout import finished, step
 from engram_rl.training.runs.checkpoint import load_checkpoint, save_checkpoint
 

@@ -25,6 +25,19 @@ class Environment:
 
 
 @dataclass
+class Workers:
+    """`conf/cluster/*.yaml`; see `engram_rl.training.distributed.cluster.Cluster`."""
+
+    workers: int | None = None
+    address: str | None = None
+    worker_cpus: float = MISSING
+    asynchronous: bool = MISSING
+    patience: float = MISSING
+    restarts: int = MISSING
+    object_store: int = MISSING
+
+
+@dataclass
 class Log:
     """How often the curve gets a point and what is retrieved is drawn, and what is shown at the end."""
 
@@ -59,6 +72,7 @@ class Training:
 
     agent: Any = MISSING
     env: Environment = MISSING
+    cluster: Workers = MISSING
     logger: Any = None
     seed: int = MISSING
     steps: int = MISSING

@@ -16,8 +16,14 @@ RESERVED = {"episode", "_episode", "final_obs", "_final_obs", "final_info", "_fi
 
 MASK = "action_mask"
 
+STEPPED = "engram/stepped"
+"""Under which the infos of environments that answer as they are ready say which have: `[E]` of bool."""
 
-class _AnyInfo:
+LOST = "engram/lost"
+"""Under which infos say which environments were begun anew because their process died: `[E]` of bool."""
+
+
+class AnyInfo:
     """Puts the infos of single environments side by side, whatever their kinds: mixed ones become arrays of objects."""
 
     num_envs: int
@@ -49,11 +55,11 @@ class _AnyInfo:
             infos[name], infos[f"_{name}"] = mixed, have
 
 
-class SyncEnvironments(_AnyInfo, SyncVectorEnv):
+class SyncEnvironments(AnyInfo, SyncVectorEnv):
     """Environments of one process, with any infos."""
 
 
-class AsyncEnvironments(_AnyInfo, AsyncVectorEnv):
+class AsyncEnvironments(AnyInfo, AsyncVectorEnv):
     """Environments of a process each, with any infos; an error in one is raised here and not printed there as well."""
 
     def _raise_if_errors(self, successes: Any) -> None:

@@ -12,7 +12,6 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 
-from engram_rl.memory.checks import shown
 from engram_rl.training.errors import UsageError
 
 LARGEST = float(np.finfo(np.float32).max)
@@ -43,6 +42,8 @@ def number(reward: Any, who: str) -> float:
         raise UsageError(f"The reward of {who} is a whole number beyond {LARGEST:.1e}, which agents take at most.")
     if isinstance(reward, Real | Decimal):
         return float(reward)
+    from engram_rl.memory.checks import shown  # brings torch, which a process of environments does without
+
     raise UsageError(f"The reward of {who} is {shown(reward)}. {_REMEDY}")
 
 

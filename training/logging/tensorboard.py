@@ -39,6 +39,7 @@ LAYOUT = {
     "Machine": {
         "steps a second": ["Multiline", ["time/fps"]],
         "resident memory, MB": ["Multiline", ["time/rss_mb"]],
+        "episodes lost with workers": ["Multiline", ["cluster/lost_episodes"]],
     },
 }
 """Categories of charts, each of the curves whose names match: the tab Custom Scalars."""

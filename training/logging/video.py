@@ -49,22 +49,22 @@ def record(agent: Agent, config: DictConfig, seed: int | None = None) -> list[np
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     with undisturbed():
-        _refuse_what_cannot_be_drawn(config.env)
+        _refuse_what_cannot_be_drawn(config)
         rendered = OmegaConf.merge(
             OmegaConf.create(OmegaConf.to_container(config.env)), {"kwargs": {"render_mode": "rgb_array"}}
         )
-        with closing(build_environments(DictConfig(rendered))) as environments:
+        with closing(build_environments(DictConfig(rendered), config.get("cluster"), beside=True)) as environments:
             chosen = config.seed if seed is None else seed
             seeds = world_seeds(chosen, "video", environments, config.get("seeding", COUNTED))
             return _played(agent, environments, seeds)
 
 
 def _refuse_what_cannot_be_drawn(config: DictConfig) -> None:
-    environments = build_environments(config)
+    environments = build_environments(config.env, config.get("cluster"), beside=True)
     modes = environments.metadata.get("render_modes") or []
     environments.close()
     if "rgb_array" not in modes:
-        raise UsageError(f"{config.id} renders to {modes}, but a video needs rgb_array among its render_modes.")
+        raise UsageError(f"{config.env.id} renders to {modes}, but a video needs rgb_array among its render_modes.")
 
 
 def _played(agent: Agent, environments: Resumable, seeds: int | list[int]) -> list[np.ndarray]:

@@ -185,3 +185,41 @@ def test_the_last_steps_of_an_episode_of_100_000_cost_what_the_first_do():
     assert ended.target[0] == pytest.approx(100.0) and ended.target[-1] == 1
     assert np.median(late) < 3 * np.median(early)
     assert not returns.tries(np.array([0]), 3).any()
+
+
+@pytest.mark.parametrize("kind", ["n-step", "Monte-Carlo"])
+def test_environments_that_do_not_step_together_get_the_returns_of_each_alone(kind):
+    rng = np.random.default_rng(3)
+    envs, pushes = 3, 120
+
+    def make(count):
+        return NStepReturns(4, 0.9, count) if kind == "n-step" else MonteCarloReturns(0.9, count)
+
+    def push(returns, observation, action, reward, done, value, final, rows=None):
+        values = (value,) if kind == "n-step" else ()
+        return returns.push(observation, action, reward, done, *values, final, rows)
+
+    together, alone = make(envs), [make(1) for _ in range(envs)]
+    found, expected = ([[] for _ in range(envs)] for _ in range(2))
+    for number in range(pushes):
+        rows = np.sort(rng.choice(envs, size=rng.integers(1, envs + 1), replace=False))
+        step = (
+            np.stack([rows, np.full(len(rows), number)], axis=1),
+            rng.integers(3, size=len(rows)),
+            rng.normal(size=len(rows)),
+            rng.random(len(rows)) < 0.2,
+            rng.normal(size=len(rows)),
+            rng.normal(size=len(rows)),
+        )
+        going_on = together.going_on(step[2], rows)
+        for at, row in enumerate(rows):
+            assert going_on[at] == pytest.approx(alone[row].going_on(step[2][at : at + 1])[0])
+            done = push(alone[row], *(part[at : at + 1] for part in step))
+            expected[row] += list(zip(done.observation.tolist(), done.action, done.target, strict=True))
+        done = push(together, *step, rows)
+        for seen, action, target in zip(done.observation.tolist(), done.action, done.target, strict=True):
+            found[seen[0]].append((seen, action, target))
+    assert all(map(len, expected))
+    for row in range(envs):
+        assert [one[:2] for one in found[row]] == [one[:2] for one in expected[row]]
+        np.testing.assert_allclose([one[2] for one in found[row]], [one[2] for one in expected[row]], rtol=1e-12)

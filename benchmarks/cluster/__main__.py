@@ -1,0 +1,118 @@
+"""`python -m benchmarks.cluster [only=[timed,equal,killed,driver]] out=FILE`; needs the extra `cluster`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.cli import parse, run_main
+from benchmarks.cluster.measure import ClusterRun, Way, measure
+from benchmarks.cluster.report import HEAD, lines
+from benchmarks.runs import Row, carry_out, read_rows, status_of
+from engram_rl.training.distributed.cluster import ray
+from engram_rl.training.errors import UsageError
+
+KINDS = ("timed", "equal", "killed", "driver")
+AGENTS = ("nec", "mfec", "ppo", "retrieval_ppo", "fast_slow")
+
+TENFOLD = {"least": 0.004, "most": 0.04}
+"""Seconds of a step that vary tenfold."""
+
+
+@dataclass
+class ClusterBench:
+    """Time environments that wait on Ray workers, compare agents with themselves in one process, kill processes.
+
+    python -m benchmarks.cluster out=results/cluster.jsonl
+    python -m benchmarks.cluster only=[equal]
+
+    only: kinds of runs; all by default.
+    workers: of the largest runs that are timed.
+    seconds: that each way is timed for, each turn; ratios are medians over turns.
+    turns: how often.
+    tiny: a handful of steps, for a test of the benchmark itself; the figures then mean nothing.
+    out: rows are appended here; runs already in it are not repeated.
+    """
+
+    only: list[str] = field(default_factory=list)
+    workers: int = 16
+    seconds: float = 6.0
+    turns: int = 5
+    tiny: bool = False
+    out: str = "results/cluster.jsonl"
+    progress: bool = True
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run what is missing, then print the table; the exit status is 1 if a run failed or a limit was missed."""
+    bench = parse(ClusterBench, list(arguments))
+    for name in bench.only:
+        if name not in KINDS:
+            raise UsageError(f"unknown kind {name!r}: choose from {', '.join(KINDS)}.")
+    ray()
+    runs = list(runs_of(bench))
+    failures = carry_out(runs, measure, Path(bench.out), workers=1, progress=bench.progress)
+    asked = {run.key for run in runs}
+    rows = [row for row in read_rows(Path(bench.out)) if row["key"] in asked]
+    Console(width=120).print(_table(rows))
+    missed = not bench.tiny and any(row["holds"] is False for row in rows)
+    return status_of(failures) or int(missed)
+
+
+def runs_of(bench: ClusterBench) -> Iterator[ClusterRun]:
+    """All runs of a command."""
+    for kind in bench.only or KINDS:
+        yield from {"timed": _timed, "equal": _equal, "killed": _killed, "driver": _driver}[kind](bench)
+
+
+def _timed(bench: ClusterBench) -> Iterator[ClusterRun]:
+    seconds, turns, most = (0.1, 1, 2) if bench.tiny else (bench.seconds, bench.turns, bench.workers)
+    one, many = Way(1, 1), Way(most, most)
+
+    def run(name: str, ways: Sequence[Way], world: dict[str, Any], limit: float | None) -> ClusterRun:
+        return ClusterRun("timed", name, tuple(ways), world, seconds=seconds, turns=turns, limit=limit)
+
+    yield run("steps of 20 ms", [one, many], {}, 0.75 * most)
+    in_turns = [many, Way(most, most, asynchronous=True)]
+    yield run("steps of 4 to 40 ms, drawn", in_turns, TENFOLD, 1.5)
+    yield run("environments of 4 to 40 ms", in_turns, {**TENFOLD, "drawn": False}, 1.5)
+    if not bench.tiny:
+        yield run("several environments a worker, 20 ms", [Way(4, 4), Way(4, 16)], {}, None)
+        powers = [Way(2**power, 2**power) for power in range(most.bit_length())]
+        beside = [Way(0, most, vectorization="sync"), Way(0, most, vectorization="async")]
+        yield run("no waiting: what a vector step costs", [*powers, *beside], {"least": 0.0, "most": 0.0}, None)
+
+
+def _equal(bench: ClusterBench) -> Iterator[ClusterRun]:
+    for agent in AGENTS[:1] if bench.tiny else AGENTS:
+        yield ClusterRun("equal", f"{agent} against one process", agent=agent, steps=200 if bench.tiny else 1600)
+
+
+def _killed(bench: ClusterBench) -> Iterator[ClusterRun]:
+    ways = (Way(2, 2),) if bench.tiny else (Way(4, 8),)
+    steps, kills = (8, 1) if bench.tiny else (600, 30)
+    world = {"least": 0.001, "most": 0.001}
+    yield ClusterRun("killed", f"{kills} kills of workers", ways, world, steps=steps, kills=kills)
+
+
+def _driver(bench: ClusterBench) -> Iterator[ClusterRun]:
+    if not bench.tiny:
+        yield ClusterRun("driver", "5 kills of the driver", agent="nec", steps=1600, kills=5)
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    table = Table()
+    for name in HEAD:
+        table.add_column(name)
+    for line in lines(rows):
+        table.add_row(*line)
+    return table
+
+
+if __name__ == "__main__":
+    run_main(main)

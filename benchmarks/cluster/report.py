@@ -1,0 +1,53 @@
+"""What the rows of environments on workers come to: a line for each way, agent and series of kills."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks.cluster.measure import Way
+from benchmarks.runs import Row
+
+CAPTION = (
+    "Ways of one row are timed in turns; `ratio` is the median over the turns of its steps a second over those of the "
+    "first, `load` how many processes wanted a processor when it was measured. Steps wait and need none."
+)
+HEAD = ("what", "way", "steps/s", "ms a vector step", "ratio", "limit", "holds", "load")
+
+
+def lines(rows: Sequence[Row]) -> list[list[str]]:
+    """Lines as `HEAD` has them."""
+    found: list[list[str]] = []
+    for row in rows:
+        holds = {None: "", True: "yes", False: "no"}[row["holds"]]
+        end = ["" if row["limit"] is None else f">= {row['limit']:g}", holds, str(row["load"])]
+        if row["kind"] == "timed":
+            found += _timed(row, end)
+        elif row["kind"] == "equal":
+            said = f"{row['episodes']} episodes; differs: {', '.join(row['differences']) or 'nothing'}"
+            found.append([row["name"], said, "", "", "", *end])
+        elif row["kind"] == "driver":
+            said = f"{row['left_processes']} processes left, {row['differing_runs']} runs differ after going on"
+            found.append([row["name"], said, "", "", "", *end])
+        else:
+            said = f"{row['lost_episodes']} open episodes lost ({row['most_allowed']} at most)"
+            said += f", {row['wrong_observations']} wrong observations, longest step {row['longest_step_s']} s"
+            found.append([row["name"], said, "", "", "", *end])
+    return found
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The table with its caption, and on what it was measured."""
+    table = [HEAD, ["---"] * len(HEAD), *lines(rows)]
+    measured = sorted({f"{row['cpu']}, {row['date'][:10]}, commit {row['commit']}" for row in rows})
+    return "\n".join([CAPTION, "", *(f"| {' | '.join(line)} |" for line in table), "", f"On {'; '.join(measured)}."])
+
+
+def _timed(row: Row, end: Sequence[str]) -> list[list[str]]:
+    """A line for each way; the limit is that of the last."""
+    found = []
+    figures = zip(row["steps_per_second"], row["vector_step_ms"], row["ratios"], strict=True)
+    for number, (way, (rate, took, ratio)) in enumerate(zip(row["ways"], figures, strict=True)):
+        last = number == len(row["ways"]) - 1
+        name = row["name"] if not number else ""
+        found.append([name, str(Way(**way)), f"{rate:g}", f"{took:g}", f"{ratio:g}", *(end if last else ("", "", ""))])
+    return found
