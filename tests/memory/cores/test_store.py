@@ -12,8 +12,9 @@ SMALL = {"capacity": N, "heads": HEADS, "frequencies": F, "key_size": KEY}
 
 
 def phi(step, period):
-    angles = [np.pi * k * step / period for k in range(1, F + 1)]
-    return np.array([*np.sin(angles), *np.cos(angles)])
+    """Two waves: one of twice the period, one as near to four steps as a whole number of waves allows."""
+    angles = [np.pi * turns * step / period for turns in (1, np.round(period / 2))]
+    return np.stack([np.sin(angles), np.cos(angles)], axis=1)
 
 
 def slow_step(period, parts, columns, queries, top=None):
@@ -30,7 +31,10 @@ def slow_step(period, parts, columns, queries, top=None):
                     if part == "age":
                         found = p["ages"][head, age]
                     elif part == "position":
-                        found = phi(now - age, period) @ p["positions"][head] @ phi(now, period)
+                        then, here = phi(now - age, period), phi(now, period)
+                        found = sum(
+                            then[f] @ (p["positions"][head, f] @ here[f] + p["places"][head, f]) for f in range(F)
+                        )
                     else:
                         number = [other for other in parts if other in columns].index(part)
                         asked = linear(p, f"asked.{number}", x)[head * KEY : (head + 1) * KEY]
@@ -58,9 +62,9 @@ def test_it_is_its_equations(top):
 
 
 def test_queries_may_give_any_part_of_a_key():
-    queries = [["age"], ["place", "content"], ["place"]]
-    step = slow_step(7, ["age", "content", "place"], COLUMNS, queries)
-    agrees("store", step, queries=queries, parts={"place": [1, 3]}, episode_length=7, **SMALL)
+    queries = [["age"], ["place", "content"], ["place", "position"]]
+    step = slow_step(7, ["age", "position", "content", "place"], COLUMNS, queries)
+    agrees("store", step, queries=queries, parts={"place": [1, 3]}, period=7, **SMALL)
 
 
 def test_every_step_is_read_alike_at_first_and_only_those_of_the_episode():
@@ -157,7 +161,7 @@ def test_it_learns_what_was_so_long_ago_the_mirror_image_of_now_and_where_someth
         ({"parts": {"age": [0, 1]}}, "has a part 'age' of its own"),
         ({"parts": {"place": [2, 9]}}, "part 'place' is"),
         ({"capacity": 0}, "capacity is 0"),
-        ({"episode_length": -1}, "episode_length is -1"),
+        ({"period": -1}, "period is -1"),
     ],
 )
 def test_what_cannot_be_a_key_is_refused_by_name(wrong, message):
