@@ -41,7 +41,7 @@ class MemoryChainCore(Core):
         return np.concatenate([1 - time / self._length, asked, bits], axis=1).astype(np.float32)
 
     def render(self, row: int) -> np.ndarray:
-        """The bits in a row, the one asked for framed; lamps while they are shown, and when it is. `[H, W, 3]` of uint8."""
+        """The bits, the one asked for framed; lamps while they are shown, and when it is. `[H, W, 3]` of uint8."""
         bits, time = self.bits[row], self._time()[row]
         side = max(len(bits), 3)
         colours = np.zeros((side, side, 3))

@@ -106,13 +106,13 @@ class TimedTMaze(SuiteEnv):
     cue, when the agent is at the corridor's first cell for the first time in the episode; the arm in which it stands;
     0 elsewhere. All other cells of the corridor look alike.
     Actions: 0 right, 1 up, 2 left, 3 down. Walls hold.
-    Reward: in the last step 1 in the arm that the cue named and 0 elsewhere. In every other step `-penalty` if the agent
-    has come less far from the cue than it has made steps, the one that it begins away from it not counted.
+    Reward: in the last step 1 in the arm that the cue named and 0 elsewhere. In every other step `-penalty` if
+    the agent is behind: fewer cells from the cue than it has made steps, the first step of the active maze not counted.
     Termination: after length + 1 steps; active, after length + 3, which are enough to fetch the cue.
     Start: passive, at the cue; active, one step to the right of it.
     What shifts: the cue is drawn anew for every episode, either way with equal probability. A run never ends.
     `info["oracle_steps"]`: the steps of an episode.
-    Limit: a return of 1 passive; active, 1 as well: the steps to the cue and back are allowed for. 0.5 without memory.
+    Limit: a return of 1, active as well, as the steps to the cue and back are allowed for; 0.5 without memory.
 
     Args (`gymnasium.make("engram/TimedTMaze-v0", ...)`):
         length: Steps from the start to the junction (default 10; published 1 to 1500).
