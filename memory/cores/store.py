@@ -24,6 +24,9 @@ POSITIONS_LR = 1e-2
 SHORTEST = 4
 """Steps in the shortest wave of a position; the longest has twice the episode's."""
 
+MOST_FILLED = 3
+"""How much more than there are steps may be computed so that pieces of several lengths go through at once."""
+
 NEUTRAL = 0.01
 """Standard deviation with which all begins that says what a query looks for: steps are read alike at first."""
 
@@ -137,9 +140,10 @@ class StoreCore(Core):
         return outputs, {"entries": entries[:, -self.capacity :], "count": count}, {}
 
     def _side_by_side(self, rows: Tensor, states: State, pieces: Pieces) -> tuple[Tensor, State, Losses]:
-        """See `Core._side_by_side`; all pieces are as long as the longest here, in whose place nothing is read."""
-        there = torch.arange(pieces.count) < pieces.sizes.unsqueeze(1)  # [L, K]
-        there = there.to(rows.device)
+        """See `Core._side_by_side`; short pieces are filled up to the longest, unless most would be filling."""
+        there = (torch.arange(pieces.count) < pieces.sizes.unsqueeze(1)).to(rows.device)  # [L, K]
+        if there.numel() > MOST_FILLED * len(rows):
+            return super()._side_by_side(rows, states, pieces)
         xs = rows.new_zeros(*there.shape, self.input_size)
         xs[there] = rows
         lengths = there.sum(0)  # [K]
