@@ -19,6 +19,7 @@ from benchmarks.cli import parse, run_main
 from benchmarks.configuration import agent_config, environment_config, given_of
 from benchmarks.fingerprint import step
 from benchmarks.identity import control_key
+from benchmarks.published import PUBLISHED, Published
 from benchmarks.runs import AgentRun, Row, carry_out, rows_of, status_of
 from engram_rl.memory.cores import CORES
 from engram_rl.training.construction import build_agent, build_environments
@@ -204,11 +205,24 @@ def table(rows: Sequence[Row]) -> str:
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault((row["env"], row["agent"], row["core"], row["steps"]), []).append(row)
-    for (env, agent, core, steps), same in groups.items():
+    envs = list(dict.fromkeys(env for env, *_ in groups))
+    for (env, agent, core, steps), same in sorted(groups.items(), key=lambda group: envs.index(group[0][0])):
         figures = [_spread(same, "mmer"), _spread(same, "last"), f"{_median(same, 'steps_per_second'):.0f}"]
         figures += [f"{_median(same, name):.0f}" for name in ("parameters", "state_bytes")]
         lines.append(f"| {env} | {agent} | {core} | {steps} | {len(same)} | {' | '.join(figures)} |")
-    return "\n".join([*lines, "", CAPTION])
+    quoted = [(env, one) for env in envs for one in PUBLISHED.get(env, [])]
+    return "\n".join([*lines, "", CAPTION, *published_lines(quoted)])
+
+
+def published_lines(quoted: Sequence[tuple[str, Published]]) -> list[str]:
+    """What others have published of these environments: a line of Markdown each, below a head; nothing of none."""
+    if not quoted:
+        return []
+    lines = ["", "| published | model | steps | trials | MMER | source |", "| " + " | ".join(["---"] * 6) + " |"]
+    for env, one in quoted:
+        mmer = f"{one.mean:.3f}" + ("" if one.deviation is None else f" ({one.deviation:.3f})")
+        lines.append(f"| {env} | {one.model} | {one.steps} | {one.trials or '-'} | {mmer} | {one.source} |")
+    return lines
 
 
 def _spread(rows: Sequence[Row], name: str) -> str:

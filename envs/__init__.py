@@ -36,6 +36,8 @@ SUITE = {
     "MaskedKey": "engram_rl.envs.masked_key",
     "MemoryPlan": "engram_rl.envs.memory_plan",
     "TMaze": "engram_rl.envs.tmaze",
+    "TimedTMaze": "engram_rl.envs.timed_tmaze",
+    "MemoryChain": "engram_rl.envs.memory_chain",
 }
 
 for _name, _module in SUITE.items():

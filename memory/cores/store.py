@@ -13,12 +13,19 @@ from engram_rl.memory.checks import unknown
 from engram_rl.memory.cores.addressing import entropy, mean_age
 from engram_rl.memory.cores.band import along_the_band, of_the_band, unseen
 from engram_rl.memory.cores.core import Core, Losses, State, require_sizes
+from engram_rl.memory.cores.pieces import Pieces
 
 AGES_LR = 3e-2
 """Learning rate of Adam for the weights of ages; chosen with PPO on RepeatPrevious."""
 
 POSITIONS_LR = 1e-2
-"""Learning rate of Adam for the maps of positions; chosen with PPO on Autoencode, where 3e-2 was too much."""
+"""Learning rate of Adam for what is asked of positions; chosen with PPO on Autoencode."""
+
+SHORTEST = 4
+"""Steps in the shortest wave of a position; the longest has twice the episode's."""
+
+MOST_FILLED = 3
+"""How much more than there are steps may be computed so that pieces of several lengths go through at once."""
 
 NEUTRAL = 0.01
 """Standard deviation with which all begins that says what a query looks for: steps are read alike at first."""
@@ -36,16 +43,20 @@ class StoreCore(Core):
 
     where the parts score by
 
-        age       A[h, t - i]                    "what was 31 steps ago"
-        position  phi(i)^T P[h] phi(t)           "the mirror image of now", phi sines and cosines of linear frequencies
-        content   (Q[h] x_t)^T (K x_i) / sqrt d  "what followed something like this"
+        age       A[h, t - i]                        "what was 31 steps ago"
+        position  phi(i)^T (P[h] phi(t) + p[h])      "the mirror image of now", "the first"
+        content   (Q[h] x_t)^T (K x_i) / sqrt d      "what followed something like this"
         others    as content, of the columns of x that `parts` names: "where was this seen"
 
     and what was read is answered with `y = tanh(W_2 tanh(W_1 [x_t; r_1; ...; r_H]))`.
 
-    A, P and Q begin so close to 0 that every head reads the mean of the episode; then each finds what it needs. Ages
-    and positions want larger steps of Adam than a network does: `core.parameter_groups(lr)` says which. A reflection
-    of time, like a shift, is linear in sines and cosines, so one matrix per head says either.
+    phi(i) are sines and cosines of the number of a step in its episode, with wavelengths that grow by equal factors. A
+    reflection of time, like a shift, takes the pair of a frequency to a linear map of itself, so P[h] is a 2 x 2 matrix
+    for each frequency and no more: pairs of different ones would only add noise. Steps are counted from the resets that
+    every core is told of; nothing else is known of an episode, its length neither.
+
+    A, P, p and Q begin so close to 0 that every head reads the mean of the episode; then each finds what it needs. Ages
+    and positions want larger steps of Adam than a network does: `core.parameter_groups(lr)` says which.
 
     Entries are raw inputs, so that their keys never age; the last `capacity` of them are kept.
 
@@ -56,31 +67,32 @@ class StoreCore(Core):
         heads: H, queries at each step.
         queries: For each head the parts that its query gives; all of them by default.
         parts: Further parts of a key, by name: the first column of the input and the one after the last.
-        episode_length: Steps within which positions are told apart; `capacity` by default. Positions beyond repeat.
+        period: Steps within which positions are told apart; `capacity` by default. Twice as far on they repeat.
         frequencies: Of the sines and cosines of a position.
         key_size: d, numbers in the key of content and of each further part.
         top: How many entries a query reads; all of them by default.
     """
 
     reads_by = "age"
+    phases: Tensor
 
     def __init__(
         self,
         input_size: int,
         hidden_size: int,
-        capacity: int = 128,
+        capacity: int = 512,
         heads: int = 4,
         queries: Sequence[Sequence[str]] | None = None,
         parts: Mapping[str, Sequence[int]] | None = None,
-        episode_length: int | None = None,
+        period: int | None = None,
         frequencies: int = 16,
         key_size: int = 16,
         top: int | None = None,
     ) -> None:
         super().__init__(input_size, hidden_size)
-        self.period = capacity if episode_length is None else episode_length
+        self.period = capacity if period is None else period
         require_sizes(self, capacity=capacity, heads=heads, frequencies=frequencies, key_size=key_size)
-        require_sizes(self, episode_length=self.period, top=1 if top is None else top)
+        require_sizes(self, period=self.period, top=1 if top is None else top)
         self.capacity, self.heads, self.frequencies, self.top = capacity, heads, frequencies, top
         self.columns = {"content": slice(0, input_size), **self._named(parts or {})}
         self.queries = self._given(queries)
@@ -90,7 +102,9 @@ class StoreCore(Core):
         if "age" in self.parts:
             self.ages = nn.Parameter(NEUTRAL * torch.randn(heads, capacity))  # A
         if "position" in self.parts:
-            self.positions = nn.Parameter(NEUTRAL * torch.randn(heads, 2 * frequencies, 2 * frequencies))  # P
+            self.positions = nn.Parameter(NEUTRAL * torch.randn(heads, frequencies, 2, 2))  # P
+            self.places = nn.Parameter(NEUTRAL * torch.randn(heads, frequencies, 2))  # p
+            self.register_buffer("phases", waves(self.period, frequencies), persistent=False)  # phi
         self.alike = [part for part in self.columns if part in self.parts]  # that are compared with what is asked
         widths = [self.columns[part].stop - self.columns[part].start for part in self.alike]
         self.keys = nn.ModuleList(nn.Linear(width, key_size, bias=False) for width in widths)  # K
@@ -101,7 +115,7 @@ class StoreCore(Core):
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
         """See `Core.parameter_groups`: ages learn with 3e-2, positions with 1e-2, all else with `lr`."""
-        special = {"ages": AGES_LR, "positions": POSITIONS_LR}
+        special = {"ages": AGES_LR, "positions": POSITIONS_LR, "places": POSITIONS_LR}
         rest = [parameter for name, parameter in self.named_parameters() if name not in special]
         own = [{"params": [getattr(self, name)], "lr": rate} for name, rate in special.items() if hasattr(self, name)]
         return [{"params": rest, "lr": lr}, *own]
@@ -120,12 +134,44 @@ class StoreCore(Core):
 
     def _sequence(self, xs: Tensor, state: State) -> tuple[Tensor, State, Losses]:
         steps = len(xs)
-        entries = torch.cat([state["entries"][:, 1:], xs.transpose(0, 1)], 1)  # [B, N - 1 + T, D]
-        weights = self._weights(entries, state["count"], steps)  # [B, H, T, N]
+        entries = self._entries(xs, state)
+        count = state["count"] + steps
+        outputs = self._outputs(xs, entries, state["count"], int(count.max()))
+        return outputs, {"entries": entries[:, -self.capacity :], "count": count}, {}
+
+    def _side_by_side(self, rows: Tensor, states: State, pieces: Pieces) -> tuple[Tensor, State, Losses]:
+        """See `Core._side_by_side`; short pieces are filled up to the longest, unless most would be filling."""
+        there = (torch.arange(pieces.count) < pieces.sizes.unsqueeze(1)).to(rows.device)  # [L, K]
+        if there.numel() > MOST_FILLED * len(rows):
+            return super()._side_by_side(rows, states, pieces)
+        xs = rows.new_zeros(*there.shape, self.input_size)
+        xs[there] = rows
+        lengths = there.sum(0)  # [K]
+        entries = self._entries(xs, states)
+        count = states["count"] + lengths
+        outputs = self._outputs(xs, entries, states["count"], int(count.max()))
+        last = (lengths - 1).unsqueeze(1) + torch.arange(self.capacity, device=rows.device)  # [K, C]
+        kept = entries.gather(1, last.unsqueeze(-1).expand(-1, -1, self.input_size))
+        return outputs[there], {"entries": kept, "count": count}, {}
+
+    def _entries(self, xs: Tensor, state: State) -> Tensor:
+        """What is kept, and then the steps. `[B, C - 1 + T, D]`."""
+        return torch.cat([state["entries"][:, 1:], xs.transpose(0, 1)], 1)
+
+    def _outputs(self, xs: Tensor, entries: Tensor, count: Tensor, longest: int) -> Tensor:
+        """What is answered at each step. `[T, B, hidden_size]`.
+
+        Args:
+            xs: `[T, B, D]`
+            entries: What is kept, and the steps. `[B, C - 1 + T, D]`
+            count: Steps of the episode before the first of them. `[B]`
+            longest: Steps of the longest episode so far: nothing older is looked at.
+        """
+        steps = len(xs)
+        entries = entries[:, -(min(self.capacity, longest) - 1 + steps) :]
+        weights = self._weights(entries, count, steps)  # [B, H, T, N]
         read = (along_the_band(weights).flatten(1, 2) @ entries).unflatten(1, (self.heads, steps))
-        read = read.permute(2, 0, 1, 3).flatten(2)  # [T, B, H D]
-        after = {"entries": entries[:, -self.capacity :], "count": state["count"] + steps}
-        return self.answer(torch.cat([xs, read], -1)), after, {}
+        return self.answer(torch.cat([xs, read.permute(2, 0, 1, 3).flatten(2)], -1))
 
     def _weights(self, entries: Tensor, count: Tensor, steps: int) -> Tensor:
         """What each head reads at the last `steps` of the entries, the oldest first. `[B, H, T, N]`.
@@ -136,25 +182,28 @@ class StoreCore(Core):
             steps: T.
         """
         scores = self._scores(entries, count, steps)
-        scores = scores.masked_fill(unseen(count, steps, self.capacity).unsqueeze(1), -torch.inf)
-        if self.top is not None and self.top < self.capacity:
+        scores = scores.masked_fill(unseen(count, steps, entries.shape[1] - steps + 1).unsqueeze(1), -torch.inf)
+        if self.top is not None and self.top < scores.shape[-1]:
             least = scores.topk(self.top, -1).values[..., -1:]
             scores = scores.masked_fill(scores < least, -torch.inf)
         return torch.softmax(scores, -1)
 
     def _scores(self, entries: Tensor, count: Tensor, steps: int) -> Tensor:
         """The sum over the parts of a key. `[B, H, T, N]`."""
+        window = entries.shape[1] - steps + 1
         strengths = dict(zip(self.parts, self._strengths(entries).unbind(1), strict=True))  # [H] each
-        scores = entries.new_zeros(len(entries), self.heads, steps, self.capacity)
+        scores = entries.new_zeros(len(entries), self.heads, steps, window)
         if "age" in self.parts:
-            scores = scores + (strengths["age"].unsqueeze(-1) * self.ages).flip(-1).unsqueeze(1)
+            scores = scores + (strengths["age"].unsqueeze(-1) * self.ages[:, :window]).flip(-1).unsqueeze(1)
         queries, keys = [], []
         if "position" in self.parts:
-            first = count.unsqueeze(1) - (self.capacity - 1)
-            places = self._places(first + torch.arange(entries.shape[1], device=count.device), entries)
-            asked = torch.einsum("btf,hfg->bhtg", places[:, -steps:], self.positions.mT)
+            first = count.unsqueeze(1) - (window - 1)
+            steps_of_episode = first + torch.arange(entries.shape[1], device=count.device)
+            places = self.phases[steps_of_episode % (2 * self.period)].to(entries.dtype)  # [B, N - 1 + T, F, 2]
+            turned = torch.einsum("ntfb,hfab->nhtfa", places[:, -steps:], self.positions)
+            asked = (turned + self.places.unsqueeze(1)).flatten(-2)
             queries.append(strengths["position"].reshape(-1, 1, 1) * asked)
-            keys.append(places)
+            keys.append(places.flatten(-2))
         for part, key_of, query_of in zip(self.alike, self.keys, self.asked, strict=True):
             key = key_of(entries[..., self.columns[part]])  # [B, N - 1 + T, d]
             asked = query_of(entries[:, -steps:]).unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -163,18 +212,12 @@ class StoreCore(Core):
         if not queries:
             return scores
         query = torch.cat(queries, -1).flatten(1, 2)  # [B, H T, ...]
-        return scores + of_the_band((query @ torch.cat(keys, -1).mT).unflatten(1, (self.heads, steps)), self.capacity)
+        return scores + of_the_band((query @ torch.cat(keys, -1).mT).unflatten(1, (self.heads, steps)), window)
 
     def _strengths(self, like: Tensor) -> Tensor:
         """`e^c`, and 0 for the parts that a head's query does not give. `[H, M]`."""
         given = torch.tensor([[part in query for part in self.parts] for query in self.queries], device=like.device)
         return torch.where(given, self.strengths.exp(), 0.0)
-
-    def _places(self, steps: Tensor, like: Tensor) -> Tensor:
-        """Phi of the number of a step in its episode. `[...]` -> `[..., 2 F]`."""
-        frequencies = torch.arange(1, self.frequencies + 1, device=steps.device)
-        angles = (steps.unsqueeze(-1) % (2 * self.period) * frequencies).to(like.dtype) * (math.pi / self.period)
-        return torch.cat([angles.sin(), angles.cos()], -1)
 
     # ---- what it reads, for pictures
 
@@ -218,6 +261,19 @@ class StoreCore(Core):
             if part not in every:
                 raise unknown("part of a key", part, every)
         return [list(query) for query in queries]
+
+
+def waves(period: int, count: int) -> Tensor:
+    """Sine and cosine of each step at each frequency. `[2 P, F, 2]` of float64.
+
+    Args:
+        period: P; all waves repeat after twice as many steps.
+        count: F, how many there are, from one of 2 P steps to one of `SHORTEST`, at equal factors.
+    """
+    most = max(2 * period / SHORTEST, 1.0)
+    turns = torch.logspace(0, math.log10(most), count, dtype=torch.float64).round().long()
+    angles = (torch.arange(2 * period).unsqueeze(1) * turns % (2 * period)).double() * (math.pi / period)
+    return torch.stack([angles.sin(), angles.cos()], -1)
 
 
 def neutral(inputs: int, outputs: int) -> nn.Linear:

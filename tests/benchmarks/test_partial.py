@@ -73,3 +73,14 @@ def test_the_table_has_a_line_for_each_environment_agent_and_core():
     lines = table([row, row | {"mmer": 0.7}, row | {"core": "dnc", "mmer": None, "last": None}]).splitlines()
     assert lines[2] == "| A | ppo | gru | 9 | 2 | 0.600 (0.100) | 0.250 (0.000) | 10 | 7 | 8 |"
     assert "| dnc | 9 | 1 | none ended | none ended |" in lines[3]
+
+
+def test_what_others_have_published_stands_below_with_its_budget_and_source():
+    row = {"env": "RepeatPreviousHard", "agent": "ppo", "core": "gru", "steps": 9, "mmer": 0.5, "last": 0.25}
+    row |= {"steps_per_second": 10.0, "parameters": 7, "state_bytes": 8}
+    other = row | {"env": "Own-v0"}
+    lines = table([row, other, row | {"core": "store"}]).splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:5]] == ["| RepeatPreviousHard"] * 2 + ["| Own-v0"]
+    assert "| RepeatPreviousHard | LMU, best of 13 | 15000000 | 3 | 0.191 | Morad et al. 2023" in lines[-2]
+    assert "| RepeatPreviousHard | SHM | 15000000 | - | -0.194 (0.099) | Le et al. 2024" in lines[-1]
+    assert "published" not in table([other])

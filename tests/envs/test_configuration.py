@@ -44,7 +44,8 @@ def test_a_schedules_yaml_makes_cartpole_shift(name):
 
 
 def test_every_environment_of_the_suite_has_a_yaml():
-    assert {name.lower() for name in envs.SUITE} <= set(OURS)
+    texts = [(CONF / "env" / f"{name}.yaml").read_text(encoding="utf-8") for name in OURS]
+    assert {f"id: engram/{name}-v0" for name in envs.SUITE} <= {line for text in texts for line in text.splitlines()}
 
 
 @pytest.mark.parametrize("path", [*(CONF / "env").glob("*.yaml"), *(CONF / "shift").glob("*.yaml")], ids=str)

@@ -27,6 +27,9 @@ VARIANTS = [
     ("engram/MemoryPlan-v0", {"n": 2, "step_limit": 30}),
     ("engram/TMaze-v0", {"length": 2}),
     ("engram/TMaze-v0", {"length": 3, "active": True}),
+    ("engram/TimedTMaze-v0", {"length": 2}),
+    ("engram/TimedTMaze-v0", {"length": 3, "active": True, "penalty": 0.5}),
+    ("engram/MemoryChain-v0", {"length": 3, "bits": 2}),
     *((name, {}) for name in IDS),
 ]
 variants = pytest.mark.parametrize(("name", "options"), VARIANTS, ids=str)

@@ -12,8 +12,9 @@ SMALL = {"capacity": N, "heads": HEADS, "frequencies": F, "key_size": KEY}
 
 
 def phi(step, period):
-    angles = [np.pi * k * step / period for k in range(1, F + 1)]
-    return np.array([*np.sin(angles), *np.cos(angles)])
+    """Two waves: one of twice the period, one as near to four steps as a whole number of waves allows."""
+    angles = [np.pi * turns * step / period for turns in (1, np.round(period / 2))]
+    return np.stack([np.sin(angles), np.cos(angles)], axis=1)
 
 
 def slow_step(period, parts, columns, queries, top=None):
@@ -30,7 +31,10 @@ def slow_step(period, parts, columns, queries, top=None):
                     if part == "age":
                         found = p["ages"][head, age]
                     elif part == "position":
-                        found = phi(now - age, period) @ p["positions"][head] @ phi(now, period)
+                        then, here = phi(now - age, period), phi(now, period)
+                        found = sum(
+                            then[f] @ (p["positions"][head, f] @ here[f] + p["places"][head, f]) for f in range(F)
+                        )
                     else:
                         number = [other for other in parts if other in columns].index(part)
                         asked = linear(p, f"asked.{number}", x)[head * KEY : (head + 1) * KEY]
@@ -58,9 +62,9 @@ def test_it_is_its_equations(top):
 
 
 def test_queries_may_give_any_part_of_a_key():
-    queries = [["age"], ["place", "content"], ["place"]]
-    step = slow_step(7, ["age", "content", "place"], COLUMNS, queries)
-    agrees("store", step, queries=queries, parts={"place": [1, 3]}, episode_length=7, **SMALL)
+    queries = [["age"], ["place", "content"], ["place", "position"]]
+    step = slow_step(7, ["age", "position", "content", "place"], COLUMNS, queries)
+    agrees("store", step, queries=queries, parts={"place": [1, 3]}, period=7, **SMALL)
 
 
 def test_every_step_is_read_alike_at_first_and_only_those_of_the_episode():
@@ -72,6 +76,30 @@ def test_every_step_is_read_alike_at_first_and_only_those_of_the_episode():
     torch.testing.assert_close(read.sum(-1), torch.ones(25, 2, 4))
     torch.testing.assert_close(read[24, 1], torch.full((4, 10), 0.1), atol=0.05, rtol=0)
     assert not read[24, 0, :, 5:].any() and (read[24, 0, :, :5] > 0.12).all()
+
+
+@pytest.mark.parametrize("begins", [[3], range(1, 12)], ids=["filled up", "one long among many short"])
+def test_pieces_of_any_lengths_are_their_steps(begins):
+    core = make_core("store", 3, 8, capacity=5).double()
+    xs, reset = torch.randn(12, 4, 3, dtype=torch.float64), torch.zeros(12, 4, dtype=torch.bool)
+    reset[list(begins), 1:] = True
+    begun = core(torch.randn(2, 4, 3, dtype=torch.float64), core.initial_state(4))[1]
+    outputs, last, _ = core(xs, begun, reset)
+    state = begun
+    for x, output, opens in zip(xs, outputs, reset, strict=True):
+        stepped, state, _ = core.step(x, state, opens)
+        torch.testing.assert_close(stepped, output, rtol=0, atol=1e-12)
+    torch.testing.assert_close(state, last, rtol=0, atol=1e-12)
+
+
+def test_positions_are_waves_that_meet_again_after_two_periods():
+    phases = make_core("store", 3, 8, capacity=64, frequencies=5).phases
+    assert phases.shape == (128, 5, 2) and phases.dtype == torch.float64
+    turns = [1, 2, 6, 13, 32]  # 32 ** (f / 4), rounded
+    steps = torch.arange(128, dtype=torch.float64)
+    for f, turn in enumerate(turns):
+        torch.testing.assert_close(phases[:, f, 0], torch.sin(2 * torch.pi * turn * steps / 128), rtol=0, atol=1e-12)
+        torch.testing.assert_close(phases[:, f, 1], torch.cos(2 * torch.pi * turn * steps / 128), rtol=0, atol=1e-12)
 
 
 def test_what_was_read_is_told_from_the_state_alone():
@@ -92,6 +120,7 @@ def test_ages_and_positions_learn_at_rates_of_their_own():
     rates = {id(p): group["lr"] for group in groups for p in group["params"]}
     assert len(rates) == len(list(core.parameters())) == sum(len(group["params"]) for group in groups)
     assert (rates[id(core.ages)], rates[id(core.positions)], rates[id(core.strengths)]) == (3e-2, 1e-2, 1e-3)
+    assert rates[id(core.places)] == 1e-2
     (group,) = make_core("gru", 3, 8).parameter_groups(2e-3)
     assert group["lr"] == 2e-3 and len(group["params"]) == 4
 
@@ -114,6 +143,11 @@ def recall_in_reverse():
     return torch.cat([shown(symbols, 0.0), torch.eye(5)[4].expand(26, 16, 5)]), symbols.flip(0), slice(26, None)
 
 
+def recall_the_first():
+    symbols = suits(60, 16)
+    return shown(symbols, 0.0), symbols[:1].expand(30, 16), slice(30, None)
+
+
 def where_it_was():
     """Symbols at places that are all visited; then a place alone: which symbol was there?"""
     places = torch.rand(16, 12).argsort(1).T
@@ -131,10 +165,13 @@ def where_it_was():
     [
         (repeat_previous, 50, {}),
         (recall_in_reverse, 50, {}),
+        (recall_the_first, 50, {}),
         (where_it_was, 120, {"parts": {"place": [4, 16]}, "capacity": 32}),
     ],
 )
-def test_it_learns_what_was_so_long_ago_the_mirror_image_of_now_and_where_something_was_seen(task, updates, settings):
+def test_it_learns_what_was_so_long_ago_the_mirror_image_of_now_the_first_and_where_something_was_seen(
+    task, updates, settings
+):
     torch.manual_seed(0)
     core = make_core("store", task()[0].shape[-1], 64, **settings)
     head = torch.nn.Linear(64, 4)
@@ -157,7 +194,7 @@ def test_it_learns_what_was_so_long_ago_the_mirror_image_of_now_and_where_someth
         ({"parts": {"age": [0, 1]}}, "has a part 'age' of its own"),
         ({"parts": {"place": [2, 9]}}, "part 'place' is"),
         ({"capacity": 0}, "capacity is 0"),
-        ({"episode_length": -1}, "episode_length is -1"),
+        ({"period": -1}, "period is -1"),
     ],
 )
 def test_what_cannot_be_a_key_is_refused_by_name(wrong, message):
