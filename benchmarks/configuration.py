@@ -16,7 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from engram_rl.agents.ppo import make_ppo
-from engram_rl.training.cli import explain, prepare
+from engram_rl.training.cli import explain
+from engram_rl.training.configuration.prepared import prepare
 from engram_rl.training.errors import UsageError, did_you_mean
 from engram_rl.training.making import import_owner
 

@@ -26,7 +26,7 @@ from benchmarks.cli import parse, write_lines
 from benchmarks.configuration import CONF, parameters_of, plain
 from benchmarks.same_run import differences
 from engram_rl.training import train
-from engram_rl.training.cli import prepare
+from engram_rl.training.configuration.prepared import prepare
 from engram_rl.training.logging.logger import METRICS, read_rows
 from engram_rl.training.runs.checkpoint import whole_names
 from engram_rl.training.runs.folder import CONFIG, RunFolder

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from benchmarks.cli import parse, write_lines
 from benchmarks.configuration import CONF
 from engram_rl.training import train
-from engram_rl.training.cli import prepare
+from engram_rl.training.configuration.prepared import prepare
 from engram_rl.training.logging.logger import METRICS, read_rows
 from engram_rl.training.runs.folder import RunFolder
 

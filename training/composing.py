@@ -16,7 +16,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from engram_rl.training.cli import explain, in_whole_numbers, prepare
+from engram_rl.training.cli import explain, in_whole_numbers
+from engram_rl.training.configuration.prepared import prepare
 from engram_rl.training.errors import UsageError
 
 ID = re.compile(r".*-v\d+")

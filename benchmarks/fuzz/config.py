@@ -18,7 +18,8 @@ from omegaconf import DictConfig
 from benchmarks.configuration import CONF
 from benchmarks.fuzz.outcome import CrashError
 from engram_rl.training import train
-from engram_rl.training.cli import SHOWN_PLAINLY, explain, prepare
+from engram_rl.training.cli import SHOWN_PLAINLY, explain
+from engram_rl.training.configuration.prepared import prepare
 from engram_rl.training.runs.folder import RunFolder
 
 VALUES = ["-1", "0", "1", "1.5", "nan", "inf", "abc", "''", "null", "true", "[]", "[1,2]", "{}", "{a: 1}"]

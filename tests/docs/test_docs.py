@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 
 from benchmarks import errors, reference
 from engram_rl.command_line import COMMANDS as COMMAND_LINE
-from engram_rl.training.cli import prepare
+from engram_rl.training.configuration.prepared import prepare
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])

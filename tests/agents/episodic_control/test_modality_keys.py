@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from benchmarks.configuration import CONF
 from engram_rl.agents.common.encoders import make_encoder
 from engram_rl.agents.episodic_control.modality_keys import ModalityKeys, parts_named
-from engram_rl.training.cli import prepare
+from engram_rl.training.configuration.prepared import prepare
 from engram_rl.training.construction import build_agent
 from engram_rl.training.environments import make_environments
 from engram_rl.training.errors import UsageError

@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 
 from benchmarks.screenshots import PAGES, missing, shoot
 from engram_rl.training import train
-from engram_rl.training.cli import prepare
+from engram_rl.training.configuration.prepared import prepare
 from engram_rl.training.runs.folder import RunFolder
 
 CONF = Path(train.__file__).parents[1] / "conf"

@@ -14,7 +14,7 @@ from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 
 from benchmarks.same_run import differences
 from engram_rl.training import train
-from engram_rl.training.cli import prepare
+from engram_rl.training.configuration.prepared import prepare
 from engram_rl.training.logging.logger import RunLogger, read_rows
 from engram_rl.training.logging.projector import CONFIG, KEYS, METADATA, entries
 from engram_rl.training.logging.tensorboard import LAYOUT, flat

@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 
 from benchmarks.same_run import differences, same
 from engram_rl.training import train
-from engram_rl.training.cli import prepare
+from engram_rl.training.configuration.prepared import prepare
 from engram_rl.training.runs.checkpoint import load_checkpoint
 from engram_rl.training.runs.folder import RunFolder
 

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from benchmarks.same_run import differences
 from engram_rl.training import train
-from engram_rl.training.cli import prepare
+from engram_rl.training.configuration.prepared import prepare
 from engram_rl.training.runs.folder import RunFolder
 
 CONF = Path(train.__file__).parents[1] / "conf"
