@@ -102,7 +102,7 @@ def _killed(bench: ClusterBench) -> Iterator[ClusterRun]:
 
 def _driver(bench: ClusterBench) -> Iterator[ClusterRun]:
     if not bench.tiny:
-        yield ClusterRun("driver", "5 kills of the driver", agent="nec", steps=1600, kills=5)
+        yield ClusterRun("driver", "2 kills of the driver", agent="nec", steps=800, kills=2)
 
 
 def _table(rows: Sequence[Row]) -> Table:

@@ -16,8 +16,8 @@ from benchmarks.runs import Row
 from benchmarks.same_run import episodes, metrics, same, score
 from engram_rl.training.logging.logger import METRICS, read_rows
 
-PATIENCE = 60.0
-"""Seconds that processes may take to end."""
+PATIENCE = 120.0
+"""Seconds that processes may take to end: workers take few, two helpers of Ray's over a minute."""
 
 
 def driver_killed(overrides: list[str], kills: int, steps: int) -> Row:
@@ -75,9 +75,17 @@ def descendants(process: int) -> list[int]:
 def _left_of(processes: list[int]) -> list[int]:
     """Those that have not ended after a while."""
     end = time.monotonic() + PATIENCE
-    while (left := [one for one in processes if Path(f"/proc/{one}").exists()]) and time.monotonic() < end:
+    while (left := [one for one in processes if _runs(one)]) and time.monotonic() < end:
         time.sleep(0.1)
     return left
+
+
+def _runs(process: int) -> bool:
+    """Whether it has not ended; one that nobody has asked for its status has."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def _start(arguments: list[str]) -> subprocess.Popen[bytes]:

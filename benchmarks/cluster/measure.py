@@ -26,7 +26,7 @@ from benchmarks.runs import Row
 from benchmarks.same_run import episodes, final_state, metrics, same, score
 from engram_rl.agents.random import RandomAgent
 from engram_rl.training import train
-from engram_rl.training.cli import prepare
+from engram_rl.training.configuration.prepared import prepare
 from engram_rl.training.distributed import cluster as connection
 from engram_rl.training.distributed.cluster import Cluster
 from engram_rl.training.environments import Resumable, make_environments
