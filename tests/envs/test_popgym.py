@@ -21,8 +21,14 @@ ALL = [f"popgym-{family}{level}-v0" for family in FAMILIES for level in ("Easy",
 pytest.importorskip("popgym", reason="needs the extra `popgym`")
 
 
-def environments(id):
-    return build_environments(OmegaConf.create(environment_config("popgym", {"id": id, "num_envs": 2})))
+@pytest.fixture(scope="module")
+def environment():
+    return environment_config("popgym", {"num_envs": 2})
+
+
+@pytest.fixture(scope="module")
+def settings():
+    return agent_config("ppo num_steps=4 epochs=1 minibatch_size=8 show_previous=action", core="store")
 
 
 def test_the_list_is_theirs_and_has_every_kind_of_space():
@@ -37,9 +43,8 @@ def test_the_list_is_theirs_and_has_every_kind_of_space():
 
 
 @pytest.mark.parametrize("id", ALL)
-def test_ppo_with_a_core_learns_from_it(id):
-    vector = environments(id)
-    settings = agent_config("ppo num_steps=4 epochs=1 minibatch_size=8 show_previous=action", core="store")
+def test_ppo_with_a_core_learns_from_it(id, environment, settings):
+    vector = build_environments(OmegaConf.create(environment | {"id": id}))
     agent = build_agent(OmegaConf.create(settings), vector, 0)
     before = torch.cat([parameter.detach().flatten().clone() for parameter in agent.policy.parameters()])
     observation, _ = vector.reset(seed=0)
