@@ -21,7 +21,7 @@ test: $(VENV)/.installed-dev-$(FAISS)
 	$(BIN)/mypy -p engram_rl
 	$(BIN)/mypy benchmarks examples train.py evaluate.py
 	$(BIN)/python -m pytest -m cluster
-	$(BIN)/python -m pytest -m "not cluster" -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not cluster" -n 2 --dist worksteal
 
 report: $(VENV)/.installed-dev-$(FAISS)
 	$(BIN)/python -m benchmarks.report

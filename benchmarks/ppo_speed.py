@@ -130,5 +130,6 @@ def their_model(env: str, options: dict[str, Any], agent: str) -> Any:
     settings = resolve_agent(agent, env)
     given = {name: value_of(settings, ours) for ours, (name, _) in OURS.items()}
     chosen = {name: value["start"] if isinstance(value, dict) else value for name, value in given.items()}
-    chosen |= {"n_envs": environment["num_envs"], "net_arch": list(settings["hidden"])}
+    chosen |= {"normalize": bool(chosen["normalize"]), "n_envs": environment["num_envs"]}
+    chosen |= {"net_arch": list(settings["hidden"])}
     return build_model(ControlRun(env, environment, THEIRS, plain(OmegaConf.create(chosen)), seed=0, steps=0))

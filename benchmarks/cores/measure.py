@@ -20,7 +20,7 @@ from benchmarks.cores.speed import speed
 from benchmarks.cores.tasks import SPEED, TASKS, Episodes, Task
 from benchmarks.identity import digest
 from benchmarks.runs import Row
-from engram_rl.memory.cores import CORES, Core, make_core
+from engram_rl.memory.cores import CORES, WRAPPERS, Core, make_core
 
 CHECK_EVERY = 50
 """Updates between two looks at whether half of what the limit allows is wrong."""
@@ -67,8 +67,17 @@ def measure(run: CoreRun) -> Row:
     with _peak_memory() as peak:
         found = _found(run)
     held = holds(found["score"], run.limit) if run.limit else None
-    of_code = {"rests_on": [CORES[run.core].__module__, "benchmarks.cores.tasks", *MEASURED_BY]}
-    return asdict(run) | found | {"holds": held, "key": run.key, "peak_mib": round(peak[0], 1)} | of_code
+    about = {"holds": held, "key": run.key, "peak_mib": round(peak[0], 1), "rests_on": _code_of(run)}
+    return asdict(run) | found | about
+
+
+def _code_of(run: CoreRun) -> list[str]:
+    """The modules that a row is of: of the core, of what it is around, and of what measures it."""
+    if run.task in TRIALS:
+        return ["benchmarks.cores.sets", *MEASURED_BY]
+    makers = CORES | WRAPPERS
+    names = [run.core, *([run.settings["core"]] if run.core in WRAPPERS else [])]
+    return [*(makers[name].__module__ for name in names), "benchmarks.cores.tasks", *MEASURED_BY]
 
 
 def _found(run: CoreRun) -> Row:

@@ -81,7 +81,8 @@ def test_measures_are_read_off_the_episodes_they_name():
 
 
 def test_the_gallery_shows_every_environment_before_and_after(tmp_path, monkeypatch):
-    assert [name for name, _, _ in gallery.SCENES] == list(envs.SUITE)
+    nothing_shifts = {"TimedTMaze", "MemoryChain"}
+    assert [name for name, _, _ in gallery.SCENES] == [name for name in envs.SUITE if name not in nothing_shifts]
     out = tmp_path / "environments.png"
     assert run(gallery, monkeypatch, f"out={out}") == 0
     assert out.stat().st_size > 20_000

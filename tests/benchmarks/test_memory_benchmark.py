@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from benchmarks import provenance
 from benchmarks.memory import __main__ as command
 from benchmarks.memory import soak
 from benchmarks.memory.__main__ import main
@@ -63,13 +64,14 @@ def test_what_was_measured_with_the_same_code_is_kept_and_what_was_not_is_replac
         measured.append(options.seed)
         yield Figure("exact_8x10k", len(measured), "x", "<= 9")
 
-    setting = {"commit": "a", "dirty": False, "cpu": "this"}
+    setting = {"commit": "a", "dirty": False, "cpu": "this", "date": "today", "versions": {}}
     monkeypatch.setattr(command, "MEASUREMENTS", {"exact_8x10k": figure, "masked": lambda o: iter([])})
     monkeypatch.setattr(command, "set_threads", lambda threads: None)
     out = tmp_path / "figures.jsonl"
     out.write_text(json.dumps({"name": "masked", "value": 1.0, "unit": "x", "limit": "<= 2", "ok": True}) + "\n")
     for now in (setting, setting | change):
-        monkeypatch.setattr(command, "origin", lambda now=now: now)
+        for asking in (command, provenance):
+            monkeypatch.setattr(asking, "origin", lambda now=now: now)
         assert main([f"out={out}", "only=[exact_8x10k]"]) == 0
     rows = {row["name"]: row for row in map(json.loads, out.read_text().splitlines())}
     assert len(measured) == 1 + again and rows["exact_8x10k"]["value"] == len(measured)

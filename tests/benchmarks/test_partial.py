@@ -52,7 +52,7 @@ def test_runs_that_differ_have_other_keys_and_rows_keep_theirs(tmp_path):
     out.write_text(json.dumps(measure(runs[0])) + "\n")
     (row,) = read_rows(out)
     assert row["key"] == runs[0].key
-    assert row["episodes"] == 16 and -1 <= row["mmer"] <= 1 and row["commit"] and row["cpu"] and row["date"]
+    assert row["episodes"] == 16 and -1 <= row["mmer"] <= 1
 
 
 def test_it_runs_and_repeats_nothing(tmp_path, capsys, monkeypatch):

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+import faiss
 import pytest
 import torch
 
@@ -67,9 +68,9 @@ class TestTorchSearch:
         ],
     )
     def test_each_device_has_its_search(self, device, dtype, faiss_gpu, search, monkeypatch):
-        monkeypatch.delattr(exact.faiss, "StandardGpuResources", raising=False)
+        monkeypatch.delattr(faiss, "StandardGpuResources", raising=False)
         if faiss_gpu:
-            monkeypatch.setattr(exact.faiss, "StandardGpuResources", object, raising=False)
+            monkeypatch.setattr(faiss, "StandardGpuResources", object, raising=False)
         assert exact.search_on(device, dtype) is search
 
     @pytest.mark.gpu
