@@ -16,6 +16,9 @@ from torch.nn import functional
 
 from engram_rl.memory.cores.addressing import SMALL
 
+ALIKE = 1e-5
+"""Usages that differ by less are equal: what rounding makes of them must not say which slot is written next."""
+
 
 def content(keys: Tensor, rows: Tensor, beta: Tensor, mask: Tensor | None = None) -> Tensor:
     """`softmax over i of beta cos(m k, m M_i)`: how much a key is asking for each row.
@@ -207,7 +210,9 @@ class _Placed(Function):
         retained = kept.squeeze(1) if kept.shape[1] == 1 else kept.prod(1)
         filled = torch.addcmul(usage, before, 1 - usage)
         after = filled * retained
-        used, order = (after * (1 - SMALL)).add_(SMALL).sort(dim=-1, stable=True)
+        used = (after * (1 - SMALL)).add_(SMALL)
+        order = (used / ALIKE).round_().sort(dim=-1, stable=True).indices
+        used = used.gather(-1, order)
         fuller = functional.pad(used[:, :-1], (1, 0), value=1.0).cumprod(-1)  # of all that are used less
         shares = (1 - used) * fuller
         to_free = torch.empty_like(usage).scatter_(-1, order, shares)

@@ -108,12 +108,9 @@ def test_a_sequence_is_its_steps(name, with_resets):
 @pytest.mark.parametrize("cut", range(1, T))
 def test_a_sequence_may_be_cut_anywhere(name, cut):
     core, xs, reset = made(name), inputs(), resets()
-    start = begun(core)
-    if "usage" in start:  # of slots used equally, rounding says which is the next
-        start["usage"], reset = torch.linspace(0.1, 0.9, start["usage"].numel()).view_as(start["usage"]), None
-    outputs, last, _ = core(xs, start, reset)
-    first, state, _ = core(xs[:cut], start, reset if reset is None else reset[:cut])
-    second, state, _ = core(xs[cut:], state, reset if reset is None else reset[cut:])
+    outputs, last, _ = core(xs, begun(core), reset)
+    first, state, _ = core(xs[:cut], begun(core), reset[:cut])
+    second, state, _ = core(xs[cut:], state, reset[cut:])
     same(torch.cat([first, second]), outputs)
     same(state, last)
 

@@ -16,7 +16,7 @@ SMALL = {"slots": N, "width": W, "reads": R}
 def slow_allocation(usage):
     usage = usage * (1 - 1e-6) + 1e-6
     allocated, product = np.zeros(len(usage)), 1.0
-    for slot in np.argsort(usage, kind="stable"):
+    for slot in np.argsort(np.round(usage / 1e-5), kind="stable"):
         allocated[slot] = (1 - usage[slot]) * product
         product *= usage[slot]
     return allocated
