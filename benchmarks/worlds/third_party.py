@@ -44,12 +44,12 @@ WORLDS = [
     World("MinAtar/Asterix-v1", "minatar", CELLS),
     World("MinAtar/Freeway-v1", "minatar", CELLS),
     World("highway_env:highway-fast-v0", "highway-env"),
-    World("highway_env:roundabout-v1", "highway-env"),
+    World("highway_env:parking-v0", "highway-env", ("ppo", "ppo_gru")),
     World("CartPole-v1", "gymnasium", ("ppo", "nec")),
     World("Acrobot-v1", "gymnasium"),
     World("MountainCar-v0", "gymnasium"),
     World("CliffWalking-v1", "gymnasium", ("ppo", "mfec"), ("env.max_episode_steps=200",)),
-    World("Taxi-v3", "gymnasium", ("ppo", "mfec")),
+    World("Taxi", "gymnasium", ("ppo", "mfec")),
     World("FrozenLake-v1", "gymnasium", ("ppo", "nec")),
     World("LunarLander-v3", "box2d"),
     World("BipedalWalker-v3", "box2d", ("ppo", "ppo_gru")),
@@ -81,7 +81,7 @@ class ThirdPartyBench:
     only: list[str] = field(default_factory=list)
     steps: int = 20_000
     seed: int = 1
-    seconds: float = 1800.0
+    seconds: float = 3600.0
     out: str = "results/third_party.jsonl"
     workers: int = 1
     progress: bool = True
