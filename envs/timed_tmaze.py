@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box
 
-from engram_rl.envs import draws
-from engram_rl.envs.core import Core, LayoutSeed
-from engram_rl.envs.rendering import draw_grid
+from engram_rl.envs.core import LayoutSeed
 from engram_rl.envs.suite import SuiteEnv, SuiteVectorEnv
+from engram_rl.envs.tmaze import TCore
 
 RIGHT, UP, LEFT, DOWN = range(4)
 
 
-class TimedTMazeCore(Core):
+class TimedTMazeCore(TCore):
     """E runs of TimedTMaze; the arguments are those of `TimedTMaze`.
 
     Attributes:
-        cue: Which arm is rewarded: 1 the upper, -1 the lower. `[E]`
-        place: Where along the corridor the agent is, from 0 at the cue to `junction`. `[E]`
-        arm: 1 in the upper arm, -1 in the lower, 0 in the corridor. `[E]`
-        seen: Whether it has been at the cue. `[E]` of bool
+        seen: Whether the agent has been at the cue. `[E]` of bool
         showing: Whether the cue is shown now. `[E]` of bool
     """
 
@@ -33,58 +29,24 @@ class TimedTMazeCore(Core):
         penalty: float | None = None,
         layout_seed: LayoutSeed = None,
     ) -> None:
-        if length < 1:
-            raise ValueError(f"length must be at least 1 step from start to junction, got {length}.")
+        lasts = length + 1 + 2 * active
+        super().__init__(
+            num_envs, length=length, active=active, shortest=lasts, step_limit=lasts, layout_seed=layout_seed
+        )
         self._penalty = 1.0 / length if penalty is None else penalty
         if not self._penalty >= 0:
             raise ValueError(f"penalty is what a step behind costs, so at least 0; got {penalty}.")
-        self._begin = int(active)
-        self.junction = self._begin + length
-        super().__init__(num_envs, step_limit=length + 1 + 2 * self._begin, layout_seed=layout_seed)
-        self.cue = np.ones(num_envs, dtype=np.int64)
-        self.place = np.zeros(num_envs, dtype=np.int64)
-        self.arm = np.zeros(num_envs, dtype=np.int64)
         self.seen = np.zeros(num_envs, dtype=np.bool_)
         self.showing = np.zeros(num_envs, dtype=np.bool_)
-        self._visited_at = np.full((num_envs, 3, self.junction + 1), -1, dtype=np.int32)
-        self._all = np.arange(num_envs)
-        self.action_space = Discrete(4)
         self.observation_space = Box(np.array([0, -1], np.float32), np.ones(2, np.float32))
 
     def observation(self) -> np.ndarray:
         """(at the junction or in an arm, the cue or the arm). `[E, 2]` of float32."""
         return np.stack([self.place == self.junction, np.where(self.showing, self.cue, self.arm)], 1).astype(np.float32)
 
-    def render(self, row: int) -> np.ndarray:
-        """The T on its side, the rewarded arm green. `[H, W, 3]` of uint8."""
-        walls = np.ones((5, self.junction + 3), dtype=np.bool_)
-        walls[2, 1:-1] = walls[1:4, self.junction + 1] = False
-        return draw_grid(
-            walls=walls,
-            visited_at=np.pad(self._visited_at[row], 1, constant_values=-1),
-            cells={
-                "start": (2, self._begin + 1),
-                "goal": (2 - int(self.cue[row]), self.junction + 1),
-                "cell": (2 - int(self.arm[row]), int(self.place[row]) + 1),
-            },
-        )
-
-    def _start_run(self, rows: np.ndarray) -> None:
-        self.cue[rows] = self._cue_of(rows)
-
     def _start_episode(self, rows: np.ndarray) -> None:
-        cue = self._cue_of(rows)
-        self._enter_task(rows, self.task_index[rows] + (cue != self.cue[rows]))
-        self.cue[rows] = cue
-        self.place[rows], self.arm[rows] = self._begin, 0
+        super()._start_episode(rows)
         self.seen[rows] = self.showing[rows] = self._begin == 0
-        self.oracle_steps[rows] = self.step_limit
-        self._visited_at[rows] = -1
-        self._visited_at[rows, 1, self._begin] = 0
-
-    def _cue_of(self, rows: np.ndarray) -> np.ndarray:
-        """The cue of the current episodes. `[R]`."""
-        return 2 * draws.integers(self.run_seed[rows], self.episode_index[rows], 0, 2) - 1
 
     def _act(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         across = (actions == UP).astype(np.int64) - (actions == DOWN)
@@ -93,7 +55,7 @@ class TimedTMazeCore(Core):
         self.arm = np.where(self.place == self.junction, np.clip(self.arm + across, -1, 1), 0)
         self.showing = (self.place == 0) & ~self.seen
         self.seen = self.seen | (self.place == 0)
-        self._visited_at[self._all, 1 - self.arm, self.place] = self.elapsed
+        self._visit()
         over = self.elapsed >= self.step_limit
         behind = self.place < self.elapsed - self._begin
         return np.where(over, (self.arm == self.cue).astype(np.float64), -self._penalty * behind), over

@@ -1,4 +1,4 @@
-"""TMaze: a cue at the beginning of a corridor says which way to turn at its end."""
+"""TMaze: a cue at the beginning of a corridor says which way to turn at its end; and what all T-mazes share."""
 
 from __future__ import annotations
 
@@ -13,44 +13,30 @@ from engram_rl.envs.suite import SuiteEnv, SuiteVectorEnv
 LEFT, UP, RIGHT, DOWN = range(4)
 
 
-class TMazeCore(Core):
-    """E runs of TMaze; the arguments are those of `TMaze`.
+class TCore(Core):
+    """E runs in a T: a corridor with a cue at its first cell, and an arm up and one down at its junction.
 
     Attributes:
         cue: Which arm is rewarded: 1 the upper, -1 the lower. `[E]`
-        place: Where in the corridor the agent is, from 0 at the cue to `junction`. `[E]`
+        place: Where along the corridor the agent is, from 0 at the cue to `junction`. `[E]`
         arm: Where across the corridor it is: 1 upper arm, -1 lower arm, 0 in the corridor. `[E]`
     """
 
     def __init__(
-        self,
-        num_envs: int,
-        *,
-        length: int = 10,
-        active: bool = False,
-        layout_seed: LayoutSeed = None,
-        step_limit: int | None = None,
+        self, num_envs: int, *, length: int, active: bool, shortest: int, step_limit: int, layout_seed: LayoutSeed
     ) -> None:
         if length < 1:
             raise ValueError(f"length must be at least 1 step from start to junction, got {length}.")
+        super().__init__(num_envs, step_limit=step_limit, layout_seed=layout_seed)
         self.junction = length + active
         self._begin = int(active)
-        self._shortest = length + 1
-        limit = 2 * (self._shortest + 2 * self._begin) if step_limit is None else step_limit
-        super().__init__(num_envs, step_limit=limit, layout_seed=layout_seed)
+        self._shortest = shortest
         self.cue = np.ones(num_envs, dtype=np.int64)
         self.place = np.zeros(num_envs, dtype=np.int64)
         self.arm = np.zeros(num_envs, dtype=np.int64)
         self._visited_at = np.full((num_envs, 3, self.junction + 1), -1, dtype=np.int32)
         self._all = np.arange(num_envs)
         self.action_space = Discrete(4)
-        self.observation_space = Box(np.array([-1, 0, 0, 0], np.float32), np.ones(4, np.float32))
-
-    def observation(self) -> np.ndarray:
-        """(cue, at the cue, in the corridor, at the junction or in an arm). `[E, 4]` of float32."""
-        at_cue, at_end = self.place == 0, self.place == self.junction
-        seen = [np.where(at_cue, self.cue, 0), at_cue, ~at_cue & ~at_end, at_end]
-        return np.stack(seen, axis=1).astype(np.float32)
 
     def render(self, row: int) -> np.ndarray:
         """The T on its side, the rewarded arm green. `[H, W, 3]` of uint8."""
@@ -82,12 +68,41 @@ class TMazeCore(Core):
         """The cue of the current episodes. `[R]`."""
         return 2 * draws.integers(self.run_seed[rows], self.episode_index[rows], 0, 2) - 1
 
+    def _visit(self) -> None:
+        self._visited_at[self._all, 1 - self.arm, self.place] = self.elapsed
+
+
+class TMazeCore(TCore):
+    """E runs of TMaze; the arguments are those of `TMaze`."""
+
+    def __init__(
+        self,
+        num_envs: int,
+        *,
+        length: int = 10,
+        active: bool = False,
+        layout_seed: LayoutSeed = None,
+        step_limit: int | None = None,
+    ) -> None:
+        shortest = length + 1
+        limit = 2 * (shortest + 2 * active) if step_limit is None else step_limit
+        super().__init__(
+            num_envs, length=length, active=active, shortest=shortest, step_limit=limit, layout_seed=layout_seed
+        )
+        self.observation_space = Box(np.array([-1, 0, 0, 0], np.float32), np.ones(4, np.float32))
+
+    def observation(self) -> np.ndarray:
+        """(cue, at the cue, in the corridor, at the junction or in an arm). `[E, 4]` of float32."""
+        at_cue, at_end = self.place == 0, self.place == self.junction
+        seen = [np.where(at_cue, self.cue, 0), at_cue, ~at_cue & ~at_end, at_end]
+        return np.stack(seen, axis=1).astype(np.float32)
+
     def _act(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         turns = self.place == self.junction
         self.arm = np.where(turns, (actions == UP).astype(np.int64) - (actions == DOWN), 0)
         along = (actions == RIGHT).astype(np.int64) - (actions == LEFT)
         self.place = np.clip(self.place + along, 0, self.junction)
-        self._visited_at[self._all, 1 - self.arm, self.place] = self.elapsed
+        self._visit()
         return (self.arm == self.cue).astype(np.float64), self.arm != 0
 
 
