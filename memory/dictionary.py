@@ -29,10 +29,10 @@ from engram_rl.memory.checks import (
 )
 from engram_rl.memory.forgetting import Forgetting, WrittenRows, make_forgetting
 from engram_rl.memory.indexes import Index, make_index
-from engram_rl.memory.indexes.exact import nearest
+from engram_rl.memory.indexes.exact import Neighbours, nearest
 from engram_rl.memory.keys.identity import NOBODY, IdentityTable
 from engram_rl.memory.keys.space import KeyInput, Keys, KeySpace, Modality, Present, largest_of
-from engram_rl.memory.keys.store import entry_bytes, make_store
+from engram_rl.memory.keys.store import KeyStore, entry_bytes, make_store
 from engram_rl.memory.keys.subsets import References, evidence, subsets_of, under_each
 from engram_rl.memory.links import Links, Reached
 from engram_rl.memory.modes import OwnMode, in_own_mode
@@ -90,6 +90,7 @@ class DifferentiableNeuralDictionary(OwnMode):
         generation: Counts the entries a slot has held: (slot, generation) names one entry for ever. `[N]` int32
         usage: What lookups have found.
         process: The id of the process it was made in; what is written to a copy elsewhere never comes back here.
+        largest_keys: How large numbers of each column of the keys may be. `[D]`
         links: Links between entries; beyond `link` and `follow` it offers `spread`, for activation that spreads.
     """
 
@@ -159,7 +160,7 @@ class DifferentiableNeuralDictionary(OwnMode):
         )
         sizes = [(largest_of(m), m.size) for m in self.space if m.kind != "discrete"]
         largest = [limit for limit, size in sizes for _ in range(size)]
-        self._largest = torch.tensor(largest, dtype=dtype, device=self.device)  # [D], of key vectors
+        self.largest_keys = torch.tensor(largest, dtype=dtype, device=self.device)  # [D], of key vectors
 
     def __len__(self) -> int:
         return len(self.slot_table)
@@ -226,43 +227,10 @@ class DifferentiableNeuralDictionary(OwnMode):
         touch = touch if isinstance(touch, bool) else truth("touch", touch)
         asked, excluded, S = self._asked(query, present, exclude, references)  # [B S] rows
         near = nearest(self.store, self.index, asked, k, self.slot_table, excluded)  # [B S, k]
-        valid = None if near.complete else near.valid
-        at = near.slots if valid is None else near.slots.clamp(min=0)
-        shape = (at.shape[0] // S, S * k)
-        values = torch.embedding(self.values, at.reshape(shape))  # [B, S k, V]
-        keys = torch.embedding(self.store.vectors, at.reshape(shape)) if torch.is_grad_enabled() else None
-        if valid is not None:
-            lacking = ~valid.reshape(*shape, 1)
-            values = values.masked_fill(lacking, 0)
-            keys = None if keys is None else keys.masked_fill(lacking, 0)
-        if keys is not None:  # leaves: a gradient for the rows that were read, not for the buffers
-            values.requires_grad_()
-            keys.requires_grad_()
-        entries = None if keys is None else keys.reshape(*at.shape, keys.shape[2])  # [B S, k, D]
-        distances, shares = near.distances, None
-        if S > 1 or (entries is not None and valid is not None):
-            parts = self.store.parts_at(asked, at, entries).masked_fill(~near.valid.unsqueeze(2), 0)  # [B S, k, M]
-            distances = self.store.weighted(parts, asked)
-        elif entries is not None:
-            distances = self.store.distances_at(asked, at, entries)
-        weights = weigh(self.kernel.log_similarity(distances), valid)  # [B S, k]
-        if S > 1:
-            shares = evidence(parts, asked.present, self.store.penalties(), weights, S)  # [B, S]
-            weights = weights * shares.reshape(-1, 1)
-        found = Found(
-            value=torch.bmm(weights.reshape(shape).unsqueeze(1), values).squeeze(1),
-            slots=near.slots.reshape(shape),
-            weights=weights.reshape(shape),
-            distances=distances.reshape(shape),
-            valid=near.valid.reshape(shape),
-            values=values,
-            keys=keys,
-            generation=self.generation.take(at.reshape(shape)),
-            evidence=shares,
-        )
+        found = read(self.store, self.values, self.generation, asked, near, S, self.kernel)
         if touch:
             self.usage.add(found)
-            self.forgetting.retrieved(found.slots.reshape(-1) if valid is None else found.slots[found.valid])
+            self.forgetting.retrieved(found.slots.reshape(-1) if near.complete else found.slots[found.valid])
         return found
 
     @in_own_mode
@@ -354,7 +322,7 @@ class DifferentiableNeuralDictionary(OwnMode):
                 f"slot {int(slots[~self.alive[slots]][0])} holds no entry that could move; give slots of entries"
             )
         for name, new, like, most in (
-            ("keys", keys, self.key_vectors, self._largest),
+            ("keys", keys, self.key_vectors, self.largest_keys),
             ("values", values, self.values, LARGEST_VALUE),
         ):
             check_moved(name, new, len(slots), like, most)
@@ -561,6 +529,56 @@ class DifferentiableNeuralDictionary(OwnMode):
         if len(expired):
             self.forget(expired)
         return len(expired) > 0
+
+
+def read(
+    store: KeyStore, stored: Tensor, generation: Tensor, asked: Keys, near: Neighbours, subsets: int, kernel: Kernel
+) -> Found:
+    """What the neighbours of each query give together; with gradients on, they are leaves.
+
+    Args:
+        store: Holds their keys.
+        stored: The value of each slot. `[N, V]`
+        generation: Of the entry in each slot. `[N]`
+        asked: B queries under each of S key subsets. `[B S]`
+        near: Their neighbours. `[B S, k]`
+        subsets: S.
+        kernel: Distance to weight.
+    """
+    valid = None if near.complete else near.valid
+    at = near.slots if valid is None else near.slots.clamp(min=0)
+    shape = (at.shape[0] // subsets, subsets * at.shape[1])  # [B, S k]
+    values = torch.embedding(stored, at.reshape(shape))  # [B, S k, V]
+    keys = torch.embedding(store.vectors, at.reshape(shape)) if torch.is_grad_enabled() else None
+    if valid is not None:
+        lacking = ~valid.reshape(*shape, 1)
+        values = values.masked_fill(lacking, 0)
+        keys = None if keys is None else keys.masked_fill(lacking, 0)
+    if keys is not None:  # leaves: a gradient for the rows that were read, not for the buffers
+        values.requires_grad_()
+        keys.requires_grad_()
+    entries = None if keys is None else keys.reshape(*at.shape, keys.shape[2])  # [B S, k, D]
+    distances, shares = near.distances, None
+    if subsets > 1 or (entries is not None and valid is not None):
+        parts = store.parts_at(asked, at, entries).masked_fill(~near.valid.unsqueeze(2), 0)  # [B S, k, M]
+        distances = store.weighted(parts, asked)
+    elif entries is not None:
+        distances = store.distances_at(asked, at, entries)
+    weights = weigh(kernel.log_similarity(distances), valid)  # [B S, k]
+    if subsets > 1:
+        shares = evidence(parts, asked.present, store.penalties(), weights, subsets)  # [B, S]
+        weights = weights * shares.reshape(-1, 1)
+    return Found(
+        value=torch.bmm(weights.reshape(shape).unsqueeze(1), values).squeeze(1),
+        slots=near.slots.reshape(shape),
+        weights=weights.reshape(shape),
+        distances=distances.reshape(shape),
+        valid=near.valid.reshape(shape),
+        values=values,
+        keys=keys,
+        generation=generation.take(at.reshape(shape)),
+        evidence=shares,
+    )
 
 
 def _own(part: Any) -> Any:

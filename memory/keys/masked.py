@@ -107,6 +107,10 @@ class MaskedStore:
             self._penalties = self.spread.typical()
         return self._penalties
 
+    def assume(self, penalties: Tensor) -> None:
+        """Have these in place of what is stored, until that changes: it is part of something larger.  `[M]`."""
+        self._penalties = penalties
+
     def _parts(self, query: Keys, entries: Keys) -> Tensor:
         squared = (query.vectors.unsqueeze(1) - entries.vectors).square()  # [B, k, D]
         parts = squared.new_zeros(*entries.present.shape)
@@ -284,13 +288,19 @@ class Spread:
 
     def add(self, vectors: Tensor, has: Tensor) -> None:
         """Take in keys `[n, D]` where they are present, `[n, D]` bool; absent numbers are 0."""
-        n, mean, squares = _sums(vectors, has)
+        self._take(*_sums(vectors, has))
+
+    def _take(self, n: Tensor, mean: Tensor, squares: Tensor) -> None:
         total = (self.count + n).clamp(min=1)
         shift = mean - self.mean
         self.squares = self.squares + squares + shift.square() * self.count * n / total
         self.mean = self.mean + shift * n / total
         self.count = self.count + n
         self._largest = torch.maximum(self._largest, self.squares)
+
+    def join(self, sums: dict[str, Tensor]) -> None:
+        """Take in the keys of which another has these sums."""
+        self._take(*(sums[name] for name in ("count", "mean", "squares")))
 
     def remove(self, vectors: Tensor, has: Tensor) -> None:
         """Leave out keys that were taken in."""
@@ -339,6 +349,23 @@ class Spread:
         same = torch.equal(count, self.count) and bool(((mean - self.mean).abs() <= 1e-9 * scale).all())
         if same and torch.allclose(squares, self.squares, rtol=1e-6, atol=0):
             self.mean, self.squares = mean, squares
+
+
+def typical_of(space: KeySpace, sums: list[dict[str, Tensor]], dtype: torch.dtype) -> Tensor:
+    """What `Spread.typical` says of the keys of several stores together.
+
+    Args:
+        space: Of all of them.
+        sums: As `Spread.state_dict` gives them.
+        dtype: Of the keys.
+
+    Returns:
+        `[M]`
+    """
+    whole = Spread(space, dtype, torch.device("cpu"))
+    for one in sums:
+        whole.join(one)
+    return whole.typical()
 
 
 def _sums(vectors: Tensor, has: Tensor) -> tuple[Tensor, Tensor, Tensor]:

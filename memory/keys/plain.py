@@ -79,6 +79,9 @@ class PlainStore:
         """What the modality states, else nothing: no entry lacks it.  `[1]`."""
         return self.rows.new_tensor([self._modality.penalty or 0.0])
 
+    def assume(self, penalties: Tensor) -> None:
+        """No entry lacks anything."""
+
     def rounding(self, query: Keys, near: Tensor) -> Tensor:
         """A few units in the last place of the largest terms, `weight (2 |q| + |q - x|)^2`.  `[B]`."""
         weight = self._modality.weight

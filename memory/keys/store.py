@@ -67,6 +67,9 @@ class KeyStore(Protocol):
     def penalties(self) -> Tensor:
         """What lacking each modality costs, as a squared distance.  `[M]`."""
 
+    def assume(self, penalties: Tensor) -> None:
+        """Have these in place of what is stored, until that changes: it is part of something larger.  `[M]`."""
+
     def rounding(self, query: Keys, near: Tensor) -> Tensor:
         """How wrong a search may rank rows at a squared distance of `near`, by rounding.  `[B]` -> `[B]`."""
 

@@ -173,17 +173,21 @@ class MemoryFile:
         space = KeySpace([Modality(**m) for m in settings["space"]])
         capacity = settings["capacity"] if capacity is None else capacity
         self._check_size(space, settings["value_dim"], capacity, most_bytes)
-        parts = {name: own[name] or _made(name, settings[name]) for name in PARTS}
+        parts = {name: own[name] or remade(name, settings[name]) for name in PARTS}
         dtype = DTYPES[self._file.get_slice("values").get_dtype()]
         return settings | parts | {"space": space, "capacity": capacity, "dtype": dtype}
 
     def state(self) -> dict[str, Any]:
         """What the memory held."""
-        state = _nested({name: self._file.get_tensor(name) for name in self._file.keys()} | self._values)  # noqa: SIM118
+        state = self.everything()
         if "level" in state["forgetting"]:  # the first version left how fast it fades to the settings
             half_life = self.settings["forgetting"].get("arguments", {}).get("half_life", math.inf)
             state["forgetting"].setdefault("rate", 1 / half_life)
         return state
+
+    def everything(self) -> dict[str, Any]:
+        """The state as it was written."""
+        return _nested({name: self._file.get_tensor(name) for name in self._file.keys()} | self._values)  # noqa: SIM118
 
     def _check_size(self, space: KeySpace, value_dim: int, capacity: int, most_bytes: int) -> None:
         rows, values, links = (self._file.get_slice(n).get_shape() for n in ("rows", "values", "links.target"))
@@ -203,7 +207,23 @@ class MemoryFile:
             )
 
 
-def _made(argument: str, saved: dict[str, Any]) -> Any:
+def read_state(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings and state of a file of `write_file`, as they were given.
+
+    Raises:
+        ValueError: It is no such file, or a damaged one.
+        OSError: It cannot be read.
+    """
+    with opened(path) as file:
+        return file.settings, file.everything()
+
+
+def remade(argument: str, saved: dict[str, Any]) -> Any:
+    """The part that `named` named.
+
+    Raises:
+        ValueError: It is of a class of your own.
+    """
     if "own" in saved:
         raise ValueError(f"it was saved with a {argument} of the class {saved['own']}; pass {argument}=... to load it")
     return PARTS[argument][saved["name"]](**saved["arguments"])

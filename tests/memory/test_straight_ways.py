@@ -42,12 +42,12 @@ def keys(n):
 
 
 @pytest.mark.parametrize("gradients", [True, False])
-def test_a_lookup_passes_through_seven_files_and_comes_back_three_times(memory, gradients):
+def test_a_lookup_passes_through_seven_files_and_comes_back_five_times(memory, gradients):
     query = keys(4)
     with torch.set_grad_enabled(gradients):
         way = way_of(lambda: memory.lookup(query))
     assert len(set(way)) <= 7, way
-    assert len(way) - len(set(way)) <= 3, way
+    assert len(way) - len(set(way)) <= 5, way  # two of them since what is read is weighed by a function of its own
 
 
 def test_a_write_passes_through_ten_files_and_comes_back_three_times(memory):
