@@ -49,7 +49,9 @@ PARTS = {
             "engram_rl.training.evaluate": ["Evaluation"],
         },
     ),
-    "memory": Part("Memory", "Usable alone, in any loop.", {"engram_rl.memory": None}),
+    "memory": Part(
+        "Memory", "Usable alone, in any loop.", {"engram_rl.memory": None, "engram_rl.memory.sharded": None}
+    ),
     "gymnasium": Part(
         "Memory beside an environment",
         "Wrappers that put what is retrieved into the observation.",

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.cluster [only=[timed,equal,killed,driver]] out=FILE`; needs the extra `cluster`."""
+"""`python -m benchmarks.cluster [only=[timed,equal,killed,driver,shards]] out=FILE`; needs the extra `cluster`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmarks.runs import Row, carry_out, read_rows, status_of
 from engram_rl.training.distributed.cluster import ray
 from engram_rl.training.errors import UsageError
 
-KINDS = ("timed", "equal", "killed", "driver")
+KINDS = ("timed", "equal", "killed", "driver", "shards")
 AGENTS = ("nec", "mfec", "ppo", "retrieval_ppo", "fast_slow")
 
 TENFOLD = {"least": 0.004, "most": 0.04}
@@ -26,7 +26,7 @@ TENFOLD = {"least": 0.004, "most": 0.04}
 
 @dataclass
 class ClusterBench:
-    """Time environments that wait on Ray workers, compare agents with themselves in one process, kill processes.
+    """Time what is spread by Ray, compare it with one process, and kill parts of it.
 
     python -m benchmarks.cluster out=results/cluster.jsonl
     python -m benchmarks.cluster only=[equal]
@@ -67,7 +67,9 @@ def main(arguments: Sequence[str]) -> int:
 def runs_of(bench: ClusterBench) -> Iterator[ClusterRun]:
     """All runs of a command."""
     for kind in bench.only or KINDS:
-        yield from {"timed": _timed, "equal": _equal, "killed": _killed, "driver": _driver}[kind](bench)
+        yield from {"timed": _timed, "equal": _equal, "killed": _killed, "driver": _driver, "shards": _shards}[kind](
+            bench
+        )
 
 
 def _timed(bench: ClusterBench) -> Iterator[ClusterRun]:
@@ -103,6 +105,11 @@ def _killed(bench: ClusterBench) -> Iterator[ClusterRun]:
 def _driver(bench: ClusterBench) -> Iterator[ClusterRun]:
     if not bench.tiny:
         yield ClusterRun("driver", "2 kills of the driver", agent="nec", steps=800, kills=2)
+
+
+def _shards(bench: ClusterBench) -> Iterator[ClusterRun]:
+    entries, shards, turns = (1000, (2,), 2) if bench.tiny else (1_000_000, (1, 2, 4), 4 * bench.turns)
+    yield ClusterRun("shards", f"{entries:,} entries in shards", turns=turns, entries=entries, shards=shards)
 
 
 def _table(rows: Sequence[Row]) -> Table:

@@ -18,6 +18,7 @@ import numpy as np
 from hydra import compose, initialize_config_dir
 
 from benchmarks.cluster.driver import driver_killed
+from benchmarks.cluster.shards import sharded
 from benchmarks.configuration import CONF
 from benchmarks.identity import digest
 from benchmarks.kill import KillBench, overrides_of
@@ -66,7 +67,7 @@ class ClusterRun:
     """Everything that defines a run.
 
     Attributes:
-        kind: `timed`, `equal`, `killed` or `driver`.
+        kind: `timed`, `equal`, `killed`, `driver` or `shards`.
         name: What is measured, in a few words.
         ways: Timed in turns, each ratio against the first.
         world: Arguments of the environment that waits.
@@ -76,6 +77,8 @@ class ClusterRun:
         steps: Of an agent's run, or vector steps of `killed`.
         kills: Of workers, or of drivers.
         limit: What the last way's ratio must be; None where nothing is claimed.
+        entries: Of each memory of `shards`.
+        shards: Of each sharded memory.
     """
 
     kind: str
@@ -88,11 +91,14 @@ class ClusterRun:
     steps: int = 0
     kills: int = 0
     limit: float | None = None
+    entries: int = 0
+    shards: tuple[int, ...] = ()
 
     @property
     def key(self) -> str:
         """A digest of all that defines the run."""
-        return digest(asdict(self))
+        later = {} if self.shards else {"entries", "shards"}  # which runs of other kinds do not have
+        return digest({name: value for name, value in asdict(self).items() if name not in later})
 
     def __str__(self) -> str:
         return self.name
@@ -100,7 +106,12 @@ class ClusterRun:
 
 def measure(run: ClusterRun) -> Row:
     """The row of a run."""
-    kinds: dict[str, Callable[[ClusterRun], Row]] = {"timed": timed, "equal": equal, "killed": killed}
+    kinds: dict[str, Callable[[ClusterRun], Row]] = {
+        "timed": timed,
+        "equal": equal,
+        "killed": killed,
+        "shards": lambda run: sharded(run.entries, run.shards, run.turns),
+    }
     if run.kind == "driver":  # which begins a Ray of its own
         found = driver_killed(_overrides(run), run.kills, run.steps)
     else:

@@ -25,6 +25,8 @@ def lines(rows: Sequence[Row]) -> list[list[str]]:
         elif row["kind"] == "equal":
             said = f"{row['episodes']} episodes; differs: {', '.join(row['differences']) or 'nothing'}"
             found.append([row["name"], said, "", "", "", *end])
+        elif row["kind"] == "shards":
+            found += _sharded(row, end)
         elif row["kind"] == "driver":
             said = f"{row['left_processes']} processes left, {row['differing_runs']} runs differ after going on"
             found.append([row["name"], said, "", "", "", *end])
@@ -50,4 +52,20 @@ def _timed(row: Row, end: Sequence[str]) -> list[list[str]]:
         last = number == len(row["ways"]) - 1
         name = row["name"] if not number else ""
         found.append([name, str(Way(**way)), f"{rate:g}", f"{took:g}", f"{ratio:g}", *(end if last else ("", "", ""))])
+    return found
+
+
+def _sharded(row: Row, end: Sequence[str]) -> list[list[str]]:
+    """A line for each memory: of lookups of 32 queries, and by how much they are faster than of one memory."""
+    found = []
+    for number, (shards, took, rate) in enumerate(
+        zip(row["shards"], row["lookup_ms"], row["queries_per_second"], strict=True)
+    ):
+        last = number == len(row["shards"]) - 1
+        what = f"{shards} shard{'s' if shards != 1 else ''}" if number else shards
+        said = f"{what}: {rate:,} queries/s, a write of 32 rows {row['write_ms'][number]:g} ms"
+        said += f"; values differ by {row['largest_difference']:.0e} at most" if last else ""
+        ratio = f"{row['lookup_ms'][0] / took:.2f}"
+        name = row["name"] if not number else ""
+        found.append([name, said, "", f"{took:g}", ratio, *(end if last else ("", "", ""))])
     return found

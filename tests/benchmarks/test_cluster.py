@@ -16,7 +16,9 @@ def test_it_times_compares_and_kills_and_measures_nothing_twice(tmp_path, capsys
     given = ["tiny=true", "progress=false", f"out={out}"]
     assert main(given) == 0
     rows = {row["name"]: row for row in map(json.loads, out.read_text().splitlines())}
-    assert len(rows) == 5
+    assert len(rows) == 6
+    shards = rows["1,000 entries in shards"]
+    assert shards["shards"] == ["one memory", 2] and shards["largest_difference"] < 1e-5 and shards["holds"]
     waits = rows["steps of 20 ms"]
     assert waits["ratios"][0] == 1 and all(took > 20 for took in waits["vector_step_ms"])
     assert rows["nec against one process"]["differences"] == [] and rows["nec against one process"]["episodes"] > 2
