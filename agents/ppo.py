@@ -15,7 +15,7 @@ from engram_rl.agents.agent import Observation, Transition
 from engram_rl.agents.common.device import choose_device
 from engram_rl.agents.common.observations import batch_size, require_rows, require_supported, rows_of
 from engram_rl.agents.common.restoring import all_or_nothing
-from engram_rl.agents.common.scaling import SCALE_RULE, require_rule, require_same_rule
+from engram_rl.agents.common.scaling import SCALE_RULE, has_picture, require_rule, require_same_rule
 from engram_rl.agents.common.schedules import Schedule, as_schedule
 from engram_rl.agents.common.seeding import generator_for
 from engram_rl.agents.policy_gradient.descent import Descent
@@ -354,7 +354,7 @@ def make_ppo(
     max_gradient_norm: float | None = 0.5,
     target_kl: float | None = None,
     normalise_observations: bool = False,
-    scale_rewards: bool | None = None,
+    scale_rewards: bool | Literal["modest"] | None = None,
     scale_rule: int = SCALE_RULE,
     device: str = "cpu",
     extras: Sequence[ExtraInput] = (),
@@ -372,8 +372,9 @@ def make_ppo(
     - `optimiser`: of all weights, as one vector; `max_gradient_norm` limits its steps, None does not
     - `value_clip`, `value_coefficient`, `normalise_advantage`, `target_kl`: see `Objective`
     - `normalise_observations`: rows of numbers only, to mean 0 and deviation 1 over all seen so far
-    - `scale_rewards`: by the deviation of the discounted return; by default only where returns are out of the ordinary,
-      in the thousands or thousandths, by their size; false for never
+    - `scale_rewards`: by the deviation of the discounted return, or `modest`: by the size of returns, and only where
+      they are in the thousands or thousandths; false for never. By default `modest`, but true where actor and critic
+      share convolutions or a core: a critic of returns of -20 drowns the actor there
     - `scale_rule`: how numbers of observations and actions are scaled; 1 for what the first version learned
     - `extras`, `fusion` (see `make_policy`), `logit_bias` and `agent`: for an agent built on PPO
 
@@ -392,6 +393,7 @@ def make_ppo(
     require_rule(scale_rule)
     if show_previous not in (True, False, "action"):
         raise ValueError(f"show_previous is {show_previous!r}; it must be true, false or action (without the reward).")
+    shared = bool(recurrent) or has_picture(observation_space, scale_rule)
     shown = partial(PreviousStep, action_space, num_envs, carry_state, place, scale_rule)
     previous = [shown(reward=show_previous is True)] if show_previous else []
     policy = make_policy(
@@ -430,14 +432,19 @@ def make_ppo(
         gae_lambda=gae_lambda,
         generator=generator_for(seed, "ppo"),
         extras=[*previous, *extras],
-        reward_scale=_reward_scale(scale_rewards, num_envs, discount),
+        reward_scale=_reward_scale(scale_rewards, shared, num_envs, discount),
         cut_at_episode_ends=cut_at_episode_ends,
         carry_state=carry_state,
         scale_rule=scale_rule,
     )
 
 
-def _reward_scale(asked: bool | None, num_envs: int, discount: float) -> RewardScale | ModestRewards | None:
-    if asked is None:
+def _reward_scale(
+    asked: bool | str | None, shared: bool, num_envs: int, discount: float
+) -> RewardScale | ModestRewards | None:
+    """What rewards are divided by; `shared` says whether actor and critic see through the same weights."""
+    if asked not in (True, False, "modest", None):
+        raise ValueError(f"scale_rewards is {asked!r}; it must be true, false or modest, or be left out.")
+    if asked == "modest" or (asked is None and not shared):
         return ModestRewards(num_envs, discount)
-    return RewardScale(num_envs, discount) if asked else None
+    return None if asked is False else RewardScale(num_envs, discount)

@@ -217,4 +217,5 @@ def make_self_imitation_ppo(
         bootstrap=bootstrap,
         imitation_generator=generator_for(seed, "imitation"),
     )
-    return make_ppo(observation_space, action_space, num_envs, seed, **ppo, agent=agent)
+    scaled = {"scale_rewards": "modest"} | ppo  # so that returns and values are of the same
+    return make_ppo(observation_space, action_space, num_envs, seed, **scaled, agent=agent)

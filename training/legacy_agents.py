@@ -23,7 +23,6 @@ _PPO: dict[str, Any] = {
     "normalise_observations": False,
     "optimiser": {"_target_": "torch.optim.Adam", "_partial_": True, "eps": 1e-5, "fused": True},
     "picture_features": 512,
-    "scale_rewards": False,
     "show_previous": False,
     "target_kl": None,
     "value_clip": None,

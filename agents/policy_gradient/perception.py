@@ -164,10 +164,11 @@ class RewardScale:
         """The open returns and their moments."""
         return {"returns": self._returns, "moments": self._moments.state_dict()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave."""
-        self._returns = state["returns"]
-        self._moments.load_state_dict(state["moments"])
+    def load_state_dict(self, state: dict[str, Any] | None) -> None:
+        """Restore what `state_dict` gave; nothing, of runs that scaled rewards otherwise or not at all."""
+        if state is not None and "moments" in state:
+            self._returns = state["returns"]
+            self._moments.load_state_dict(state["moments"])
 
 
 ORDINARY = (1e-3, 1e3)
@@ -208,6 +209,6 @@ class ModestRewards:
         return {"returns": self._returns, "square": self._square, "count": self._count}
 
     def load_state_dict(self, state: dict[str, Any] | None) -> None:
-        """Restore what `state_dict` gave; nothing, of runs that took rewards as they are."""
-        if state is not None:
+        """Restore what `state_dict` gave; nothing, of runs that scaled rewards otherwise or not at all."""
+        if state is not None and "square" in state:
             self._returns, self._square, self._count = state["returns"], state["square"], state["count"]

@@ -131,6 +131,9 @@ KINDS: dict[str, Kind] = {
     "sparse": Kind("only the goal pays, six steps", {"reward": "sparse", "limit": 6}, best=1.0),
     "cost": Kind("-1 a step, the goal pays 0", {"reward": "cost"}, best=-2.0),
     "all_negative": Kind("-2 a step, the goal -1", {"reward": "all_negative"}, best=-5.0),
+    "costly_picture": Kind(
+        "a picture of 42x42, -2 a step, the goal -1", {"observation": "picture", "reward": "all_negative"}, best=-5.0
+    ),
     "million": Kind("a million, -100,000 a step", {"reward": "million"}, best=8e5),
     "millionth": Kind("a millionth", {"reward": "millionth"}, best=8e-7),
     "whole_rewards": Kind("whole numbers", {"reward": "whole"}, best=8.0),
@@ -214,7 +217,7 @@ PLAYERS: dict[str, Player] = {
     "nec": Player(1000, options=("agent.learn_after=100", *SOON)),
     "retrieval_ppo_view": Player(2000, options=SHORT),
     "episodic": Player(1500),
-    "self_imitation_ppo": Player(3000, numbers=True, options=SHORT),
+    "self_imitation_ppo": Player(3000, numbers=True, options=(*SHORT, "agent.batches=4")),  # as many a step as usual
     "ppo_gru": Player(4000, numbers=True, options=SHORT),
     "retrieval_ppo": Player(3000, vectors_only=True, numbers=True, options=SHORT),
 }

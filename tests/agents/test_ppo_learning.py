@@ -6,6 +6,7 @@ import torch
 from gymnasium import spaces
 
 from engram_rl.agents.agent import Transition
+from engram_rl.agents.policy_gradient.perception import ModestRewards, RewardScale
 from tests.agents.ppo_worlds import VECTOR, E, T, World, batch, make_agent, play
 
 SPACES = {
@@ -14,6 +15,29 @@ SPACES = {
     "dict": spaces.Dict({"image": spaces.Box(0, 10, (7, 7, 3), np.uint8), "direction": spaces.Discrete(4)}),
     "dict with image": spaces.Dict({"image": spaces.Box(0, 255, (40, 40, 1), np.uint8), "speed": VECTOR}),
 }
+
+
+@pytest.mark.parametrize(
+    ("space", "changes", "kind"),
+    [
+        (VECTOR, {}, ModestRewards),
+        (VECTOR, {"recurrent": 4}, RewardScale),
+        (SPACES["image"], {}, RewardScale),
+        (SPACES["dict with image"], {}, RewardScale),
+        (SPACES["grid"], {}, ModestRewards),
+        (SPACES["image"], {"scale_rewards": "modest"}, ModestRewards),
+        (SPACES["image"], {"scale_rewards": False}, type(None)),
+        (VECTOR, {"scale_rewards": True}, RewardScale),
+    ],
+)
+def test_rewards_are_scaled_where_actor_and_critic_share_what_they_see_through(space, changes, kind):
+    agent = make_agent(space, **{"scale_rewards": None, **changes})
+    assert type(agent.reward_scale) is kind
+
+
+def test_a_scale_of_rewards_that_there_is_not_is_named():
+    with pytest.raises(ValueError, match="scale_rewards is 'yes'; it must be true, false or modest"):
+        make_agent(scale_rewards="yes")
 
 
 @pytest.mark.parametrize("recurrent", [0, 4])

@@ -75,7 +75,10 @@ def test_the_best_of_a_kind_is_what_the_shortest_way_pays():
         assert total == pytest.approx(kind.best, rel=1e-3), name
 
 
-@pytest.mark.parametrize(("kind", "agent"), [("tuple", "mfec"), ("masked", "fast_slow"), ("info_mixed", "episodic")])
+@pytest.mark.parametrize(
+    ("kind", "agent"),
+    [("tuple", "mfec"), ("masked", "fast_slow"), ("info_mixed", "episodic"), ("all_negative", "ppo_gru")],
+)
 def test_what_must_be_learned_is(kind, agent):
     found = came_of(kind, agent)
     assert found["outcome"] == LEARNED and found["share"] > 0.8

@@ -136,6 +136,11 @@ def test_a_size_goes_on_after_a_restart_and_begins_where_none_was_kept():
     other.load_state_dict(one.state_dict())
     again = np.array([3e5, 1e6]), np.array([False, False])
     assert (one(*again) == other(*again)).all() and one.size == other.size > 1e5
-    fresh = ModestRewards(2, 0.9)
-    fresh.load_state_dict(None)
-    assert fresh.size == 1.0
+    for kept in (None, RewardScale(2, 0.9).state_dict()):
+        fresh = ModestRewards(2, 0.9)
+        fresh.load_state_dict(kept)
+        assert fresh.size == 1.0
+    for kept in (None, one.state_dict()):
+        fresh = RewardScale(2, 0.9)
+        fresh.load_state_dict(kept)
+        assert fresh.state_dict()["moments"] == RewardScale(2, 0.9).state_dict()["moments"]

@@ -139,7 +139,7 @@ def test_a_step_leaves_entries_alone_that_were_replaced():
 
 
 def test_what_is_excluded_is_not_found_and_a_stale_name_hides_nobody():
-    one, many, (a, b), chance = filled()
+    one, many, _, chance = filled()
     query = rows_of(SPACES["parts"], 4, chance)
     hidden = [memory.lookup(query).slots[:, :2] for memory in (one, many)]
     again = [memory.lookup(query, exclude=slots) for memory, slots in zip((one, many), hidden, strict=True)]
