@@ -54,9 +54,11 @@ class MFEC:
         returns: Completes episodes.
         explore: Chooses actions by their values.
         novelty: Whether to explore by what was tried in a situation during the episode; the paper explores blindly.
-        bootstrap: Whether the return of an episode that was cut goes on with the value of its last observation; the
-            paper's returns end with the episode. Where a rule corrects overestimates, a promise of reward is not taken
-            over from the last observation of an episode that found none: it is what the rule is to doubt.
+        bootstrap: Whether the return of an episode that was cut goes on with the stored value of its last situation, or
+            where there is none as the episode went; the paper's returns end with the episode. A guess from neighbours
+            would stay for ever where it is too high, as the largest return counts. Where a rule corrects overestimates,
+            a promise of reward is not taken over from the last observation of an episode that found none: it is what
+            the rule is to doubt.
         scale_rule: Of what `project` is given.
         device: Where keys are computed.
     """
@@ -151,12 +153,9 @@ class MFEC:
         values = np.zeros(transition.steps)
         cut = transition.truncated & ~transition.terminated
         if self._bootstrap and cut.any():
-            keys, identity = self._keys(rows_of(transition.next_observation, cut))
-            q = self.memories.read_exact(keys, identity, touch=False)[0]
-            allowed = self._actions.allowed(rows_of_mask(transition.next_mask, cut), len(q))
-            best = (
-                restricted(q, allowed).masked_fill(self.memories.empty, -torch.inf).max(dim=1).values.double().numpy()
-            )
+            identity = hash_observations(rows_of(transition.next_observation, cut))
+            allowed = self._actions.allowed(rows_of_mask(transition.next_mask, cut), len(identity))
+            best = self.memories.best_stored(identity, allowed).double().numpy()
             going_on = self._returns.going_on(transition.reward, transition.rows)[cut]
             values[cut] = np.where(np.isfinite(best), best, going_on)
             if self.memories.blame:

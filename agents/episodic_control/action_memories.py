@@ -95,6 +95,20 @@ class ActionMemories:
                 q[~known, action] = found.value[:, 0].cpu().float()
         return q, lookups
 
+    def best_stored(self, identity: Tensor, allowed: Tensor | None) -> Tensor:
+        """The largest stored value of these very situations, -inf of those of which nothing is.  `[B]` on the CPU.
+
+        Args:
+            identity: `[B]`
+            allowed: Which actions count; None for all. `[B, A]`
+        """
+        slots = self.slots_of(identity)  # [B, A]
+        q = torch.full(slots.shape, -torch.inf)
+        for action, memory in enumerate(self.per_action):
+            known = slots[:, action] >= 0
+            q[known, action] = memory.values[slots[known, action].to(memory.device), 0].cpu().float()
+        return restricted(q, allowed).amax(1)
+
     def write(self, actions: np.ndarray, keys: Tensor, values: Tensor, identity: Tensor | None, step: int) -> None:
         """Store `[B]` values under `[B, D]` keys in the memories of the actions `[B]`.
 
