@@ -28,8 +28,9 @@ class Core(nn.Module):
     What holds for each, and is tested for each: a sequence is its steps; `reset[t]` says that `x_t` opens an episode,
     so every leaf is as `initial_state` gives it before `x_t` is taken in; rows of a batch do not meet; nothing is kept
     on the module and nothing is drawn at random in a step, so that acting and learning compute the same; the given
-    state is left as it was; a state takes up the same memory at every step. Gradients flow through the steps of one
-    call, and through the state into the call before unless it is detached.
+    state is left as it was, and a state lies apart from inputs, outputs and parameters; it takes up the same memory at
+    every step. Gradients flow through the steps of one call, and through the state into the call before unless it is
+    detached.
 
     A core writes `_initial` and `_step`, and `_sequence` where whole sequences are faster; it never sees a reset. A
     sequence in which episodes begin is cut there, and its pieces are laid side by side (`pieces.py`).
@@ -109,7 +110,8 @@ class Core(nn.Module):
             batch_size: B, at least 1.
         """
         require_sizes(self, batch_size=batch_size)
-        return self._initial(batch_size, next(self.parameters()))
+        state = self._initial(batch_size, next(self.parameters()))
+        return {name: leaf.clone() for name, leaf in state.items()}  # so that who writes into it changes no parameter
 
     def step(self, x: Tensor, state: State, reset: Tensor | None = None) -> tuple[Tensor, State, Losses]:
         """One step.
@@ -128,7 +130,11 @@ class Core(nn.Module):
         if x.dim() != 2:
             raise ValueError(f"{self._name}.step takes x of shape [B, {self.input_size}], got {list(x.shape)}")
         self._check(x.unsqueeze(0), state, None if reset is None else reset.unsqueeze(0))
-        return self._step(x, state if reset is None else self._where(reset, self._initial(len(x), x), state))
+        before = state if reset is None else self._where(reset, self._initial(len(x), x), state)
+        output, state, losses = self._step(x, before)
+        if any(output is leaf for leaf in state.values()):
+            output = output.clone()  # so that who changes it in place does not change what is remembered
+        return output, state, losses
 
     def forward(self, xs: Tensor, state: State, reset: Tensor | None = None) -> tuple[Tensor, State, Losses]:
         """A sequence of steps, time first.

@@ -158,11 +158,11 @@ class Lifelong(Core):
         return scores.softmax(-1) * valid
 
     def _after(self, xs: Tensor, state: State, found: Mapping[str, Tensor]) -> State:
-        xs = xs.detach()
+        last = xs[-2:].detach().clone()  # which outlive this step, while who gave them may fill them anew
         return {
-            "key": xs[-2] if len(xs) > 1 else state["value"],
-            "value": xs[-1],
-            "emitted": torch.ones_like(state["going_on"]) if len(xs) > 1 else state["going_on"],
+            "key": last[0] if len(last) > 1 else state["value"],
+            "value": last[-1],
+            "emitted": torch.ones_like(state["going_on"]) if len(last) > 1 else state["going_on"],
             "going_on": torch.ones_like(state["going_on"]),
             **{name: found[name][-1] for name in RECALLED},
         }

@@ -174,6 +174,20 @@ def test_the_given_state_is_left_as_it_was_and_grows_no_larger(name):
 
 
 @ALL
+@pytest.mark.parametrize("batch", [1, B])
+@torch.no_grad()
+def test_who_writes_into_an_input_an_output_or_a_first_state_changes_nothing_else(name, batch):
+    core, x = made(name), inputs(1, batch)[0]
+    before = {leaf: part.clone() for leaf, part in core.state_dict().items()}
+    output, state, _ = core.step(x, core.initial_state(batch))
+    kept = {leaf: part.clone() for leaf, part in state.items()}
+    for part in (x, output, *core.initial_state(batch).values()):
+        part.fill_(3)
+    assert all(torch.equal(state[leaf], part) for leaf, part in kept.items())
+    assert all(torch.equal(part, before[leaf]) for leaf, part in core.state_dict().items())
+
+
+@ALL
 def test_nothing_is_kept_on_the_module_and_nothing_is_drawn(name):
     core = made(name)
     before = {leaf: part.clone() for leaf, part in core.state_dict().items()}
