@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from engram_rl.memory.checks import real
 from engram_rl.memory.cores.addressing import SMALL, entropy
 from engram_rl.memory.cores.core import Core, Losses, State, require_sizes
 from engram_rl.memory.cores.store import neutral, outspoken
@@ -131,6 +132,9 @@ class Lifelong(Core):
         """
         if recalled is None:
             return super().forward(xs, state, reset)
+        if torch.is_autocast_enabled(real("xs", xs).device.type):
+            with torch.autocast(xs.device.type, enabled=False):
+                return self.forward(self._unrounded(xs), state, reset, recalled)
         self._check(xs, state, reset)
         for name in RECALLED:
             if name not in recalled or recalled[name].shape[:3] != (*xs.shape[:2], self.memory.k):

@@ -163,3 +163,15 @@ def test_the_memory_forgets_when_it_is_full():
     assert len(core.memory) == 5
     told = core.inspect(core.initial_state(B))
     assert (told["usage"] == 1).all()
+
+
+def test_autocast_rounds_neither_what_is_read_nor_what_is_written():
+    xs, core = inputs(4), made()
+    lived(core, xs)
+    outputs, state, _ = core(xs, core.initial_state(B))
+    recalled = {name: part.unflatten(0, (4, B)) for name, part in core.recall(xs.flatten(0, 1)).items()}
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(core(xs, core.initial_state(B))[0], outputs)
+        again, after, _ = core(xs, core.initial_state(B), recalled=recalled)
+    assert torch.equal(again, outputs)
+    assert all(torch.equal(after[name], part) for name, part in state.items())
