@@ -107,6 +107,17 @@ def real(name: str, value: Any) -> Tensor:
     return value
 
 
+def require_precision(name: str, numbers: Tensor, dtype: torch.dtype) -> None:
+    """Raise unless numbers are of this type; under autocast of any floating-point type.
+
+    Raises:
+        ValueError: They are not.
+    """
+    rounded = numbers.is_floating_point() and torch.is_autocast_enabled(numbers.device.type)
+    if numbers.dtype != dtype and not rounded:
+        raise ValueError(f"{name} are of {numbers.dtype}; this memory computes in {dtype}, so convert them")
+
+
 def limited(part: Tensor, most: float = LARGEST_KEY) -> bool:
     """Whether all numbers are finite and at most that in size."""
     return not part.numel() or bool(torch.linalg.vector_norm(part.detach(), ord=math.inf) <= most)

@@ -321,6 +321,8 @@ class DifferentiableNeuralDictionary(OwnMode):
             raise ValueError(
                 f"slot {int(slots[~self.alive[slots]][0])} holds no entry that could move; give slots of entries"
             )
+        if not (slots[1:] > slots[:-1]).all() and len(slots.unique()) < len(slots):
+            raise ValueError("slots name an entry twice, which can go to one place only; give each of them once")
         for name, new, like, most in (
             ("keys", keys, self.key_vectors, self.largest_keys),
             ("values", values, self.values, LARGEST_VALUE),

@@ -203,6 +203,7 @@ class Reencoder(OwnMode):
         self._cursor = 0
 
     @in_own_mode
+    @torch.no_grad()
     def remember(self, slots: Tensor, observations: Tensor) -> None:
         """Keep what was observed for entries just written, at slots `[B]`, -1 for none; of repeats the last counts.
 

@@ -91,7 +91,7 @@ class Links:
             ValueError: Shapes differ, a slot holds no entry, or a weight or kind is out of range. Nothing has been
                 changed then.
         """
-        self._check_ends(sources, targets)
+        sources, targets = self._ends(sources, targets)
         weights, kinds = self._checked(weights, kinds, len(sources))
         if not len(self.target):
             self._allocate(len(self._alive))
@@ -232,12 +232,14 @@ class Links:
         targets = torch.where(live, self.target[sources], NOTHING).to(torch.int64)
         return targets.flatten(1), (self.weight[sources] * live).to(torch.float64)
 
-    def _check_ends(self, sources: Tensor, targets: Tensor) -> None:
+    def _ends(self, sources: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Both as int64, the only integers that torch takes for slots wherever it indexes."""
         for name, slots in (("source", sources), ("target", targets)):
             if real(f"{name} slots", slots).dtype not in INTEGERS:
                 raise TypeError(f"{name} slots must be integers, as write and lookup return them, got {slots.dtype}")
         if sources.shape != targets.shape or sources.dim() != 1:
             raise ValueError(f"sources and targets must both be [B], got {list(sources.shape)}, {list(targets.shape)}")
+        sources, targets = sources.to(torch.int64), targets.to(torch.int64)
         for name, slots in (("source", sources), ("target", targets)):
             inside = (slots >= 0) & (slots < len(self._alive))
             missing = slots[~(inside & self._alive[slots * inside])]
@@ -245,6 +247,7 @@ class Links:
                 raise ValueError(
                     f"{name} slot {int(missing[0])} holds no entry; link what write or lookup returned, without -1"
                 )
+        return sources, targets
 
     def _checked(self, weights: Tensor | float, kinds: Tensor | int, batch: int) -> tuple[Tensor, Tensor]:
         weights = _tensor_of("the weight of a link", weights, float).to(self.weight)

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from engram_rl.memory.checks import real, whole
+from engram_rl.memory.checks import real, require_precision, whole
 
 
 class NeuralBloomFilter(nn.Module):
@@ -103,5 +103,6 @@ class NeuralBloomFilter(nn.Module):
             )
         if not torch.isfinite(items).all():
             raise ValueError("items hold NaN or infinity, which the memory would keep for ever")
+        require_precision("items", items, self.addresses.dtype)
         z = self.code(items)
         return z, (self.query(z) @ self.addresses.mT).softmax(-1), self.words(z)

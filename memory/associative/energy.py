@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engram_rl.memory.checks import real, whole
+from engram_rl.memory.checks import real, require_precision, whole
 
 Weights: TypeAlias = dict[str, Tensor]
 """Of B energy nets, by name. `[B, ...]`"""
@@ -78,7 +78,8 @@ class EnergyMemory(nn.Module):
         """
         self._check(items)
         learning = torch.is_grad_enabled()
-        with torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():
+            items = _outside(items)
             weights = {name: part.expand(len(items), *part.shape) for name, part in self.start.items()}
             for rates in self.log_write_rates.exp():
                 slopes = torch.autograd.grad(
@@ -114,7 +115,8 @@ class EnergyMemory(nn.Module):
 
     def _slopes(self, weights: Weights, items: Tensor, learning: bool) -> Tensor:
         """dE/dx. `[B, N, C]`."""
-        with torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():
+            items = _outside(items)
             items = items if items.requires_grad else items.detach().requires_grad_()
             (slopes,) = torch.autograd.grad(self.energy(weights, items).sum(), items, create_graph=learning)
         return slopes
@@ -154,6 +156,12 @@ class EnergyMemory(nn.Module):
             raise ValueError(f"items are of {len(items)} sets; {batch} were written")
         if not torch.isfinite(items).all():
             raise ValueError("items hold NaN or infinity, which has no energy")
+        require_precision("items", items, self.start["first"].dtype)
+
+
+def _outside(items: Tensor) -> Tensor:
+    """Items that may be differentiated by, also if they were made in inference mode."""
+    return items.clone() if items.is_inference() else items
 
 
 def langevin_step(items: Tensor, slopes: Tensor, step_size: float, generator: torch.Generator | None = None) -> Tensor:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from engram_rl.memory.checks import number, real, whole
+from engram_rl.memory.checks import number, real, require_precision, whole
 
 SMALLEST = 1e-6
 """A row's variance does not fall below this, so that rounding cannot make it negative."""
@@ -166,7 +166,7 @@ class KanervaMemory(nn.Module):
         """The prior of so many memories."""
         whole("batch_size", batch_size)
         covariance = torch.diag(self.log_variance.exp())
-        return Belief(*(part.expand(batch_size, -1, -1) for part in (self.mean, covariance)))
+        return Belief(*(part.repeat(batch_size, 1, 1) for part in (self.mean, covariance)))
 
     def address(self, belief: Belief, items: Tensor, known: Tensor | None = None) -> Tensor:
         """Where the memory would look for items. `[B, N, C]` -> `[B, N, K]`."""
@@ -274,3 +274,4 @@ class KanervaMemory(nn.Module):
             raise ValueError(f"{name} are {given.shape[1]} for {items} items; give one for each")
         if not torch.isfinite(given).all():
             raise ValueError(f"{name} hold NaN or infinity, which the memory would keep for ever")
+        require_precision(name, given, belief.mean.dtype)

@@ -8,10 +8,14 @@ from typing import Any, ClassVar, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from engram_rl.memory.checks import real
 from engram_rl.memory.cores.pieces import Pieces
 
 State: TypeAlias = dict[str, Tensor]
 """What a core remembers, by name; every leaf has the batch first. `[B, ...]`"""
+
+Leaves: TypeAlias = dict[str, tuple[torch.Size, torch.dtype | None]]
+"""What the leaves of a state are like."""
 
 Losses: TypeAlias = dict[str, Tensor]
 """Auxiliary losses by name, scalars; to be weighted and added to whatever is minimised. Often none."""
@@ -28,8 +32,9 @@ class Core(nn.Module):
     What holds for each, and is tested for each: a sequence is its steps; `reset[t]` says that `x_t` opens an episode,
     so every leaf is as `initial_state` gives it before `x_t` is taken in; rows of a batch do not meet; nothing is kept
     on the module and nothing is drawn at random in a step, so that acting and learning compute the same; the given
-    state is left as it was; a state takes up the same memory at every step. Gradients flow through the steps of one
-    call, and through the state into the call before unless it is detached.
+    state is left as it was, and a state lies apart from inputs, outputs and parameters; it takes up the same memory at
+    every step. Gradients flow through the steps of one call, and through the state into the call before unless it is
+    detached.
 
     A core writes `_initial` and `_step`, and `_sequence` where whole sequences are faster; it never sees a reset. A
     sequence in which episodes begin is cut there, and its pieces are laid side by side (`pieces.py`).
@@ -109,7 +114,8 @@ class Core(nn.Module):
             batch_size: B, at least 1.
         """
         require_sizes(self, batch_size=batch_size)
-        return self._initial(batch_size, next(self.parameters()))
+        state = self._initial(batch_size, next(self.parameters()))
+        return {name: leaf.clone() for name, leaf in state.items()}  # so that who writes into it changes no parameter
 
     def step(self, x: Tensor, state: State, reset: Tensor | None = None) -> tuple[Tensor, State, Losses]:
         """One step.
@@ -125,10 +131,17 @@ class Core(nn.Module):
         Raises:
             ValueError: A shape, a leaf of the state or a number is not what it must be. Nothing was computed then.
         """
+        if torch.is_autocast_enabled(real("x", x).device.type):
+            with torch.autocast(x.device.type, enabled=False):
+                return self.step(self._unrounded(x), state, reset)
         if x.dim() != 2:
             raise ValueError(f"{self._name}.step takes x of shape [B, {self.input_size}], got {list(x.shape)}")
         self._check(x.unsqueeze(0), state, None if reset is None else reset.unsqueeze(0))
-        return self._step(x, state if reset is None else self._where(reset, self._initial(len(x), x), state))
+        before = state if reset is None else self._where(reset, self._initial(len(x), x), state)
+        output, state, losses = self._step(x, before)
+        if any(output is leaf for leaf in state.values()):
+            output = output.clone()  # so that who changes it in place does not change what is remembered
+        return output, state, losses
 
     def forward(self, xs: Tensor, state: State, reset: Tensor | None = None) -> tuple[Tensor, State, Losses]:
         """A sequence of steps, time first.
@@ -144,6 +157,9 @@ class Core(nn.Module):
         Raises:
             ValueError: A shape, a leaf of the state or a number is not what it must be. Nothing was computed then.
         """
+        if torch.is_autocast_enabled(real("xs", xs).device.type):
+            with torch.autocast(xs.device.type, enabled=False):
+                return self.forward(self._unrounded(xs), state, reset)
         self._check(xs, state, reset)
         if reset is None or not reset.any():
             return self._sequence(xs, state)
@@ -219,14 +235,32 @@ class Core(nn.Module):
             for name, leaf in state.items()
         }
 
+    def _unrounded(self, xs: Tensor) -> Tensor:
+        """An input in the precision of the parameters, which autocast may have lowered."""
+        return xs.to(next(self.parameters()).dtype) if xs.is_floating_point() else xs
+
     def _check(self, xs: Tensor, state: State, reset: Tensor | None) -> None:
         """Raise what is wrong with an input, before anything is computed."""
         if xs.dim() != 3 or xs.shape[2] != self.input_size or not xs.shape[0] or not xs.shape[1]:
             raise ValueError(
                 f"{self._name} takes inputs [T, B, {self.input_size}] with T and B of at least 1, got {list(xs.shape)}"
             )
+        if xs.dtype != (own := next(self.parameters()).dtype):
+            raise ValueError(f"{self._name} takes inputs of {own}, as its parameters are, got {xs.dtype}")
         if not torch.isfinite(xs).all():
             raise ValueError(f"{self._name} was given NaN or infinity; its memory would keep it for ever")
+        try:
+            self._check_state(state, xs)
+        except ValueError:  # but what is known of the leaves may be older than a setting such as `slots`
+            self.__dict__.pop("_known", None)
+            self._check_state(state, xs)
+        if reset is not None and (real("reset", reset).shape != xs.shape[:2] or reset.dtype != torch.bool):
+            raise ValueError(
+                f"{self._name} takes a reset of bool {list(xs.shape[:2])}, got {reset.dtype} {list(reset.shape)}"
+            )
+
+    def _check_state(self, state: State, xs: Tensor) -> None:
+        """Raise what is wrong with a state that goes with these inputs."""
         if not isinstance(state, Mapping):
             raise ValueError(f"{self._name} takes the state that initial_state gave, got {type(state).__name__}")
         expected = self._leaves()
@@ -235,24 +269,28 @@ class Core(nn.Module):
                 f"{self._name} has a state of {', '.join(expected)}, got {', '.join(map(str, state)) or 'nothing'}"
             )
         for name, leaf in state.items():
-            shape = (xs.shape[1], *expected[name][1:])
-            if leaf.shape != shape:
+            shape, dtype = (xs.shape[1], *expected[name][0][1:]), expected[name][1] or xs.dtype
+            if real(f"state {name!r}", leaf).shape != shape:
                 raise ValueError(
                     f"{self._name} got state {name!r} of shape {list(leaf.shape)}; a batch of {xs.shape[1]} has "
                     f"{list(shape)}"
                 )
-        if reset is not None and (reset.shape != xs.shape[:2] or reset.dtype != torch.bool):
-            raise ValueError(
-                f"{self._name} takes a reset of bool {list(xs.shape[:2])}, got {reset.dtype} {list(reset.shape)}"
-            )
+            if leaf.dtype != dtype or leaf.device != xs.device:
+                raise ValueError(
+                    f"{self._name} got state {name!r} of {leaf.dtype} on {leaf.device}; with these inputs it is of "
+                    f"{dtype} on {xs.device}"
+                )
 
-    def _leaves(self) -> dict[str, torch.Size]:
-        """Shape of each leaf of the state of a batch of one."""
-        if "_shapes" not in self.__dict__:  # a constant of the module, not a part of its state
+    def _leaves(self) -> Leaves:
+        """Shape of each leaf of the state of a batch of one, and its type unless that is of the parameters."""
+        if "_known" not in self.__dict__:  # a constant of the module, not a part of its state
             with torch.no_grad():
-                self.__dict__["_shapes"] = {name: leaf.shape for name, leaf in self.initial_state(1).items()}
-        shapes: dict[str, torch.Size] = self.__dict__["_shapes"]
-        return shapes
+                self.__dict__["_known"] = {
+                    name: (leaf.shape, None if leaf.is_floating_point() else leaf.dtype)
+                    for name, leaf in self.initial_state(1).items()
+                }
+        known: Leaves = self.__dict__["_known"]
+        return known
 
 
 def sums(losses: list[Losses]) -> Losses:

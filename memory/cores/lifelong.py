@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from engram_rl.memory.checks import real
 from engram_rl.memory.cores.addressing import SMALL, entropy
 from engram_rl.memory.cores.core import Core, Losses, State, require_sizes
 from engram_rl.memory.cores.store import neutral, outspoken
@@ -131,6 +132,9 @@ class Lifelong(Core):
         """
         if recalled is None:
             return super().forward(xs, state, reset)
+        if torch.is_autocast_enabled(real("xs", xs).device.type):
+            with torch.autocast(xs.device.type, enabled=False):
+                return self.forward(self._unrounded(xs), state, reset, recalled)
         self._check(xs, state, reset)
         for name in RECALLED:
             if name not in recalled or recalled[name].shape[:3] != (*xs.shape[:2], self.memory.k):
@@ -158,11 +162,11 @@ class Lifelong(Core):
         return scores.softmax(-1) * valid
 
     def _after(self, xs: Tensor, state: State, found: Mapping[str, Tensor]) -> State:
-        xs = xs.detach()
+        last = xs[-2:].detach().clone()  # which outlive this step, while who gave them may fill them anew
         return {
-            "key": xs[-2] if len(xs) > 1 else state["value"],
-            "value": xs[-1],
-            "emitted": torch.ones_like(state["going_on"]) if len(xs) > 1 else state["going_on"],
+            "key": last[0] if len(last) > 1 else state["value"],
+            "value": last[-1],
+            "emitted": torch.ones_like(state["going_on"]) if len(last) > 1 else state["going_on"],
             "going_on": torch.ones_like(state["going_on"]),
             **{name: found[name][-1] for name in RECALLED},
         }

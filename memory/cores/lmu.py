@@ -75,6 +75,7 @@ def _lecun_uniform(size: int) -> Tensor:
 
 
 @cache
+@torch.inference_mode(False)  # what is kept may be asked for next where gradients are
 def _delay(order: int, theta: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """A and B of a delay of theta, discretised: `exp [[A, B], [0, 0]] = [[A_bar, B_bar], [0, 1]]`."""
     i = torch.arange(order, dtype=torch.float64)

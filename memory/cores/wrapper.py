@@ -23,7 +23,7 @@ class Wrapper(Core):
         core: What is wrapped.
 
     Raises:
-        ValueError: The core outlives episodes.
+        ValueError: The core outlives episodes, or has a leaf that would be called as one of the wrapper's.
     """
 
     core: Core
@@ -34,6 +34,11 @@ class Wrapper(Core):
         super().__init__(input_size, core.output_size)
         if core.lifelong:
             raise ValueError(f"{self._name} takes a core whose memory ends with an episode; {core._name}'s does not")
+        for name in self.own:
+            if name in core._leaves():
+                raise ValueError(
+                    f"{self._name} keeps {name!r} in its state, and {core._name} does too; wrap another core"
+                )
         self.core = core
         self.reads_by = core.reads_by
 

@@ -228,7 +228,11 @@ class IVFIndex:
         one = self._estimate.query_of(len(query))
         with torch.no_grad():
             true = self._exact.propose(query[one : one + 1], k, used)
-            distances, order = self._store.distances_at(query[one : one + 1], true).topk(min(k, used), largest=False)
+            true = true[:, self._store.present[true[0]].any(1)]  # where hardly anybody is left, it proposes holes too
+            distances = self._store.distances_at(query[one : one + 1], true)
+            distances, order = distances.topk(min(k, true.shape[1]), largest=False)
+        if not order.numel():
+            return
         nearest = true[0, order[0]].numpy()
         found = np.isin(nearest, proposed[one])
         elsewhere = 0.0

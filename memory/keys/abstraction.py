@@ -17,7 +17,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from engram_rl.memory.checks import require_ram, unknown
+from engram_rl.memory.checks import UNSIGNED, require_held, require_ram, unknown
 from engram_rl.memory.keys.identity import identify
 from engram_rl.memory.keys.space import KeySpace, Modality
 
@@ -94,7 +94,11 @@ class RecursivePooling:
         if grids.shape[1:] != self.shape:
             raise ValueError(f"grids have shape {list(grids.shape)}, expected {['batch', *self.shape]}")
         cells = grids.reshape(*grids.shape[:3], -1)
-        levels = [cells if self.rule == "majority" else cells.to(torch.get_default_dtype())]
+        if self.rule != "majority":
+            cells = _numbers(cells)
+        elif cells.dtype in UNSIGNED:
+            cells = cells.to(torch.int64)
+        levels = [cells]
         for _ in range(self.scales - 1):
             levels.append(_RULES[self.rule](*_blocks(levels[-1])))
         return levels
@@ -153,6 +157,17 @@ class SlowCopy(nn.Module):
         super().train(mode)
         self.slow.eval()
         return self
+
+
+def _numbers(cells: Tensor) -> Tensor:
+    """Cells as numbers that can be averaged.
+
+    Raises:
+        ValueError: One is a whole number that would be rounded, so that different cells would look the same.
+    """
+    if not cells.is_floating_point():
+        require_held("grids", cells, torch.get_default_dtype(), "scale them, or take them for symbols: rule='majority'")
+    return cells.to(torch.get_default_dtype())
 
 
 def _words(symbols: Tensor) -> Tensor:

@@ -13,6 +13,12 @@ from engram_rl.memory.checks import shown
 NOBODY = np.iinfo(np.int64).min
 """Stands for "no identity"; an observation's hash is never this."""
 
+LONG = "gG"
+"""Types of long doubles, real and complex, as numpy calls them."""
+
+EXTENDED_DIGITS, EXTENDED_BYTES = 63, 10
+"""Of a long double where it is an extended one, as on x86: digits of its mantissa, and bytes that say anything."""
+
 WAYS = 8
 """Cells of a bucket."""
 
@@ -34,11 +40,16 @@ def identify(observations: np.ndarray) -> Tensor:
             f"identify the identities of its parts: "
             f"identify(np.stack([identify(part) for part in parts.values()], axis=1))"
         )
+    if rows.dtype.names:  # fields may lie apart, with anything between them
+        rows = np.stack([identify(rows[name]).numpy() for name in rows.dtype.names], axis=1)
     rows = rows.astype(rows.dtype.newbyteorder("<"), copy=False)
     if rows.dtype.kind in "fc":
         rows = rows + rows.dtype.type(0)  # one zero: -0.0 becomes 0.0
     flat = np.ascontiguousarray(rows).reshape(len(rows), int(np.prod(np.shape(rows)[1:])))
     raw = flat.view(np.uint8).reshape(len(flat), flat.shape[1] * flat.itemsize)
+    if flat.dtype.char in LONG and np.finfo(np.longdouble).nmant == EXTENDED_DIGITS:
+        parts = raw.reshape(len(flat), -1, np.dtype(np.longdouble).itemsize)
+        raw = parts[:, :, :EXTENDED_BYTES].reshape(len(flat), -1)  # behind them lies anything
     if raw.shape[1] % 8:
         raw = np.pad(raw, ((0, 0), (0, -raw.shape[1] % 8)))
     words = raw.view("<u8")  # [B, W]

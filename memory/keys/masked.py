@@ -220,7 +220,7 @@ class MaskedStore:
         self._having = self.present[:used].sum(0)
         self._sum_up()
         self.spread.adopt(state["spread"])
-        self.centre = state["spread"]["centre"].to(self.centre)
+        self.centre = state["spread"]["centre"].to(self.centre).clone()
         self._until_centred = int(state["spread"]["until_centred"])
         self.rows[:used, self.space.vector_size :] = 0
         self._refresh_all()
@@ -348,7 +348,7 @@ class Spread:
         scale = self.mean.abs() + self.variance().sqrt()
         same = torch.equal(count, self.count) and bool(((mean - self.mean).abs() <= 1e-9 * scale).all())
         if same and torch.allclose(squares, self.squares, rtol=1e-6, atol=0):
-            self.mean, self.squares = mean, squares
+            self.mean, self.squares = mean.clone(), squares.clone()  # the state stays its owner's
 
 
 def typical_of(space: KeySpace, sums: list[dict[str, Tensor]], dtype: torch.dtype) -> Tensor:

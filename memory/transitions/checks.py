@@ -18,7 +18,15 @@ def checked_states(
     states = np.asarray(states)
     if states.ndim != 2 or states.shape[1] != table.dim:
         raise ValueError(f"states must be [B, {table.dim}], got {list(states.shape)}")
-    states = table.canonical(states)
+    given, states = states, table.canonical(states)
+    if given.dtype.kind in "iu":
+        with np.errstate(invalid="ignore"):  # what is rounded up to what the type cannot hold differs too
+            rounded = given[states.astype(given.dtype) != given]
+        if len(rounded):
+            raise ValueError(
+                f"states hold the integer {rounded[0]}, which {states.dtype} would round, so that it would be taken "
+                "for others; take away what all have in common, or give it as two numbers"
+            )
     if not np.isfinite(states).all():
         raise ValueError("states hold NaN or infinite numbers: such a state could never be found again")
     owners = np.zeros(len(states), np.int64) if owners is None else np.asarray(owners)

@@ -68,7 +68,7 @@ class TransitionMemory:
         self.states = StateTable(dim, capacity, decimals=decimals)
         self.table = TransitionTable(capacity, num_actions, half_life, keep_refuted)
         self.movements = MovementMemory(owners, num_actions, dim, context=movement_context, decimals=decimals)
-        self.movement_changes = 0
+        self.movement_changes = self.support_changes = 0
         self.same_within = same_within
         self.clock = np.zeros(owners, np.float64)  # [O], in ticks
         self._seen = np.zeros(capacity, np.int64)  # [S], the write that last met a state
@@ -295,10 +295,11 @@ class TransitionMemory:
         """Remember the movements of the given rows `[N]`, and notice whether what they make one expect has changed."""
         if len(rows):
             owners, actions, states = owners[rows], actions[rows], self.states.vectors[ids[rows]]
-            before, _ = self.movements.recall(owners, actions, states)
+            before, agreed = self.movements.recall(owners, actions, states)
             self.movements.store(owners, actions, states, self.states.vectors[next_ids[rows]])
-            after, _ = self.movements.recall(owners, actions, states)
+            after, agree = self.movements.recall(owners, actions, states)
             self.movement_changes += int((before != after).any())
+            self.support_changes += int((agreed != agree).any())
 
     def _name(self, states: np.ndarray, owners: np.ndarray) -> np.ndarray:
         ids = self.states.find(states, owners)

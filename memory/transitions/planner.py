@@ -157,7 +157,7 @@ class Planner:
         if self.memory.table.changed_since(self._mark) is None:
             self._drop_evicted()
         ids = self._outdated()
-        self._mark, self._movement_mark = self.memory.table.changes, self.memory.movement_changes
+        self._mark, self._movement_mark = self.memory.table.changes, self._movements
         while len(ids):
             self._expect(ids)
             ids = np.flatnonzero(self.memory.states.used & ~self._covered)  # states just imagined
@@ -188,7 +188,7 @@ class Planner:
             "free": self._num_free,
             "pending": torch.from_numpy(np.zeros(0, np.int64) if pending is None else pending),
             "begin": pending is None,
-            "moved": self._movement_mark != self.memory.movement_changes,
+            "moved": self._movement_mark != self._movements,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -205,7 +205,7 @@ class Planner:
         self._num_free, self._kept = int(state["free"]), KeptCosts(len(self.successor))
         self._mark = -1 if state["begin"] else table.changes
         table.note(arrays["pending"])
-        self._movement_mark = self.memory.movement_changes - bool(state["moved"])
+        self._movement_mark = self._movements - bool(state["moved"])
 
     def _rows(self, goals: np.ndarray) -> np.ndarray:
         """Which of the costs kept are those to each set of goals, worked out where something has changed. `[G]`."""
@@ -225,10 +225,15 @@ class Planner:
             rows = self._kept.find(goals, versions)
         return rows
 
+    @property
+    def _movements(self) -> int:
+        """How often what may be expected of movements has changed; how many agree counts where that decides."""
+        return self.memory.movement_changes + (self.memory.support_changes if self.min_support > 0 else 0)
+
     def _is_outdated(self) -> bool:
         """Whether anything was learned, dropped, named, widened or faded since the last time. O(O)."""
         memory = self.memory
-        same = memory.table.changes == self._mark and memory.movement_changes == self._movement_mark
+        same = memory.table.changes == self._mark and self._movements == self._movement_mark
         same &= memory.states.num_free == self._num_free  # eviction, which could hide a name, is a change of the table
         return not same or bool((memory.clock > self._valid_until).any())
 
@@ -236,7 +241,7 @@ class Planner:
         """States of which something may have changed. `[N]`."""
         memory, owners = self.memory, self.memory.states.owners
         changed = memory.table.changed_since(self._mark)
-        if changed is None or memory.movement_changes != self._movement_mark:
+        if changed is None or self._movements != self._movement_mark:
             self._forget_guesses_of(np.arange(memory.num_owners))
         new = np.flatnonzero(memory.states.used & ~self._covered)
         grown = self._widen(new[memory.visited[new]])
@@ -325,7 +330,7 @@ class Planner:
         self.successor[gone], self.cost[gone] = ABSENT, np.inf
         self._refused[:], self._refusals[:] = ABSENT, 0
         self._covered[:] = False
-        self._versions += 1
+        self._versions[:] = self._versions.max() + 1  # above all there were: an id may be another owner's from now on
 
     def _named(self) -> tuple[np.ndarray, np.ndarray]:
         """Successors and costs up to the highest id in use. `[N, A]` each."""

@@ -304,3 +304,14 @@ def test_what_is_linked_and_moved_in_another_mode_is_as_it_would_be_outside(spac
     for mode in (torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16), torch.no_grad):
         for one, other in zip(plain, life(mode), strict=True):
             assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64])
+def test_slots_to_link_are_integers_of_any_size(dtype):
+    memory = DifferentiableNeuralDictionary(1, 1, 10)
+    memory.write(torch.rand(4, 1), torch.rand(4, 1))
+    ends = torch.tensor([[0, 2], [3, 1]], dtype=dtype)
+    memory.link(*ends)
+    assert memory.follow(ends[0]).slots.tolist() == [[3], [1]]
+    with pytest.raises(ValueError, match="target slot 9 holds no entry"):
+        memory.link(ends[0], torch.tensor([3, 9], dtype=dtype))

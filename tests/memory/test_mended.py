@@ -373,6 +373,16 @@ class TestRefusals:
         with pytest.raises(ValueError, match="weight"):
             Modality("v", 2, weight=1e30)
 
+    def test_an_entry_that_is_to_go_to_two_places_stays_and_penalties_too(self):
+        memory = made(PAIR)
+        memory.write({"v": torch.randn(6, 2), "p": torch.randn(6, 2)}, torch.zeros(6, 1))
+        rows, penalties = memory.key_vectors.clone(), memory.store.penalties().clone()
+        with pytest.raises(ValueError, match="name an entry twice"):
+            memory.move(t(3, 0, 3), keys=torch.full((3, 4), 50.0))
+        memory.move(t(3, 0), values=torch.ones(2, 1))
+        assert torch.equal(memory.key_vectors, rows)
+        assert torch.equal(memory.store.penalties(), penalties)
+
     def test_a_stale_exclude_with_generations_hides_nobody(self):
         memory = made(2, 2, k=1)
         slots = memory.write(torch.eye(2), torch.zeros(2, 1))

@@ -62,6 +62,13 @@ class TestReencoder:
         reencoder.remember(torch.tensor([3, 3]), torch.tensor([[1.0, 1, 1], [2, 2, 2]]))
         assert reencoder.observations[3].tolist() == [2, 2, 2]
 
+    def test_of_observations_that_were_computed_no_graph_is_kept(self):
+        _, _, reencoder, _, slots = encoded_memory()
+        weight = torch.ones(3, requires_grad=True)
+        reencoder.remember(slots, torch.randn(10, 3) * weight)
+        assert not reencoder.observations.requires_grad
+        assert not reencoder.state_dict()["observations"].requires_grad
+
     def test_continues_after_saving_and_an_empty_memory_has_nothing_to_do(self):
         memory, encoder, reencoder, _, slots = encoded_memory()
         reencoder.refresh(4)

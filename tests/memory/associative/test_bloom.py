@@ -103,6 +103,7 @@ def test_gradients_are_those_of_differences():
         (torch.zeros(2, 3, 4), r"items have shape \[2, 3, 4\]; this memory takes \[2, N, 5\]"),
         (torch.zeros(1, 3, 5), r"takes \[2, N, 5\]"),
         (torch.full((2, 3, 5), math.nan), "NaN or infinity"),
+        (torch.ones(2, 3, 5, dtype=torch.bool), "items are of torch.bool; this memory computes in torch.float32"),
     ],
 )
 def test_bad_items_are_refused_by_name(items, message):

@@ -93,6 +93,17 @@ def test_without_gradients_it_does_the_same_and_asks_for_none():
     assert not read.requires_grad and not any(part.requires_grad for part in weights.values())
 
 
+def test_in_inference_mode_it_does_the_same():
+    memory, items = small(), torch.randn(2, 3, C).double()
+    with torch.no_grad():
+        read = memory.read(memory.write(items), 2 * items)
+    with torch.inference_mode():
+        weights = memory.write(items.clone())
+        assert torch.equal(memory.read(weights, 2 * items), read)
+        memory.sample(weights, 2)
+    assert torch.equal(memory.read(weights, 2 * items), read)  # written there, read with gradients
+
+
 def test_sets_of_a_batch_do_not_meet():
     memory, items = small(), torch.randn(3, 2, C).double()
     together, alone = memory.write(items), memory.write(items[1:2])
@@ -144,6 +155,7 @@ def test_samples_are_the_same_again_and_of_low_energy():
         (torch.zeros(2, 3, 4), r"items have shape \[2, 3, 4\]; EnergyMemory takes \[B, N, 3\]"),
         (torch.zeros(1, 3, 3), r"items are of 1 sets; 2 were written"),
         (torch.full((2, 3, 3), math.nan), "NaN or infinity"),
+        (torch.ones(2, 3, 3), "items are of torch.float32; this memory computes in torch.float64"),
     ],
 )
 def test_bad_items_are_refused_by_name(items, message):

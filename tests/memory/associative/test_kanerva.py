@@ -147,6 +147,8 @@ def test_three_thousand_writes_in_single_precision_leave_a_belief():
     [
         (lambda m, b: m.write(b, torch.zeros(1, 3, 5)), r"items have shape \[1, 3, 5\]; this belief takes \[1, N, 8\]"),
         (lambda m, b: m.write(b, torch.full((1, 3, 8), math.nan)), "NaN or infinity"),
+        (lambda m, b: m.write(b, torch.ones(1, 3, 8, dtype=torch.int64)), "items are of torch.int64; this memory"),
+        (lambda m, b: m.write(b, torch.ones(1, 3, 8), torch.ones(1, 3, 6).double()), "addresses are of torch.float64"),
         (lambda m, b: m.write(b, torch.zeros(1, 3, 8), torch.zeros(1, 2, 6)), "addresses are 2 for 3 items"),
         (lambda m, b: m.read(b, torch.zeros(1, 3, 8), known=torch.ones(1, 3, 8)), "known is torch.float32"),
         (lambda m, b: m.read(b, torch.zeros(1, 3, 8), steps=0), "steps is 0"),
@@ -158,3 +160,12 @@ def test_bad_input_is_refused_by_name(call, message):
     memory = KanervaMemory(8, 6)
     with pytest.raises(ValueError, match=message):
         call(memory, memory.empty(1))
+
+
+def test_who_writes_into_an_empty_memory_changes_no_prior():
+    memory = KanervaMemory(8, 6)
+    prior = memory.mean.detach().clone()
+    with torch.no_grad():
+        belief = memory.empty(1)
+        belief.mean.zero_()
+    assert torch.equal(memory.mean, prior)

@@ -174,6 +174,20 @@ def test_the_given_state_is_left_as_it_was_and_grows_no_larger(name):
 
 
 @ALL
+@pytest.mark.parametrize("batch", [1, B])
+@torch.no_grad()
+def test_who_writes_into_an_input_an_output_or_a_first_state_changes_nothing_else(name, batch):
+    core, x = made(name), inputs(1, batch)[0]
+    before = {leaf: part.clone() for leaf, part in core.state_dict().items()}
+    output, state, _ = core.step(x, core.initial_state(batch))
+    kept = {leaf: part.clone() for leaf, part in state.items()}
+    for part in (x, output, *core.initial_state(batch).values()):
+        part.fill_(3)
+    assert all(torch.equal(state[leaf], part) for leaf, part in kept.items())
+    assert all(torch.equal(part, before[leaf]) for leaf, part in core.state_dict().items())
+
+
+@ALL
 def test_nothing_is_kept_on_the_module_and_nothing_is_drawn(name):
     core = made(name)
     before = {leaf: part.clone() for leaf, part in core.state_dict().items()}
@@ -209,6 +223,20 @@ def test_it_works_in_double_precision(name):
     outputs, state, _ = core(inputs(dtype=torch.float64), core.initial_state(B), resets())
     assert outputs.dtype == torch.float64
     assert all(part.dtype == torch.float64 for part in state.values() if part.is_floating_point())
+
+
+@ALL
+def test_autocast_rounds_nothing_that_is_carried_on(name):
+    core, xs, reset = made(name), inputs(), resets()
+    plain, after, _ = core(xs, begun(core), reset)
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs, state, _ = core(xs, begun(core), reset)
+        output, first, _ = core.step(xs[0].bfloat16(), core.initial_state(B), reset[0])
+    assert torch.equal(outputs, plain)
+    assert all(torch.equal(state[leaf], part) for leaf, part in after.items())
+    same(output, core.step(xs[0].bfloat16().float(), core.initial_state(B))[0])
+    core.step(xs[0], first)
+    outputs.sum().backward()
 
 
 @ALL
@@ -272,14 +300,38 @@ def test_bad_input_is_refused_by_name(name):
         (inputs(), {k: v for k, v in state.items() if k != leaf}, None, f"{kind} has a state of"),
         (inputs(), state | {"more": state[leaf]}, None, f"{kind} has a state of"),
         (inputs(), None, None, f"{kind} takes the state"),
+        (inputs(), {k: v.double() for k, v in state.items()}, None, f"{kind} got state '{leaf}' of torch.float64"),
+        (inputs(), {k: v.to("meta") for k, v in state.items()}, None, f"{kind} got state '{leaf}' of .* on meta"),
+        (inputs(dtype=torch.float64), state, None, f"{kind} takes inputs of torch.float32"),
+        (inputs(dtype=torch.int64), state, None, f"{kind} takes inputs of torch.float32"),
         (inputs(), state, resets()[0], f"{kind} takes a reset of bool"),
         (inputs(), state, resets().float(), f"{kind} takes a reset of bool"),
     ):
         with pytest.raises(ValueError, match=message):
             core(xs, given, reset)
+    for xs, given, reset in (
+        (inputs().numpy(), state, None),
+        (inputs(), state | {leaf: state[leaf].tolist()}, None),
+        (inputs(), state, resets().tolist()),
+    ):
+        with pytest.raises(TypeError, match="must be a tensor"):
+            core(xs, given, reset)
+    with pytest.raises(TypeError, match="must be a tensor"):
+        core.step(inputs()[0].numpy(), state)
     for sizes in ((0, H), (D, 0), (D, -1), (D, 2.5), (True, H)):
         with pytest.raises(ValueError, match="must be a whole number of at least 1"):
             sized(name, *sizes)
+
+
+@pytest.mark.parametrize("name", [*SLOTS, *(f"uniform_writing {name}" for name in SLOTS)])
+def test_with_more_slots_than_it_learned_with_it_goes_on(name):
+    core = sized(name, D, H) if " " in name else SLOTS[name](D, H)
+    core(inputs(), core.initial_state(B))
+    getattr(core, "core", core).slots = 9
+    outputs, state, _ = core(inputs(), core.initial_state(B), resets())
+    assert state["memory"].shape[1] == 9 and outputs.isfinite().all()
+    with pytest.raises(ValueError, match=f"a batch of {B} has"):
+        core(inputs(), state | {"memory": state["memory"][:, :6]})
 
 
 def test_an_unknown_core_is_named_with_its_neighbours():

@@ -144,9 +144,34 @@ def test_the_given_state_stays_and_what_was_recalled_is_checked():
         core(inputs(4) * torch.nan, state)
 
 
+def test_what_is_written_is_what_was_seen_though_the_caller_fills_one_buffer_again_and_again():
+    xs, buffer = inputs(5), torch.empty(B, D)
+    core, other = made(), made()
+    lived(core, xs)
+    state = other.initial_state(B)
+    for x in xs:
+        other.commit(other.step(buffer.copy_(x), state)[1])
+        state = other.step(buffer, state)[1]
+    assert len(core.memory) == len(other.memory) == 4 * B
+    assert torch.equal(core.memory.key_vectors, other.memory.key_vectors)
+    assert torch.equal(core.memory.values, other.memory.values)
+
+
 def test_the_memory_forgets_when_it_is_full():
     core = made(memory=partial(DifferentiableNeuralDictionary, capacity=5, k=K))
     lived(core, inputs(9))
     assert len(core.memory) == 5
     told = core.inspect(core.initial_state(B))
     assert (told["usage"] == 1).all()
+
+
+def test_autocast_rounds_neither_what_is_read_nor_what_is_written():
+    xs, core = inputs(4), made()
+    lived(core, xs)
+    outputs, state, _ = core(xs, core.initial_state(B))
+    recalled = {name: part.unflatten(0, (4, B)) for name, part in core.recall(xs.flatten(0, 1)).items()}
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(core(xs, core.initial_state(B))[0], outputs)
+        again, after, _ = core(xs, core.initial_state(B), recalled=recalled)
+    assert torch.equal(again, outputs)
+    assert all(torch.equal(after[name], part) for name, part in state.items())

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from scipy.linalg import expm
 
-from engram_rl.memory.cores import make_core
+from engram_rl.memory.cores import LMU, make_core
 from engram_rl.memory.cores.lmu import _delay
 from tests.memory.cores.slow_steps import agrees, stays_finite
 
@@ -53,3 +53,12 @@ def test_large_orders_are_stable():
 
 def test_it_stays_finite():
     stays_finite("lmu")
+
+
+def test_after_acting_in_inference_mode_it_learns():
+    core = LMU(3, 4, order=5, theta=11)  # a delay that no other test has asked for
+    xs = torch.randn(4, 2, 3)
+    with torch.inference_mode():
+        core(xs.clone(), core.initial_state(2))
+    core(xs, core.initial_state(2))[0].sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in core.parameters())

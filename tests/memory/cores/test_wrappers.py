@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from engram_rl.memory.cores import DNC, GRU, LSTM, NTM, SAM, DeltaRule, Lifelong, StoreCore, make_core
+from engram_rl.memory.cores import (
+    DNC,
+    GRU,
+    LSTM,
+    NTM,
+    SAM,
+    AdaptiveComputation,
+    DeltaRule,
+    Lifelong,
+    StoreCore,
+    make_core,
+)
 from tests.memory.cores import test_delta, test_ntm, test_sam
 from tests.memory.cores.slow_steps import D, H, T, agrees, cosine, linear, lstm, sigmoid, softmax, softplus
 
@@ -229,6 +240,11 @@ def test_what_the_heads_of_the_core_read_is_told():
         ("stored_programs", {"core": GRU}, "StoredPrograms wraps a core such as NTM, DNC or SAM, got GRU"),
         ("stored_programs", {"programs": 1}, "programs is 1; of one there is nothing to choose"),
         ("adaptive_computation", {"core": Lifelong}, "whose memory ends with an episode; Lifelong's does not"),
+        (
+            "adaptive_computation",
+            {"core": AdaptiveComputation},
+            "AdaptiveComputation keeps 'ponder' in its state, and AdaptiveComputation does too",
+        ),
         ("adaptive_computation", {"limit": 0}, "AdaptiveComputation's limit is 0"),
         ("adaptive_computation", {"ponder_cost": -1.0}, "ponder_cost is -1.0; it must be at least 0"),
     ],

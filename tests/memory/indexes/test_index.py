@@ -207,6 +207,19 @@ class TestIVF:
         found = memory.lookup(clustered(100, seed=0))
         assert found.valid.all() and (found.slots % 2 == 1).all()
 
+    def test_holes_count_neither_as_missed_nor_as_far_away(self):
+        index = IVFIndex(lists=4, start=64, check_every=1)
+        memory = DifferentiableNeuralDictionary(2, 1, 300, k=30, index=index)
+        slots = memory.write(torch.rand(200, 2), torch.zeros(200, 1))
+        memory.forget(slots[10:])
+        for _ in range(40):
+            memory.lookup(torch.rand(2, 2))
+        assert index.report()["recall"] == 1
+        memory.move(slots[:1], keys=torch.tensor([[9.0, 9.0]]))
+        assert memory.lookup(torch.tensor([[9.0, 9.0]]), k=1).slots.item() == slots[0]
+        memory.forget(slots)
+        assert not memory.lookup(torch.rand(2, 2)).valid.any()
+
     def test_it_is_rebuilt_after_loading(self):
         memory, _ = built()
         twin = memory_with(IVFIndex(lists=64, probes=64, start=500, check_every=0), n=0)

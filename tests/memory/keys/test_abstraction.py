@@ -115,6 +115,19 @@ class TestRecursivePooling:
         with pytest.raises(ValueError, match=message):
             RecursivePooling(*arguments)
 
+    @pytest.mark.parametrize("rule", ["mean", "max"])
+    def test_whole_numbers_that_would_be_rounded_are_refused(self, rule):
+        pool = RecursivePooling((1, 2), rule)
+        assert pool(torch.tensor([[[2**24, 0]]]))["scale_0"].tolist() == [[2**24, 0]]
+        with pytest.raises(ValueError, match="grids holds the integer 16777217"):
+            pool(torch.tensor([[[2**24 + 1, 0]]]))
+
+    @pytest.mark.parametrize("dtype", [torch.uint16, torch.uint32, torch.uint64])
+    def test_symbols_have_one_code_in_any_type(self, dtype):
+        pool, grids = RecursivePooling((2, 2)), torch.tensor([[[7, 3], [3, 300]]])
+        for one, other in zip(pool(grids.to(dtype)).values(), pool(grids).values(), strict=True):
+            assert torch.equal(one, other)
+
     def test_grids_of_another_shape_are_refused(self):
         with pytest.raises(ValueError, match=r"expected \['batch', 8, 8\]"):
             RecursivePooling((8, 8))(torch.zeros(1, 8, 7))

@@ -102,3 +102,23 @@ def test_what_both_buckets_have_no_room_for_is_found_and_forgotten_all_the_same(
     table.set(np.array([35]), names[29:])
     table.restore(table.identities_at(np.arange(40)))
     assert table.find(names).tolist() == [*range(10), *[-1] * 19, 35]
+
+
+def between(kind, filling):
+    """Two rows of 1 and 2, with the bytes that say nothing filled."""
+    rows = np.empty((2, 1), kind)
+    rows.view(np.uint8)[:] = filling
+    rows[:] = np.array([[1], [2]]).astype(kind)
+    return rows
+
+
+@pytest.mark.parametrize("kind", [np.longdouble, np.clongdouble, np.dtype([("a", "i1"), ("b", "f8")], align=True)])
+def test_bytes_that_say_nothing_do_not_count(kind):
+    rows = [between(np.dtype(kind), filling) for filling in (0, 255)]
+    if rows[0].dtype.names:
+        for row in rows:
+            row["a"][:, 0], row["b"][:, 0] = [1, 1], [-0.0, 2]
+        rows[0]["b"][0] = 0.0
+    one, other = (identify(row) for row in rows)
+    assert one.tolist() == other.tolist()
+    assert len(one.unique()) == 2

@@ -43,6 +43,14 @@ def assert_same(a, b):
             assert torch.equal(value, b[name]) if isinstance(value, torch.Tensor) else value == b[name], name
 
 
+def overwrite(state):
+    for value in state.values():
+        if isinstance(value, dict):
+            overwrite(value)
+        elif isinstance(value, torch.Tensor):
+            value.fill_(1)
+
+
 class TestRoundTrip:
     def test_it_goes_on_exactly_as_the_memory_that_was_saved(self, memory, tmp_path):
         memory.save(tmp_path / "memory.safetensors")
@@ -73,6 +81,13 @@ class TestRoundTrip:
         larger = load(tmp_path / "m", capacity=100)
         write(larger, 40)
         assert len(larger) > 30 and larger.evictions == memory.evictions
+
+    def test_what_is_done_to_a_state_later_reaches_no_memory(self, memory):
+        state = memory.state_dict()
+        twin = DifferentiableNeuralDictionary(SPACE, 2, 30, forgetting=Decay(50, unit="ticks"))
+        twin.load_state_dict(state)
+        overwrite(state)
+        assert_same(twin.state_dict(), memory.state_dict())
 
     def test_an_empty_memory_has_a_file_too(self, tmp_path):
         DifferentiableNeuralDictionary(3, 1, 10).save(tmp_path / "m")

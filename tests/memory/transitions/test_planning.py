@@ -278,3 +278,33 @@ def test_looking_takes_its_names_back():
         memory.name(np.array([(3, 3), (4, 4)]))
     assert all(np.array_equal(before[name], memory.state_dict()[name]) for name in before)
     assert memory.name(np.array([(4, 4)]))[0] == 2  # as if nothing had been named
+
+
+@pytest.mark.parametrize("lived", [2, 3, 6])
+def test_a_goal_whose_name_was_another_owners_is_worked_out_anew(lived):
+    memory = TransitionMemory(1, 2, 20, owners=2)
+    planner = Planner(memory, imagine=False)
+
+    def ahead(state, owner):
+        memory.write([[state]], [0], [[state + 1.0]], owners=np.array([owner]))
+
+    for state in range(lived):
+        ahead(state, 0)
+        planner.cost_to_go([memory.name([[2.0]])])
+    name = memory.name([[2.0]])
+    memory.clear(np.array([0]))
+    for state in range(2 * lived):
+        ahead(state, 1)  # to whom the name goes some time, and for whom the world changes as often
+        planner.refresh()
+        if memory.states.used[name[0]]:
+            fresh = Planner(memory, imagine=False)
+            assert np.array_equal(planner.cost_to_go([name]), fresh.cost_to_go([name]))
+
+
+def test_how_many_movements_must_agree_is_looked_at_whenever_one_more_is_remembered():
+    memory = TransitionMemory(1, 1, 50)
+    planner = Planner(memory, min_support=0.6)
+    for state, following in ((0, 1), (2, 2), (3, 4), (5, 6), (7, 7), (8, 8)):  # one ahead, and blocked in between
+        memory.write([[state]], [0], [[following]])
+        goal = memory.name([[9.0]])
+        assert np.array_equal(planner.cost_to_go([goal]), Planner(memory, min_support=0.6).cost_to_go([goal]))

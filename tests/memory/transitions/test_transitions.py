@@ -468,3 +468,15 @@ def test_what_changed_since_is_told_cell_by_cell_or_not_at_all(changed):
     before = table.changes
     table.evict(np.array([3]))
     assert table.changed_since(before) is None
+
+
+@pytest.mark.parametrize(
+    ("dtype", "whole"), [(np.int32, 2**24), (np.uint32, 2**24), (np.int64, 2**53), (np.uint64, 2**53)]
+)
+def test_integers_that_would_be_taken_for_each_other_are_refused(dtype, whole):
+    memory = TransitionMemory(1, 1, 10)
+    states = np.array([[whole], [whole + 1]], dtype)
+    memory.write(states[:1], np.array([0]), states[:1] // 2)
+    with pytest.raises(ValueError, match=f"states hold the integer {whole + 1}"):
+        memory.write(states, np.array([0, 0]), states[::-1])
+    assert len(memory) == 1 and memory.states.num_free == 8
