@@ -156,6 +156,8 @@ def test_misuse_is_said(tmp_path):
         agent.observe(np.zeros(5, np.float32), 0.0, False, False)
     with pytest.raises(UsageError, match="finite"):
         agent.observe(observation, float("nan"), False, False)
+    with pytest.raises(UsageError, match="terminated of the environment is 'no'"):
+        agent.observe(observation, 0.0, "no", False)
     next_step = gym.make_vec("CartPole-v1", 2, vectorization_mode="sync")
     with pytest.raises(UsageError, match="SAME_STEP"):
         make_agent("mfec", next_step)

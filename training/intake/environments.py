@@ -13,6 +13,7 @@ from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
 from engram_rl.training.errors import UsageError, in_your, say_once
+from engram_rl.training.intake.ends import truth, truths
 from engram_rl.training.intake.infos import own
 from engram_rl.training.intake.observations import Bounds, copied, reader
 from engram_rl.training.intake.rewards import PAID, below, number, numbers
@@ -69,12 +70,14 @@ class TakenIn(gym.Wrapper):
             )
         observation, reward, terminated, truncated, info = result
         observation = self._read(observation)
+        terminated = truth(terminated, "terminated", self._who)
+        truncated = truth(truncated, "truncated", self._who)
         if terminated or truncated:
             observation = copied(observation)
         info, pay = own(info), number(reward, self._who)
         if (gained := self._paid()) is not None and gained != pay:
             info = {**info, PAID: gained}
-        return observation, pay, bool(terminated), bool(truncated), info
+        return observation, pay, terminated, truncated, info
 
     def _paid(self) -> float | None:
         """What it paid itself since this was last asked; None where that is not known."""
@@ -132,7 +135,8 @@ class Intake(VectorWrapper):
         except Exception as error:
             raise in_your(f"environment {self._id}", "step", error) from error
         if not self._checked:
-            terminated, truncated = np.asarray(terminated, dtype=bool), np.asarray(truncated, dtype=bool)
+            terminated = truths(terminated, self.num_envs, "terminated", self._id)
+            truncated = truths(truncated, self.num_envs, "truncated", self._id)
         if not isinstance(info, dict):
             info = {}
         elif "episode" in info:

@@ -34,10 +34,10 @@ PAIR = spaces.Box(-1, 1, (2,), np.float32)
 class Walk(gym.Env):
     """Ten steps; what it observes, pays and says is given."""
 
-    def __init__(self, space=PAIR, observe=None, reward=0.0, info=None, actions=2):
+    def __init__(self, space=PAIR, observe=None, reward=0.0, info=None, actions=2, ended=False):
         self.observation_space, self.action_space = space, spaces.Discrete(actions)
         self.observe = observe or (lambda t: np.full(2, t / 10, np.float32))
-        self.reward, self.info = reward, info or (lambda t: {})
+        self.reward, self.info, self.ended = reward, info or (lambda t: {}), ended
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -47,7 +47,7 @@ class Walk(gym.Env):
     def step(self, action):
         self.t += 1
         reward = self.reward(self.t) if callable(self.reward) else self.reward
-        return self.observe(self.t), reward, False, self.t >= 10, self.info(self.t)
+        return self.observe(self.t), reward, self.ended, self.t >= 10, self.info(self.t)
 
 
 gym.register("test/Walk-v0", Walk)
@@ -247,6 +247,23 @@ def test_what_is_no_number_is_no_reward(reward):
         play(reward=reward)
 
 
+OVER = [True, 1, 1.0, np.True_, np.array(True), np.array([1]), torch.tensor(True)]
+
+
+@pytest.mark.parametrize("ended", OVER)
+def test_one_truth_value_ends_an_episode_however_it_comes(ended):
+    assert play(1, ended=ended)[0].terminated.tolist() == [True, True]
+
+
+UNTRUE = [None, "False", {"__all__": False}, [False], np.zeros(2, bool), np.nan, np.array("False")]
+
+
+@pytest.mark.parametrize("ended", UNTRUE)
+def test_what_is_no_truth_value_ends_no_episode(ended):
+    with pytest.raises(UsageError, match=r"terminated of environment 0 \(test/Walk-v0\) is .*, not one truth value"):
+        play(1, ended=ended)
+
+
 INFOS = {
     "None in one": lambda t: {"winner": t if t % 2 else None},
     "ragged": lambda t: {"path": np.arange(t + 1)},
@@ -316,8 +333,8 @@ class TestActionMasks:
 class Vector(VectorEnv):
     """Somebody's own vectorised environment, whose arrays are always the same."""
 
-    def __init__(self, num_envs=2, mode=AutoresetMode.SAME_STEP, final="final_obs", kind=np.asarray):
-        self.num_envs, self.final, self.kind = num_envs, final, kind
+    def __init__(self, num_envs=2, mode=AutoresetMode.SAME_STEP, final="final_obs", kind=np.asarray, cut=np.zeros_like):
+        self.num_envs, self.final, self.kind, self.cut = num_envs, final, kind, cut
         self.metadata = {"autoreset_mode": mode}
         self.single_observation_space, self.single_action_space = spaces.Tuple((PAIR,)), spaces.Discrete(2)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -337,7 +354,7 @@ class Vector(VectorEnv):
         done = np.full(self.num_envs, self.t == 3)
         info = {self.final: tuple(part.copy() for part in self.look())} if done.any() else {}
         self.t %= 3
-        return self.look(), np.ones((self.num_envs, 1), np.float32), done, np.zeros_like(done), info
+        return self.look(), np.ones((self.num_envs, 1), np.float32), done, self.cut(done), info
 
 
 gym.register("test/Vector-v0", Vector, vector_entry_point=Vector)
@@ -354,6 +371,15 @@ def test_vectorised_environments_of_others_are_taken_in_as_well(mode):
         observation = seen[-1].reset_observation
     assert [round(float(one.observation["0"][0, 0]), 1) for one in seen] == [0, 0.1, 0.2]
     assert seen[2].next_observation["0"][0, 0] == np.float32(0.3) and seen[2].reward.tolist() == [1, 1]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("cut", [lambda done: None, lambda done: np.zeros(3, bool), lambda done: np.full(2, np.nan)])
+def test_vectorised_environments_say_of_each_episode_whether_it_is_over(cut):
+    environments = make_environments("test/Vector-v0", 2, vectorization="vector_entry_point", kwargs={"cut": cut})
+    environments.reset(seed=0)
+    with pytest.raises(UsageError, match=r"truncated of test/Vector-v0 is .*, not 2 truth values"):
+        environments.step(np.zeros(2, np.int64))
 
 
 def test_vectorised_environments_that_lose_the_last_observation_are_refused():
