@@ -11,7 +11,7 @@ from gymnasium import Space, spaces
 from engram_rl.agents.agent import Agent, Transition
 from engram_rl.training.errors import UsageError
 from engram_rl.training.intake.ends import truth
-from engram_rl.training.intake.infos import MASK, action_masks
+from engram_rl.training.intake.infos import MASK, action_masks, own
 from engram_rl.training.intake.observations import copied, reader
 from engram_rl.training.intake.rewards import number, numbers
 from engram_rl.training.rollout import act
@@ -137,9 +137,9 @@ class SingleAgent:
         return _repeated(copied(self._read(observation)), self._rows)
 
     def _mask(self, info: dict[str, Any] | None, acting: bool = True) -> np.ndarray | None:
-        if not info or MASK not in info:
+        if MASK not in (said := own(info)):
             return None
-        return action_masks({MASK: [info[MASK]] * self._rows}, self._actions, self._rows, acting=acting)
+        return action_masks({MASK: [said[MASK]] * self._rows}, self._actions, self._rows, acting=acting)
 
 
 def _repeated(value: Any, rows: int) -> Any:

@@ -151,7 +151,7 @@ def test_misuse_is_said(tmp_path):
     with pytest.raises(UsageError, match="call act"):
         agent.observe(np.zeros(4, np.float32), 0.0, False, False)
     observation, _ = environment.reset(seed=0)
-    agent.act(observation)
+    agent.act(observation, 5)  # an info that is no dict
     with pytest.raises(UsageError, match="not of its space"):
         agent.observe(np.zeros(5, np.float32), 0.0, False, False)
     with pytest.raises(UsageError, match="finite"):

@@ -1,9 +1,12 @@
 """What environments give is taken in once: what is not of its space is named, what nobody reads breaks nothing."""
 
 import re
+from collections import OrderedDict
 from decimal import Decimal
 from fractions import Fraction
 from functools import partial
+from itertools import count
+from types import MappingProxyType
 
 import gymnasium as gym
 import numpy as np
@@ -298,6 +301,23 @@ class TestActionMasks:
         say_once.cache_clear()
         play(info=lambda t: {"action_mask": np.arange(4) == t}, actions=3)
         assert capfd.readouterr().err.count("is not read: it is of shape (4,) and bool, not 3 truth values") == 1
+
+    @pytest.mark.parametrize("kind", [OrderedDict, MappingProxyType])
+    @pytest.mark.parametrize("vectorization", ["sync", "async"])
+    def test_a_mask_is_read_from_any_mapping(self, kind, vectorization):
+        seen = play(1, vectorization, info=lambda t: kind({"action_mask": np.array([1, 0])}))
+        assert seen[0].reset_mask.tolist() == [[True, False]] * 2
+
+    def test_none_beside_a_mask_allows_everything(self):
+        said = count()  # each environment is asked in its turn
+        seen = play(3, info=lambda t: {"action_mask": None if next(said) % 2 else np.array([True, False])})
+        assert [one.reset_mask.tolist() for one in seen] == [[[True, False], [True, True]]] * 3
+
+    def test_a_mask_of_actions_that_have_none_is_told(self, capfd):
+        say_once.cache_clear()
+        parts = (np.array([1, 0]), np.array([1, 1, 0]))
+        assert action_masks({"action_mask": parts}, spaces.MultiDiscrete([2, 3]), 1) is None
+        assert "not read: the actions are MultiDiscrete([2 3]), and only" in capfd.readouterr().err
 
     def test_environments_that_say_nothing_allow_everything(self):
         given = np.full(2, None, dtype=object)
