@@ -14,7 +14,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
-from engram_rl.training.errors import UsageError, did_you_mean
+from engram_rl.training.errors import FAILURES, UsageError, did_you_mean
 from engram_rl.training.intake.environments import Intake
 from engram_rl.training.intake.infos import LOST, STEPPED, AsyncEnvironments, SyncEnvironments
 from engram_rl.training.intake.rewards import paid
@@ -77,7 +77,7 @@ def make_environments(
                 vectorised = _side_by_side(vectorization, makers)
     except UsageError:
         raise
-    except Exception as error:
+    except FAILURES as error:
         raise unmade(id, arguments, error) from error
     require_same_step(vectorised, id)
     if native:
@@ -111,9 +111,9 @@ def _side_by_side(vectorization: str, makers: list[Callable[[], gym.Env]]) -> Ve
         makers = [partial(_noted, make, made) for make in makers]
     try:
         return kinds[vectorization](makers, copy=False, autoreset_mode=AutoresetMode.SAME_STEP)
-    except Exception:
+    except FAILURES:
         for one in made:
-            with suppress(Exception):
+            with suppress(*FAILURES):
                 one.close()
         raise
 

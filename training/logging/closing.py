@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from engram_rl.agents.agent import Agent
 from engram_rl.training.environments import Resumable
-from engram_rl.training.errors import UsageError, causes, in_your, raised_by_user
+from engram_rl.training.errors import FAILURES, UsageError, causes, in_your, raised_by_user
 from engram_rl.training.evaluation import FROZEN, MODES
 from engram_rl.training.judging import Judge
 from engram_rl.training.logging.curves import draw_learning_curve
@@ -139,7 +139,7 @@ def _attempt(what: str, without: str, make: Callable[..., Any], *given: Any) -> 
     """Make what only shows; what goes wrong with it is told, and how to leave it out."""
     try:
         make(*given)
-    except Exception as error:
+    except FAILURES as error:
         plain = isinstance(error, UsageError | OSError | ImportError)
         hint = f" ({without} leaves it out)" if without else ""
         print(f"No {what}: {error if plain else in_your('code', what, error)}{hint}", file=sys.stderr)

@@ -1,6 +1,7 @@
 """What environments give is taken in once: what is not of its space is named, what nobody reads breaks nothing."""
 
 import re
+import sys
 from collections import OrderedDict
 from decimal import Decimal
 from fractions import Fraction
@@ -420,6 +421,8 @@ class Broken(Walk):
         self.where = where
         if where == "making it":
             raise RuntimeError("no licence")
+        if where == "leaves at once":
+            sys.exit("no licence")
 
     def reset(self, *, seed=None, options=None):
         if self.where == "reset":
@@ -429,6 +432,8 @@ class Broken(Walk):
     def step(self, action):
         if self.where == "step":
             int("twelve")
+        if self.where == "leaves":
+            sys.exit(0)
         return super().step(action)[:4] if self.where == "four" else super().step(action)
 
 
@@ -442,6 +447,8 @@ gym.register("test/Broken-v0", Broken)
         ("step", r"In your environment test/Broken-v0, in step: ValueError: .*twelve.*\n.*test_intake.py, line \d+"),
         ("making it", r"In your environment .*, in making it: RuntimeError: no licence\n.*test_intake.py, line \d+"),
         ("reset", r"reset of environment \d .* must give \(observation, info\)"),
+        ("leaves", r"In your environment .*, in step: SystemExit: 0\n.*test_intake.py, line \d+"),
+        ("leaves at once", r"In your environment .*, in making it: SystemExit: no licence\n.*test_intake.py, line \d+"),
         ("four", r"step of environment \d .* gave 4 values"),
     ],
 )
