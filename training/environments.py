@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
@@ -109,6 +111,8 @@ def _side_by_side(vectorization: str, makers: list[Callable[[], gym.Env]]) -> Ve
     made: list[gym.Env] = []
     if vectorization == "sync":  # those of processes end with these
         makers = [partial(_noted, make, made) for make in makers]
+    else:
+        makers = [partial(_out_of_reach, make, os.getpid()) for make in makers]
     try:
         return kinds[vectorization](makers, copy=False, autoreset_mode=AutoresetMode.SAME_STEP)
     except FAILURES:
@@ -121,6 +125,19 @@ def _side_by_side(vectorization: str, makers: list[Callable[[], gym.Env]]) -> Ve
 def _noted(make: Callable[[], gym.Env], made: list[gym.Env]) -> gym.Env:
     made.append(make())
     return made[-1]
+
+
+def _out_of_reach(make: Callable[[], gym.Env], asked_by: int) -> gym.Env:
+    """Make one where Ctrl-C, and whatever else is sent to all processes of a command, does not come.
+
+    A run that is asked to stop needs its environments until the step in hand is done; they end with their run.
+    """
+    if os.getpid() != asked_by:
+        if hasattr(os, "setsid"):
+            os.setsid()
+        else:  # Windows
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return make()
 
 
 def _refuse_limit(max_episode_steps: int | None) -> None:
