@@ -158,6 +158,16 @@ def test_misuse_is_said(tmp_path):
         agent.observe(observation, float("nan"), False, False)
     with pytest.raises(UsageError, match="terminated of the environment is 'no'"):
         agent.observe(observation, 0.0, "no", False)
+    for seed in (-1, 2**32, 1.5, None):
+        with pytest.raises(UsageError, match=f"seed is {seed}; it must be a whole number of at least 0"):
+            make_agent("ppo", environment, seed=seed)
+    with pytest.raises(UsageError, match=r"env is 'CartPole-v1' \(str\); make_agent takes an environment"):
+        make_agent("mfec", "CartPole-v1")
+    with pytest.raises(UsageError, match=r"env is of type TimeLimit; train makes its environments itself"):
+        train("mfec", environment, folder=tmp_path / "none")
+    with pytest.raises(UsageError, match=r"callbacks is of type function; give a list"):
+        train("mfec", "cartpole", folder=tmp_path / "none", callbacks=lambda moment: None)
+    assert not (tmp_path / "none").exists()
     next_step = gym.make_vec("CartPole-v1", 2, vectorization_mode="sync")
     with pytest.raises(UsageError, match="SAME_STEP"):
         make_agent("mfec", next_step)
