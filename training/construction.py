@@ -182,6 +182,8 @@ def check_agent(agent: Agent, config: DictConfig, environments: Resumable, obser
             state = tried.state_dict()
             flatten(state, "", {})
             tried.load_state_dict(deepcopy(state))
+        except UsageError as error:
+            raise UsageError(f"The state of {name} cannot be saved and given back: {error}") from error
         except Exception as error:
             raise UsageError(
                 f"The state of {name} cannot be saved and given back: {type(error).__name__}: {error}. "

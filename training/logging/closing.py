@@ -107,12 +107,13 @@ def rescue(
     except UnwritableError:
         logger.close()
         raise
-    except Exception as error:
+    except FAILURES as error:
         ours = [cause for cause in causes(error) if isinstance(cause, UsageError)]
         told = in_your("code", "training", error) if not ours and raised_by_user(error) else error
         with suppress(Exception):
             if not isinstance(error, DivergedError) and now():
                 folder.save_checkpoint(now(), snapshot(), config.checkpoint.keep)
+        with suppress(Exception):  # also where there is no state that could be saved
             _summarise({"score": None, "error": str(told)}, config, folder, logger, now(), None)
             print(f"What the run had until step {now()} is kept in {folder.path}", file=sys.stderr)
         logger.close()

@@ -241,7 +241,7 @@ class Own:
     """An agent of somebody's own, with one thing wrong with it."""
 
     def __init__(self, wrong, num_envs):
-        self.wrong, self.num_envs = wrong, num_envs
+        self.wrong, self.num_envs, self.steps = wrong, num_envs, 0
         if wrong == "no state":
             self.state_dict = None
 
@@ -251,13 +251,20 @@ class Own:
         return wrong.get(self.wrong, actions)
 
     def observe(self, transition):
+        self.steps += 1
         if self.wrong == "fails":
             raise ZeroDivisionError("one")
+        if self.wrong == "leaves later" and self.steps > 3:
+            sys.exit(0)
 
     def learn(self):
+        if self.wrong == "words later" and self.steps > 3:
+            return {"train/mood": "good"}
         return None if self.wrong == "learn" else {}
 
     def state_dict(self):
+        if self.wrong == "unsavable later" and self.steps > 3:
+            return {"a": object()}
         return {"a": object() if self.wrong == "unsavable" else 1}
 
     def load_state_dict(self, state):
@@ -282,7 +289,15 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("wrong", WRONG)
+LATER = {
+    "words later": "train/mood, which learning told, is 'good'; learn",
+    "unsavable later": "A checkpoint cannot hold object .at /agent/a.*. state_dict",
+    "leaves later": "SystemExit: 0",
+}
+"""What no trial finds: the run had begun, so that its summary is there."""
+
+
+@pytest.mark.parametrize("wrong", [*WRONG, *LATER])
 def test_an_agent_of_ones_own_is_tried_before_anything_is_trained(command, tmp_path, wrong):
     import re
 
@@ -292,5 +307,8 @@ def test_an_agent_of_ones_own_is_tried_before_anything_is_trained(command, tmp_p
     status, printed = command(
         train.main, "--config-dir", str(tmp_path / "conf"), *given, "agent=own", "env.id=test/Mishap-v0", "steps=60"
     )
-    assert status == 2 and re.search(WRONG[wrong], printed), printed
+    assert status == 2 and re.search((WRONG | LATER)[wrong], printed), printed
     assert "Traceback" not in printed and not list(Path().rglob("metrics.jsonl"))
+    summaries = list(Path().rglob("summary.json"))
+    assert len(summaries) == (wrong in LATER)
+    assert all(re.search(LATER[wrong], json.loads(one.read_text())["error"]) for one in summaries)
