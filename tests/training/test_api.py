@@ -1,5 +1,7 @@
 """From Python it is what the command line does, and an agent in one's own loop is the agent of the vectorised one."""
 
+import sys
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -44,6 +46,20 @@ def test_it_is_resumed_and_evaluated_as_there(command, tmp_path):
     assert found.mode == "frozen" and len(found.results["trained"].returns) == 3
     assert found.mean == found.intervals["trained"].point and "random" in str(found)
     assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
+
+
+def test_where_the_module_of_an_environment_has_moved_every_way_to_a_run_says_so(monkeypatch, tmp_path):
+    module, made = tmp_path / "own" / "moved_17.py", "'gymnasium.envs.classic_control:CartPoleEnv'"
+    module.parent.mkdir()
+    module.write_text(f"import gymnasium as gym\ngym.register('Moved-v0', {made}, max_episode_steps=9)\n")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    run = train("mfec", "moved_17:Moved-v0", folder=tmp_path / "run", config_dir=module.parent, steps=64, **QUICK)
+    module.unlink()
+    sys.modules.pop("moved_17")
+    gym.registry.pop("Moved-v0")
+    for way in (make_env, load_agent, evaluate):
+        with pytest.raises(UsageError, match=r"There is no module 'moved_17'.*--config-dir FOLDER"):
+            way(run, config_dir=module.parent)
 
 
 def test_a_run_folder_is_never_shared(monkeypatch, tmp_path):
