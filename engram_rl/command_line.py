@@ -28,7 +28,14 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a subcommand; without one, say which there are."""
+    """Run a subcommand; without one, say which there are. Ctrl-C while all is still imported shows no traceback."""
+    try:
+        _main(arguments)
+    except KeyboardInterrupt:
+        sys.exit("Interrupted.")
+
+
+def _main(arguments: Sequence[str] | None) -> None:
     name, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if name in ("-h", "--help", "help"):
         print(usage())

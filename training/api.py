@@ -22,17 +22,20 @@ from gymnasium.vector import VectorEnv
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from engram_rl.memory.checks import shown
 from engram_rl.training.callbacks import Callback
 from engram_rl.training.cli import stored_config
 from engram_rl.training.composing import composed, environment_words, value_words
 from engram_rl.training.construction import build_agent, build_agent_for, build_environment, space_shown
 from engram_rl.training.environments import require_same_step
+from engram_rl.training.errors import UsageError
 from engram_rl.training.evaluate import Evaluation, evaluated
 from engram_rl.training.legacy import metrics_today
 from engram_rl.training.logging.logger import EPISODES, METRICS, read_rows
 from engram_rl.training.runs.folder import RunFolder
 from engram_rl.training.runs.naming import claimed
 from engram_rl.training.runs.restoring import restore_agent
+from engram_rl.training.seeding import require_seed
 from engram_rl.training.single import SingleAgent
 from engram_rl.training.train import train as train_in
 
@@ -106,6 +109,13 @@ def train(
     Raises:
         UsageError: A name or value that there is not, with the nearest valid ones.
     """
+    if not isinstance(env, str):
+        raise UsageError(
+            f"env is {shown(env)}; train makes its environments itself: give an id that is registered, such as "
+            f"'CartPole-v1' or 'my_module:Mine-v0', or take make_agent into a loop of your own."
+        )
+    if not isinstance(callbacks, Sequence):
+        raise UsageError(f"callbacks is {shown(callbacks)}; give a list of functions, callbacks=[...].")
     given = [*overrides, *value_words(values)]
     if resume is not None:
         return _resumed(_path(resume), given, config_dir, callbacks)
@@ -180,6 +190,11 @@ def make_agent(
     Raises:
         UsageError: There is no such agent or value, or it does not fit the spaces.
     """
+    if not isinstance(env, gym.Env | VectorEnv):
+        raise UsageError(
+            f"env is {shown(env)}; make_agent takes an environment, such as gymnasium.make('CartPole-v1')."
+        )
+    seed = require_seed(seed)
     agent_words = value_words({f"agent.{place}": value for place, value in values.items()})
     with composed("train", [f"agent={name}", "env=gym", "env.id=own", *agent_words, *overrides], config_dir) as config:
         if isinstance(env, VectorEnv):

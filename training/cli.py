@@ -12,7 +12,13 @@ from typing import Any
 
 import gymnasium as gym
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, MissingConfigException
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    InstantiationException,
+    MissingConfigException,
+    OverrideParseException,
+)
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
@@ -41,6 +47,8 @@ EXTRAS = {"hydra/launcher": "sweep", "hydra/sweeper": "tune"}
 """What brings more choices of a group of Hydra's own."""
 
 _FULL = "Make room; a run that had begun goes on from its last checkpoint with resume=RUN_FOLDER."
+_OCCUPIED = "A file lies where a folder is to be: name another one with hydra.run.dir=... (out=... of an evaluation)."
+_LONG = "Name a shorter folder with hydra.run.dir=... (out=... of an evaluation)."
 _CLOSED = "Name a folder that may be written to with hydra.run.dir=..., or change its permissions."
 OUT_OF_PLACE = {
     errno.ENOSPC: _FULL,
@@ -49,6 +57,9 @@ OUT_OF_PLACE = {
     errno.EROFS: _CLOSED,
     errno.EACCES: _CLOSED,
     errno.EPERM: _CLOSED,
+    errno.EEXIST: _OCCUPIED,
+    errno.ENOTDIR: _OCCUPIED,
+    errno.ENAMETOOLONG: _LONG,
 }
 """What to do where the system refuses to write, by its error number."""
 
@@ -119,6 +130,13 @@ def explain(error: BaseException) -> str:
             return _unknown_choice(cause)
     if isinstance(error, OSError) and error.errno in OUT_OF_PLACE:
         return f"{error}. {OUT_OF_PLACE[error.errno]}"
+    return _of_hydra(error, chain) if isinstance(error, HydraException) else str(error)
+
+
+def _of_hydra(error: HydraException, chain: Sequence[BaseException]) -> str:
+    """What Hydra says of a command line, from where it says it shortly."""
+    if isinstance(error, OverrideParseException):
+        return _unread(error)
     if isinstance(error, InstantiationException) and len(chain) > 1:
         return f"{chain[-1]}\n(while building {str(error).splitlines()[-1]})"
     if isinstance(error, ConfigCompositionException) and len(chain) > 1:
@@ -211,6 +229,19 @@ def _unknown_key(error: OmegaConfBaseException) -> str:
     if place and place.endswith("kwargs"):
         return f"{place} takes new keys with a plus: +{place}.{error.key}=..."
     return suggestion(str(error.key), parent)
+
+
+def _unread(error: OverrideParseException) -> str:
+    """Where Hydra's grammar stopped, and how the same is written for it."""
+    place, equals, value = error.override.partition("=")
+    if not equals:
+        return f"{error.override!r} is no value: give key=value, such as steps=1000."
+    inside = value.replace("'", r"\'")
+    stopped = str(error).partition("\nSee ")[0]
+    return (
+        f"{stopped}\nLetters beyond a to z, and signs, go in quotes within those of the shell: \"{place}='{inside}'\". "
+        f"A list or a dict ends with its bracket."
+    )
 
 
 def _unknown_choice(error: MissingConfigException) -> str:

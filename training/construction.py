@@ -19,10 +19,10 @@ from engram_rl.agents.agent import Agent, Transition
 from engram_rl.agents.episodic_control.modality_keys import parts_named
 from engram_rl.training.configuration.signatures import in_whole_numbers, require_types
 from engram_rl.training.environments import Resumable, make_environments
-from engram_rl.training.errors import UsageError, in_your
+from engram_rl.training.errors import FAILURES, UsageError, in_your
 from engram_rl.training.intake.spaces import presented
 from engram_rl.training.logging.logger import Curves
-from engram_rl.training.making import import_owner, make_environment
+from engram_rl.training.making import import_owner, make_environment, unmade
 from engram_rl.training.rollout import act, allowed
 from engram_rl.training.runs.checkpoint import flatten
 from engram_rl.training.seeding import undisturbed
@@ -101,14 +101,18 @@ def build_environments(
 
 
 def build_environment(config: DictConfig) -> gym.Env:
-    """Make one environment of `conf/env/*.yaml` with its wrappers, showing and saying what it does itself."""
+    """Make one environment of `conf/env/*.yaml` with its wrappers, showing and saying what it does itself.
+
+    Raises:
+        UsageError: It cannot be made.
+    """
     import_owner(config.id)
-    return make_environment(
-        config.id,
-        partial(instantiate, config.kwargs, _convert_="all"),
-        instantiate(config.wrappers, _convert_="all"),
-        config.get("max_episode_steps"),
-    )
+    arguments = partial(instantiate, config.kwargs, _convert_="all")
+    wrappers = instantiate(config.wrappers, _convert_="all")
+    try:
+        return make_environment(config.id, arguments, wrappers, config.get("max_episode_steps"))
+    except FAILURES as error:
+        raise unmade(config.id, arguments, error) from error
 
 
 def build_curves(config: DictConfig, folder: Path) -> list[Curves]:
@@ -182,6 +186,8 @@ def check_agent(agent: Agent, config: DictConfig, environments: Resumable, obser
             state = tried.state_dict()
             flatten(state, "", {})
             tried.load_state_dict(deepcopy(state))
+        except UsageError as error:
+            raise UsageError(f"The state of {name} cannot be saved and given back: {error}") from error
         except Exception as error:
             raise UsageError(
                 f"The state of {name} cannot be saved and given back: {type(error).__name__}: {error}. "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
@@ -14,7 +16,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
-from engram_rl.training.errors import UsageError, did_you_mean
+from engram_rl.training.errors import FAILURES, UsageError, did_you_mean
 from engram_rl.training.intake.environments import Intake
 from engram_rl.training.intake.infos import LOST, STEPPED, AsyncEnvironments, SyncEnvironments
 from engram_rl.training.intake.rewards import paid
@@ -77,7 +79,7 @@ def make_environments(
                 vectorised = _side_by_side(vectorization, makers)
     except UsageError:
         raise
-    except Exception as error:
+    except FAILURES as error:
         raise unmade(id, arguments, error) from error
     require_same_step(vectorised, id)
     if native:
@@ -109,11 +111,13 @@ def _side_by_side(vectorization: str, makers: list[Callable[[], gym.Env]]) -> Ve
     made: list[gym.Env] = []
     if vectorization == "sync":  # those of processes end with these
         makers = [partial(_noted, make, made) for make in makers]
+    else:
+        makers = [partial(_out_of_reach, make, os.getpid()) for make in makers]
     try:
         return kinds[vectorization](makers, copy=False, autoreset_mode=AutoresetMode.SAME_STEP)
-    except Exception:
+    except FAILURES:
         for one in made:
-            with suppress(Exception):
+            with suppress(*FAILURES):
                 one.close()
         raise
 
@@ -121,6 +125,19 @@ def _side_by_side(vectorization: str, makers: list[Callable[[], gym.Env]]) -> Ve
 def _noted(make: Callable[[], gym.Env], made: list[gym.Env]) -> gym.Env:
     made.append(make())
     return made[-1]
+
+
+def _out_of_reach(make: Callable[[], gym.Env], asked_by: int) -> gym.Env:
+    """Make one where Ctrl-C, and whatever else is sent to all processes of a command, does not come.
+
+    A run that is asked to stop needs its environments until the step in hand is done; they end with their run.
+    """
+    if os.getpid() != asked_by:
+        if hasattr(os, "setsid"):
+            os.setsid()
+        else:  # Windows
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return make()
 
 
 def _refuse_limit(max_episode_steps: int | None) -> None:

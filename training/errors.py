@@ -25,6 +25,9 @@ class BrokenCodeError(UsageError):
     """An exception inside code of the user's, or of a package that is not ours: shown with its file and line."""
 
 
+FAILURES = (Exception, SystemExit)
+"""What somebody else's code may raise at us: also its `sys.exit()`, which would end a run unsaved and in silence."""
+
 _RESET = "it is def reset(self, *, seed=None, options=None)"
 HINTS = {
     "values to unpack": "step gives observation, reward, terminated, truncated, info; reset gives observation, info",

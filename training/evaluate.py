@@ -28,7 +28,7 @@ from engram_rl.training.rollout import Episodes
 from engram_rl.training.runs.folder import RunFolder, write_atomically
 from engram_rl.training.runs.naming import shell
 from engram_rl.training.runs.restoring import restore_agent
-from engram_rl.training.seeding import seed_everything, use_threads
+from engram_rl.training.seeding import require_seed, seed_everything, use_threads
 from engram_rl.training.statistics import Interval, stratified_bootstrap
 
 RENAMED = {"carry": "online"}
@@ -119,6 +119,7 @@ def evaluated(config: DictConfig, folder: RunFolder, stored: DictConfig) -> tupl
         What came of it, and the trained agent.
     """
     require_positive(config, "episodes")
+    require_seed(config.seed)
     asked = RENAMED.get(config.memory_mode, config.memory_mode)
     require_mode(asked, "memory")
     seed_everything(stored.seed)

@@ -16,7 +16,7 @@ from gymnasium import spaces
 from gymnasium.wrappers import FilterObservation, NormalizeObservation, NormalizeReward
 
 import engram_rl.envs  # noqa: F401  (registers engram/*)
-from engram_rl.training.errors import UsageError, causes, did_you_mean, in_your, raised_by_user
+from engram_rl.training.errors import FAILURES, UsageError, causes, did_you_mean, in_your, raised_by_user
 from engram_rl.training.intake.environments import TakenIn
 from engram_rl.training.intake.rewards import Paid
 
@@ -84,7 +84,7 @@ def single_there(spec: Any, make: Callable[[], gym.Env]) -> gym.Env:
         if spec is not None:
             gym.registry.setdefault(spec.id, spec)
         return make()
-    except Exception as error:
+    except FAILURES as error:
         raise unmade(id, arguments, error) from error
 
 
@@ -125,7 +125,7 @@ def import_owner(id: str) -> None:
             owner.register_envs()
 
 
-def unmade(id: str, arguments: Callable[[], dict[str, Any]], error: Exception) -> UsageError:
+def unmade(id: str, arguments: Callable[[], dict[str, Any]], error: BaseException) -> UsageError:
     """What is to be said where an environment could not be made."""
     if isinstance(error, UsageError):
         return error
@@ -154,7 +154,7 @@ def _missing_owner(id: str) -> str:
     )
 
 
-def _unknown_environment(id: str, error: Exception) -> str:
+def _unknown_environment(id: str, error: BaseException) -> str:
     if isinstance(error, gym.error.UnregisteredEnv):
         return f"No environment is registered as {id!r}. {did_you_mean(id, gym.registry)}"
     return f"Environment {id!r} could not be made: {error}"

@@ -33,11 +33,20 @@ def seed_everything(seed: int) -> None:
     Raises:
         UsageError: NumPy takes no such seed.
     """
-    if not 0 <= seed < 2**32:
-        raise UsageError(f"seed is {seed}; it must be at least 0 and below 2**32.")
-    random.seed(seed)
+    random.seed(require_seed(seed))
     np.random.seed(seed)  # noqa: NPY002  (third-party environments may draw from it)
     torch.manual_seed(seed)
+
+
+def require_seed(seed: Any) -> int:
+    """The seed, if every generator takes it.
+
+    Raises:
+        UsageError: It is no whole number of at least 0 and below 2**32.
+    """
+    if not isinstance(seed, int | np.integer) or not 0 <= seed < 2**32:
+        raise UsageError(f"seed is {seed!r}; it must be a whole number of at least 0 and below 2**32.")
+    return int(seed)
 
 
 def world_seeds(seed: int, purpose: Purpose, environments: VectorEnv, seeding: str = SPAWNED) -> int | list[int]:

@@ -10,7 +10,8 @@ from gymnasium import Space, spaces
 
 from engram_rl.agents.agent import Agent, Transition
 from engram_rl.training.errors import UsageError
-from engram_rl.training.intake.infos import MASK, action_masks
+from engram_rl.training.intake.ends import truth
+from engram_rl.training.intake.infos import MASK, action_masks, own
 from engram_rl.training.intake.observations import copied, reader
 from engram_rl.training.intake.rewards import number, numbers
 from engram_rl.training.rollout import act
@@ -99,18 +100,20 @@ class SingleAgent:
             next begins.
 
         Raises:
-            UsageError: No action was asked for since the last call.
+            UsageError: No action was asked for since the last call, or what followed is not what an environment gives.
         """
         if self._open is None:
             raise UsageError("observe() tells what followed an action: call act(observation) before it.")
+        terminated = truth(terminated, "terminated", "the environment")
+        truncated = truth(truncated, "truncated", "the environment")
         following, mask = self._batch(observation), self._mask(info, acting=not (terminated or truncated))
         gained = numbers([number(reward, "the environment")], 1, "the environment")
         row = {
             "observation": self._open.observation,
             "action": self._open.action,
             "reward": np.repeat(gained, self._rows),
-            "terminated": np.full(self._rows, bool(terminated)),
-            "truncated": np.full(self._rows, bool(truncated)),
+            "terminated": np.full(self._rows, terminated),
+            "truncated": np.full(self._rows, truncated),
             "next_observation": following,
             "mask": self._open.mask,
             "next_mask": mask,
@@ -134,9 +137,9 @@ class SingleAgent:
         return _repeated(copied(self._read(observation)), self._rows)
 
     def _mask(self, info: dict[str, Any] | None, acting: bool = True) -> np.ndarray | None:
-        if not info or MASK not in info:
+        if MASK not in (said := own(info)):
             return None
-        return action_masks({MASK: [info[MASK]] * self._rows}, self._actions, self._rows, acting=acting)
+        return action_masks({MASK: [said[MASK]] * self._rows}, self._actions, self._rows, acting=acting)
 
 
 def _repeated(value: Any, rows: int) -> Any:

@@ -66,7 +66,7 @@ class Actions:
     """Actions numbered `0 .. count - 1`, every combination of parts one number.
 
     Args:
-        space: Discrete, or MultiDiscrete with one axis.
+        space: Discrete or MultiDiscrete.
         agent: Whose actions they are, for the error.
 
     Raises:
@@ -74,9 +74,7 @@ class Actions:
     """
 
     def __init__(self, space: spaces.Space, agent: str):
-        if not isinstance(space, spaces.Discrete) and not (
-            isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1
-        ):
+        if not isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
             raise ValueError(unfit(agent, "chooses among Discrete or MultiDiscrete actions", space))
         self._codes = ActionCodes(space)
         self.count = math.prod(self._codes.sizes)
@@ -100,11 +98,11 @@ class Actions:
         return torch.from_numpy(require_mask(numbers, envs, self.count))
 
     def numbered(self, actions: np.ndarray) -> np.ndarray:
-        """The number of each action. `[E]`, or `[E, P]` for P parts, to `[E]`."""
+        """The number of each action. `[E]`, or `[E, ...]` for several parts, to `[E]`."""
         return np.ravel_multi_index(tuple(self._codes.of(actions).T), self._codes.sizes)
 
     def named(self, numbers: np.ndarray) -> np.ndarray:
-        """The action of each number, as the environments take it. `[E]` to `[E]` or `[E, P]`."""
+        """The action of each number, as the environments take it. `[E]` to `[E]` or `[E, ...]`."""
         return self._codes.actions(np.stack(np.unravel_index(numbers, self._codes.sizes), axis=1))
 
 

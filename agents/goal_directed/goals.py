@@ -289,9 +289,12 @@ class FoundGoal:
         return np.stack([stays, returns / max(known.sum() / each, 1), np.where(stays, 0, moved)])
 
     def _distance(self, state: int, others: np.ndarray) -> np.ndarray:
-        """Rounded distance (L1) between a state and others `[N]`, at most `_DISTANCES - 1`. `[N]` of integers."""
+        """Rounded distance (L1) between a state and others `[N]`, at most `_DISTANCES - 1`. `[N]` of integers.
+
+        Only the same place is at 0: one that is nearer than half a step is another one still, to which a goal may move.
+        """
         distance = self._places.distance(state, others)
-        return np.minimum(np.rint(distance), self._DISTANCES - 1).astype(np.int64)
+        return np.clip(np.rint(distance), distance > 0, self._DISTANCES - 1).astype(np.int64)
 
     def _find(self, owner: int, state: int) -> None:
         """Reward was found in a state: say which hypothesis foresaw it, in shares, and start to wonder anew."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engram_rl.agents.common.actions import ActionCodes, require_mask, unfit
+from engram_rl.agents.common.flattening import MOST_CODES
 from engram_rl.agents.common.scaling import SANE, SCALE_RULE
 from engram_rl.agents.policy_gradient.distributions import Categorical, DiagonalGaussian, Distribution, MultiCategorical
 
@@ -162,7 +163,8 @@ def make_action_head(
     """The head for an action space.
 
     Raises:
-        ValueError: The space is not Discrete, MultiDiscrete or a Box of floating-point numbers.
+        ValueError: The space is not Discrete, MultiDiscrete or a Box of floating-point numbers, or there are too many
+            choices.
     """
     require_actions(space, agent)
     if isinstance(space, spaces.Discrete):
@@ -174,7 +176,14 @@ def make_action_head(
 
 
 def require_actions(space: spaces.Space, agent: str = "PPO") -> None:
-    """Raise a ValueError unless there is a head for these actions."""
-    numbers = isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating)
+    """Raise a ValueError unless there is a head for these actions, of an output for each choice or number."""
+    numbers = isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating) and math.prod(space.shape) > 0
     if not numbers and not isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
         raise ValueError(unfit(agent, "acts in Discrete, MultiDiscrete and floating-point Box spaces", space))
+    outputs = spaces.flatdim(space)
+    if outputs > MOST_CODES:
+        raise ValueError(
+            f"{agent} has an output for each choice and number of an action; {space} has {outputs}, at most "
+            f"{MOST_CODES} can be. Choose among fewer with a wrapper, such as gymnasium.wrappers.TransformAction: "
+            f"parts of a MultiDiscrete that make one choice together, say."
+        )

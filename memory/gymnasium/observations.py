@@ -32,7 +32,7 @@ def as_tensors(space: Space, place: str = "observation") -> AsTensors:
         space: Of one environment's observations.
         place: What it is called in errors.
 
-    The result raises ValueError for numbers that are NaN or infinite.
+    The result raises ValueError for what is no numbers, and for numbers that are NaN or infinite.
     """
     parts = parts_of(space)
     if parts is not None:
@@ -82,7 +82,12 @@ def _numeric(space: Space) -> bool:
 
 
 def _tensor(batch: Any, place: str) -> Tensor:
-    tensor = torch.from_numpy(np.array(batch))
+    numbers = np.array(batch)
+    if numbers.dtype.kind not in "biuf":
+        raise ValueError(
+            f"the {place} is {batch!r}, no array of numbers; mend the environment, or convert in a wrapper"
+        )
+    tensor = torch.from_numpy(numbers.astype(numbers.dtype.newbyteorder("="), copy=False))
     if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
         raise ValueError(
             f"the {place} holds NaN or an infinity; a memory needs finite numbers, so mend the environment"

@@ -372,6 +372,13 @@ def test_nothing_is_remembered_of_states_that_the_memory_has_forgotten():
     assert (agent.goals._visited_at[~used] == -1).all()
 
 
+def test_a_goal_that_moves_by_less_than_half_a_step_has_moved():
+    agent = make_agent(make("HiddenGoal", num_envs=1))
+    for at in ([3, 4], [3.25, 4], [3.5, 4.25]):
+        agent.observe(transition_of([3, 3], DOWN, at, reward=1.0, terminated=True))
+    assert np.isfinite(agent.goals._shares).all() and agent.goals._moves[0, 1] > 0
+
+
 @pytest.mark.parametrize(("step_size", "origin"), [(1e-4, 0.0), (0.1, 0.0), (0.3, -50.0), (1.0, 100.0)])
 @pytest.mark.parametrize("settings", [SEARCH, PUBLISHED | {"fast": False}])
 def test_it_acts_alike_whatever_a_step_measures_and_from_wherever_actions_are_counted(step_size, origin, settings):

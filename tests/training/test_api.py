@@ -1,5 +1,7 @@
 """From Python it is what the command line does, and an agent in one's own loop is the agent of the vectorised one."""
 
+import sys
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -44,6 +46,20 @@ def test_it_is_resumed_and_evaluated_as_there(command, tmp_path):
     assert found.mode == "frozen" and len(found.results["trained"].returns) == 3
     assert found.mean == found.intervals["trained"].point and "random" in str(found)
     assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
+
+
+def test_where_the_module_of_an_environment_has_moved_every_way_to_a_run_says_so(monkeypatch, tmp_path):
+    module, made = tmp_path / "own" / "moved_17.py", "'gymnasium.envs.classic_control:CartPoleEnv'"
+    module.parent.mkdir()
+    module.write_text(f"import gymnasium as gym\ngym.register('Moved-v0', {made}, max_episode_steps=9)\n")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    run = train("mfec", "moved_17:Moved-v0", folder=tmp_path / "run", config_dir=module.parent, steps=64, **QUICK)
+    module.unlink()
+    sys.modules.pop("moved_17")
+    gym.registry.pop("Moved-v0")
+    for way in (make_env, load_agent, evaluate):
+        with pytest.raises(UsageError, match=r"There is no module 'moved_17'.*--config-dir FOLDER"):
+            way(run, config_dir=module.parent)
 
 
 def test_a_run_folder_is_never_shared(monkeypatch, tmp_path):
@@ -151,11 +167,23 @@ def test_misuse_is_said(tmp_path):
     with pytest.raises(UsageError, match="call act"):
         agent.observe(np.zeros(4, np.float32), 0.0, False, False)
     observation, _ = environment.reset(seed=0)
-    agent.act(observation)
+    agent.act(observation, 5)  # an info that is no dict
     with pytest.raises(UsageError, match="not of its space"):
         agent.observe(np.zeros(5, np.float32), 0.0, False, False)
     with pytest.raises(UsageError, match="finite"):
         agent.observe(observation, float("nan"), False, False)
+    with pytest.raises(UsageError, match="terminated of the environment is 'no'"):
+        agent.observe(observation, 0.0, "no", False)
+    for seed in (-1, 2**32, 1.5, None):
+        with pytest.raises(UsageError, match=f"seed is {seed}; it must be a whole number of at least 0"):
+            make_agent("ppo", environment, seed=seed)
+    with pytest.raises(UsageError, match=r"env is 'CartPole-v1' \(str\); make_agent takes an environment"):
+        make_agent("mfec", "CartPole-v1")
+    with pytest.raises(UsageError, match=r"env is of type TimeLimit; train makes its environments itself"):
+        train("mfec", environment, folder=tmp_path / "none")
+    with pytest.raises(UsageError, match=r"callbacks is of type function; give a list"):
+        train("mfec", "cartpole", folder=tmp_path / "none", callbacks=lambda moment: None)
+    assert not (tmp_path / "none").exists()
     next_step = gym.make_vec("CartPole-v1", 2, vectorization_mode="sync")
     with pytest.raises(UsageError, match="SAME_STEP"):
         make_agent("mfec", next_step)

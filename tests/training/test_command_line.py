@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from engram_rl.training import evaluate, train
 from engram_rl.training.cli import in_whole_numbers
@@ -229,6 +230,38 @@ def test_numbers_out_of_range_and_old_words_are_refused_before_anything_is_made(
     status, printed = command(train.main, "progress=false", "steps=40", *given.split())
     assert status == 2 and re.search(OUT_OF_RANGE[given], printed), printed
     assert "Traceback" not in printed and not list(Path().rglob("*.*"))
+
+
+@pytest.mark.parametrize("given", ["name=größe", "tags=[größe", "name=it's", "name=a(b"])
+def test_what_the_grammar_does_not_read_is_shown_as_it_would(command, given):
+    status, printed = command(train.main, *MFEC, given)
+    remedy = re.search(r'shell: "(.*)"\. A list', printed)
+    assert status == 2 and remedy and "hydra.cc" not in printed
+    read = OverridesParser.create().parse_overrides([remedy[1]])[0]
+    assert f"{read.key_or_group}={read.value()}" == given
+
+
+def test_a_word_that_is_no_value_is_said(command):
+    status, printed = command(train.main, *MFEC, "fast")
+    assert status == 2 and "'fast' is no value: give key=value" in printed
+
+
+@pytest.mark.parametrize(
+    ("folder", "remedy"), [("file", "name another"), ("file/run", "name another"), ("x" * 300, "a shorter folder")]
+)
+def test_a_folder_that_cannot_be_made_has_its_remedy(command, folder, remedy):
+    Path("file").write_text("")
+    status, printed = command(train.main, *MFEC, f"hydra.run.dir={folder}")
+    assert status == 2 and remedy in printed and "Score" not in printed
+
+
+def test_a_file_of_a_run_leads_to_its_folder(command):
+    Path("mine").mkdir()
+    Path("mine/config.yaml").write_text("seed: 1\n")
+    for inside in ("mine/config.yaml", "mine/checkpoints/step_none"):
+        status, printed = command(train.main, f"resume={inside}")
+        assert status == 2 and f"{inside} {'is a file' if 'yaml' in inside else 'does not exist'}" in printed
+        assert "such as mine." in printed
 
 
 def test_whole_numbers_may_be_written_as_powers_of_ten(command):

@@ -1,6 +1,8 @@
 """Environments: SAME_STEP, honest transitions, replayable, and clear when they cannot be made."""
 
+import os
 import sys
+from contextlib import closing
 from types import ModuleType
 
 import gymnasium as gym
@@ -249,3 +251,11 @@ def test_the_package_that_is_missing_is_named(monkeypatch):
     monkeypatch.setitem(REGISTERED_BY, "Missing/", "not_there.gym")
     with pytest.raises(UsageError, match="belongs to the package not_there, which"):
         import_owner("Missing/Walk-v0")
+
+
+@pytest.mark.skipif(not hasattr(os, "getpgid"), reason="groups of processes are of Unix")
+def test_what_asks_all_processes_of_a_command_to_stop_does_not_reach_environments():
+    with closing(make_environments("CartPole-v1", 2, vectorization="async")) as environments:
+        environments.reset(seed=1)
+        groups = {os.getpgid(process.pid) for process in environments.unwrapped.processes}
+        assert len(groups) == 2 and os.getpgid(os.getpid()) not in groups

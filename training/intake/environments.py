@@ -12,7 +12,8 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
-from engram_rl.training.errors import UsageError, in_your, say_once
+from engram_rl.training.errors import FAILURES, UsageError, in_your, say_once
+from engram_rl.training.intake.ends import truth, truths
 from engram_rl.training.intake.infos import own
 from engram_rl.training.intake.observations import Bounds, copied, reader
 from engram_rl.training.intake.rewards import PAID, below, number, numbers
@@ -47,7 +48,7 @@ class TakenIn(gym.Wrapper):
             result: Any = self.env.reset(seed=seed, options=options)
         except UsageError:
             raise
-        except Exception as error:
+        except FAILURES as error:
             raise in_your(f"environment {self._id}", "reset", error) from error
         if not isinstance(result, tuple) or len(result) != 2:
             raise UsageError(f"reset of {self._who} gave {_brief(result)}; it must give (observation, info).")
@@ -60,7 +61,7 @@ class TakenIn(gym.Wrapper):
             result: Any = self.env.step(action)
         except UsageError:
             raise
-        except Exception as error:
+        except FAILURES as error:
             raise in_your(f"environment {self._id}", "step", error) from error
         if not isinstance(result, tuple) or len(result) != 5:
             raise UsageError(
@@ -69,12 +70,14 @@ class TakenIn(gym.Wrapper):
             )
         observation, reward, terminated, truncated, info = result
         observation = self._read(observation)
+        terminated = truth(terminated, "terminated", self._who)
+        truncated = truth(truncated, "truncated", self._who)
         if terminated or truncated:
             observation = copied(observation)
         info, pay = own(info), number(reward, self._who)
         if (gained := self._paid()) is not None and gained != pay:
             info = {**info, PAID: gained}
-        return observation, pay, bool(terminated), bool(truncated), info
+        return observation, pay, terminated, truncated, info
 
     def _paid(self) -> float | None:
         """What it paid itself since this was last asked; None where that is not known."""
@@ -119,7 +122,7 @@ class Intake(VectorWrapper):
             observation, info = self.env.reset(seed=seed, options=options)
         except UsageError:
             raise
-        except Exception as error:
+        except FAILURES as error:
             raise in_your(f"environment {self._id}", "reset", error) from error
         return self._observation(observation), own(info)
 
@@ -129,10 +132,11 @@ class Intake(VectorWrapper):
             observation, reward, terminated, truncated, info = self.env.step(actions)
         except UsageError:
             raise
-        except Exception as error:
+        except FAILURES as error:
             raise in_your(f"environment {self._id}", "step", error) from error
         if not self._checked:
-            terminated, truncated = np.asarray(terminated, dtype=bool), np.asarray(truncated, dtype=bool)
+            terminated = truths(terminated, self.num_envs, "terminated", self._id)
+            truncated = truths(truncated, self.num_envs, "truncated", self._id)
         if not isinstance(info, dict):
             info = {}
         elif "episode" in info:
@@ -146,11 +150,11 @@ class Intake(VectorWrapper):
         """Close all; what goes wrong with one is told, and keeps nobody from going on."""
         try:
             self.env.close(**options)
-        except Exception as error:
+        except FAILURES as error:
             say_once(str(in_your(f"environment {self._id}", "close", error)))
             inner: Any = self.env.unwrapped
             for one in getattr(inner, "envs", ()):
-                with suppress(Exception):
+                with suppress(*FAILURES):
                     one.close()
             inner.closed = True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -71,12 +72,15 @@ class AsyncEnvironments(AnyInfo, AsyncVectorEnv):
 
 
 def own(info: Any) -> dict[str, Any]:
-    """What an environment says beside a step; `{}` where that is no dict."""
+    """What an environment says beside a step, whatever kind of mapping holds it; `{}` where that is none.
+
+    An `action_mask` of None says nothing: beside the mask of another environment it would become one of False.
+    """
     if type(info) is not dict:
-        return {}
-    if RESERVED.isdisjoint(info):
+        info = dict(info) if isinstance(info, Mapping) else {}
+    if RESERVED.isdisjoint(info) and info.get(MASK, MASK) is not None:
         return info
-    return {name: value for name, value in info.items() if name not in RESERVED}
+    return {name: one for name, one in info.items() if name not in RESERVED and not (name == MASK and one is None)}
 
 
 def numbers(info: dict[str, Any], name: str) -> list[float]:
@@ -104,7 +108,10 @@ def action_masks(info: dict[str, Any], space: Space, num_envs: int, *, acting: b
     Raises:
         UsageError: An environment that is to act allows nothing.
     """
-    if MASK not in info or not isinstance(space, spaces.Discrete):
+    if MASK not in info:
+        return None
+    if not isinstance(space, spaces.Discrete):
+        say_once(f"An action_mask is not read: the actions are {space}, and only those of a Discrete are masked.")
         return None
     allowed, said = np.ones((num_envs, int(space.n)), dtype=bool), False
     given, have = info[MASK], info.get(f"_{MASK}")

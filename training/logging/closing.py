@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from engram_rl.agents.agent import Agent
 from engram_rl.training.environments import Resumable
-from engram_rl.training.errors import UsageError, causes, in_your, raised_by_user
+from engram_rl.training.errors import FAILURES, UsageError, causes, in_your, raised_by_user
 from engram_rl.training.evaluation import FROZEN, MODES
 from engram_rl.training.judging import Judge
 from engram_rl.training.logging.curves import draw_learning_curve
@@ -107,12 +107,13 @@ def rescue(
     except UnwritableError:
         logger.close()
         raise
-    except Exception as error:
+    except FAILURES as error:
         ours = [cause for cause in causes(error) if isinstance(cause, UsageError)]
         told = in_your("code", "training", error) if not ours and raised_by_user(error) else error
         with suppress(Exception):
             if not isinstance(error, DivergedError) and now():
                 folder.save_checkpoint(now(), snapshot(), config.checkpoint.keep)
+        with suppress(Exception):  # also where there is no state that could be saved
             _summarise({"score": None, "error": str(told)}, config, folder, logger, now(), None)
             print(f"What the run had until step {now()} is kept in {folder.path}", file=sys.stderr)
         logger.close()
@@ -139,7 +140,7 @@ def _attempt(what: str, without: str, make: Callable[..., Any], *given: Any) -> 
     """Make what only shows; what goes wrong with it is told, and how to leave it out."""
     try:
         make(*given)
-    except Exception as error:
+    except FAILURES as error:
         plain = isinstance(error, UsageError | OSError | ImportError)
         hint = f" ({without} leaves it out)" if without else ""
         print(f"No {what}: {error if plain else in_your('code', what, error)}{hint}", file=sys.stderr)

@@ -75,6 +75,7 @@ class RunLogger:
 
         Raises:
             DivergedError: A loss is NaN or infinite: the weights are, or are about to be.
+            UsageError: A value is no number.
         """
         for name, value in metrics.items():
             if name.startswith("train/") and "loss" in name and not math.isfinite(value):
@@ -82,6 +83,8 @@ class RunLogger:
                     f"{name} is {value}: learning has diverged. Lower the learning rate, or scale what is learned "
                     f"from: rewards of millions and more, or observations without bounds, are the usual causes."
                 )
+            if not hasattr(value, "__float__"):
+                raise UsageError(f"{name}, which learning told, is {value!r}; learn() gives numbers by name.")
             self._values[name].append(value)
 
     def record_episodes(self, step: int, episodes: Episodes) -> None:

@@ -127,7 +127,7 @@ def flatten(value: Any, place: str, tensors: dict[str, torch.Tensor]) -> Any:
     """The JSON skeleton of `value`; tensors and arrays move to `tensors` under their place.
 
     Raises:
-        TypeError: It holds what a checkpoint cannot hold; it is named with its place.
+        UsageError: It holds what a checkpoint cannot hold; it is named with its place.
     """
     if isinstance(value, torch.Tensor):
         tensors[place] = value.detach().cpu().contiguous().clone()
@@ -145,13 +145,16 @@ def flatten(value: Any, place: str, tensors: dict[str, torch.Tensor]) -> Any:
     if isinstance(value, dict):
         pairs = [[_plain_key(key, place), flatten(item, f"{place}/{key}", tensors)] for key, item in value.items()]
         return {"dict": pairs}
-    raise TypeError(f"A checkpoint cannot hold {type(value).__name__} (at {place or 'the top'}).")
+    raise UsageError(f"A checkpoint cannot hold {type(value).__name__} (at {place or 'the top'}). {_HOLDS}")
 
 
 def _plain_key(key: Any, place: str) -> str | int:
     if isinstance(key, str | int):
         return key
-    raise TypeError(f"A checkpoint's keys are strings or integers, not {type(key).__name__} (at {place}).")
+    raise UsageError(f"A checkpoint's keys are strings or integers, not {type(key).__name__} (at {place}). {_HOLDS}")
+
+
+_HOLDS = "state_dict() gives dicts and lists of tensors, arrays and plain values."
 
 
 def _unflatten(node: Any, tensors: dict[str, torch.Tensor]) -> Any:

@@ -53,10 +53,11 @@ class RunFolder:
         if str(path) == "latest":
             path = _latest(Path("runs"))
         if not (path / CONFIG).is_file():
-            state = "holds no run" if path.is_dir() else "does not exist"
+            state = "holds no run" if path.is_dir() else "is a file" if path.exists() else "does not exist"
+            around = next((one for one in path.parents if (one / CONFIG).is_file()), None)
             raise UsageError(
                 f"{path} {state}: there is no {CONFIG} in it. Give the folder that `engram train` printed, such as "
-                f"{_latest_or(Path('runs'), 'runs/2026-01-31_12-00-00_nec_cartpole_seed1')}."
+                f"{around or _latest_or(Path('runs'), 'runs/2026-01-31_12-00-00_nec_cartpole_seed1')}."
             )
         return cls(path, begun=True)
 

@@ -9,7 +9,13 @@ from engram_rl.agents.common.actions import Actions
 
 @pytest.mark.parametrize(
     "space",
-    [spaces.Discrete(4), spaces.Discrete(3, start=-1), spaces.MultiDiscrete([2, 3, 2]), spaces.MultiDiscrete([3])],
+    [
+        spaces.Discrete(4),
+        spaces.Discrete(3, start=-1),
+        spaces.MultiDiscrete([2, 3, 2]),
+        spaces.MultiDiscrete([3]),
+        spaces.MultiDiscrete([[2, 3], [2, 2]], start=[[0, -1], [5, 0]]),
+    ],
 )
 def test_every_action_has_one_number_and_comes_back(space):
     actions = Actions(space, "NEC")

@@ -54,6 +54,7 @@ def test_a_half_infinite_box_far_from_0_is_refused(low, high):
         spaces.Text(5),
         spaces.OneOf([spaces.Discrete(2), spaces.Discrete(3)]),
         spaces.Box(0, 9, (1,), np.int64),
+        spaces.Box(-1, 1, (0,)),
         spaces.MultiBinary(3),
     ],
     ids=str,
@@ -61,6 +62,14 @@ def test_a_half_infinite_box_far_from_0_is_refused(low, high):
 def test_other_spaces_get_what_the_agent_acts_in(space):
     with pytest.raises(ValueError, match="PPO acts in Discrete, MultiDiscrete and floating-point Box spaces"):
         make_action_head(space, 3)
+
+
+@pytest.mark.parametrize(
+    "space", [spaces.Discrete(10**7), spaces.MultiDiscrete([10**5, 2]), spaces.Box(-1, 1, (10**6,))]
+)
+def test_more_choices_than_a_layer_can_have_are_refused_before_it_is_made(space):
+    with pytest.raises(ValueError, match=r"retrieval PPO has an output for each .* at most 100000 can be"):
+        make_action_head(space, 64, agent="retrieval PPO")
 
 
 def test_a_box_has_no_mask():

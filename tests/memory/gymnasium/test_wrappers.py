@@ -50,6 +50,21 @@ def play(environment, actions):
 
 
 class TestOneEnvironment:
+    @pytest.mark.parametrize("wrong", [None, ["a", "b"], np.array([1, None])])
+    def test_what_is_no_numbers_is_named(self, wrong):
+        environment = MemoryWrapper(Corridor(), dictionary())
+        environment.reset()
+        environment.unwrapped._observe = lambda: wrong
+        with pytest.raises(ValueError, match=r"the observation is .*, no array of numbers; mend the environment"):
+            environment.step(1)
+
+    def test_numbers_of_another_byte_order_are_read(self):
+        environment = MemoryWrapper(Corridor(), dictionary())
+        environment.unwrapped._observe = lambda: np.array([2, 1], ">f4")
+        play(environment, [1, 1, 1])
+        found = environment.episodes.memory.lookup({"state": torch.tensor([[2.0, 1.0]])})
+        assert found.valid.all() and (found.distances == 0).all()
+
     def test_nothing_is_recalled_before_an_episode_is_over_and_its_returns_after(self):
         environment = MemoryWrapper(Corridor(), dictionary(), discount=0.5)
         assert (play(environment, [1, 1, 1]) == 0).all()

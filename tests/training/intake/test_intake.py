@@ -1,9 +1,13 @@
 """What environments give is taken in once: what is not of its space is named, what nobody reads breaks nothing."""
 
 import re
+import sys
+from collections import OrderedDict
 from decimal import Decimal
 from fractions import Fraction
 from functools import partial
+from itertools import count
+from types import MappingProxyType
 
 import gymnasium as gym
 import numpy as np
@@ -34,10 +38,10 @@ PAIR = spaces.Box(-1, 1, (2,), np.float32)
 class Walk(gym.Env):
     """Ten steps; what it observes, pays and says is given."""
 
-    def __init__(self, space=PAIR, observe=None, reward=0.0, info=None, actions=2):
+    def __init__(self, space=PAIR, observe=None, reward=0.0, info=None, actions=2, ended=False):
         self.observation_space, self.action_space = space, spaces.Discrete(actions)
         self.observe = observe or (lambda t: np.full(2, t / 10, np.float32))
-        self.reward, self.info = reward, info or (lambda t: {})
+        self.reward, self.info, self.ended = reward, info or (lambda t: {}), ended
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -47,7 +51,7 @@ class Walk(gym.Env):
     def step(self, action):
         self.t += 1
         reward = self.reward(self.t) if callable(self.reward) else self.reward
-        return self.observe(self.t), reward, False, self.t >= 10, self.info(self.t)
+        return self.observe(self.t), reward, self.ended, self.t >= 10, self.info(self.t)
 
 
 gym.register("test/Walk-v0", Walk)
@@ -247,6 +251,23 @@ def test_what_is_no_number_is_no_reward(reward):
         play(reward=reward)
 
 
+OVER = [True, 1, 1.0, np.True_, np.array(True), np.array([1]), torch.tensor(True)]
+
+
+@pytest.mark.parametrize("ended", OVER)
+def test_one_truth_value_ends_an_episode_however_it_comes(ended):
+    assert play(1, ended=ended)[0].terminated.tolist() == [True, True]
+
+
+UNTRUE = [None, "False", {"__all__": False}, [False], np.zeros(2, bool), np.nan, np.array("False")]
+
+
+@pytest.mark.parametrize("ended", UNTRUE)
+def test_what_is_no_truth_value_ends_no_episode(ended):
+    with pytest.raises(UsageError, match=r"terminated of environment 0 \(test/Walk-v0\) is .*, not one truth value"):
+        play(1, ended=ended)
+
+
 INFOS = {
     "None in one": lambda t: {"winner": t if t % 2 else None},
     "ragged": lambda t: {"path": np.arange(t + 1)},
@@ -282,6 +303,23 @@ class TestActionMasks:
         play(info=lambda t: {"action_mask": np.arange(4) == t}, actions=3)
         assert capfd.readouterr().err.count("is not read: it is of shape (4,) and bool, not 3 truth values") == 1
 
+    @pytest.mark.parametrize("kind", [OrderedDict, MappingProxyType])
+    @pytest.mark.parametrize("vectorization", ["sync", "async"])
+    def test_a_mask_is_read_from_any_mapping(self, kind, vectorization):
+        seen = play(1, vectorization, info=lambda t: kind({"action_mask": np.array([1, 0])}))
+        assert seen[0].reset_mask.tolist() == [[True, False]] * 2
+
+    def test_none_beside_a_mask_allows_everything(self):
+        said = count()  # each environment is asked in its turn
+        seen = play(3, info=lambda t: {"action_mask": None if next(said) % 2 else np.array([True, False])})
+        assert [one.reset_mask.tolist() for one in seen] == [[[True, False], [True, True]]] * 3
+
+    def test_a_mask_of_actions_that_have_none_is_told(self, capfd):
+        say_once.cache_clear()
+        parts = (np.array([1, 0]), np.array([1, 1, 0]))
+        assert action_masks({"action_mask": parts}, spaces.MultiDiscrete([2, 3]), 1) is None
+        assert "not read: the actions are MultiDiscrete([2 3]), and only" in capfd.readouterr().err
+
     def test_environments_that_say_nothing_allow_everything(self):
         given = np.full(2, None, dtype=object)
         given[1] = np.array([0, 1, 0])
@@ -316,8 +354,8 @@ class TestActionMasks:
 class Vector(VectorEnv):
     """Somebody's own vectorised environment, whose arrays are always the same."""
 
-    def __init__(self, num_envs=2, mode=AutoresetMode.SAME_STEP, final="final_obs", kind=np.asarray):
-        self.num_envs, self.final, self.kind = num_envs, final, kind
+    def __init__(self, num_envs=2, mode=AutoresetMode.SAME_STEP, final="final_obs", kind=np.asarray, cut=np.zeros_like):
+        self.num_envs, self.final, self.kind, self.cut = num_envs, final, kind, cut
         self.metadata = {"autoreset_mode": mode}
         self.single_observation_space, self.single_action_space = spaces.Tuple((PAIR,)), spaces.Discrete(2)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -337,7 +375,7 @@ class Vector(VectorEnv):
         done = np.full(self.num_envs, self.t == 3)
         info = {self.final: tuple(part.copy() for part in self.look())} if done.any() else {}
         self.t %= 3
-        return self.look(), np.ones((self.num_envs, 1), np.float32), done, np.zeros_like(done), info
+        return self.look(), np.ones((self.num_envs, 1), np.float32), done, self.cut(done), info
 
 
 gym.register("test/Vector-v0", Vector, vector_entry_point=Vector)
@@ -354,6 +392,15 @@ def test_vectorised_environments_of_others_are_taken_in_as_well(mode):
         observation = seen[-1].reset_observation
     assert [round(float(one.observation["0"][0, 0]), 1) for one in seen] == [0, 0.1, 0.2]
     assert seen[2].next_observation["0"][0, 0] == np.float32(0.3) and seen[2].reward.tolist() == [1, 1]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("cut", [lambda done: None, lambda done: np.zeros(3, bool), lambda done: np.full(2, np.nan)])
+def test_vectorised_environments_say_of_each_episode_whether_it_is_over(cut):
+    environments = make_environments("test/Vector-v0", 2, vectorization="vector_entry_point", kwargs={"cut": cut})
+    environments.reset(seed=0)
+    with pytest.raises(UsageError, match=r"truncated of test/Vector-v0 is .*, not 2 truth values"):
+        environments.step(np.zeros(2, np.int64))
 
 
 def test_vectorised_environments_that_lose_the_last_observation_are_refused():
@@ -374,6 +421,8 @@ class Broken(Walk):
         self.where = where
         if where == "making it":
             raise RuntimeError("no licence")
+        if where == "leaves at once":
+            sys.exit("no licence")
 
     def reset(self, *, seed=None, options=None):
         if self.where == "reset":
@@ -383,6 +432,8 @@ class Broken(Walk):
     def step(self, action):
         if self.where == "step":
             int("twelve")
+        if self.where == "leaves":
+            sys.exit(0)
         return super().step(action)[:4] if self.where == "four" else super().step(action)
 
 
@@ -396,6 +447,8 @@ gym.register("test/Broken-v0", Broken)
         ("step", r"In your environment test/Broken-v0, in step: ValueError: .*twelve.*\n.*test_intake.py, line \d+"),
         ("making it", r"In your environment .*, in making it: RuntimeError: no licence\n.*test_intake.py, line \d+"),
         ("reset", r"reset of environment \d .* must give \(observation, info\)"),
+        ("leaves", r"In your environment .*, in step: SystemExit: 0\n.*test_intake.py, line \d+"),
+        ("leaves at once", r"In your environment .*, in making it: SystemExit: no licence\n.*test_intake.py, line \d+"),
         ("four", r"step of environment \d .* gave 4 values"),
     ],
 )

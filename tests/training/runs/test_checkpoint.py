@@ -43,7 +43,7 @@ def test_tensors_that_share_storage_are_saved_apart(tmp_path):
 
 def test_a_state_that_cannot_be_saved_leaves_the_old_checkpoint(tmp_path):
     save_checkpoint(tmp_path / "c", {"a": 1})
-    with pytest.raises(TypeError, match=r"object.*at /bad/0"):
+    with pytest.raises(UsageError, match=r"object.*at /bad/0"):
         save_checkpoint(tmp_path / "c", {"bad": [object()]})
     assert load_checkpoint(tmp_path / "c") == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["c"]

@@ -1,6 +1,7 @@
 """Whatever goes wrong in code that is not ours, what the run had is kept; a run goes on with what is asked of it."""
 
 import json
+import sys
 from pathlib import Path
 
 import gymnasium as gym
@@ -25,8 +26,9 @@ class Walk(gym.Env):
     metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
     observation_space, action_space = spaces.Box(0, 99, (1,)), spaces.Discrete(2)
 
-    def __init__(self, fails=10**9, draws=None, render_mode=None, ends=5):
+    def __init__(self, fails=10**9, draws=None, render_mode=None, ends=5, leaves=None):
         self.fails, self.draws, self.render_mode, self.total, self.ends = fails, draws, render_mode, 0, ends
+        self.leaves = leaves
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
@@ -38,11 +40,19 @@ class Walk(gym.Env):
     def step(self, action):
         self.t, self.total = self.t + 1, self.total + 1
         if self.total == self.fails:
+            if self.leaves == "step":
+                sys.exit(0)
             raise KeyError("speed")
         return np.array([self.t + self.shift], np.float32), 1.0, self.t == self.ends, False, {}
 
     def render(self):
+        if self.leaves == "render":
+            sys.exit("no display")
         raise NotImplementedError
+
+    def close(self):
+        if self.leaves == "close":
+            sys.exit(4)
 
 
 gym.register("test/Mishap-v0", Walk)
@@ -66,6 +76,24 @@ def test_a_render_that_fails_costs_the_video_alone(command):
     assert status == 0 and "No video of an episode: In your code" in printed and "test_mishaps.py, line" in printed
     assert json.loads((folder / "summary.json").read_text())["score"] == 5.0
     assert (folder / "learning_curve.png").exists() and "Score 5.0 online" in printed
+
+
+@pytest.mark.parametrize("where", ["render", "close"])
+def test_an_environment_that_leaves_where_it_is_drawn_or_closed_costs_no_more_than_one_that_fails(command, where):
+    status, printed, folder = run(command, f"+env.kwargs.leaves={where}")
+    assert status == 0 and "SystemExit" in printed and "test_mishaps.py, line" in printed
+    assert json.loads((folder / "summary.json").read_text())["score"] == 5.0 and "Score 5.0 online" in printed
+
+
+def test_an_environment_that_leaves_ends_a_run_as_an_error_does(command):
+    status, printed, folder = run(command, "+env.kwargs.leaves=step", "+env.kwargs.fails=3", "env.num_envs=1")
+    assert status == 2 and "in step: SystemExit: 0" in printed
+    assert "SystemExit" in json.loads((folder / "summary.json").read_text())["error"]
+    assert folder_steps(folder) == ["step_000000000002"]
+
+
+def folder_steps(folder):
+    return [path.name for path in (folder / "checkpoints").iterdir()]
 
 
 class Sticky(Walk):
@@ -213,7 +241,7 @@ class Own:
     """An agent of somebody's own, with one thing wrong with it."""
 
     def __init__(self, wrong, num_envs):
-        self.wrong, self.num_envs = wrong, num_envs
+        self.wrong, self.num_envs, self.steps = wrong, num_envs, 0
         if wrong == "no state":
             self.state_dict = None
 
@@ -223,13 +251,20 @@ class Own:
         return wrong.get(self.wrong, actions)
 
     def observe(self, transition):
+        self.steps += 1
         if self.wrong == "fails":
             raise ZeroDivisionError("one")
+        if self.wrong == "leaves later" and self.steps > 3:
+            sys.exit(0)
 
     def learn(self):
+        if self.wrong == "words later" and self.steps > 3:
+            return {"train/mood": "good"}
         return None if self.wrong == "learn" else {}
 
     def state_dict(self):
+        if self.wrong == "unsavable later" and self.steps > 3:
+            return {"a": object()}
         return {"a": object() if self.wrong == "unsavable" else 1}
 
     def load_state_dict(self, state):
@@ -254,7 +289,15 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("wrong", WRONG)
+LATER = {
+    "words later": "train/mood, which learning told, is 'good'; learn",
+    "unsavable later": "A checkpoint cannot hold object .at /agent/a.*. state_dict",
+    "leaves later": "SystemExit: 0",
+}
+"""What no trial finds: the run had begun, so that its summary is there."""
+
+
+@pytest.mark.parametrize("wrong", [*WRONG, *LATER])
 def test_an_agent_of_ones_own_is_tried_before_anything_is_trained(command, tmp_path, wrong):
     import re
 
@@ -264,5 +307,8 @@ def test_an_agent_of_ones_own_is_tried_before_anything_is_trained(command, tmp_p
     status, printed = command(
         train.main, "--config-dir", str(tmp_path / "conf"), *given, "agent=own", "env.id=test/Mishap-v0", "steps=60"
     )
-    assert status == 2 and re.search(WRONG[wrong], printed), printed
+    assert status == 2 and re.search((WRONG | LATER)[wrong], printed), printed
     assert "Traceback" not in printed and not list(Path().rglob("metrics.jsonl"))
+    summaries = list(Path().rglob("summary.json"))
+    assert len(summaries) == (wrong in LATER)
+    assert all(re.search(LATER[wrong], json.loads(one.read_text())["error"]) for one in summaries)
