@@ -92,6 +92,21 @@ def truth(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def ending(name: str, value: Any) -> bool:
+    """Whether an environment says that its episode is over: a truth value, or a number or an array of just one.
+
+    Raises:
+        TypeError: It is anything else, much of which Python calls true: a dict, a list of False, the word "False".
+    """
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, int | float) or hasattr(value, "__array__"):
+        array = np.asarray(value)
+        if array.size == 1 and array.dtype.kind in "biuf" and not np.isnan(array).any():
+            return bool(array.item())
+    raise TypeError(f"{name} is {shown(value)}, not one truth value; give True or False")
+
+
 def real(name: str, value: Any) -> Tensor:
     """The value, which is a tensor of real numbers.
 

@@ -20,7 +20,7 @@ from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
-from engram_rl.memory.checks import unknown
+from engram_rl.memory.checks import ending, unknown
 from engram_rl.memory.dictionary import DifferentiableNeuralDictionary
 from engram_rl.memory.gymnasium.episodes import ACTION, MakeKeys, RunningEpisodes, keys_of_parts
 from engram_rl.memory.gymnasium.observations import as_tensors, batch_of_one, parts_of, row_of, rows_of
@@ -82,6 +82,7 @@ class MemoryWrapper(gym.Wrapper, RecordConstructorArgs):
     def step(self, action: Any) -> tuple[dict, Any, bool, bool, dict]:
         """Step; what is recalled of an episode's last observation was known before the episode is written."""
         observation, reward, terminated, truncated, info = self.env.step(action)
+        terminated, truncated = ending("terminated", terminated), ending("truncated", truncated)
         if not self.learning:
             self.episodes.start(batch_of_one(observation))
             return self._with_memory(observation), reward, terminated, truncated, info

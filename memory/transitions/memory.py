@@ -295,9 +295,10 @@ class TransitionMemory:
         """Remember the movements of the given rows `[N]`, and notice whether what they make one expect has changed."""
         if len(rows):
             owners, actions, states = owners[rows], actions[rows], self.states.vectors[ids[rows]]
-            before, agreed = self.movements.recall(owners, actions, states)
+            keys = self.movements.touched(owners, actions, states)
+            before, agreed = self.movements.recall_by(keys)
             self.movements.store(owners, actions, states, self.states.vectors[next_ids[rows]])
-            after, agree = self.movements.recall(owners, actions, states)
+            after, agree = self.movements.recall_by(keys)
             self.movement_changes += int((before != after).any())
             self.support_changes += int((agreed != agree).any())
 

@@ -78,8 +78,22 @@ class MovementMemory:
             displacement: 0 where nothing is remembered. `[Q, D]`
             support: Between 0 (nothing remembered) and 1 (every recalled movement was this one). `[Q]`
         """
+        return self.recall_by(self._keys(owners, actions, states))
+
+    def touched(self, owners: np.ndarray, actions: np.ndarray, states: np.ndarray) -> np.ndarray:
+        """The keys whose movements change by storing movements `[B]`: their own, and those of what makes room for them.
+
+        Returns:
+            `[K, 1 + C]`
+        """
         rings = self._rings(owners, actions)
-        keys = np.concatenate([rings[:, None], states[:, self.context]], 1)  # [Q, 1 + C]
+        position = (self.stored[rings] + occurrence(rings)) % self.size
+        full = self.stored[rings] + occurrence(rings) >= self.size
+        leaving = np.concatenate([rings[:, None], self.begun[rings, position]], 1)[full]
+        return np.concatenate([self._keys(owners, actions, states), leaving])
+
+    def recall_by(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `recall`, by keys `[Q, 1 + C]`: owner and action in one number, and the context."""
         distinct, inverse = np.unique(keys, axis=0, return_inverse=True)  # few differ, and few are worked out
         displacement, support = self._most_frequent(distinct[:, 0].astype(np.int64), distinct[:, 1:])
         return displacement[inverse.reshape(-1)], support[inverse.reshape(-1)]
@@ -104,6 +118,9 @@ class MovementMemory:
         """Become the memory that `state_dict` described; the shapes must be the same."""
         for name in _SAVED:
             getattr(self, name)[...] = np.asarray(state[name])
+
+    def _keys(self, owners: np.ndarray, actions: np.ndarray, states: np.ndarray) -> np.ndarray:
+        return np.concatenate([self._rings(owners, actions)[:, None], states[:, self.context]], 1)
 
     def _rings(self, owners: np.ndarray, actions: np.ndarray) -> np.ndarray:
         return np.asarray(owners, np.int64) * self._num_actions + actions

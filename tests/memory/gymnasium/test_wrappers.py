@@ -292,3 +292,28 @@ def test_actions_that_cannot_be_counted_are_refused():
     environment.action_space = spaces.Box(-1, 1, (1,))
     with pytest.raises(ValueError, match="actions are not Discrete"):
         MemoryWrapper(environment, dictionary(STATE, ACTION))
+
+
+@pytest.mark.parametrize("wrong", [{"__all__": False}, [False], "False", None, float("nan"), np.zeros(2, bool)])
+def test_what_is_no_truth_value_ends_no_episode(wrong):
+    environment = MemoryWrapper(Corridor(length=Answers(wrong)), dictionary())
+    environment.reset()
+    with pytest.raises(TypeError, match=r"terminated is .*, not one truth value; give True or False"):
+        environment.step(1)
+
+
+@pytest.mark.parametrize("right", [True, np.True_, np.array(True), np.array([1]), 1, torch.tensor(True)])
+def test_a_truth_value_of_another_form_ends_it(right):
+    environment = MemoryWrapper(Corridor(length=Answers(right)), dictionary())
+    environment.reset()
+    assert environment.step(1)[2] is True
+
+
+class Answers:
+    """Whatever is at least this is what it holds."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def __le__(self, place):
+        return self.answer

@@ -308,3 +308,17 @@ def test_how_many_movements_must_agree_is_looked_at_whenever_one_more_is_remembe
         memory.write([[state]], [0], [[following]])
         goal = memory.name([[9.0]])
         assert np.array_equal(planner.cost_to_go([goal]), Planner(memory, min_support=0.6).cost_to_go([goal]))
+
+
+def test_what_makes_room_among_movements_is_no_longer_counted_on():
+    bounds = np.zeros(2), np.array([200.0, 1.0])
+    memory = TransitionMemory(2, 1, 400, movement_context=(1,))
+    planner = Planner(memory, bounds=bounds)
+    memory.write([[0.0, 0.0]], [0], [[1.0, 0.0]])
+    goal = memory.name([[5.0, 0.0]])
+    planner.cost_to_go([goal])
+    for place in range(40):  # of another context, until the first has made room
+        memory.write([[float(place), 1.0]], [0], [[place + 1.0, 1.0]])
+        planner.refresh()
+    at = memory.states.find(np.array([[1.0, 0.0]], np.float32), np.array([0]))
+    assert planner.cost_to_go([goal])[0][at] == Planner(memory, bounds=bounds).cost_to_go([goal])[0][at] == np.inf
