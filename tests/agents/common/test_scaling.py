@@ -28,6 +28,7 @@ PICTURES = {
     "bits": ((64, 64, 3), np.bool_, 0, 1, 1),
     "voxels": ((40, 40, 40), np.uint8, 0, 1, 1),
     "signed": ((64, 64, 1), np.int8, -128, 127, 127),
+    "grey, -1 to 1": ((64, 64), np.float32, -1, 1, 1),
 }
 NUMBERS = {
     "small picture": ((16, 16, 3), np.uint8, 0, 255, 255),
@@ -46,6 +47,9 @@ NUMBERS = {
     "bounds of the type": ((4,), np.float32, -LARGEST, LARGEST, 1),
     "half bounded": ((4,), np.float32, 0, np.inf, 1),
     "tiny": ((4,), np.float32, 0, 1e-3, 1e-3),
+    "two axes a little below -1": ((64, 64), np.float32, -1.5, 1, 1),
+    "two axes a little above 1": ((64, 64), np.float32, -1, 1.5, 1.5),
+    "two axes above 255": ((64, 64), np.float32, 0, 256, 256),
     "tiny, on either side of 0": ((3,), np.float64, -1e-5, 1e-5, 1e-5),
 }
 

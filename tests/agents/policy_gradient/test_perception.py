@@ -144,3 +144,12 @@ def test_a_size_goes_on_after_a_restart_and_begins_where_none_was_kept():
         fresh = RewardScale(2, 0.9)
         fresh.load_state_dict(kept)
         assert fresh.state_dict()["moments"] == RewardScale(2, 0.9).state_dict()["moments"]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_are_copies_of_what_was_seen(dtype):
+    space = spaces.Box(-np.inf, np.inf, (3,), dtype)
+    seen = np.ones((2, 3), dtype)
+    rows = AsRows(space, torch.device("cpu"))(seen, learn=False)
+    seen[:] = 9
+    assert (rows == 1).all()
