@@ -428,3 +428,13 @@ def test_parts_of_actions_are_numbered():
     observation, _ = environments.reset(seed=0)
     mask = np.array([[1, 0, 0, 1, 0]] * 2, bool)
     assert agent.memory.num_actions == 6 and agent.act(observation, mask=mask).tolist() == [[0, 0]] * 2
+
+
+def test_an_episode_that_ends_is_one_tick_for_its_owner():
+    environments = make(num_envs=2)
+    agent = make_agent(environments)
+    ticks, forget = [], agent.memory.tick
+    agent.memory.tick = lambda amount, owners: ticks.append((amount, list(owners))) or forget(amount, owners)
+    transitions = play(agent, environments, 80)
+    ended = [(1, list(np.flatnonzero(t.done))) for t in transitions if t.done.any()]
+    assert ended and ticks == ended
