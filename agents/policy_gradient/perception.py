@@ -18,6 +18,9 @@ from engram_rl.agents.common.scaling import SCALE_RULE, has_picture
 LIMIT = 10.0
 """Normalised numbers are clipped to this many standard deviations."""
 
+EPSILON = float(np.finfo(np.float32).eps)
+"""Of a number, what a float32 rounds away."""
+
 
 class Perception(Protocol):
     """Turns observations into what a network takes, once for acting and learning alike."""
@@ -112,10 +115,11 @@ class RunningMoments:
     """
 
     def __init__(self, size: int):
-        self.mean, self.variance, self.count = np.zeros(size), np.ones(size), 1e-4
+        self.mean, self.variance, self.count = np.zeros(size), np.zeros(size), 0.0
 
     def update(self, rows: np.ndarray) -> None:
         """Take in rows. `[B, F]`."""
+        rows = rows.astype(np.float64)
         mean, variance, count = rows.mean(axis=0), rows.var(axis=0), len(rows)
         gap, total = mean - self.mean, self.count + count
         between = gap * gap * (self.count * count / total)
@@ -125,8 +129,9 @@ class RunningMoments:
 
     @property
     def deviation(self) -> np.ndarray:
-        """Standard deviation, never 0. `[F]`."""
-        return np.sqrt(self.variance + 1e-8)
+        """Standard deviation; 1 of what never changes but by the rounding of a float32. `[F]`."""
+        changes = self.variance > np.square(EPSILON * self.mean)
+        return np.sqrt(np.where(changes, self.variance, 1.0))
 
     def normalised(self, rows: np.ndarray) -> np.ndarray:
         """Rows in standard deviations from the mean, clipped. `[B, F]` of float32."""

@@ -77,17 +77,18 @@ def test_a_picture_is_found_within_a_dict():
     assert not has_picture(SPACES["dict"])
 
 
-def test_rewards_are_scaled_by_the_deviation_of_the_discounted_return():
+@pytest.mark.parametrize("size", [1e-9, 1e-6, 1, 1e6])
+def test_rewards_are_scaled_by_the_deviation_of_the_discounted_return(size):
     rng = np.random.default_rng(1)
     scale, discount = RewardScale(2, 0.9), 0.9
     returns, history = np.zeros(2), []
     for t in range(50):
-        reward, done = rng.normal(3, 2, 2), np.array([t % 7 == 6, False])
+        reward, done = size * rng.normal(3, 2, 2), np.array([t % 7 == 6, False])
         returns = returns * discount + reward
         history.append(returns.copy())
         found = scale(reward, done)
         returns[done] = 0
-    assert found == pytest.approx(np.clip(reward / np.std(history), -10, 10), rel=2e-3)
+    assert found == pytest.approx(np.clip(reward / np.std(history), -10, 10), rel=1e-6)
 
 
 def transition(action, reward, done):
@@ -153,3 +154,14 @@ def test_rows_are_copies_of_what_was_seen(dtype):
     rows = AsRows(space, torch.device("cpu"))(seen, learn=False)
     seen[:] = 9
     assert (rows == 1).all()
+
+
+@pytest.mark.parametrize("size", [1e-9, 1e-3, 1, 1e6])
+@pytest.mark.parametrize("offset", [0, 1e3])
+def test_numbers_of_any_size_are_normalised_and_what_never_changes_is_nothing(size, offset):
+    perceive = AsRows(spaces.Box(-np.inf, np.inf, (2,), np.float32), CPU, normalise=True)
+    seen = size * (np.random.default_rng(0).normal(size=(64, 2)) + offset).astype(np.float32)
+    seen[:, 1] = seen[0, 1]
+    rows = perceive(seen.astype(np.float32), learn=True)
+    assert rows[:, 0].mean().abs() < 1e-3 and 0.99 < rows[:, 0].std() < 1.02
+    assert (rows[:, 1].abs() < 1e-6 + 1e-6 * size * offset).all()
