@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.mutants.equivalent import reasons
 from benchmarks.mutants.measure import KILLED
-from benchmarks.report.stored import rows_of
+from benchmarks.report.stored import current_of, history_of
 from benchmarks.runs import Row
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,6 +38,11 @@ is equivalent: its reason is in `benchmarks/mutants/equivalent.yaml`, and it doe
 """
 
 
+def every_row() -> list[Row]:
+    """All samples: those of rooms and seeds that were not taken again are no worse for their age."""
+    return [*history_of("mutants"), *current_of("mutants")]
+
+
 def page(rows: Sequence[Row]) -> str:
     """The whole page: a line for each sample, then what is alive, then what is equivalent."""
     first = [row for row in rows if not row["again"]]
@@ -55,7 +60,7 @@ def page(rows: Sequence[Row]) -> str:
 
 def main() -> None:
     """Write the page."""
-    PAGE.write_text(page(rows_of("mutants")), encoding="utf-8")
+    PAGE.write_text(page(every_row()), encoding="utf-8")
 
 
 def _table(rows: Sequence[Row], known: dict[str, str]) -> str:

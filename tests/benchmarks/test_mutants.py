@@ -11,7 +11,6 @@ from benchmarks.mutants.__main__ import main, said
 from benchmarks.mutants.equivalent import reasons
 from benchmarks.mutants.measure import Room, measure, set_up
 from benchmarks.mutants.sites import alike, every, key_of, sample, statement_lines
-from benchmarks.report.stored import rows_of
 from engram_rl.training.errors import UsageError
 
 PROJECT = """
@@ -191,5 +190,5 @@ def test_an_unknown_room_or_commit_is_refused():
 
 
 def test_the_page_shows_what_the_rows_hold():
-    assert page.PAGE.read_text(encoding="utf-8") == page.page(rows_of("mutants")), "python -m benchmarks.mutants.page"
+    assert page.PAGE.read_text(encoding="utf-8") == page.page(page.every_row()), "python -m benchmarks.mutants.page"
     assert all(reasons().values())

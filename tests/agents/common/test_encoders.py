@@ -80,3 +80,14 @@ def test_more_codes_than_can_have_a_column_each_are_refused(space, make):
     with pytest.raises(ValueError, match=r"codes, each of which .* at most 100000 .*TransformObservation"):
         make(space, 8)
     assert make(spaces.Discrete(100_000), 8) is not None
+
+
+def test_pictures_of_the_atari_size_leave_the_convolutions_as_64_maps_of_7_by_7():
+    encoder = make_encoder(spaces.Box(0, 255, (84, 84, 4), np.uint8), 16)
+    convolutions = [layer for layer in encoder.modules() if isinstance(layer, torch.nn.Conv2d)]
+    assert [(c.out_channels, c.kernel_size[0], c.stride[0]) for c in convolutions] == [
+        (32, 8, 4),
+        (64, 4, 2),
+        (64, 3, 1),
+    ]
+    assert [layer.in_features for layer in encoder.modules() if isinstance(layer, torch.nn.Linear)] == [64 * 7 * 7]

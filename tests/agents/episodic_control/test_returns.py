@@ -93,6 +93,21 @@ def test_impossible_settings_are_refused_by_value(steps, discount):
         NStepReturns(steps, discount, 1)
 
 
+@pytest.mark.parametrize("discount", [-0.1, 1.1, float("nan")])
+def test_a_discount_beyond_0_to_1_is_refused_by_value(discount):
+    with pytest.raises(ValueError, match=rf"discount in \[0, 1\]; got {discount}"):
+        MonteCarloReturns(discount, 1)
+
+
+def test_episodes_of_unlike_length_that_end_together_get_their_own_returns():
+    returns, none = MonteCarloReturns(0.5, 2), np.zeros(2)
+    step, action = np.zeros((2, 1)), np.zeros(2, np.int64)
+    returns.push(step, action, np.array([1.0, 1.0]), np.array([False, True]), none)
+    returns.push(step, action, np.array([2.0, 2.0]), np.array([False, False]), none)
+    ended = returns.push(step, action, np.array([4.0, 4.0]), np.array([True, True]), np.array([8.0, 0.0]))
+    assert sorted(ended.target.tolist()) == sorted([1 + 1 + 1 + 1, 2 + 2 + 2, 4 + 4, 2 + 2, 4])
+
+
 @pytest.mark.parametrize("discount", [0.0, 0.9, 1.0])
 def test_an_episodes_monte_carlo_returns_are_known_when_it_ends(discount):
     rng = np.random.default_rng(0)

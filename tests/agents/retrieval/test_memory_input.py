@@ -222,6 +222,10 @@ def test_places_must_be_among_what_is_observed():
         PlaceSituations(SPACE, 0, part=None, columns=None, reach=0)
     with pytest.raises(ValueError, match="numbers of a vector"):
         PlaceSituations(spaces.Discrete(3), 0, part=None, columns=None, reach=1.0)
+    with pytest.raises(ValueError, match="Places are numbers of a vector"):
+        PlaceSituations(spaces.Box(0, 1, (2, 2)), 0, part=None, columns=None, reach=1.0)
+    with pytest.raises(ValueError, match="Places are numbers of a vector"):
+        PlaceSituations(spaces.MultiBinary(3), 0, part=None, columns=None, reach=1.0)
 
 
 @pytest.mark.parametrize(("site_size", "met"), [(0.5, True), (0.0, False)])
