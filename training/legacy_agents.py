@@ -23,6 +23,7 @@ _PPO: dict[str, Any] = {
     "normalise_observations": False,
     "optimiser": {"_target_": "torch.optim.Adam", "_partial_": True, "eps": 1e-5, "fused": True},
     "picture_features": 512,
+    "scale_rewards": False,
     "show_previous": False,
     "target_kl": None,
     "value_clip": None,
@@ -103,7 +104,8 @@ def agent_today(agent: dict[str, Any]) -> dict[str, Any]:
             agent[rate] = None
     agent = {name: constant(value) for name, value in agent.items()}
     for place, value in UNSAID.get(str(agent.get("_target_")).rpartition(".")[2], {}).items():
-        _leave_unsaid(agent, place.split("."), value)
+        if not (place == "scale_rewards" and agent.get("recurrent")):  # which are scaled today unless it is said
+            _leave_unsaid(agent, place.split("."), value)
     return with_first_defaults(agent)
 
 

@@ -76,11 +76,17 @@ def test_the_best_of_a_kind_is_what_the_shortest_way_pays():
 
 
 @pytest.mark.parametrize(
-    ("kind", "agent"),
-    [("tuple", "mfec"), ("masked", "fast_slow"), ("info_mixed", "episodic"), ("all_negative", "ppo_gru")],
+    ("kind", "agent", "steps"),
+    [
+        ("tuple", "mfec", 1500),
+        ("masked", "fast_slow", 1500),
+        ("info_mixed", "episodic", 1500),
+        ("cost", "episodic", 1500),
+        ("all_negative", "ppo_gru", 4000),
+    ],
 )
-def test_what_must_be_learned_is(kind, agent):
-    found = came_of(kind, agent)
+def test_what_must_be_learned_is(kind, agent, steps):
+    found = came_of(kind, agent, steps)
     assert found["outcome"] == LEARNED and found["share"] > 0.8
 
 
