@@ -152,7 +152,10 @@ def _kill_and_go_on(
 
 def _wait_for_the_moment(process: Any, folder: Path, steps: int, chance: np.random.Generator) -> None:
     """Until a random step between the last checkpoint and the end, and a little longer; at times only to the start."""
-    target = -1 if chance.random() < STARTING else chance.integers(_saved(folder), steps)
+    saved = _saved(folder)
+    target = -1 if chance.random() < STARTING else chance.integers(saved, steps)
+    while target >= 0 and process.is_alive() and _reached(folder) > saved:  # what was killed had come farther than it
+        time.sleep(0.002)
     while process.is_alive() and _reached(folder) < target:
         time.sleep(0.002)
     process.join(chance.uniform(0, MOMENT))
