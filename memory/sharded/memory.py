@@ -32,7 +32,7 @@ from engram_rl.memory.reading import Found, InverseDistance, Kernel, make_kernel
 from engram_rl.memory.sharded.crew import PATIENCE, Crew, Here, Lost, OnRay
 from engram_rl.memory.sharded.dealing import dealt, moved
 from engram_rl.memory.sharded.shard import Candidates
-from engram_rl.memory.writing.batch import checked_batch, checked_identity
+from engram_rl.memory.writing.batch import checked_batch, checked_identity, checked_slots
 from engram_rl.memory.writing.rules import WriteRule, make_write_rule
 
 MOST_SHARDS = 1024
@@ -235,7 +235,7 @@ class ShardedMemory(OwnMode):
         """How strong these entries are now by its forgetting curve.  `[n]`."""
         slots = slots_of("slots", slots, self.capacity, nobody=False)
         out = torch.zeros(len(slots), dtype=torch.float64)
-        for rows, answer in self._each(slots, lambda mine, _: ("asked", "strength", mine)):
+        for rows, answer in self._each("strength", slots):
             out[rows] = answer
         return out
 
@@ -300,6 +300,8 @@ class ShardedMemory(OwnMode):
         held = self._holding(slots)
         if not held.all():
             raise ValueError(f"slot {int(slots[~held][0])} holds no entry that could move; give slots of entries")
+        if len(slots.unique()) < len(slots):
+            raise ValueError("slots name an entry twice, which can go to one place only; give each of them once")
         check_moved("keys", keys, len(slots), self._like.key_vectors, self._largest)
         check_moved("values", values, len(slots), self._like.values, LARGEST_VALUE)
         self._change(slots, lambda mine, rows: ("move", mine, _rows(keys, rows), _rows(values, rows)))
@@ -361,14 +363,15 @@ class ShardedMemory(OwnMode):
     def save(self, folder: str | Path) -> None:
         """Write everything to a folder, a file for each shard; `load` reads it with any number of shards.
 
-        Shards that are lost from now on are begun from there.
+        Shards that are lost from now on are begun from there. A crash meanwhile leaves what a folder held of another
+        number of shards; of the same number it may leave some shards older than others.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self._fetch_ends()
         for shard in range(self.shards):
             state = self._ask_one(shard, "state_dict")
-            write_file(folder / _name(shard), {}, state)
+            write_file(folder / _name(shard, self.shards), {}, state)
         used = int(self._alive.nonzero().max()) + 1 if self._alive.any() else 0
         settings = {name: self._settings[name] for name in ("value_dim", "k")} | {
             "space": [asdict(m) for m in self.space],
@@ -380,6 +383,10 @@ class ShardedMemory(OwnMode):
         ends = {"alive": self._alive[:used], "generation": self._generation[:used]}
         counts = {"dealt": self._dealt, "turns": self._turns, "lookups": self.lookups, "lost": self.lost}
         write_file(folder / DIRECTORY, settings, {"links": self.links.state_dict(used), "ends": ends, "counts": counts})
+        for older in set(folder.glob("shard-*.safetensors")) - {
+            folder / _name(n, self.shards) for n in range(self.shards)
+        }:
+            older.unlink()
         self._saved = folder
 
     @classmethod
@@ -418,8 +425,9 @@ class ShardedMemory(OwnMode):
         parts = {name: own.pop(name, None) or remade(name, settings[name]) for name in PARTS}
         if own:
             raise unknown("argument of load", next(iter(own)), PARTS)
-        states = [read_state(folder / _name(shard))[1] for shard in range(settings["shards"])]
-        held, dtype = settings["shards"], states[0]["memory"]["values"].dtype
+        held = settings["shards"]
+        states = [read_state(folder / _name(shard, held))[1] for shard in range(held)]
+        dtype = states[0]["memory"]["values"].dtype
         memory = cls(
             [Modality(**m) for m in settings["space"]],
             settings["value_dim"],
@@ -503,7 +511,7 @@ class ShardedMemory(OwnMode):
         self._stands(shard, self._ask_one(shard, "standing"))
         if self._saved is not None:
             with suppress(FileNotFoundError):
-                state = read_state(self._saved / _name(shard))[1]
+                state = read_state(self._saved / _name(shard, self.shards))[1]
                 self._stands(shard, self._ask_one(shard, "load_state_dict", state))
         ours = slice(shard, None, self.shards)
         self._alive[ours] = False
@@ -537,27 +545,22 @@ class ShardedMemory(OwnMode):
         """For each shard those of its slots that must not be found, and the generations that are meant."""
         if exclude is None:
             return [None] * self.shards
-        slots, meant = exclude if isinstance(exclude, tuple | list) else (exclude, None)
-        flat = slots_of("exclude", slots.flatten(), self.capacity).reshape(slots.shape)
-        if flat.dim() == 0 or len(flat) != rows:
-            raise ValueError(f"exclude has shape {list(slots.shape)}; expected [{rows}] or [{rows}, E] slots")
-        parts: list[tuple[Tensor, Tensor | None] | None] = []
-        for shard in range(self.shards):
-            mine = (flat >= 0) & (flat % self.shards == shard)
-            parts.append((torch.where(mine, flat // self.shards, -1), meant))
-        return parts
+        slots, meant = checked_slots(exclude, rows, torch.device("cpu"), self._generation), None  # [B, E]
+        if isinstance(exclude, tuple | list):  # which entry is meant the shards know
+            slots, meant = (part.reshape(slots.shape) for part in exclude)
+        owner = slots.remainder(self.shards).masked_fill(slots < 0, -1)
+        return [(torch.where(owner == shard, slots // self.shards, -1), meant) for shard in range(self.shards)]
 
     def _by_shard(self, slots: Tensor) -> list[Tensor]:
         """Which of these slots are each shard's; -1 is nobody's."""
         owner = slots.remainder(self.shards).masked_fill(slots < 0, -1)
         return [(owner == shard).nonzero().squeeze(1) for shard in range(self.shards)]
 
-    def _each(self, slots: Tensor, call: Callable[[Tensor, Tensor], tuple[Any, ...]]) -> Iterator[tuple[Tensor, Any]]:
-        """Which of the slots are a shard's, and what it answers, of those that have any."""
+    def _each(self, method: str, slots: Tensor, beside: Tensor | None = None) -> Iterator[tuple[Tensor, Any]]:
+        """Which of the slots are a shard's, and what it answers to a method of theirs and what stands beside them."""
         parts = self._by_shard(slots)
-        calls = [call(slots[rows] // self.shards, rows) if len(rows) else None for rows in parts]
-        method = next((one[0] for one in calls if one is not None), "standing")
-        answers = self._ask(method, [None if one is None else one[1:] for one in calls])
+        given = [(slots[rows] // self.shards, _rows(beside, rows)) if len(rows) else None for rows in parts]
+        answers = self._ask(method, given)
         yield from ((rows, answer) for rows, answer in zip(parts, answers, strict=True) if len(rows))
 
     def _change(self, slots: Tensor, call: Callable[[Tensor, Tensor], tuple[Any, ...]]) -> None:
@@ -570,7 +573,7 @@ class ShardedMemory(OwnMode):
     def _holding(self, slots: Tensor, generation: Tensor | None = None) -> Tensor:
         """Whether slots hold an entry, and the one that is meant.  `[n]` bool."""
         out = torch.zeros(len(slots), dtype=torch.bool)
-        for rows, answer in self._each(slots, lambda mine, rows: ("holds", mine, _rows(generation, rows))):
+        for rows, answer in self._each("holds", slots, generation):
             out[rows] = answer
         return out
 
@@ -581,8 +584,9 @@ class ShardedMemory(OwnMode):
             self._alive[at], self._generation[at] = alive, generation
 
 
-def _name(shard: int) -> str:
-    return f"shard-{shard:04d}.safetensors"
+def _name(shard: int, shards: int) -> str:
+    """Its file; those of another number of shards stand beside it until the directory names these."""
+    return f"shard-{shard:04d}-of-{shards:04d}.safetensors"
 
 
 def _rows(part: Any, rows: Tensor) -> Any:

@@ -136,7 +136,7 @@ class Shard:
         return self.standing()
 
     def asked(self, method: str, *arguments: Any) -> Any:
-        """Call a method of the dictionary that answers: `find`, `strength`, `describe`, `to_arrays`."""
+        """Call a method of the dictionary that answers: `find`, `describe`, `to_arrays`."""
         return getattr(self.memory, method)(*arguments)
 
     def standing(self) -> Standing:
@@ -148,6 +148,10 @@ class Shard:
         """Whether each slot holds an entry, and the one that is meant.  `[n]` bool."""
         alive = self.memory.alive[slots]
         return alive if generation is None else alive & (self.memory.generation[slots] == generation)
+
+    def strength(self, slots: Tensor, _: None) -> Tensor:
+        """How strong entries are now.  `[n]`."""
+        return self.memory.strength(slots)
 
     def ends(self) -> tuple[Tensor, Tensor, Tensor]:
         """Slots whose entry is another, or has gone, since this was last asked; whether they hold one; generations."""

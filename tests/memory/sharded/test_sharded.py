@@ -17,6 +17,7 @@ from engram_rl.memory import (
     RowSGD,
 )
 from engram_rl.memory.sharded import ShardedMemory, ShardedOptimiser
+from engram_rl.memory.sharded import memory as sharded
 
 SPACES = {
     "one": [Modality("view", 3)],
@@ -254,5 +255,36 @@ def test_bad_rows_change_no_shard():
     many.forget(b[:1])
     with pytest.raises(ValueError, match="holds no entry that could move"):
         many.move(b[:2], values=torch.zeros(2, 2))
-    with pytest.raises(ValueError, match="exclude has shape"):
-        many.lookup(rows_of(SPACES["parts"], 3, chance), exclude=b[:2])
+    with pytest.raises(ValueError, match="slots name an entry twice"):
+        many.move(b[[1, 2, 1]], values=torch.zeros(3, 2))
+    query = rows_of(SPACES["parts"], 3, chance)
+    for wrong in (b[:2], b[:3].double(), (b[:3], b[:2])):
+        with pytest.raises(ValueError, match=r"exclude is|generation in exclude|shape"):
+            many.lookup(query, exclude=wrong)
+    with pytest.raises(TypeError, match="exclude"):
+        many.lookup(query, exclude=[1, 2, 3])
+
+
+def test_a_crash_while_another_number_of_shards_is_saved_leaves_what_was_there(tmp_path, monkeypatch):
+    _, many, _, chance = filled(shards=2)
+    many.save(tmp_path / "memory")
+    more = ShardedMemory.load(tmp_path / "memory", shards=3, where="here")
+    write = sharded.write_file
+
+    def crash(path, *rest):
+        if path.name == "shard-0001-of-0003.safetensors":
+            raise OSError("no space left")
+        write(path, *rest)
+
+    query = rows_of(SPACES["parts"], 3, chance)
+    with monkeypatch.context() as broken, pytest.raises(OSError, match="no space"):
+        broken.setattr(sharded, "write_file", crash)
+        more.save(tmp_path / "memory")
+    again = ShardedMemory.load(tmp_path / "memory", where="here")
+    assert again.shards == 2
+    torch.testing.assert_close(again.lookup(query).value, many.lookup(query).value)
+    more.save(tmp_path / "memory")
+    assert sorted(path.name for path in (tmp_path / "memory").iterdir()) == [
+        "memory.safetensors", *(f"shard-000{shard}-of-0003.safetensors" for shard in range(3))
+    ]  # fmt: skip
+    assert len(ShardedMemory.load(tmp_path / "memory", where="here")) == len(many)
