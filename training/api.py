@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from engram_rl.memory.checks import shown
 from engram_rl.training.callbacks import Callback
-from engram_rl.training.cli import stored_config
+from engram_rl.training.cli import in_whole_numbers, stored_config
 from engram_rl.training.composing import composed, environment_words, value_words
 from engram_rl.training.construction import build_agent, build_agent_for, build_environment, space_shown
 from engram_rl.training.environments import require_same_step
@@ -116,7 +116,7 @@ def train(
         )
     if not isinstance(callbacks, Sequence):
         raise UsageError(f"callbacks is {shown(callbacks)}; give a list of functions, callbacks=[...].")
-    given = [*overrides, *value_words(values)]
+    given = [in_whole_numbers(word) for word in (*overrides, *value_words(values))]
     if resume is not None:
         return _resumed(_path(resume), given, config_dir, callbacks)
     words = [f"agent={agent}", *environment_words(env), *given]

@@ -46,6 +46,7 @@ PIPE = 13
 EXTRAS = {"hydra/launcher": "sweep", "hydra/sweeper": "tune"}
 """What brings more choices of a group of Hydra's own."""
 
+QUOTES = "'\""
 _FULL = "Make room; a run that had begun goes on from its last checkpoint with resume=RUN_FOLDER."
 _OCCUPIED = "A file lies where a folder is to be: name another one with hydra.run.dir=... (out=... of an evaluation)."
 _LONG = "Name a shorter folder with hydra.run.dir=... (out=... of an evaluation)."
@@ -109,7 +110,7 @@ def in_whole_numbers(argument: str) -> str:
 
 def _as_whole(value: str) -> str:
     try:
-        number = float(value)
+        number = float(value.strip(QUOTES))
     except ValueError:
         return value
     return str(int(number)) if number.is_integer() else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -258,6 +259,21 @@ class Core(nn.Module):
             raise ValueError(
                 f"{self._name} takes a reset of bool {list(xs.shape[:2])}, got {reset.dtype} {list(reset.shape)}"
             )
+        self._check_numbers(state, None if reset is None else reset[0])
+
+    def _check_numbers(self, state: State, reset: Tensor | None) -> None:
+        """Raise if a row that goes on remembers what is no number.  `[B]` of bool."""
+        floating = {name: leaf for name, leaf in state.items() if leaf.is_floating_point()}
+        if all(math.isfinite(leaf.sum().item()) for leaf in floating.values()):  # the fastest way to see none
+            return
+        for name, leaf in floating.items():
+            lost = ~leaf.unsqueeze(-1).flatten(1).isfinite().all(1)  # [B]
+            lost = lost if reset is None else lost & ~reset
+            if lost.any():
+                raise ValueError(
+                    f"{self._name} got state {name!r} with NaN or infinity in row {int(lost.nonzero()[0])}: what it is "
+                    f"trained with may have become so large; begin that row anew, with reset or from initial_state"
+                )
 
     def _check_state(self, state: State, xs: Tensor) -> None:
         """Raise what is wrong with a state that goes with these inputs."""

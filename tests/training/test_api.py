@@ -36,7 +36,7 @@ def test_training_is_what_the_command_line_does(command, tmp_path):
 
 
 def test_it_is_resumed_and_evaluated_as_there(command, tmp_path):
-    run = train("mfec", "cartpole", folder=tmp_path / "python", steps=200, **QUICK)
+    run = train("mfec", "cartpole", folder=tmp_path / "python", steps="2e2", **QUICK)
     resumed = train(resume=run, steps=400, progress=False)
     assert resumed.path == run.path and run.summary["steps"] == 400
     whole = train("mfec", "cartpole", folder=tmp_path / "whole", steps=400, **QUICK)
@@ -162,6 +162,8 @@ def test_misuse_is_said(tmp_path):
         train("mfec", "cartpol", folder=tmp_path / "none")
     with pytest.raises(UsageError, match="steps"):
         train("mfec", "cartpole", folder=tmp_path / "none", steps="many")
+    with pytest.raises(UsageError, match="steps"):
+        train("mfec", "cartpole", folder=tmp_path / "none", steps="1e2.5")
     assert not (tmp_path / "none").exists()
     agent = make_agent("mfec", environment)
     with pytest.raises(UsageError, match="call act"):

@@ -18,6 +18,9 @@ VALUED_FLAGS = (
     "-i", "--experimental-rerun",
 )  # fmt: skip
 
+BEGINS = ("seed", "seeding")
+"""What only the first step of a run takes in."""
+
 
 def flags_first(arguments: Sequence[str]) -> list[str]:
     """A command line with its flags, and what they take, before its overrides: Hydra refuses them in between."""
@@ -59,7 +62,8 @@ def merged(config: DictConfig, given: Sequence[str], folders: Collection[Path], 
         run: Its folder.
 
     Raises:
-        UsageError: An override would swap a group, such as the agent, under a run that has begun, or sweep.
+        UsageError: An override would swap a group, such as the agent, under a run that has begun, or its seed, or
+            sweep.
         OmegaConfBaseException: A key that the run does not have, or a value of another kind.
     """
     parsed = OverridesParser.create().parse_overrides(list(given))
@@ -69,6 +73,12 @@ def merged(config: DictConfig, given: Sequence[str], folders: Collection[Path], 
     OmegaConf.set_struct(result, True)
     for override in parsed:
         _apply(result, override)
+    for key in BEGINS:
+        if (began := config.get(key)) != result.get(key):
+            raise UsageError(
+                f"{key}={result.get(key)}: the run in {run} began with {key}={began}, and its random numbers go on "
+                f"from where they stopped; start a new run for another."
+            )
     return result
 
 

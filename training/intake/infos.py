@@ -12,9 +12,6 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 
 from engram_rl.training.errors import UsageError, say_once
 
-RESERVED = {"episode", "_episode", "final_obs", "_final_obs", "final_info", "_final_info"}
-"""What a vector step says of episodes that ended; an environment's own words of these names are not passed on."""
-
 MASK = "action_mask"
 
 STEPPED = "engram/stepped"
@@ -22,6 +19,10 @@ STEPPED = "engram/stepped"
 
 LOST = "engram/lost"
 """Under which infos say which environments were begun anew because their process died: `[E]` of bool."""
+
+RESERVED = {f"{sign}{name}" for name in ("episode", "final_obs", "final_info", STEPPED, LOST) for sign in ("", "_")}
+"""What a vector step says of its environments and of episodes that ended; an environment's own words of these names are
+not passed on."""
 
 
 class AnyInfo:
@@ -115,7 +116,7 @@ def action_masks(info: dict[str, Any], space: Space, num_envs: int, *, acting: b
         return None
     allowed, said = np.ones((num_envs, int(space.n)), dtype=bool), False
     given, have = info[MASK], info.get(f"_{MASK}")
-    if isinstance(given, np.ndarray) and given.dtype != object and given.shape == allowed.shape and have is None:
+    if isinstance(given, np.ndarray) and given.dtype.kind in "biu" and given.shape == allowed.shape and have is None:
         allowed, said = given.astype(bool), True
     elif isinstance(given, np.ndarray | list | tuple) and len(given) == num_envs:
         for row in range(num_envs) if have is None else np.flatnonzero(have):
@@ -142,8 +143,9 @@ def _mask(given: Any, count: int) -> np.ndarray | None:
         found = np.asarray(given)
     except ValueError:
         found = np.empty(0)
-    if found.shape == (count,) and found.dtype.kind in "biuf":
+    if found.shape == (count,) and found.dtype.kind in "biuf" and not np.isnan(found).any():
         return found.astype(bool)
     what = f"of shape {found.shape} and {found.dtype}" if found.size else type(given).__name__
+    what += ", partly NaN" if found.dtype.kind == "f" and np.isnan(found).any() else ""
     say_once(f"An action_mask is not read: it is {what}, not {count} truth values.")
     return None

@@ -323,6 +323,36 @@ def test_bad_input_is_refused_by_name(name):
             sized(name, *sizes)
 
 
+@ALL
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_a_state_that_holds_no_number_is_refused_by_name_and_mended_by_a_reset(name, bad):
+    core = made(name)
+    kind = type(core).__name__
+    floating = {
+        leaf: part for leaf, part in core.initial_state(B).items() if part.is_floating_point() and part[0].numel()
+    }
+    for leaf in floating:
+        state = core.initial_state(B)
+        with torch.no_grad():
+            state[leaf][1].view(-1)[-1] = bad
+        fresh = torch.zeros(T, B, dtype=torch.bool)
+        fresh[:, 0] = True
+        for reset in (None, fresh):
+            with pytest.raises(ValueError, match=f"{kind} got state '{leaf}' with NaN or infinity in row 1"):
+                core(inputs(), state, reset)
+        with pytest.raises(ValueError, match=f"{kind} got state '{leaf}' with NaN or infinity in row 1"):
+            core.step(inputs()[0], state)
+        fresh[0, 1] = True
+        outputs, ended, _ = core(inputs(), state, fresh)
+        assert outputs.isfinite().all() and all(part.isfinite().all() for part in ended.values())
+
+
+def test_a_state_of_large_numbers_is_a_state():
+    core = made("lstm")
+    state = {leaf: torch.full_like(part, 1e38) for leaf, part in core.initial_state(B).items()}
+    assert core(inputs(), state)[0].isfinite().all()
+
+
 @pytest.mark.parametrize("name", [*SLOTS, *(f"uniform_writing {name}" for name in SLOTS)])
 def test_with_more_slots_than_it_learned_with_it_goes_on(name):
     core = sized(name, D, H) if " " in name else SLOTS[name](D, H)

@@ -1,5 +1,6 @@
 """What environments give is taken in once: what is not of its space is named, what nobody reads breaks nothing."""
 
+import math
 import re
 import sys
 from collections import OrderedDict
@@ -272,6 +273,7 @@ INFOS = {
     "None in one": lambda t: {"winner": t if t % 2 else None},
     "ragged": lambda t: {"path": np.arange(t + 1)},
     "words": lambda t: {"task_index": "approach", "phase": None},
+    "of many": lambda t: {"engram/stepped": False, "_engram/stepped": 3, "engram/lost": "all"},
     "ours": lambda t: {"episode": 3, "_episode": "x", "final_obs": 7, "final_info": [], "shifted": None},
     "nested": lambda t: {"a": {"b": None if t % 3 else {"c": t}}},
     "none at all": lambda t: None,
@@ -294,9 +296,16 @@ class TestActionMasks:
         assert seen[9].next_mask.tolist() == [[False, True, True]] * 2  # the last observation of an episode
         assert seen[9].reset_mask.tolist() == [[True, False, True]] * 2  # the first of the next
 
-    @pytest.mark.parametrize("given", [None, "all", np.ones(5), [1], {0, 1}, np.ones((1, 3))])
+    @pytest.mark.parametrize(
+        "given", [None, "all", np.ones(5), [1], {0, 1}, np.ones((1, 3)), np.array([1, np.nan, 0]), [math.nan] * 3]
+    )
     def test_what_is_no_mask_is_not_read(self, given):
         assert play(info=lambda t: {"action_mask": given}, actions=3)[0].next_mask is None
+
+    def test_a_mask_with_nan_is_told_and_allows_everything(self, capfd):
+        say_once.cache_clear()
+        assert action_masks({"action_mask": np.array([[0, np.nan]])}, spaces.Discrete(2), 1) is None
+        assert "it is of shape (2,) and float64, partly NaN, not 2 truth values" in capfd.readouterr().err
 
     def test_what_is_no_mask_is_told_once_whatever_it_holds(self, capfd):
         say_once.cache_clear()

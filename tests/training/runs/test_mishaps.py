@@ -169,7 +169,7 @@ def test_where_a_replay_leads_elsewhere_it_is_told(command, draws, same):
 def test_what_a_run_goes_on_with_is_stored_and_typed(command):
     _, _, folder = run(command, "log.video=false")
     given = ("agent.discount=0.5", "++env.kwargs.fails=1000", "+env.kwargs={draws: null}")
-    status, printed = command(train.main, f"resume={folder}", "steps='9e1'", *given)
+    status, printed = command(train.main, f"resume={folder}", "steps='9x1'", *given)
     assert status == 2 and "steps" in printed
     status, printed = command(train.main, f"resume={folder}", "steps='90'", *given)
     assert status == 0, printed
@@ -188,7 +188,7 @@ REFUSED = {
     "~agent.nothing": "the run has no agent.nothing",
     "seed=1,2": "names several values",
     "agent.discount.start=1": "agent.discount is 0.99. Give agent.discount=... as a whole",
-    "seeding=odd": "seeding is 'odd'. Valid names: counted, spawned",
+    "seeding=odd": "began with seeding=spawned",
     "env.kwargs={new: 1}": "env.kwargs takes new keys with a plus: +env.kwargs.new=...",
     "evaluation.mode=onlin": "Did you mean online",
 }
@@ -222,6 +222,16 @@ def test_values_merge_as_hydra_merges_them(stored):
     assert merged(config, ["~env.kwargs.a"], [], Path("r")).env.kwargs == {"b": [1, 2]}
     with pytest.raises(UsageError, match="would swap"):
         merged(stored, ["memory@agent.memory=nec"], [], Path("r"))
+
+
+@pytest.mark.parametrize(("key", "other"), [("seed", "5"), ("seeding", "spawned")])
+def test_what_a_run_began_with_is_not_swapped_under_it(stored, key, other):
+    stored.seeding = "counted"
+    with pytest.raises(
+        UsageError, match=f"^{key}={other}: the run in r began with {key}={stored[key]}, .* start a new"
+    ):
+        merged(stored, ["steps=7", f"{key}={other}"], [], Path("r"))
+    assert merged(stored, [f"{key}={stored[key]}", "steps=7"], [], Path("r")).steps == 7
 
 
 def test_a_system_that_opens_no_folders_saves_all_the_same(tmp_path, monkeypatch):
