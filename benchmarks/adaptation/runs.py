@@ -21,8 +21,9 @@ ACTING = ("drawn", "greedy")
 """How actions are chosen in the test: from the policy's distribution, or its most probable."""
 
 RATE = "learning_rate={_target_:engram_rl.agents.common.schedules.Linear,start:3e-3,end:3e-4,steps:200000}"
-RECALL = f"retrieval_ppo memory.forgetting.lost_decay=1.0 retrieval.memory_dropout=0.05 {RATE}"
-PLAIN = f"retrieval_ppo control=novelty {RATE}"
+OVER = "cut_at_episode_ends=false"  # searching in one episode pays in the next
+RECALL = f"retrieval_ppo {OVER} memory.forgetting.lost_decay=1.0 retrieval.memory_dropout=0.05 {RATE}"
+PLAIN = f"retrieval_ppo {OVER} control=novelty {RATE}"
 GRU = f"{PLAIN} recurrent=64 hidden=[64]"
 AGENTS = {
     "retrieval": RECALL,

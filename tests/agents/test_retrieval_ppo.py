@@ -51,7 +51,7 @@ def weights(made):
 @pytest.mark.parametrize("held", ["+attention.gate=0.0 +attention.learn_gate=false", "control=novelty"])
 def test_with_the_gate_held_at_0_it_is_plain_ppo_bit_for_bit(held):
     envs = environments()
-    same = "learning_rate=3e-3 entropy_coefficient=0.01 cut_at_episode_ends=false"
+    same = "learning_rate=3e-3 entropy_coefficient=0.01"
     plain = agent(envs, "ppo", same)
     shut = agent(envs, settings=held)
     (actions, reports), (same_actions, same_reports) = (play(made, envs, 100) for made in (plain, shut))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from benchmarks.configuration import agent_config
 from engram_rl.agents.agent import Transition
 from engram_rl.agents.episodic_control.returns import MonteCarloReturns, NStepReturns, as_it_went
 from tests.agents.test_masks import AGENTS, E, made
@@ -102,3 +103,8 @@ def test_a_state_that_does_not_fit_changes_nothing(name):
             with pytest.raises((KeyError, ValueError)):
                 agent.load_state_dict(broken)
         assert repr(agent.state_dict()) == before
+
+
+@pytest.mark.parametrize("name", ["ppo", "ppo_gru", "retrieval_ppo", "retrieval_ppo_view", "self_imitation_ppo"])
+def test_unless_asked_returns_end_with_their_episode_or_a_cost_for_each_step_would_teach_nothing(name):
+    assert agent_config(name)["cut_at_episode_ends"] is True

@@ -148,7 +148,8 @@ GIVEN = {
     "mfec": "mfec memory.capacity=500 +bootstrap=false",
     "fast_slow": "fast_slow memory.capacity=500 fast=true hidden=[16]",
     "ppo": "ppo hidden=[16,16] num_steps=32 minibatch_size=64",
-    "retrieval_ppo": "retrieval_ppo hidden=[16,16] num_steps=16 minibatch_size=64 memory.capacity=500",
+    "retrieval_ppo": "retrieval_ppo cut_at_episode_ends=false hidden=[16,16] num_steps=16 minibatch_size=64 "
+    "memory.capacity=500",
 }
 
 
