@@ -134,8 +134,16 @@ def test_other_write_rules_are_a_matter_of_the_memory():
     assert values(gated, cell(0))[0, 0].item() == 0.5
 
 
-@pytest.mark.parametrize(("write_rule", "left"), [("surprise_gated", 1.0), ("last", 0.0)])
-def test_where_failures_are_blamed_they_are_not_on_what_was_promised_only_later(write_rule, left):
+@pytest.mark.parametrize(
+    ("write_rule", "reward", "left"),
+    [
+        ("surprise_gated", 0.0, 1.0),
+        ("surprise_gated", -1.0, 1.0),
+        ("last", 0.0, 0.0),
+        ("last", -1.0, -1.9),
+    ],
+)
+def test_where_failures_are_blamed_they_are_not_on_what_was_promised_only_later(write_rule, reward, left):
     memory = {"memory": lambda keys, **more: DifferentiableNeuralDictionary(
         keys, capacity=9, k=3, kernel="uniform", write_rule=write_rule, **more)}  # fmt: skip
     agent = make_agent(num_envs=2, **memory)
@@ -143,9 +151,9 @@ def test_where_failures_are_blamed_they_are_not_on_what_was_promised_only_later(
     # The second succeeds while the first is under way, then the first fails; only their first step was at cell 0.
     for done in ([False, True], [True, False]):
         ended = np.array(done)
-        agent.observe(Transition(before, np.zeros(2, int), np.array([0.0, 1.0]), ended, ended & False, after, after))
+        agent.observe(Transition(before, np.zeros(2, int), np.array([reward, 1.0]), ended, ended & False, after, after))
         before = after
-    assert values(agent, cell(0))[0, 0].item() == left
+    assert values(agent, cell(0))[0, 0].item() == pytest.approx(left)
 
 
 def test_it_says_once_how_wrong_what_it_had_stored_was():
@@ -271,11 +279,12 @@ def blaming(rule="surprise_gated"):
 
 @pytest.mark.parametrize("write_rule", ["surprise_gated", "max"])
 def test_what_follows_is_worked_out_for_each_environment_that_was_cut(write_rule):
-    agent = make_agent(num_envs=6, **blaming(write_rule))
+    agent = make_agent(num_envs=7, **blaming(write_rule))
     remember(agent, [1, 1, 2], [5.0, 4.0, -3.0], [0, 1, 0])
     cases = [  # last situation, reward, truncated, terminated, what follows, and where a promise is doubted
         (1, 0.0, True, False, 5, 0),
         (1, 0.5, True, False, 5, 5),
+        (1, -0.5, True, False, 5, 0),
         (2, 0.0, True, False, -3, -3),
         (1, 0.0, False, True, 0, 0),
         (1, 0.0, True, True, 0, 0),
@@ -283,7 +292,7 @@ def test_what_follows_is_worked_out_for_each_environment_that_was_cut(write_rule
     ]
     after = np.concatenate([cell(case[0]) for case in cases])
     reward, truncated, terminated = (np.array([case[at] for case in cases]) for at in (1, 2, 3))
-    cut = Transition(after, np.zeros(6, int), reward, terminated, truncated, after, after)
+    cut = Transition(after, np.zeros(7, int), reward, terminated, truncated, after, after)
     assert agent._final_values(cut) == pytest.approx([case[5 if agent.memories.blame else 4] for case in cases])
 
 

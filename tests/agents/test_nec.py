@@ -488,6 +488,19 @@ def test_what_follows_a_cut_is_the_best_of_the_actions_of_which_something_is_kno
     assert agent._final_values(only) == pytest.approx([-10, -7, 0, -7])
 
 
+def test_what_follows_a_cut_is_looked_up_without_a_trace():
+    def memory(space, **more):
+        return DifferentiableNeuralDictionary(space, capacity=9, k=2, forgetting="lru", **more)
+
+    agent, seen, yes = make_agent(memory=memory), observations(3), np.array([True])
+    remember(agent, seen, [1.0, 2.0, 3.0], [0, 0, 0])
+    before = str(agent.memories.state_dict())
+    agent._final_values(Transition(seen[:1], np.zeros(1, int), np.zeros(1), ~yes, yes, seen[:1], seen[:1]))
+    assert str(agent.memories.state_dict()) == before
+    agent.act(seen[:1])
+    assert str(agent.memories.state_dict()) != before
+
+
 def test_a_lookup_is_timed_in_milliseconds(monkeypatch):
     agent = make_agent()
     monkeypatch.setattr("engram_rl.agents.nec.time", SimpleNamespace(perf_counter=iter([10.0, 10.25]).__next__))
