@@ -47,7 +47,7 @@ def require_mask(mask: np.ndarray, envs: int, actions: int) -> np.ndarray:
     Raises:
         ValueError: It is of another shape, or allows some environment nothing.
     """
-    allowed = np.asarray(mask).astype(bool, copy=False)
+    allowed = np.asarray(mask, dtype=bool)
     if allowed.shape != (envs, actions):
         raise ValueError(
             f"The action mask has shape {allowed.shape}; it must be ({envs}, {actions}): a row for each environment, a "

@@ -39,7 +39,7 @@ class EpsilonGreedy:
         draws = torch.rand(q.shape, generator=self._generator)  # [E, A], settles ties
         random = torch.rand(len(q), generator=self._generator) < self.epsilon(step)
         if tries is not None:
-            q = q + self._bonus * torch.where(tries > 0, tries.clamp(min=1).rsqrt(), 2.0)
+            q = q + self._bonus * torch.where(tries > 0, tries.rsqrt(), 2.0)
         if allowed is not None:
             q = q.masked_fill(~allowed, -torch.inf)
         best = q.max(dim=1, keepdim=True).values  # [E, 1]
@@ -51,7 +51,7 @@ class EpsilonGreedy:
         if tries is not None:
             least = tries.masked_fill(~candidates, torch.inf).min(dim=1, keepdim=True).values
             candidates &= tries == least
-        return draws.masked_fill(~candidates, -1).argmax(dim=1)
+        return draws.masked_fill(~candidates, -torch.inf).argmax(dim=1)
 
     def epsilon(self, step: int) -> float:
         """The share of random actions at `step`."""

@@ -88,7 +88,7 @@ def space_bytes(space: spaces.Space) -> int:
     """Bytes of one observation."""
     if isinstance(space, spaces.Dict | spaces.Tuple):
         return sum(map(space_bytes, parts_of(space).values()))
-    return math.prod(space.shape or (1,)) * (space.dtype.itemsize if space.dtype else 8)
+    return math.prod(space.shape or ()) * np.dtype(space.dtype).itemsize
 
 
 NUMBERS = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)

@@ -74,7 +74,7 @@ class PrioritisedReplay(Replay):
         odds = self._odds()  # [size]
         total = odds.cumsum()  # [size]
         drawn = torch.rand(count, dtype=torch.float64, generator=self._generator).numpy() * total[-1]
-        at = np.minimum(total.searchsorted(drawn, side="right"), len(self) - 1)
+        at = total.searchsorted(drawn, side="right")
         weight = (odds[at] / odds[at].min()) ** -self._correction
         return Drawn(self._rows(at), at, weight.astype(np.float32))
 
@@ -89,7 +89,7 @@ class PrioritisedReplay(Replay):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave; rows without priorities have equal ones."""
         super().load_state_dict(state)
-        self._priority[: len(self)] = state.get("priority", 1.0)
+        self._priority[: len(self)] = state["priority"][self._order_of(state)] if "priority" in state else 1.0
 
     def _odds(self) -> np.ndarray:
         if not len(self):

@@ -38,7 +38,7 @@ class Replay:
         count = batch_size(next(iter(rows.values())))
         at = (self._next + np.arange(count)) % self._capacity
         newest = slice(-self._capacity, None)
-        put_rows(self._buffers, at[newest], rows_of(rows, newest) if count > self._capacity else rows)
+        put_rows(self._buffers, at[newest], rows_of(rows, newest))
         self._next = (self._next + count) % self._capacity
         self._size = min(self._size + count, self._capacity)
 
@@ -58,9 +58,7 @@ class Replay:
         Returns:
             Rows, none where no episode is whole.
         """
-        order = (
-            np.arange(self._size) if self._size < self._capacity else (self._next + np.arange(self._size)) % self._size
-        )
+        order = (self._next + np.arange(self._size)) % self._size
         first = np.flatnonzero(self._buffers[opens][order])  # [P]
         if not len(first):
             return rows_of(self._buffers, first)
@@ -80,11 +78,17 @@ class Replay:
         """Restore rows and generator."""
         if state["size"] > self._capacity:
             raise ValueError(f"The state holds {state['size']} rows, this replay at most {self._capacity}.")
-        self._size, self._next = state["size"], state["next"] % self._capacity
+        self._size = state["size"]
+        self._next = (state["next"] if self._size == self._capacity else self._size) % self._capacity
         self._generator.set_state(state["generator"])
         self._buffers = map_observation(self._room_for, state["rows"]) if state["rows"] else {}
         if state["rows"]:
-            put_rows(self._buffers, slice(self._size), state["rows"])
+            put_rows(self._buffers, slice(self._size), rows_of(state["rows"], self._order_of(state)))
+
+    def _order_of(self, state: dict[str, Any]) -> np.ndarray:
+        """Which row of a state comes where: each in its place, but the oldest first where there is room behind them."""
+        held = np.arange(state["size"])
+        return held if len(held) == self._capacity else (state["next"] + held) % state["size"]
 
     def _positions(self, count: int) -> np.ndarray:
         """Of rows that are held, uniformly drawn. `[count]`."""

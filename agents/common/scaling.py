@@ -52,7 +52,8 @@ class Scale(nn.Module):
 
     def __init__(self, space: spaces.Box, rule: int = SCALE_RULE) -> None:
         super().__init__()
-        self._divisor, self._logarithmic = 1.0, False
+        self._logarithmic = False
+        self._divisor: float | None = None
         self.register_buffer("_of_bytes", None, persistent=False)
         self.register_buffer("_larger", None, persistent=False)
         if rule == 1 and is_picture(space, rule):
@@ -66,12 +67,12 @@ class Scale(nn.Module):
         largest = np.maximum(np.abs(low), np.abs(high))  # [F]
         small = (largest > SMALLEST) & (largest < SMALL)
         if small.any():
-            self._larger = torch.from_numpy(np.where(small, 1 / np.where(small, largest, 1.0), 1.0)).float()
-        whole = space.dtype is not None and space.dtype.kind in "iu"
-        columns = np.isfinite(largest) & (largest > LARGE) & (low < high) & (whole | (largest < SANE))
+            self._larger = torch.from_numpy(np.divide(1, largest, where=small, out=np.ones_like(largest))).float()
+        whole = np.dtype(space.dtype).kind in "iu"
+        columns = (largest > LARGE) & (low < high) & (whole | (largest < SANE))
         self._logarithmic = bool(columns.any())
         if self._logarithmic:
-            origin = np.where(columns, np.where(low > 0, low, np.where(high < 0, high, 0.0)), 0.0)
+            origin = np.clip(0.0, low, high, where=columns, out=np.zeros_like(low))
             span = np.maximum(np.abs(low - origin), np.abs(high - origin), where=columns, out=np.ones_like(low))
             one_sided = (low >= 0) | (high <= 0)
             factor = np.where(one_sided, 2.0, 1.0) / np.log1p(span)
@@ -81,7 +82,7 @@ class Scale(nn.Module):
                 self.register_buffer(f"_{name}", kept, persistent=False)
             alike = len({*zip(low.tolist(), high.tolist(), strict=True)}) == 1
             if space.dtype == np.uint8 and alike:
-                every = torch.arange(256, dtype=torch.float32).unsqueeze(1).expand(-1, len(low))  # [256, F]
+                every = torch.arange(256, dtype=torch.float32).unsqueeze(1)  # [256, 1]
                 self._of_bytes = self._scaled(every)[:, 0].clone()
 
     def forward(self, numbers: torch.Tensor) -> torch.Tensor:
@@ -93,7 +94,7 @@ class Scale(nn.Module):
             rows = rows * self._larger
         if self._logarithmic:
             return self._scaled(rows)
-        return rows if self._divisor == 1 else rows / self._divisor
+        return rows if self._divisor is None else rows / self._divisor
 
     def _scaled(self, rows: torch.Tensor) -> torch.Tensor:
         """`[B, F]` to `[B, F]`, those columns by their logarithm."""
@@ -172,6 +173,6 @@ def require_same_rule(saved: int, rule: int) -> None:
 def _is_brightness(space: spaces.Box) -> bool:
     """Whole numbers within bounds, or floating-point ones within -1 to 0, 0 to 1 or 0 to 255."""
     low, high = float(space.low.min()), float(space.high.max())
-    if space.dtype is None or space.dtype.kind in "iub":
+    if np.dtype(space.dtype).kind in "iub":
         return low > -SANE and high < SANE
     return (low >= -1 and high <= 1) or (low >= 0 and high <= 255)

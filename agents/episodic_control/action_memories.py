@@ -86,13 +86,13 @@ class ActionMemories:
         for action, memory in enumerate(self.per_action):
             known = slots[:, action] >= 0
             stored = slots[known, action].to(memory.device)
-            q[known, action] = memory.values[stored, 0].cpu().float()
+            q[known, action] = memory.values[stored].squeeze(1).cpu().float()
             lookups.stored[action] = stored
             if touch and len(stored):
                 memory.forgetting.retrieved(stored)
             if not known.all():
                 found = lookups.found[action] = memory.lookup(keys[(~known).to(keys.device)], touch=touch)
-                q[~known, action] = found.value[:, 0].cpu().float()
+                q[~known, action] = found.value.squeeze(1).cpu().float()
         return q, lookups
 
     def best_stored(self, identity: Tensor, allowed: Tensor | None) -> Tensor:
@@ -106,7 +106,7 @@ class ActionMemories:
         q = torch.full(slots.shape, -torch.inf)
         for action, memory in enumerate(self.per_action):
             known = slots[:, action] >= 0
-            q[known, action] = memory.values[slots[known, action].to(memory.device), 0].cpu().float()
+            q[known, action] = memory.values[slots[known, action].to(memory.device)].squeeze(1).cpu().float()
         return restricted(q, allowed).amax(1)
 
     def write(self, actions: np.ndarray, keys: Tensor, values: Tensor, identity: Tensor | None, step: int) -> None:
@@ -136,7 +136,7 @@ class ActionMemories:
         newer = torch.zeros(len(actions), dtype=torch.bool)
         for action, rows in by_action(actions) if self.blame else ():
             slots = self[action].find(identity[rows]).cpu()  # [b]
-            newer[rows] = (slots >= 0) & (self._written[action][slots.clamp(min=0)] > step[rows])
+            newer[rows] = (slots >= 0) & (self._written[action][slots] > step[rows])
         return newer
 
     def lookup_taken(self, keys: Tensor, actions: np.ndarray, exclude: Tensor | None) -> dict[int, Found]:
@@ -183,7 +183,7 @@ class ActionMemories:
         for action, rows in by_action(actions):
             slots = self[action].find(identity[rows])
             known = slots >= 0
-            stored = self[action].values[slots[known], 0]
+            stored = self[action].values[slots[known]].squeeze(1)
             errors.append((stored - values[rows.to(values.device)][known]).abs().cpu())
             ages.append(self.age(action, slots[known], step))
         return errors_by_age(torch.cat(errors), torch.cat(ages), STEPS) if errors else {}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
@@ -175,8 +177,8 @@ def _codes(name: str, space: spaces.Space) -> int:
     """How many codes a part has."""
     if isinstance(space, spaces.Dict | spaces.Tuple):
         return sum(_codes(name, part) for part in parts_of(space).values())
-    if space.dtype is None or space.dtype.kind not in "iub" or space.shape is None:
+    if np.dtype(space.dtype).kind not in "iub":
         raise ValueError(
             f"The modality {name!r} is discrete, but is made of {space}, whose numbers are not whole; use kind: l2."
         )
-    return int(torch.Size(space.shape).numel())
+    return math.prod(space.shape or ())

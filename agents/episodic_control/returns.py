@@ -48,7 +48,7 @@ class NStepReturns:
         self._discount = discount
         require_ram(f"n_step={steps}", 8 * steps * (steps + 2 * num_envs), "lower n_step")
         lag = np.arange(steps)[None, :] - np.arange(steps)[:, None]  # [N, N] how far ahead a reward lies
-        self._weights = np.where(lag >= 0, discount ** np.maximum(lag, 0).astype(np.float64), 0.0)
+        self._weights = np.triu(discount ** np.abs(lag).astype(np.float64))
         self._start = np.zeros(num_envs, dtype=np.int64)  # [E] ring position of the oldest transition held
         self._count = np.zeros(num_envs, dtype=np.int64)  # [E] transitions held
         self._reward = np.zeros((num_envs, steps))
@@ -126,7 +126,7 @@ class NStepReturns:
         held = np.arange(self._steps)[None, :] < self._count[rows, None]  # [R, N]
         rewards = np.where(held, np.take_along_axis(self._reward[rows], order, axis=1), 0.0)
         ahead = self._count[rows, None] - np.arange(self._steps)[None, :]  # [R, N] steps to the end
-        bootstrap = np.power(self._discount, np.maximum(ahead, 0)) * final_value[:, None]
+        bootstrap = np.power(self._discount, np.abs(ahead)) * final_value[:, None]
         target = rewards @ self._weights.T + bootstrap  # [R, N]
         self._count[rows] = 0
         of_row, at = np.nonzero(held)
@@ -167,7 +167,7 @@ class MonteCarloReturns:
         self._discount = discount
         self._count = np.zeros(num_envs, dtype=np.int64)  # [E] transitions held
         self._reward = np.zeros((num_envs, 64))  # [E, T]
-        self._action = np.zeros((num_envs, 64), dtype=np.int64)  # [E, T]
+        self._action = np.zeros(self._reward.shape, dtype=np.int64)  # [E, T]
         self._observation: Observation | None = None  # [E, T, ...]
         self._tries: Tries | None = None  # of the running episodes, from when they are first asked for
 
@@ -253,7 +253,7 @@ class MonteCarloReturns:
 
     def _flush(self, rows: np.ndarray, final_value: np.ndarray) -> Returns:
         if not len(rows):
-            return Returns(rows_of(self._observation, (slice(0), 0)), self._action[:0, 0], self._reward[:0, 0])
+            return Returns(rows_of(self._observation, (rows, rows)), self._action[rows, rows], self._reward[rows, rows])
         length = int(self._count[rows].max())
         held = np.arange(length) < self._count[rows, None]  # [R, L]
         rewards = np.where(held, self._reward[rows, :length], 0.0)

@@ -1,15 +1,19 @@
 """NEC, equation by equation, against slow float64 references."""
 
+from inspect import signature
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
 
 from engram_rl.agents.agent import Transition
+from engram_rl.agents.common.exploration import EPSILON
 from engram_rl.agents.common.schedules import Linear
 from engram_rl.agents.episodic_control.action_memories import double_value
-from engram_rl.agents.nec import make_nec, q_loss
-from engram_rl.memory import Blend, DifferentiableNeuralDictionary, RowSGD, identify
+from engram_rl.agents.nec import RMSPROP, make_nec, q_loss
+from engram_rl.memory import Blend, DifferentiableNeuralDictionary, RowRMSprop, RowSGD, checks, identify
 
 VECTOR = spaces.Box(-1, 1, (3,), np.float32)
 TWO = spaces.Discrete(2)
@@ -312,9 +316,218 @@ def test_learning_waits_and_keeps_to_its_rate():
         ({"device": "tpu9"}, "tpu9"),
         ({"replay_capacity": 0}, "capacity 0"),
         ({"identify": False}, "exclude_self needs"),
+        ({"batch_size": 0}, "batch_size is 0; it must be at least 1"),
+        ({"learn_every": 0}, "learn_every is 0; it must be at least 1"),
+        ({"learn_after": -1}, "learn_after is -1; it must be at least 0"),
+        ({"exploration": 1.01}, r"exploration is 1.01"),
+        ({"scale_rule": 3}, "scale_rule is 3"),
         ({"action_space": spaces.Box(-1, 1, (2,))}, r"Discrete or MultiDiscrete actions.*Box"),
     ],
 )
 def test_what_it_cannot_do_is_said(changes, message):
     with pytest.raises(ValueError, match=message):
         make_agent(**changes)
+
+
+def test_settings_that_are_not_given_are_the_documented_ones():
+    parameters = signature(make_nec).parameters.items()
+    assert {name: one.default for name, one in parameters if one.default is not one.empty} == {
+        "key_size": 64,
+        "modalities": None,
+        "hidden": (64,),
+        "learning_rate": 1e-4,
+        "optimiser": RMSPROP,
+        "row_learning_rate": 1e-4,
+        "row_optimiser": RowRMSprop,
+        "exploration": EPSILON,
+        "discount": 0.99,
+        "n_step": 100,
+        "replay_capacity": 100_000,
+        "batch_size": 32,
+        "learn_every": 4,
+        "learn_after": 1000,
+        "identify": True,
+        "exclude_self": True,
+        "double": False,
+        "scale_rule": 2,
+        "device": "cpu",
+    }
+    assert RMSPROP.func is torch.optim.RMSprop and RMSPROP.keywords == {"alpha": 0.9, "eps": 0.01}
+
+
+def test_the_limits_themselves_are_taken():
+    make_agent(batch_size=1, learn_every=1, learn_after=0, exploration=1.0)
+    make_agent(identify=False, exclude_self=False)
+    make_agent(identify=True, exclude_self=False)
+
+
+def several(agent, seen, t, ended=True):
+    """A step of all environments."""
+    end, action = np.full(len(seen), ended), np.zeros(len(seen), int)
+    agent.act(seen)
+    agent.observe(Transition(seen, action, np.full(len(seen), float(t)), end, end & False, seen, seen))
+
+
+def test_it_learns_once_for_every_so_many_steps_of_all_environments_once_the_time_has_come():
+    agent, learned = make_agent(num_envs=3, n_step=1, learn_every=2, learn_after=12), []
+    agent._learn_once = lambda report: learned.append(report) or {}
+    counts = []
+    for t in range(7):
+        several(agent, observations(3, t), t)
+        learned.clear()
+        metrics = agent.learn()
+        counts.append(list(learned))
+        assert ("train/epsilon" in metrics) == (t >= 3)  # 12 steps
+    # Only the last minibatch of several is told of; a step that was left over counts the next time.
+    assert counts == [[], [], [], [True], [False, True], [True], [False, True]]
+
+
+def test_it_does_not_learn_from_an_empty_replay_and_not_for_the_steps_before():
+    agent, learned = make_agent(n_step=50), []
+    agent._learn_once = lambda report: learned.append(report) or {}
+    for t in range(5):
+        several(agent, observations(1, t), t, ended=t == 4)
+        agent.learn()
+    assert learned == [True]
+
+
+@pytest.mark.parametrize("exclude_self", [False, True])
+def test_the_loss_told_is_that_of_lookups_with_or_without_what_is_stored_of_the_situation(exclude_self):
+    agent = filled(exclude_self=exclude_self, learning_rate=None, row_learning_rate=None)
+    batch = agent._sample()
+    assert len(batch["action"]) == 16 and (np.diff(batch["action"]) >= 0).all()
+    agent._sample, agent._due = lambda: batch, 1
+    errors = []
+    for row, action in enumerate(batch["action"]):
+        keys, values = contents(agent.memories[action])
+        with torch.no_grad():
+            query = agent.encoder(torch.from_numpy(batch["observation"][row : row + 1]))[0].double()
+        own = agent.memories[action].find(torch.from_numpy(batch["identity"][row : row + 1]))
+        others = agent.memories[action].slots != own if exclude_self else slice(None)
+        errors.append(slow_value(query, keys[others], values[others], k=5).item() - batch["target"][row])
+    metrics = agent.learn()
+    assert metrics["train/loss"] == pytest.approx(np.mean(np.square(errors)), rel=1e-3)
+    assert metrics["memory/value_error_young"] == pytest.approx(np.mean(np.abs(errors)), rel=1e-3)
+
+
+def test_staleness_is_told_only_of_what_is_known_to_be_stored():
+    agent = filled(identify=False, exclude_self=False)
+    agent._due = 1
+    metrics = agent.learn()
+    assert "train/loss" in metrics and not any("stale" in name or "error" in name for name in metrics)
+    agent = filled()
+    batch = agent._sample() | {"identity": np.arange(16)}
+    agent._sample, agent._due = lambda: batch, 1
+    metrics = agent.learn()
+    assert "train/loss" in metrics and not any("stale" in name or "error" in name for name in metrics)
+
+
+def test_a_loss_that_is_not_finite_is_said_with_a_remedy():
+    agent = filled()
+    batch = agent._sample() | {"target": np.full(16, 1e25, np.float32)}
+    agent._sample, agent._due = lambda: batch, 1
+    with pytest.raises(ValueError, match=r"train/loss is inf after 56 steps: .* lower agent.learning_rate"):
+        agent.learn()
+
+
+def test_what_has_no_weights_or_no_rate_has_no_optimiser():
+    place = {"observation_space": spaces.Dict(place=VECTOR), "modalities": {"place": "place"}}
+    agent = make_agent(**place)
+    assert agent.optimiser is None and len(agent.row_optimisers) == 2
+    assert make_agent(optimiser=None).optimiser is make_agent(learning_rate=None).optimiser is None
+    assert make_agent(row_optimiser=None).row_optimisers == make_agent(row_learning_rate=None).row_optimisers == []
+    agent = make_agent(learning_rate=0.5, row_learning_rate=0.25)
+    assert agent.optimiser.param_groups[0]["lr"] == 0.5 and [one.lr for one in agent.row_optimisers] == [0.25] * 2
+
+
+def test_the_encoder_is_that_of_the_seed():
+    first, again, other = (next(make_agent(seed=seed).encoder.parameters()) for seed in (3, 3, 4))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_observations_held_have_to_fit_into_memory(monkeypatch):
+    def made(**changes):
+        space = spaces.Box(-1, 1, (1000,), np.float32)
+        make_agent(observation_space=space, num_envs=3, **({"n_step": 20, "replay_capacity": 60} | changes))
+
+    monkeypatch.setattr(checks, "ram", lambda device: 60 * 4000)
+    made()
+    with pytest.raises(ValueError, match=r"replay_capacity=61 of 4000 bytes each would take .*; lower replay_capacity"):
+        made(replay_capacity=61)
+    with pytest.raises(ValueError, match=r"n_step=21 of 4000 bytes each .*; lower n_step or env.num_envs"):
+        made(n_step=21)
+
+
+def remember(agent, seen, values, actions):
+    with torch.no_grad():
+        keys = agent.encoder(torch.from_numpy(seen))
+    agent.memories.write(np.array(actions), keys, torch.tensor(values), identify(seen), step=0)
+
+
+def test_values_bootstrapped_are_those_of_the_environments_that_acted_and_of_what_they_might_do():
+    agent, seen = make_agent(num_envs=3), observations(3)
+    remember(agent, np.concatenate([seen, seen]), [1.0, 2.0, 3.0, 5.0, -6.0, 7.0], [0, 0, 0, 1, 1, 1])
+    q = agent._action_values(seen, touch=False)[0].numpy()
+    before = agent._values
+    agent.act(seen[[1]], rows=np.array([1]))
+    assert agent._values == pytest.approx([0, q[1].max(), 0]) and not before.any()
+    agent.act(seen, mask=np.array([[True, False], [True, True], [True, False]]))
+    assert agent._values == pytest.approx([q[0, 0], q[1].max(), q[2, 0]])
+    assert agent.act(seen, explore=False, mask=np.array([[True, False]] * 3)).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("double", [False, True])
+def test_what_follows_a_cut_is_the_best_of_the_actions_of_which_something_is_known(double):
+    agent, seen, no = make_agent(num_envs=4, double=double), observations(4), np.zeros(4, bool)
+    reward, cut, ended = np.array([-1.0, -2.0, -3.0, -4.0]), np.array([1, 1, 0, 1], bool), np.array([0, 0, 1, 1], bool)
+    step = Transition(seen, np.zeros(4, int), reward, ended, cut, seen, seen)
+    assert agent._final_values(step) == pytest.approx([-10, -20, 0, 0])  # nothing is known: as it went
+    remember(agent, seen[:1], [-7.0], [0])  # the other action, of which nothing is known, promises nothing
+    assert agent._final_values(step) == pytest.approx([-7, -7, 0, 0])
+    only = Transition(seen, np.zeros(4, int), reward, no, cut, seen, seen, next_mask=np.array([[0, 1], [1, 1]] * 2))
+    assert agent._final_values(only) == pytest.approx([-10, -7, 0, -7])
+
+
+def test_what_follows_a_cut_is_looked_up_without_a_trace():
+    def memory(space, **more):
+        return DifferentiableNeuralDictionary(space, capacity=9, k=2, forgetting="lru", **more)
+
+    agent, seen, yes = make_agent(memory=memory), observations(3), np.array([True])
+    remember(agent, seen, [1.0, 2.0, 3.0], [0, 0, 0])
+    before = str(agent.memories.state_dict())
+    agent._final_values(Transition(seen[:1], np.zeros(1, int), np.zeros(1), ~yes, yes, seen[:1], seen[:1]))
+    assert str(agent.memories.state_dict()) == before
+    agent.act(seen[:1])
+    assert str(agent.memories.state_dict()) != before
+
+
+def test_a_lookup_is_timed_in_milliseconds(monkeypatch):
+    agent = make_agent()
+    monkeypatch.setattr("engram_rl.agents.nec.time", SimpleNamespace(perf_counter=iter([10.0, 10.25]).__next__))
+    agent.act(observations(1))
+    assert agent.learn()["memory/lookup_ms"] == 250
+
+
+def test_a_state_that_names_no_rule_is_of_the_first_version_and_one_that_does_not_fit_changes_nothing():
+    first, now = filled(scale_rule=1), filled()
+    state = first.state_dict()
+    del state["scale_rule"]
+    again = make_agent(scale_rule=1, seed=4)
+    again.load_state_dict(state)
+    for agent in (first, again):
+        agent._due = 1
+    assert first.learn()["train/loss"] == again.learn()["train/loss"]
+    before = str(now.state_dict())
+    with pytest.raises(ValueError, match="scaled by rule 1, and this agent scales by rule 2"):
+        now.load_state_dict(state)
+    with pytest.raises(ValueError, match="zip"):  # this agent has optimisers of rows, the state has none
+        now.load_state_dict(filled(row_optimiser=None, seed=1).state_dict())
+    assert str(now.state_dict()) == before
+
+
+def test_of_open_episodes_nothing_is_written_after_a_new_beginning():
+    agent = make_agent()
+    several(agent, observations(1), 0, ended=False)
+    agent.begin_episodes()
+    several(agent, observations(1, 1), 1)
+    assert len(agent.memories) == 1

@@ -1,5 +1,7 @@
 """The prioritised replay draws by priority at any scale, weighs what it draws, and continues after a reload."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -39,7 +41,8 @@ def test_weights_are_of_equation_two_and_those_of_the_rarest_are_one():
 
 
 def test_what_has_no_priority_is_drawn_seldom_and_uniformly_where_nothing_has_one():
-    assert shares(replay([0.0, 1.0]))[0] < 0.01
+    millionth = 1e-6**0.25
+    assert shares(replay([0.0, 1.0], exponent=0.25))[0] == pytest.approx(millionth / (1 + millionth), abs=0.005)
     assert shares(replay([0.0, 0.0])) == pytest.approx([0.5, 0.5], abs=0.02)
 
 
@@ -50,6 +53,13 @@ def test_new_rows_have_the_greatest_priority_there_is_now():
     made.prioritise(np.arange(3), np.array([0.1, 0.1, 0.2]))
     made.add({"target": np.array([3.0], np.float32)})  # in place of the first
     assert shares(made) == pytest.approx([0.4, 0.2, 0.4], abs=0.015)
+
+
+def test_what_was_added_before_anything_had_a_priority_has_one_of_one():
+    made = replay(exponent=1.0)
+    made.add({"target": np.zeros(2, np.float32)})
+    made.prioritise(np.array([0]), np.array([3.0]))
+    assert shares(made) == pytest.approx([0.75, 0.25], abs=0.015)
 
 
 def test_a_batch_larger_than_the_capacity_is_as_likely_as_any():
@@ -77,10 +87,35 @@ def test_a_reloaded_replay_draws_the_same_and_a_state_without_priorities_is_unif
     assert shares(copy) == pytest.approx([0.5, 0.5], abs=0.015)
 
 
+def test_a_state_without_priorities_goes_on_as_a_new_replay_does():
+    state, copy = replay([2.0, 5.0]).state_dict(), replay(exponent=1.0)
+    del state["priority"]
+    copy.load_state_dict(state)
+    copy.prioritise(np.array([0]), np.array([3.0]))
+    assert shares(copy) == pytest.approx([0.75, 0.25], abs=0.015)
+
+
+def test_priorities_stay_with_their_rows_in_a_replay_that_has_more_room():
+    full = replay([1.0, 2.0, 4.0], capacity=3, exponent=1.0)
+    full.add({"target": np.array([3.0], np.float32)})  # in place of the first, with a priority of 4
+    larger = replay(capacity=5, exponent=1.0)
+    larger.load_state_dict(full.state_dict())
+    drawn = larger.draw(20_000).rows["target"].astype(int)
+    assert np.bincount(drawn) / len(drawn) == pytest.approx([0, 0.2, 0.4, 0.4], abs=0.015)
+
+
 def test_values_out_of_range_and_nothing_to_sample_are_said():
     with pytest.raises(ValueError, match="empty"):
         replay().draw(1)
-    with pytest.raises(ValueError, match="prioritisation"):
-        replay(exponent=-1.0)
-    with pytest.raises(ValueError, match="correction"):
-        replay(correction=1.5)
+    with pytest.raises(ValueError, match=r"prioritisation is -0.1"):
+        replay(exponent=-0.1)
+    for correction in (-0.1, 1.01):
+        with pytest.raises(ValueError, match=f"correction is {correction}"):
+            replay(correction=correction)
+    assert replay([1.0, 2.0], correction=0.0).draw(9).weight.tolist() == [1] * 9
+    assert replay([1.0, 2.0], exponent=1.0, correction=1.0).draw(99).weight.min() == 0.5
+
+
+def test_a_minibatch_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        replay([1.0]).draw(2).at = np.zeros(2)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from engram_rl.agents.common.replay import Replay
+from engram_rl.memory import checks
 
 
 def rows(*values):
@@ -52,6 +53,45 @@ def test_a_reloaded_replay_draws_the_same_and_overwrites_the_same():
     for memory in (original, copy):
         memory.add(rows(3, 4, 5, 6))
     assert original.sample(50)["target"].tolist() == copy.sample(50)["target"].tolist()
+
+
+@pytest.mark.parametrize("count", range(12))
+@pytest.mark.parametrize("capacity", [5, 6, 8, 20])
+def test_whatever_was_held_a_replay_of_another_size_goes_on_with_it_and_forgets_the_oldest_first(count, capacity):
+    original, other = replay(capacity=5), replay(capacity=capacity)
+    for value in range(count):
+        original.add(rows(value))
+    other.load_state_dict(original.state_dict())
+    expected = list(range(max(0, count - 5), count))
+    for value in range(count, count + 12):
+        assert len(other) == len(expected)
+        if expected:
+            assert set(other.sample(150)["target"].tolist()) == set(expected)
+        other.add(rows(value))
+        expected = [*expected, value][-capacity:]
+
+
+def test_what_was_held_by_a_larger_replay_is_taken_by_one_that_it_just_fills():
+    original, other = replay(capacity=9), replay(capacity=3)
+    original.add(rows(0, 1, 2))
+    other.load_state_dict(original.state_dict())
+    other.add(rows(3))
+    assert set(other.sample(100)["target"].tolist()) == {1.0, 2.0, 3.0}
+
+
+def test_one_row_is_enough():
+    memory = replay(capacity=1)
+    for value in (1, 2):
+        memory.add(rows(value))
+    assert memory.sample(3)["target"].tolist() == [2, 2, 2]
+
+
+def test_as_much_room_is_asked_for_as_the_rows_take(monkeypatch):
+    monkeypatch.setattr(checks, "ram", lambda device: 4 * 24)
+    column = {"target": np.zeros((2, 3))}
+    replay(capacity=4).add(column)
+    with pytest.raises(ValueError, match=r"capacity 5 of rows of 24 bytes would take .*; lower replay_capacity"):
+        replay(capacity=5).add(column)
 
 
 def test_nothing_to_sample_and_no_room_are_said():

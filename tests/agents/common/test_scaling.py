@@ -7,7 +7,15 @@ from gymnasium import spaces
 
 from engram_rl.agents.common.encoders import ImageEncoder, make_encoder, make_projection
 from engram_rl.agents.common.flattening import Flatten
-from engram_rl.agents.common.scaling import Scale, has_picture, is_picture
+from engram_rl.agents.common.scaling import (
+    SCALE_RULE,
+    Scale,
+    has_picture,
+    is_picture,
+    picture_divisor,
+    require_rule,
+    require_same_rule,
+)
 from engram_rl.agents.policy_gradient.perception import make_perception
 from engram_rl.agents.policy_gradient.policies import make_policy
 
@@ -51,7 +59,35 @@ NUMBERS = {
     "two axes a little above 1": ((64, 64), np.float32, -1, 1.5, 1.5),
     "two axes above 255": ((64, 64), np.float32, 0, 256, 256),
     "tiny, on either side of 0": ((3,), np.float64, -1e-5, 1e-5, 1e-5),
+    "one byte": ((1,), np.uint8, 0, 255, 255),
 }
+
+
+LIMITS = {
+    "grey, within -1 to 1": ((64, 64), np.float32, -0.5, 0.5, True),
+    "grey, within 0 to 255": ((64, 64), np.float32, 1, 200, True),
+    "as small as can be": ((36, 36, 3), np.uint8, 0, 255, True),
+    "as small as can be, channels first": ((3, 36, 36), np.uint8, 0, 255, True),
+    "as small as can be, grey": ((36, 36), np.uint8, 0, 255, True),
+    "as small as can be, stacked": ((4, 36, 36, 1), np.uint8, 0, 255, True),
+    "bright": ((40, 40, 3), np.float32, 0, 0.5, True),
+    "counts within a thousand millions": ((40, 40), np.int64, 1 - 10**9, 10**9 - 1, True),
+    "two axes, -1 to 255": ((40, 40), np.float32, -1, 255, False),
+    "two axes of large counts": ((40, 40), np.int64, 0, 10**9, False),
+    "two axes of large debts": ((40, 40), np.int64, -(10**9), 0, False),
+    "a pixel too small": ((35, 64, 3), np.uint8, 0, 255, False),
+    "a pixel too small, channels first": ((3, 64, 35), np.uint8, 0, 255, False),
+    "a pixel too small, grey": ((64, 35), np.uint8, 0, 255, False),
+    "a pixel too small, stacked": ((4, 35, 64, 3), np.uint8, 0, 255, False),
+    "long and narrow, grey": ((20, 200), np.uint8, 0, 255, False),
+    "many small pictures": ((40, 40, 2, 3), np.uint8, 0, 255, False),
+}
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_what_is_just_a_picture_is_one_and_what_just_is_not_is_none(name):
+    shape, dtype, low, high, is_one = LIMITS[name]
+    assert is_picture(spaces.Box(low, high, shape, dtype)) == is_one
 
 
 def space_of(case):
@@ -149,6 +185,88 @@ def test_what_is_too_small_is_as_large_as_its_bounds_allow():
     np.testing.assert_allclose(
         rows, [[0, -1, -0.07, -2 * np.log1p(1e-3) / np.log1p(1000) / 2], [1, 0.5, 0.07, 1]], rtol=1e-5
     )
+
+
+BOUNDS = [  # dtype, low, high, what becomes of low and of high
+    (np.int16, -255, 0, -1, 1),
+    (np.int64, -500, -10, -1, 1),
+    (np.int64, 10, 500, -1, 1),
+    (np.int64, -100, 1000, -np.log1p(100) / np.log1p(1000), 1),
+    (np.int64, -1000, 100, -1, np.log1p(100) / np.log1p(1000)),
+    (np.float64, -30, 30, -30, 30),
+    (np.float64, -30.5, 0, -1, 1),
+    (np.float64, 0, 30.5, -1, 1),
+    (np.int64, 0, 31, -1, 1),
+    (np.float64, 100, 100, 100, 100),
+    (np.float64, 0, 9e8, -1, 1),
+    (np.float64, 0, 1e9, 0, 1e9),
+    (np.int64, 0, 10**9, -1, 1),
+    (np.int64, 0, 10**12, -1, 1),
+    (np.float64, -1 / 30, 1 / 30, -1 / 30, 1 / 30),
+    (np.float64, -0.033, 0.033, -1, 1),
+    (np.float64, -0.01, 0.02, -0.5, 1),
+    (np.float64, 0, 2e-30, 0, 1),
+    (np.float64, 0, 1e-30, 0, 1e-30),
+    (np.float64, 0, 1e308, 0, np.inf),
+    (np.float64, 1e300, np.inf, np.inf, np.inf),
+]
+
+
+@pytest.mark.parametrize(("dtype", "low", "high", "least", "most"), BOUNDS)
+def test_bounds_become_what_networks_take_alone_and_beside_others(dtype, low, high, least, most):
+    alone = Scale(spaces.Box(low, high, (1,), dtype))(torch.tensor([[low], [high]]))
+    assert alone[:, 0].tolist() == pytest.approx([least, most])
+    beside = Scale(spaces.Box(np.array([low, 0.0]), np.array([high, 1000.0]), dtype=np.float64))
+    if np.dtype(dtype).kind == "f":
+        assert beside(torch.tensor([[low, 0.0], [high, 1000.0]])).tolist() == [
+            [pytest.approx(least), -1],
+            [pytest.approx(most), pytest.approx(1)],
+        ]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "divisor"),
+    [(0, 255, 255), (-3, 2, 3), (0, 0.5, 0.5), (0, 0, 1), (0, 1e9, 1), (0, 9e8, 9e8), (-1e9, 0, 1), (-np.inf, 1, 1)],
+)
+def test_pictures_are_divided_by_their_largest_number_where_bounds_say_it(low, high, divisor):
+    space = spaces.Box(low, high, (40, 40, 3), np.float64)
+    assert picture_divisor(space) == divisor
+    assert Scale(space)(torch.full((1, 40, 40, 3), 7.0))[0].tolist() == pytest.approx([7 / divisor] * 4800)
+
+
+def test_what_has_no_pixels_is_no_picture():
+    assert not is_picture(spaces.Box(0, 255, (64, 64, 0), np.uint8))
+    assert not is_picture(spaces.Discrete(4))
+
+
+def test_a_picture_among_the_parts_is_found():
+    picture, speed = spaces.Box(0, 255, (84, 84), np.uint8), spaces.Box(-1, 1, (2,))
+    assert has_picture(spaces.Dict(a=speed, b=spaces.Tuple((speed, picture))))
+    assert not has_picture(spaces.Dict(a=speed, b=spaces.Tuple((speed,))))
+    assert not has_picture(spaces.Dict(a=picture), 1)
+
+
+@pytest.mark.parametrize("rule", [0, 1, 2])
+def test_rules_that_there_are_may_be_chosen_and_agree_with_themselves_alone(rule):
+    assert require_rule(rule) == rule and SCALE_RULE == 2
+    for saved in (0, 1, 2):
+        if saved == rule:
+            require_same_rule(saved, rule)
+        else:
+            with pytest.raises(ValueError, match=f"by rule {saved}, and .* by rule {rule}: .*scale_rule={saved}"):
+                require_same_rule(saved, rule)
+
+
+@pytest.mark.parametrize("rule", [-1, 3, "two"])
+def test_other_rules_are_refused(rule):
+    with pytest.raises(ValueError, match=f"scale_rule is {rule!r}; it must be 2, or 1"):
+        require_rule(rule)
+
+
+def test_without_a_rule_all_numbers_are_as_they_are():
+    for space in (spaces.Box(0, 255, (64, 64, 3), np.uint8), spaces.Box(0, 1000, (5,)), spaces.Box(0, 1e-3, (5,))):
+        shown = torch.as_tensor(space.sample()[None])
+        assert torch.equal(Scale(space, 0)(shown), shown.float().reshape(1, -1))
 
 
 def test_what_the_first_version_learned_is_scaled_as_it_was():

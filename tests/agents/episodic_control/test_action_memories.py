@@ -4,8 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from engram_rl.agents.episodic_control.action_memories import ActionMemories, Lookups, double_value
-from engram_rl.memory import Decay, DifferentiableNeuralDictionary, IVFIndex
+from engram_rl.agents.episodic_control.action_memories import (
+    ActionMemories,
+    Lookups,
+    double_value,
+    make_memories,
+    restricted,
+)
+from engram_rl.memory import Decay, DifferentiableNeuralDictionary, IVFIndex, KeySpace, checks
 
 NOTHING = Lookups({}, {})
 
@@ -114,11 +120,12 @@ def test_age_and_strength_are_those_of_all_that_was_lookups_by_search_or_not():
 
 def test_errors_are_those_of_what_was_stored_by_the_age_of_it():
     memories, step = fading(), 1003
-    actions, names = np.array([0, 1, 1, 0, 0]), torch.tensor([1, 5, 2, 99, 4])  # action 1 never met situation 2
-    returns = torch.tensor([3.0, 5.5, 8.0, 8.0, 1.0])
+    # What is stored is the step of writing; action 1 never met situation 2.
+    actions, names = np.array([0, 1, 1, 0, 0, 0]), torch.tensor([1, 5, 2, 99, 4, 0])
+    returns = torch.tensor([3.0, 5.5, 8.0, 8.0, 1.0, 7.0])
     before = str(memories.state_dict())
     errors = memories.value_errors(actions, names, returns, step)
-    expected = {"young": [abs(5 - 5.5), abs(4 - 1.0)], "middle": [abs(1 - 3.0)]}  # the value is the step of writing
+    expected = {"young": [abs(5 - 5.5), abs(4 - 1.0)], "middle": [abs(1 - 3.0), 7.0]}
     assert errors == {f"memory/value_error_{age}": pytest.approx(np.mean(all_)) for age, all_ in expected.items()}
     assert str(memories.state_dict()) == before
     assert memories.value_errors(np.array([], int), names[:0], returns[:0], step) == {}
@@ -146,3 +153,134 @@ def test_approximate_memories_report_their_recall_and_exact_ones_none():
     assert memories.report(lookups, 0)["memory/recall"] == pytest.approx(expected)
     assert 0 < expected <= 1
     assert "memory/recall" not in filled().report(NOTHING, 0)
+
+
+def named(count=20, **changes):
+    """Situation n stored for action n % 2 under a random key, worth n, written at step 10 n."""
+    settings = {"write_rule": "last", "forgetting": "lru"} | changes
+    memories = ActionMemories([DifferentiableNeuralDictionary(2, 1, 50, 4, **settings) for _ in range(2)])
+    keys = torch.randn(count, 2, generator=torch.Generator().manual_seed(3))
+    for n in range(count):
+        memories.write(np.array([n % 2]), keys[[n]], torch.tensor([float(n)]), torch.tensor([n]), step=10 * n)
+    return memories, keys
+
+
+def test_stored_situations_are_found_for_their_actions_alone():
+    memories, _ = named()
+    assert memories.slots_of(torch.tensor([0, 3, 4, 99])).tolist() == [[0, -1], [-1, 1], [2, -1], [-1, -1]]
+    assert memories.slots_of_taken(np.array([0, 0, 1]), torch.tensor([4, 3, 3])).tolist() == [2, -1, 1]
+    assert len(memories) == 20 and memories.empty.tolist() == [False, False]
+    assert named(1)[0].empty.tolist() == [False, True]
+
+
+def test_a_known_situation_has_the_value_that_is_stored_and_only_others_are_searched_for():
+    memories, keys = named()
+    keys = (keys[:6] + 5).requires_grad_()
+    q, lookups = memories.read_exact(keys, torch.arange(6), touch=False)
+    searched, _ = memories.read(keys, touch=False)
+    assert q.shape == (6, 2) and not q.requires_grad and not searched.requires_grad
+    for n in range(6):
+        assert q[n, n % 2] == n != searched[n, n % 2] and q[n, 1 - n % 2] == searched[n, 1 - n % 2]
+    assert {action: slots.tolist() for action, slots in lookups.stored.items()} == {0: [0, 1, 2], 1: [0, 1, 2]}
+    assert all(one.slots.shape == (3, 4) for one in lookups.found.values())
+    assert list(memories.read_exact(keys[::2], torch.tensor([0, 2, 4]), touch=False)[1].found) == [1]
+
+
+@pytest.mark.parametrize("touch", [False, True])
+def test_reading_counts_as_a_use_only_if_it_is_to_leave_a_trace(touch):
+    memories, keys = named()
+    before = memories[0].forgetting.score.clone()
+    memories.read_exact(keys[:1], torch.tensor([0]), touch=touch)
+    changed = (memories[0].forgetting.score != before).nonzero().flatten().tolist()
+    assert changed == ([0] if touch else [])
+
+
+def test_the_best_that_is_stored_is_that_of_what_is_allowed_and_nothing_where_nothing_is():
+    memories, keys = named()
+    memories.write(np.array([1]), keys[:1], torch.tensor([-8.0]), torch.tensor([0]), step=0)
+    names, allowed = torch.tensor([0, 0, 3, 3, 99]), torch.tensor([[1, 1], [0, 1], [1, 1], [1, 0], [1, 1]]).bool()
+    assert memories.best_stored(names, allowed).tolist() == [0, -8, 3, -torch.inf, -torch.inf]
+    assert memories.best_stored(names, None).tolist() == [0, 0, 3, 3, -torch.inf]
+    q = torch.tensor([[1.0, 2.0]])
+    assert restricted(q, None) is q and restricted(q, allowed[1:2]).tolist() == [[-torch.inf, 2.0]]
+
+
+@pytest.mark.parametrize(("write_rule", "blame"), [("surprise_gated", True), ("last", False)])
+def test_newer_is_what_was_written_after_a_step_and_a_failure_counts_against_it_only_where_rules_blame(
+    write_rule, blame
+):
+    memories, _ = named(write_rule=write_rule)
+    assert memories.blame is blame
+    names, actions = torch.tensor([0, 4, 4, 5, 99, 3, 0]), np.array([0, 0, 0, 1, 0, 0, 0])
+    step = torch.tensor([-1, 40, 39, 60, -1, -1, 0])  # situation 3 is stored for the other action
+    newer = [True, False, True, False, False, False, False] if blame else [False] * 7
+    assert memories.newer_overestimates(actions, names, step).tolist() == newer
+
+
+def test_drift_and_age_are_those_of_each_stored_situation():
+    memories, keys = named()
+    actions, names = np.arange(22) % 2, torch.arange(22)  # the last two are not stored
+    moves = torch.arange(22).float() / 10
+    now = torch.cat([keys, torch.zeros(2, 2)]) + moves.unsqueeze(1)
+    drift = memories.drift(actions, memories.slots_of_taken(actions, names), now, step=500)
+    rows = [*range(0, 20, 2), *range(1, 20, 2)]
+    assert drift.rows.tolist() == rows
+    assert drift.squared.tolist() == pytest.approx([2 * (n / 10) ** 2 for n in rows], rel=1e-3, abs=1e-9)
+    assert drift.age.tolist() == [500 - 10 * n for n in rows]
+
+
+def test_the_match_rate_and_size_are_right_also_where_entries_make_room():
+    memories = ActionMemories([DifferentiableNeuralDictionary(2, 1, 3, 2, write_rule="last") for _ in range(2)])
+    for n in range(5):
+        for action in range(2):
+            memories.write(np.array([action]), torch.eye(2)[:1] * n, torch.ones(1), torch.tensor([n]), step=n)
+    report = memories.report(NOTHING, 5)
+    assert report == {"memory/size": 6.0, "memory/evictions": 4.0, "memory/match_rate": 0.0}
+    assert "memory/match_rate" not in memories.report(NOTHING, 5)
+    memories.write(np.array([0, 0]), torch.zeros(2, 2), torch.ones(2), torch.tensor([4, 9]), step=6)
+    again = ActionMemories([DifferentiableNeuralDictionary(2, 1, 3, 2, write_rule="last") for _ in range(2)])
+    again.load_state_dict(memories.state_dict())
+    assert again.report(NOTHING, 6)["memory/match_rate"] == memories.report(NOTHING, 6)["memory/match_rate"] == 0.5
+
+
+def test_hits_are_told_by_their_nearest_distance_and_greatest_weight():
+    memories, keys = named()
+    _, lookups = memories.read(keys[:5] + 0.1, touch=False)
+    report = memories.report(lookups, 300)
+    distances, weights = [], []
+    for memory, found in zip(memories.per_action, lookups.found.values(), strict=True):
+        for row in range(5):
+            near = (memory.key_vectors[memory.slots] - (keys[row] + 0.1)).square().sum(1)
+            distances.append(near.min().item())
+            weights.append(max(found.weights[row].tolist()))
+    assert report["memory/hit_distance"] == pytest.approx(np.mean(distances), rel=1e-3)
+    assert report["memory/top_weight"] == pytest.approx(np.mean(weights), rel=1e-5)
+
+
+def test_where_one_half_has_no_neighbours_the_whole_is_judged_by():
+    memories = make()
+    for action, value in ((0, 2.0), (1, 5.0)):
+        memories.write(np.array([action]), torch.zeros(1, 2), torch.tensor([value]), torch.tensor([action]), step=0)
+    _, lookups = memories.read(torch.ones(1, 2), touch=False)
+    assert double_value(lookups).tolist() == pytest.approx([5.0])
+    assert double_value(lookups, torch.tensor([[True, False]])).tolist() == pytest.approx([2.0])
+
+
+@pytest.mark.parametrize("part", ["memories", "written"])
+def test_a_state_of_another_number_of_actions_is_refused(part):
+    memories, state = make(), filled().state_dict()
+    with pytest.raises(ValueError, match="zip"):
+        memories.load_state_dict(state | {part: state[part][:1]})
+
+
+def test_memories_of_all_actions_have_to_fit_together(monkeypatch):
+    def memory(space, **more):
+        return DifferentiableNeuralDictionary(space, capacity=40, k=2, **more)
+
+    cpu = torch.device("cpu")
+    size = memory(KeySpace(3), value_dim=1).nbytes
+    monkeypatch.setattr(checks, "ram", lambda device: 3 * size)
+    made = make_memories(memory, KeySpace(3), 3, cpu)
+    assert [one.values.shape[1] for one in made.per_action] == [1, 1, 1]
+    with pytest.raises(ValueError, match=r"memory.capacity=40 with keys of 3 numbers for each of 4 actions would take"):
+        make_memories(memory, KeySpace(3), 4, cpu)

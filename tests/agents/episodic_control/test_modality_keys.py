@@ -1,5 +1,7 @@
 """A key is made of the parts of a Dict observation that the configuration names, and of no others."""
 
+import dataclasses
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from hydra import compose, initialize_config_dir
 
 from benchmarks.configuration import CONF
 from engram_rl.agents.common.encoders import make_encoder
-from engram_rl.agents.episodic_control.modality_keys import ModalityKeys, parts_named
+from engram_rl.agents.episodic_control.modality_keys import ModalityKeys, Source, make_keys, parts_named
 from engram_rl.training.configuration.prepared import prepare
 from engram_rl.training.construction import build_agent
 from engram_rl.training.environments import make_environments
@@ -112,6 +114,13 @@ class TestColumns:
         ),
         (SPACE, {"room": {"kind": "discrete", "size": 4}}, "codes are taken as they are"),
         (SPACE, {"room": 1}, "env.modalities.room is of 1; it must name a part"),
+        (SPACE, {"room": ["room", 1]}, r"env.modalities.room is of \['room', 1\]; it must name a part"),
+        (spaces.Dict(a=spaces.Text(5)), {"a": {"kind": "discrete"}}, "'a' is discrete, but is made of Text"),
+        (
+            spaces.Dict(a=spaces.Sequence(spaces.Discrete(2))),
+            {"a": {"kind": "discrete"}},
+            "'a' is discrete, but is made of Sequence",
+        ),
         (SPACE, {}, "at least one modality"),
     ],
 )
@@ -127,6 +136,56 @@ MODALITIES = {
     "turn": {"of": "heading", "kind": "discrete"},
     "sight": {"of": "position", "kind": "cosine"},
 }
+
+
+def test_a_modality_is_of_its_own_name_and_weighs_one_unless_told_otherwise():
+    assert Source(["camera"]) == Source(of=["camera"], size=None, kind="l2", weight=1.0, penalty=None)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Source(["camera"]).size = 3
+    (made,) = keys_of({"camera": {"penalty": 2.0}}).space
+    assert (made.name, made.size, made.kind, made.weight, made.penalty) == ("camera", 6, "l2", 1.0, 2.0)
+
+
+def test_numbers_without_a_size_are_as_they_are_even_of_a_picture_but_for_agents_of_the_first_version():
+    space = spaces.Dict(picture=spaces.Box(0, 255, (40, 40, 3), np.uint8), few=spaces.Box(0, 1000, (2,)))
+    shown = {"picture": torch.full((1, 40, 40, 3), 51, dtype=torch.uint8), "few": torch.tensor([[500.0, 1000.0]])}
+    for rule, expected in (({}, 51), ({"scale_rule": 2}, 51), ({"scale_rule": 1}, 0.2), ({"scale_rule": 0}, 51)):
+        keys = ModalityKeys(space, {"picture": "picture", "few": "few"}, None, **rule)
+        assert keys(shown)[0].tolist() == pytest.approx([expected] * 4800 + [500, 1000])
+        made, _ = make_keys(space, 9, {"picture": "picture", "few": "few"}, None, **rule)
+        assert torch.equal(made(shown), keys(shown))
+
+
+def test_codes_of_all_kinds_and_of_nested_parts_stand_side_by_side():
+    space = spaces.Dict(
+        flags=spaces.MultiBinary((2, 2)),
+        at=spaces.Tuple((spaces.Discrete(9), spaces.Box(0, 9, (2,), np.uint8))),
+        alive=spaces.Box(0, 1, (1,), np.bool_),
+    )
+    keys = ModalityKeys(space, {"all": {"of": ["flags", "at", "alive"], "kind": "discrete"}}, None)
+    shown = {
+        "flags": torch.tensor([[[1, 0], [0, 1]]] * 2),
+        "at": (torch.tensor([7, 8]), torch.tensor([[3, 4], [5, 6]])),
+        "alive": torch.tensor([[True], [False]]),
+    }
+    assert keys.space.code_size == 8
+    assert keys(shown).tolist() == [[1, 0, 0, 1, 7, 3, 4, 1], [1, 0, 0, 1, 8, 5, 6, 0]]
+
+
+def test_the_parts_of_a_tuple_are_named_by_their_numbers():
+    space = spaces.Tuple((spaces.Box(-1, 1, (2,)), spaces.Discrete(4)))
+    keys = ModalityKeys(space, {"turn": {"of": "1", "kind": "discrete"}, "place": "0"}, None)
+    assert keys((torch.tensor([[0.5, -0.5]]), torch.tensor([3]))).tolist() == [[3, 0.5, -0.5]]
+
+
+def test_without_modalities_a_key_is_one_vector_of_the_size_asked_for():
+    made, space = make_keys(SPACE["camera"], 7, None, lambda part, size: make_encoder(part, size, (8,)))
+    assert made(torch.zeros(3, 6)).shape == (3, 7) and space.dim == 7 and len(space.modalities) == 1
+
+
+def test_modalities_that_are_no_mapping_are_refused():
+    with pytest.raises(ValueError, match=r"env.modalities is \['camera'\]; it must map names of modalities to parts"):
+        parts_named(["camera"])
 
 
 class TestAgents:

@@ -8,6 +8,13 @@ from engram_rl.agents.episodic_control.overestimates import EPISODES, STEPS, err
 from engram_rl.memory import DifferentiableNeuralDictionary
 
 
+@pytest.mark.parametrize(("groups", "young", "old"), [(STEPS, 1_000, 10_000), (EPISODES, 10, 100)])
+def test_ages_are_young_middle_and_old_from_limits_on_that_do_not_overlap(groups, young, old):
+    names = {0: "young", young - 1: "young", young: "middle", old - 1: "middle", old: "old", 10**9: "old"}
+    for age, name in names.items():
+        assert errors_by_age(torch.ones(1), torch.tensor([age]), groups) == {f"memory/value_error_{name}": 1.0}
+
+
 @pytest.mark.parametrize("groups", [STEPS, EPISODES])
 def test_each_error_counts_in_the_group_of_its_age(groups):
     generator = torch.Generator().manual_seed(0)
@@ -28,7 +35,7 @@ def test_what_is_met_again_tells_how_wrong_it_was():
     stored = torch.rand(20, 3, generator=generator)
     stored[:, 2] = torch.arange(20) * 10
     memory.write(torch.randn(20, 2, generator=generator), stored, identity=torch.arange(20))
-    names = torch.tensor([3, 50, 19, 7, 60])
+    names = torch.tensor([3, 50, 19, 0, 60])
     new = torch.rand(5, 3, generator=generator)
     new[:, 2] = 200
     expected = {}

@@ -1,5 +1,6 @@
 """N-step returns against a sum written out, float64."""
 
+import dataclasses
 import time
 
 import numpy as np
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engram_rl.agents.episodic_control.returns import MonteCarloReturns, NStepReturns
+from engram_rl.memory import checks
 
 
 def slow_targets(rewards, values, final_value, steps, discount):
@@ -238,3 +240,70 @@ def test_environments_that_do_not_step_together_get_the_returns_of_each_alone(ki
     for row in range(envs):
         assert [one[:2] for one in found[row]] == [one[:2] for one in expected[row]]
         np.testing.assert_allclose([one[2] for one in found[row]], [one[2] for one in expected[row]], rtol=1e-12)
+
+
+KINDS = {"n-step": lambda envs: NStepReturns(4, 0.9, envs), "Monte-Carlo": lambda envs: MonteCarloReturns(0.9, envs)}
+
+
+def pushed(returns, reward, done):
+    """A step of all environments; what was seen is the row."""
+    none, envs = np.zeros(len(reward)), np.arange(len(reward))
+    values = (none,) if isinstance(returns, NStepReturns) else ()
+    return returns.push({"name": envs[:, None]}, envs, np.asarray(reward, float), np.asarray(done), *values, none)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_goes_on_and_what_was_found_are_those_of_the_rewards_held(kind):
+    rng, envs = np.random.default_rng(0), 3
+    returns, running = KINDS[kind](envs), [[] for _ in range(envs)]
+    for _ in range(120):
+        reward, done = rng.choice([-1.0, 0.0, 0.25], size=envs), rng.random(envs) < 0.15
+        held = [episode[-4:] if kind == "n-step" else episode for episode in running]
+        means = np.array([(sum(one) + new) / (len(one) + 1) for one, new in zip(held, reward, strict=True)])
+        some = np.array([2, 0])
+        assert returns.going_on(reward) == pytest.approx(means / (1 - 0.9))
+        assert returns.going_on(reward[some], some) == pytest.approx(means[some] / (1 - 0.9))
+        if kind == "Monte-Carlo":
+            found = np.array([any(one > 0 for one in episode) for episode in running])
+            assert np.array_equal(returns.rewarded(), found) and np.array_equal(returns.rewarded(some), found[some])
+        pushed(returns, reward, done)
+        running = [[] if over else [*one, new] for one, new, over in zip(running, reward, done, strict=True)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_forgotten_is_never_completed(kind):
+    returns = KINDS[kind](2)
+    for _ in range(3):
+        pushed(returns, [7.0, 7.0], [False, False])
+    returns.clear()
+    assert returns.going_on(np.ones(2)) == pytest.approx([10.0, 10.0])
+    ended = pushed(returns, [1.0, 2.0], [True, True])
+    assert sorted(ended.target.tolist()) == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_that_completes_nothing_gives_no_rows_of_any_part(kind):
+    nothing = pushed(KINDS[kind](3), np.ones(3), np.zeros(3, bool))
+    assert nothing.observation["name"].shape == (0, 1) and nothing.action.shape == nothing.target.shape == (0,)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        nothing.target = np.ones(3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("envs", [1, 3])
+def test_a_state_of_other_environments_is_refused(kind, envs):
+    returns = KINDS[kind](2)
+    with pytest.raises(ValueError, match=str(envs)):
+        returns.load_state_dict(KINDS[kind](envs).state_dict())
+    if kind == "n-step":
+        with pytest.raises(ValueError, match=r"hold \(2, 4\) .*, the state \(2, 5\)"):
+            returns.load_state_dict(NStepReturns(5, 0.9, 2).state_dict())
+
+
+def test_the_steps_held_have_to_fit_into_memory(monkeypatch):
+    size = 8 * (3 * 3 + 2 * 3 + 2 * 3)  # weights, rewards and actions
+    monkeypatch.setattr(checks, "ram", lambda device: size)
+    NStepReturns(3, 0.9, 2)
+    monkeypatch.setattr(checks, "ram", lambda device: size - 1)
+    with pytest.raises(ValueError, match=r"n_step=3 would take .*; lower n_step"):
+        NStepReturns(3, 0.9, 2)
