@@ -37,7 +37,7 @@ class RandomAgent:
         starts, sizes = self._codes()  # [E, ...] each
         parts = sizes.reshape(len(sizes), -1)[0]  # [P] choices of each part
         allowed = require_mask(mask, len(sizes), int(parts.sum()))
-        draws = np.where(allowed, self._space.np_random.random(allowed.shape), -1.0)
+        draws = np.where(allowed, self._space.np_random.random(allowed.shape), -np.inf)
         chosen = [part.argmax(axis=1) for part in np.split(draws, np.cumsum(parts)[:-1], axis=1)]
         return (np.stack(chosen, axis=1).reshape(sizes.shape) + starts).astype(self._space.dtype)
 
@@ -52,7 +52,8 @@ class RandomAgent:
 
     def _everywhere(self, mask: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """A mask of some rows as one of all environments. `[B, A]` to `[E, A]`."""
-        whole = np.ones((len(self._codes()[0]), mask.shape[1]), dtype=bool)
+        starts, _ = self._codes()
+        whole = np.ones((len(starts), mask.shape[1]), dtype=bool)
         whole[rows] = mask
         return whole
 
@@ -69,4 +70,4 @@ class RandomAgent:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the generator."""
-        self._space.np_random.bit_generator.state = state["generator"][0]
+        [self._space.np_random.bit_generator.state] = state["generator"]

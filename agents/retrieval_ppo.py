@@ -49,14 +49,9 @@ class RetrievalPPO(PPO):
         return metrics | self._attention(data)
 
     @torch.no_grad()
-    def retrieved(self, observation: Observation) -> Retrieved | None:
-        """What the first environment's actor would be shown now, and how it attends to it; None without retrieval.
-
-        Nothing is changed by it.
-        """
-        memory_input, fusion = self._memory_input, self.policy.actor_fusion
-        if not memory_input or not isinstance(fusion, Fusion):
-            return None
+    def retrieved(self, observation: Observation) -> Retrieved:
+        """What the first environment's actor would be shown now, and how it attends to it; nothing is changed."""
+        memory_input, fusion = self._memory_input, self._fusion
         others = read([extra for extra in self.extras if extra is not memory_input], observation, explore=False)
         seen = self.perceive(observation, learn=False)
         features = self.policy.features(seen, self.state, self.starts[None], others).features
@@ -67,14 +62,19 @@ class RetrievalPPO(PPO):
         return memory_input.look(observation, attention)
 
     @property
-    def _memory_input(self) -> MemoryInput | None:
-        return next((extra for extra in self.extras if isinstance(extra, MemoryInput)), None)
+    def _memory_input(self) -> MemoryInput:
+        return next(extra for extra in self.extras if isinstance(extra, MemoryInput))
+
+    @property
+    def _fusion(self) -> Fusion:
+        assert isinstance(self.policy.actor_fusion, Fusion)
+        return self.policy.actor_fusion
 
     @torch.no_grad()
     def _attention(self, data: dict[str, Any]) -> dict[str, float]:
-        fusion, memory_input = self.policy.actor_fusion, self._memory_input
-        if not isinstance(fusion, Fusion) or not memory_input or self.policy.recurrent:
+        if self.policy.recurrent:  # what the last step began with is not kept
             return {}
+        fusion, memory_input = self._fusion, self._memory_input
         last = rows_of({name: data[name] for name in ("seen", "starts", "extras")}, -1)
         step = last["extras"]
         features = self.policy.features(last["seen"], self.state, last["starts"][None], step).features

@@ -49,7 +49,7 @@ class Continuing:
         weight = (found.valid * NEAR / (found.distances + NEAR)).unsqueeze(2)  # [R, K, 1]
         share = actions * weight if self._choices else weight  # [R, K, A]
         total = share.sum(1)  # [R, A]
-        mean = (share * returns).sum(1) / total.clamp(min=1e-30)
+        mean = (share * returns).sum(1) / total  # not a number where nothing is known
         known = total > 0
         if mask is not None and self._choices:
             known &= torch.from_numpy(np.asarray(mask, bool))

@@ -126,10 +126,5 @@ def make_control(name: str, seed: int, outcome: int) -> Control | None:
         outcome: Columns of a value that tell what came of an entry.
     """
     generator = generator_for(seed, "control")
-    if name == "empty":
-        return Empty()
-    if name == "random":
-        return Random(generator)
-    if name == "shuffled":
-        return Shuffled(generator, outcome)
-    return None
+    made = {"empty": Empty(), "shuffled": Shuffled(generator, outcome), "random": Random(generator)}
+    return made.get(name)

@@ -53,7 +53,7 @@ class Entries:
         separate: bool,
         sites: bool,
         by_action: bool,
-        site_size: float = 0.0,
+        site_size: float,
     ) -> None:
         self._key_size, self._actions = situations.key_size, actions
         self._separate, self._sites, self._by_action = separate, sites, by_action
@@ -69,7 +69,7 @@ class Entries:
         """Which parts entries have: a step the view, a reward site the time."""
         if not self._sites:
             return None
-        step = keys["kind"][:, 0] == STEP
+        step = keys["kind"].flatten() == STEP
         return {"view": step, "when": ~step}
 
     def latest(self, ended: Returns) -> tuple[Returns, Tensor]:

@@ -119,7 +119,7 @@ class MemoryInput:
     @torch.no_grad()
     def read(self, observation: Observation, *, explore: bool) -> dict[str, Tensor]:
         """Tokens `[E, K, F]` and which of them are there `[E, K]`."""
-        found = self._look(observation, self._envs, touch=explore, refresh=True)
+        found = self._look(observation, self._envs, touch=explore)
         if explore:
             self._acted_on = found
         return self._shown(found, observation)
@@ -128,7 +128,7 @@ class MemoryInput:
     def read_final(self, transition: Transition, rows: np.ndarray) -> dict[str, Tensor]:
         """The same beside the last observations of some environments. `[R, K, F]`, `[R, K]`."""
         final = rows_of(transition.next_observation, rows)
-        return self._shown(self._look(final, rows, touch=False, refresh=False), final)
+        return self._shown(self._look(final, rows, touch=False), final)
 
     @torch.no_grad()
     def look(self, observation: Observation, attention: Callable[[dict[str, Tensor]], Tensor]) -> Retrieved:
@@ -140,16 +140,16 @@ class MemoryInput:
         """
         control = self._retrieve.control
         drawn = control.state_dict() if control else {}
-        found = self._look(observation, self._envs, touch=False, refresh=True)
+        found = self._look(observation, self._envs, touch=False)
         if control:
             control.load_state_dict(drawn)
         weights = attention(self._shown(found, observation))
         place = self._situations.places(observation)[0]
         return in_plain_numbers(found, weights, place, self._entries.parts, self._options.neighbours)
 
-    def _look(self, observation: Observation, envs: np.ndarray, *, touch: bool, refresh: bool) -> Neighbours:
+    def _look(self, observation: Observation, envs: np.ndarray, *, touch: bool) -> Neighbours:
         """What is retrieved beside some environments' observations. `[R, ...]`."""
-        found = self._retrieve(observation, envs, self._episodes, touch=touch, refresh=refresh)
+        found = self._retrieve(observation, envs, self._episodes, touch=touch)
         return replace(found, shown=found.shown & ~self._dropped[envs].unsqueeze(1))
 
     def _shown(self, found: Neighbours, observation: Observation) -> dict[str, Tensor]:

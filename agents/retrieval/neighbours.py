@@ -72,9 +72,7 @@ class Retriever:
         self._situations, self._entries = situations, entries
         self._neighbours, self._reward_sites, self._min_confidence = neighbours, reward_sites, min_confidence
 
-    def __call__(
-        self, observation: Observation, envs: np.ndarray, episodes: np.ndarray, *, touch: bool, refresh: bool
-    ) -> Neighbours:
+    def __call__(self, observation: Observation, envs: np.ndarray, episodes: np.ndarray, *, touch: bool) -> Neighbours:
         """What some environments retrieve.
 
         Args:
@@ -82,14 +80,12 @@ class Retriever:
             envs: `[R]`
             episodes: The number of every environment's episode. `[E]`
             touch: Whether the entries count as used.
-            refresh: Whether to look up anew which reward sites may have changed.
         """
-        if refresh:
-            self.sites.refresh(self.memory, episodes)
+        self.sites.refresh(self.memory, episodes)
         slots, distances = self._slots(observation, envs, touch)
         if self.control:
             slots = self.control.choose(slots, self.memory)
-        values, confidence = self.memory.values[slots.clamp(min=0)], self._confidence(slots, envs)
+        values, confidence = self.memory.values[slots], self._confidence(slots, envs)  # of -1 any, never shown
         if self.control:
             values, confidence = self.control.alter(slots, values, confidence, self.memory)
         age = torch.from_numpy(episodes[envs]).float().unsqueeze(1) - values[..., -1]  # [R, K]
@@ -112,11 +108,10 @@ class Retriever:
         if not (self._reward_sites and self._neighbours):
             return confidence_in(self.memory, slots)
         steps = slots[:, : self._neighbours]
-        outcome, rewarded = self.memory.values[steps.clamp(min=0)].split(self._entries.parts, dim=2)[:2]
+        outcome, rewarded = self.memory.values[steps].split(self._entries.parts, dim=2)[:2]
         owners = np.repeat(envs, self._neighbours)
         led_to = self.memory.find(self._entries.site_names(owners, outcome.flatten(0, 1).numpy())).view(steps.shape)
-        own = (rewarded.squeeze(2) == 0) | (steps < 0)
-        believed = torch.cat([torch.where(own, steps, led_to), slots[:, self._neighbours :]], 1)
+        believed = torch.cat([torch.where(rewarded.squeeze(2) > 0, led_to, steps), slots[:, self._neighbours :]], 1)
         return confidence_in(self.memory, believed)
 
 
@@ -135,7 +130,7 @@ class RewardSites:
     def __init__(self, entries: Entries, count: int, num_envs: int) -> None:
         self._count = count
         self._entries = entries
-        self.slots = torch.full((num_envs, count), -1)
+        self.slots = torch.zeros(num_envs, count, dtype=torch.int64)  # looked up before they are shown
         self._held = torch.zeros(num_envs, count, dtype=torch.int32)  # [E, S] generation of these then
         self._outdated = np.ones(num_envs, bool)  # [E] whether these must be looked up anew
 
@@ -175,8 +170,7 @@ class RewardSites:
 
     def _gone(self, memory: DifferentiableNeuralDictionary) -> Tensor:
         """Whether the entry of a site has been removed since it was looked up. `[E, S]` of bool."""
-        slots = self.slots.clamp(min=0)
-        present = memory.alive[slots] & (memory.generation[slots] == self._held)
+        present = memory.alive[self.slots] & (memory.generation[self.slots] == self._held)
         return (self.slots >= 0) & ~present
 
 

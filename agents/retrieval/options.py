@@ -21,7 +21,7 @@ class RetrievalOptions:
         logit_bias: Logits that retrieved returns add to an action, between the worst and the best remembered; trained
             from there on; 0 for none.
         min_confidence: Entries less credible are as if forgotten: they are not shown.
-        refuted: Factor of the confidence in a reward site that is visited in vain.
+        refuted: Factor of the confidence in a reward site that is visited in vain, below 1; 0 forgets it.
         site_size: Reward found anywhere in a cell of this size, in units of a place, is of one site, and so is a visit
             in vain; where places are continuous none is ever met again exactly. 0 for places that are equal alone.
         by_action: Whether a situation in which another action was taken is another entry.
@@ -51,8 +51,9 @@ class RetrievalOptions:
                 f"Retrieval of neighbours={self.neighbours} and reward_sites={self.reward_sites} entries: at least one "
                 f"of them must be above 0."
             )
-        for share in ("memory_dropout", "min_confidence", "refuted", "discount"):
+        for share in ("memory_dropout", "min_confidence", "discount"):
             number(f"retrieval.{share}", getattr(self, share), 0, most=1)
+        number("retrieval.refuted", self.refuted, 0, below=1, hint=": 0 forgets, a share weakens")
         number("retrieval.logit_bias", self.logit_bias, 0)
         number("retrieval.site_size", self.site_size, 0)
 

@@ -10,7 +10,7 @@ import numpy as np
 from engram_rl.agents.agent import Observation
 from engram_rl.agents.common.observations import batch_size, named_parts, rows_of
 
-MOST = 2**14
+MOST = 16_384
 """Observations kept; with more it starts over."""
 
 LARGEST = 1024

@@ -69,9 +69,10 @@ class PlaceSituations:
         vector = named.get(part) if part is not None and named else space
         if not isinstance(vector, spaces.Box | spaces.MultiDiscrete) or len(vector.shape) != 1:
             raise ValueError(f"Places are numbers of a vector (part={part}); this environment shows {space}.")
-        self._part, self._columns = part, list(range(vector.shape[0]) if columns is None else columns)
-        if not self._columns or not all(0 <= column < vector.shape[0] for column in self._columns):
-            raise ValueError(f"Columns {self._columns} are not among the {vector.shape[0]} of {vector}.")
+        (size,) = vector.shape
+        self._part, self._columns = part, list(range(size) if columns is None else columns)
+        if not self._columns or not all(0 <= column < size for column in self._columns):
+            raise ValueError(f"Columns {self._columns} are not among the {size} of {vector}.")
         self.key_size = self.place_size = len(self._columns)
         self.reach = reach
 

@@ -186,6 +186,93 @@ def test_it_reports_what_it_attends_to():
     assert seen["memory/size"] == len(made.extras[-1].memory)
 
 
+def attention_by_hand(made, data):
+    """What is told of the attention over the last step, environment by environment and head by head."""
+    shown = {name: part[-1] for name, part in data["extras"].items()}
+    starts = data["starts"][-1][None]
+    features = made.policy.features(data["seen"][-1], made.state, starts, shown).features
+    weights = made.policy.actor_fusion.read(made.policy.actor(features), shown)[1].tolist()  # [E, heads, K + 1]
+    column = made.extras[-1].return_column
+    heads = [head for env in weights for head in env]
+    recalled = []
+    for env, tokens in zip(weights, shown[NEIGHBOURS].tolist(), strict=True):
+        attention = [sum(head[k] for head in env) / len(env) for k in range(len(tokens))]
+        gained = [np.sign(token[column]) * (np.exp(abs(token[column])) - 1) for token in tokens]
+        total = sum(attention)
+        recalled.append(sum(a * g for a, g in zip(attention, gained, strict=True)) / total if total else 0.0)
+    return {
+        "retrieval/gate": np.tanh(made.policy.actor_fusion.attention.a.item()),
+        "retrieval/attention_entropy": np.mean([-sum(w * np.log(w) for w in head if w) for head in heads]),
+        "retrieval/null_share": np.mean([head[-1] for head in heads]),
+        "retrieval/recalled_return": np.mean(recalled),
+        "retrieval/realised_return": data["target"][-1].mean().item(),
+    }
+
+
+def test_what_is_told_of_the_attention_is_that_of_the_last_step():
+    envs, given = environments(), []
+    made = agent(envs, settings="retrieval.neighbours=2 retrieval.memory_dropout=0")
+    real = made.update
+    made.update = lambda data: given.append(data) or real(data)
+    play(made, envs, 64)
+    data, extras = given[-1], given[-1]["extras"]
+    there = extras[SHOWN].clone()
+    there[-1, 0] = False  # as if the first were shown nothing
+    tokens = extras[NEIGHBOURS].masked_fill(~there.unsqueeze(3), 0)
+    tokens[-1, 1:, :, made.extras[-1].return_column] *= -1  # and the others had been punished
+    for shown in (extras, extras | {SHOWN: there, NEIGHBOURS: tokens}):
+        changed = data | {"extras": shown}
+        with torch.no_grad():
+            assert made._attention(changed) == pytest.approx(attention_by_hand(made, changed), rel=1e-4)
+
+
+ATTENTION = {"gate", "attention_entropy", "null_share", "recalled_return", "realised_return"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ("retrieval.reward_sites=1", ATTENTION),
+        ("retrieval.neighbours=2 +retrieval.by_action=true retrieval.logit_bias=3", ATTENTION | {"vote_strength"}),
+        ("recurrent=8", set()),
+        ("recurrent=8 retrieval.neighbours=2 retrieval.logit_bias=3", {"vote_strength"}),
+    ],
+)
+def test_it_tells_what_it_can_of_how_it_uses_what_it_is_shown(settings, told):
+    envs, seen = environments(), {}
+    made = agent(envs, settings=settings)
+    observation, _ = envs.reset(seed=0)
+    for _ in range(32):
+        transition = step(envs, observation, made.act(observation))
+        made.observe(transition)
+        seen |= made.learn()
+        observation = transition.reset_observation
+    assert {name for name in seen if name.startswith("retrieval/")} == {f"retrieval/{name}" for name in told}
+    if "vote_strength" in told:
+        assert seen["retrieval/vote_strength"] == pytest.approx(made.policy.logit_bias.strength.item())
+        assert 2.5 < seen["retrieval/vote_strength"] < 3.5
+
+
+@pytest.mark.parametrize(
+    ("settings", "parts"), [("", ("extras", "rollout", "state", "starts")), ("control=novelty", ())]
+)
+def test_what_it_remembers_is_no_part_of_what_is_trained(settings, parts):
+    assert agent(environments(), settings=settings).memory_parts == parts
+
+
+@pytest.mark.parametrize(("name", "outcome"), [("retrieval_ppo", 2 + 2), ("retrieval_ppo_view", 2)])
+def test_shuffled_retrieval_tells_another_outcome_and_nothing_else(name, outcome):
+    envs = environments()
+    made = agent(envs, name=name, settings="control=shuffled retrieval.memory_dropout=0")
+    play(made, envs, 30)
+    memory, control = made.extras[-1].memory, made.extras[-1]._retrieve.control
+    size = memory.values.shape[1]
+    assert len(memory) and size > outcome
+    slots, values = memory.slots[:1].expand(1, 40), torch.full((1, 40, size), -99.0)
+    told, _ = control.alter(slots, values, torch.ones(1, 40), memory)
+    assert (told[..., :outcome] != -99).all() and (told[..., outcome:] == -99).all()
+
+
 @pytest.mark.parametrize(("control", "shown"), [("none", True), ("empty", False), ("shuffled", True), ("random", True)])
 def test_under_every_control_it_learns_from_what_it_was_shown(control, shown):
     envs = environments()
@@ -239,7 +326,13 @@ def test_what_once_led_to_reward_is_done_again_at_once_without_an_update():
         assert made.act(seen, explore=True)[0] == made.act(seen, explore=False)[0] == action
 
 
-@pytest.mark.parametrize("settings", ["retrieval.neighbours=2", "retrieval.neighbours=2 control=random"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "retrieval.neighbours=2 +show_previous=true +normalise_observations=true",
+        "retrieval.neighbours=2 control=random",
+    ],
+)
 def test_looking_at_what_is_recalled_tells_what_the_actor_is_shown_and_leaves_no_trace(settings):
     settings, told = f"{settings} retrieval.memory_dropout=0", []
     looked_at, left_alone = (agent(environments(), settings=settings) for _ in range(2))
@@ -252,7 +345,7 @@ def test_looking_at_what_is_recalled_tells_what_the_actor_is_shown_and_leaves_no
     assert np.array_equal(actions, play(left_alone, environments(), 90)[0])
     assert same_state(looked_at.state_dict(), left_alone.state_dict())
     observation = environments().reset(seed=1)[0]
-    retrieved, extra = looked_at.retrieved(observation), looked_at.extras[0]
+    retrieved, extra = looked_at.retrieved(observation), looked_at.extras[-1]
     control = extra._retrieve.control
     drawn = deepcopy(control.state_dict()) if control else None
     shown = extra.read(observation, explore=False)
@@ -262,6 +355,15 @@ def test_looking_at_what_is_recalled_tells_what_the_actor_is_shown_and_leaves_no
     assert len(retrieved.attention) == len(tokens) > 1
     assert retrieved.attention.sum() + retrieved.nothing == pytest.approx(1, abs=1e-5)
     assert np.array_equal(retrieved.place, observation["place"][0])
+    others = [other.read(observation, explore=False) for other in looked_at.extras[:-1]]
+    with torch.no_grad():
+        seen = looked_at.perceive(observation, learn=False)
+        beside = others[0] if others else {}
+        features = looked_at.policy.features(seen, looked_at.state, looked_at.starts[None], beside).features
+        weights = looked_at.policy.actor_fusion.read(looked_at.policy.actor(features), shown)[1][0]  # [heads, K + 1]
+    attention = weights[0] / 2 + weights[1] / 2
+    assert retrieved.attention == pytest.approx(attention[:-1][shown[SHOWN][0]].numpy(), abs=1e-6)
+    assert retrieved.nothing == pytest.approx(attention[-1].item(), abs=1e-6)
     assert np.array_equal(retrieved.site, tokens[:, 0] > 0)
     assert np.allclose(retrieved.gained, torch.expm1(tokens[:, extra.return_column].abs()), atol=1e-5)
     assert np.allclose(retrieved.confidence, tokens[:, -1])

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from engram_rl.agents.retrieval.attention import RetrievalAttention
+from engram_rl.agents.retrieval.attention import Fusion, RetrievalAttention
+from engram_rl.agents.retrieval.tokens import NEIGHBOURS, SHOWN
 
 B, H, K, F = 5, 6, 4, 3
 
@@ -14,6 +15,7 @@ def module(**changes) -> RetrievalAttention:
     torch.manual_seed(0)
     made = RetrievalAttention(H, F, **({"width": 8, "heads": 2, "gate": 1.0} | changes)).double()
     torch.nn.init.normal_(made.null)
+    assert all(part.abs().sum() > 0 for name, part in made.named_parameters() if name != "a")  # biases too
     return made
 
 
@@ -84,6 +86,40 @@ def test_a_gate_that_is_not_trained_stays():
     assert made.a.grad is None
 
 
-def test_heads_must_divide_the_width():
-    with pytest.raises(ValueError, match="3 heads do not divide a width of 8"):
-        module(heads=3)
+@pytest.mark.parametrize("gate", [-1.0, 0.0, 1.0])
+@pytest.mark.parametrize("learn_gate", [False, True])
+def test_only_a_gate_that_is_held_at_0_leaves_nothing_to_train(gate, learn_gate):
+    trained = {name: part.requires_grad for name, part in module(gate=gate, learn_gate=learn_gate).named_parameters()}
+    assert trained.pop("a") == learn_gate
+    assert set(trained.values()) == {bool(gate) or learn_gate}
+
+
+def test_the_gate_is_trained_unless_it_is_said_to_be_held():
+    assert RetrievalAttention(H, F, width=8, heads=2, gate=0.0).a.requires_grad
+
+
+@pytest.mark.parametrize("gate", [-1.0, 0.0, 0.5])
+def test_how_much_is_let_in_is_the_tanh_of_the_gate(gate):
+    assert module(gate=gate).gate.item() == pytest.approx(math.tanh(gate))
+
+
+@pytest.mark.parametrize("heads", [3, 0, -1, 16])
+def test_heads_must_divide_the_width(heads):
+    with pytest.raises(ValueError, match=f"{heads} heads do not divide a width of 8"):
+        module(heads=heads)
+
+
+@pytest.mark.parametrize("heads", [1, 4, 8])
+def test_any_heads_that_divide_the_width_will_do(heads):
+    made, given = module(heads=heads), example()
+    torch.testing.assert_close(made(*given), slow(made, *given))
+
+
+def test_a_fusion_reads_what_a_memory_input_shows():
+    made, (features, tokens, valid) = module(), example()
+    fusion, shown = Fusion(made), {NEIGHBOURS: tokens, SHOWN: valid}
+    assert torch.equal(fusion(features, shown), made(features, tokens, valid))
+    assert all(
+        torch.equal(*pair)
+        for pair in zip(fusion.read(features, shown), made.read(features, tokens, valid), strict=True)
+    )

@@ -52,6 +52,19 @@ def test_votes_are_kernel_means_of_where_a_return_lies_between_the_extremes(entr
     assert votes[0].tolist() == pytest.approx(slow_votes(entries, -5.0, 5.0), abs=1e-5)
 
 
+def test_the_least_return_follows_by_a_twentieth_of_the_way_and_falls_at_once():
+    made = ActionReturns()
+    assert (made.least, made.most) == (0.0, 0.0)
+    for returns, least, most in (([-40.0], -40.0, 0.0), ([-8.0, 2.0], -38.4, 2.0), ([-39.0, 1.0], -39.0, 2.0)):
+        made.note(np.array(returns))
+        assert (made.least, made.most) == pytest.approx((least, most))
+
+
+def test_an_entry_at_a_squared_distance_of_a_thousandth_counts_half():
+    votes = ballot()(*one_situation([(0, 1.0, 0.0, 1.0), (1, 1.0, 0.001, 1.0), (2, 1.0, 0.003, 1.0)]))[0]
+    assert votes.tolist() == pytest.approx([1, 1 / 2, 1 / 4])
+
+
 def test_the_least_return_follows_what_returns_are_now_and_the_greatest_stays():
     made = ballot((-40.0, 2.0))
     for _ in range(200):
@@ -84,7 +97,8 @@ def test_while_no_return_was_better_nobody_is_preferred(returns):
     made = ActionReturns()
     if returns:
         made.note(np.array(returns))
-    assert (made(*one_situation([(0, returns[0] if returns else 0.0, 0.0, 1.0)])) == 0).all()
+    votes = made(*one_situation([(0, returns[0] if returns else 0.0, 0.0, 1.0)] * 2))
+    assert votes.tolist() == [[0, 0, 0]]
 
 
 def test_the_range_of_returns_is_kept():
@@ -108,6 +122,10 @@ def test_each_part_of_an_action_has_votes_of_its_own():
     actions = code(torch.tensor([[1, 0], [0, 2]]))[None]  # [1, K = 2, 5]
     votes = ballot()(actions, torch.tensor([[0.8, 0.2]]), torch.zeros(1, 2), torch.ones(1, 2))
     assert votes[0].tolist() == pytest.approx([0.2, 0.8, 0.8, 0.0, 0.2])
+
+
+def test_any_strength_above_0_will_do():
+    assert LogitBias(0.25).strength.item() == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize("strength", [0.0, -1.0])

@@ -1,5 +1,6 @@
 """What a policy is shown of past episodes, and what it must never be shown."""
 
+from dataclasses import FrozenInstanceError
 from functools import partial
 
 import numpy as np
@@ -9,9 +10,10 @@ from gymnasium import spaces
 
 from engram_rl.agents.agent import Transition
 from engram_rl.agents.retrieval.entries import key_space, value_size
+from engram_rl.agents.retrieval.logit_bias import NEAR
 from engram_rl.agents.retrieval.situations import PlaceSituations, ProjectionSituations
-from engram_rl.agents.retrieval.tokens import SHOWN
-from engram_rl.memory import Confidence, DifferentiableNeuralDictionary
+from engram_rl.agents.retrieval.tokens import ACTION_RETURNS, SHOWN
+from engram_rl.memory import Confidence, Decay, DifferentiableNeuralDictionary
 from tests.agents.retrieval_worlds import ACTIONS, REACH, SPACE, found_at, memory_input, show, tell
 
 
@@ -193,39 +195,47 @@ def test_a_place_whose_slot_another_entry_has_taken_is_not_shown():
     assert (tokens["way"][1, 0] * REACH).tolist() == [5, 7]
 
 
-def test_a_memory_that_cannot_do_what_recall_asks_of_it_is_refused():
-    def build(**memory):
-        situations = PlaceSituations(SPACE, 0, part=None, columns=None, reach=REACH)
-        make = partial(
-            DifferentiableNeuralDictionary, key_space(situations, True, 2), value_size(situations, ACTIONS), 9
-        )
-        return memory_input(make_memory=partial(make, **memory))
+PLACES = {0: ProjectionSituations(SPACE, 0, size=5)} | {
+    count: PlaceSituations(spaces.MultiDiscrete([9] * count), 0, reach=REACH) for count in (1, 2, 3)
+}
+"""What tells situations by how many numbers."""
 
-    with pytest.raises(ValueError, match="LeastRecentlyUsed, which keeps no confidence"):
-        build(write_rule="last", forgetting="lru")
-    with pytest.raises(ValueError, match=r"write_rule is Max.* use memory\.write_rule=last"):
-        build(write_rule="max", forgetting=Confidence(lost_decay=0.8))
-    with pytest.raises(ValueError, match="write_rule is Blend"):
-        build(write_rule="blend", forgetting=Confidence(lost_decay=0.8))
+
+@pytest.mark.parametrize(
+    ("write_rule", "forgetting", "places", "options", "refused"),
+    [
+        ("last", "confidence", 2, {}, None),
+        ("last", "decay", 2, {}, None),
+        ("last", "lru", 2, {}, "LeastRecentlyUsed, which keeps no confidence"),
+        ("last", "lru", 2, {"reward_sites": 1}, "LeastRecentlyUsed, which keeps no confidence"),
+        ("last", "lru", 2, {"refuted": 0.0}, None),
+        ("last", "lru", 2, {"reward_sites": 0}, None),
+        ("max", "confidence", 2, {}, r"write_rule is Max.* use memory\.write_rule=last"),
+        ("blend", "confidence", 2, {}, "write_rule is Blend"),
+        ("surprise_gated", "confidence", 2, {}, "write_rule is SurpriseGated"),
+        ("max", "lru", 2, {"reward_sites": 0, "by_action": True}, "write_rule is Max"),
+        ("max", "lru", 1, {"reward_sites": 0, "by_action": True}, "write_rule is Max"),
+        ("max", "lru", 0, {"reward_sites": 0, "by_action": False}, "write_rule is Max"),
+        ("max", "lru", 0, {"reward_sites": 0, "by_action": True}, None),
+    ],
+)
+def test_a_memory_that_cannot_do_what_recall_asks_of_it_is_refused(write_rule, forgetting, places, options, refused):
+    situations = PLACES[places]
+    space = key_space(situations, True, options.get("reward_sites", 2) > 0)
+    kinds = {"confidence": Confidence(lost_decay=0.8), "decay": Decay(half_life=9), "lru": "lru"}
+    settings = {"write_rule": write_rule, "forgetting": kinds[forgetting]}
+    make = partial(DifferentiableNeuralDictionary, space, value_size(situations, ACTIONS), 9, **settings)
+    if refused is None:
+        assert len(memory_input(situations=situations, make_memory=make, **options).memory) == 0
+    else:
+        with pytest.raises(ValueError, match=refused):
+            memory_input(situations=situations, make_memory=make, **options)
 
 
 @pytest.mark.parametrize("wrong", [{"neighbours": 0, "reward_sites": 0}, {"neighbours": -1}])
 def test_something_must_be_recalled(wrong):
     with pytest.raises(ValueError, match="at least one of them"):
         memory_input(**wrong)
-
-
-def test_places_must_be_among_what_is_observed():
-    with pytest.raises(ValueError, match="Columns"):
-        PlaceSituations(SPACE, 0, part=None, columns=[2], reach=1.0)
-    with pytest.raises(ValueError, match="reach is 0"):
-        PlaceSituations(SPACE, 0, part=None, columns=None, reach=0)
-    with pytest.raises(ValueError, match="numbers of a vector"):
-        PlaceSituations(spaces.Discrete(3), 0, part=None, columns=None, reach=1.0)
-    with pytest.raises(ValueError, match="Places are numbers of a vector"):
-        PlaceSituations(spaces.Box(0, 1, (2, 2)), 0, part=None, columns=None, reach=1.0)
-    with pytest.raises(ValueError, match="Places are numbers of a vector"):
-        PlaceSituations(spaces.MultiBinary(3), 0, part=None, columns=None, reach=1.0)
 
 
 @pytest.mark.parametrize(("site_size", "met"), [(0.5, True), (0.0, False)])
@@ -251,3 +261,150 @@ def test_a_cell_around_nought_is_one_site():
 def test_a_size_below_nought_is_refused():
     with pytest.raises(ValueError, match="site_size"):
         memory_input(site_size=-1.0)
+
+
+@pytest.mark.parametrize(("reward", "found"), [(0.01, True), (1.0, True), (5.0, True), (0.0, False), (-1.0, False)])
+def test_any_reward_above_nought_is_found(reward, found):
+    made = memory_input(num_envs=1, neighbours=1, reward_sites=1)
+    tell(made, [[0, 8]], [[4, 4]], reward=[reward], done=[True])
+    tokens, there = show(made, [[0, 8]])
+    assert there.tolist() == [[True, found]]
+    assert tokens["rewarded"][0].tolist() == [found, found]
+    assert tokens["return"][0].tolist() == pytest.approx([np.sign(reward) * np.log1p(abs(reward)), found * np.log(2)])
+
+
+def test_what_is_lost_comes_back_by_the_share_of_environments_whose_episodes_end():
+    made = memory_input(num_envs=4, neighbours=0, reward_sites=1)
+    found_at(made, 0, [4, 4])
+    tell(made, [[4, 3]] + [[0, 8]] * 3, [[4, 4]] + [[0, 8]] * 3)
+    tell(made, [[0, 8]] * 4, [[0, 8]] * 4, done=[False, True, True, True])
+    assert show(made, [[0, 8]] * 4)[0]["confidence"][0, 0] == pytest.approx(1 - 0.95 * 0.8**0.75)
+
+
+@pytest.mark.parametrize("places", [0, 1, 2, 3])
+def test_how_wrong_a_remembered_return_was_is_told_however_many_numbers_a_place_has(places):
+    situations, seen = PLACES[places], np.array([[3] * (places or 2)])
+    made = memory_input(num_envs=1, neighbours=1, reward_sites=min(places, 1), situations=situations)
+    for reward in (1.0, 0.25):
+        tell(made, seen, seen + 1, reward=[reward], done=[True])
+    assert made.metrics()["memory/value_error_young"] == pytest.approx(0.75)
+
+
+def test_where_nothing_was_written_nothing_is_told_of_it():
+    made = memory_input(num_envs=1, neighbours=0, reward_sites=1)
+    tell(made, [[0, 8]], [[0, 7]], done=[True])
+    show(made, [[0, 8]])
+    assert made.metrics() == {"memory/size": 0.0, "memory/evictions": 0.0}
+
+
+def test_how_lookups_hit_is_told_where_there_are_any():
+    made = memory_input(num_envs=1, neighbours=1)
+    tell(made, [[1, 1]], [[1, 2]], done=[True])
+    show(made, [[1, 1]])
+    told = made.metrics()
+    assert told["memory/hit_distance"] == pytest.approx(0)
+    assert told["memory/top_weight"] == pytest.approx(1)
+
+
+def ended(reward, terminated, truncated, next_mask=None):
+    """A step from [3, 3] to [4, 4] that ends all episodes, one way or the other."""
+    at, flags = np.array([[3, 3]] * len(reward)), (np.array(terminated), np.array(truncated))
+    return Transition(at, np.zeros(len(at), int), np.array(reward), *flags, at + 1, at, next_mask=next_mask)
+
+
+def returns_of(made, envs):
+    """What is remembered of [3, 3] in each world."""
+    tokens, there = show(made, [[3, 3]] * envs)
+    assert there[:, 0].all()
+    return (tokens["return"][:, 0].sign() * tokens["return"][:, 0].abs().expm1()).tolist()
+
+
+@pytest.mark.parametrize(("bootstrap", "cut"), [(True, 2.0), (False, 1.0)])
+def test_only_an_episode_that_was_cut_and_has_not_ended_goes_on(bootstrap, cut):
+    made = memory_input(num_envs=3, neighbours=1, reward_sites=0, bootstrap=bootstrap)
+    made.observe(ended([1.0] * 3, [True, False, True], [False, True, True]))
+    assert returns_of(made, 3) == pytest.approx([1.0, cut, 1.0], rel=1e-5)  # 1 + 1/2 + 1/4 ... as it went
+
+
+def test_a_cut_episode_goes_on_with_what_is_remembered_of_its_last_situation_and_is_allowed_there():
+    made = memory_input(num_envs=3, neighbours=2, reward_sites=0, by_action=True)
+    for action, reward in ((1, 6.0), (2, 2.0)):
+        tell(made, [[4, 4]] * 3, [[9, 9]] * 3, reward=[reward] * 3, done=[True] * 3, action=[action] * 3)
+    mask = np.ones((3, 4), bool)
+    mask[2, 1] = False
+    made.observe(ended([1.0] * 3, [True, False, False], [False, True, True], mask))
+    assert returns_of(made, 3) == pytest.approx([1.0, 1 + 0.5 * 6, 1 + 0.5 * 2], rel=1e-4)
+
+
+def votes(made, places):
+    return made.read(np.array(places), explore=False)[ACTION_RETURNS]
+
+
+def several_ends(made):
+    """Returns of 4, 1 and -2 after actions 0, 2 and 1 near [3, 3]; of these the first found reward that is refuted."""
+    for place, action, reward in (([3, 3], 0, 4.0), ([4, 4], 2, 1.0), ([3, 4], 1, -2.0)):
+        after, others = [[6, 6 + action], [9, 9]], {"action": [action, 3], "done": [True] * 2}
+        tell(made, [place, [9, 9]], after, reward=[reward, 9.0], **others)
+    tell(made, [[3, 3], [9, 9]], [[6, 6], [0, 0]])
+
+
+def test_how_good_each_action_has_been_is_told_of_what_is_near_and_shown():
+    made = memory_input(neighbours=3, reward_sites=2, by_action=True, logit_bias=2.0, refuted=0.5, min_confidence=0.4)
+    assert votes(made, [[3, 3], [9, 9]]).tolist() == [[0] * 4] * 2  # nothing is known yet
+    several_ends(made)
+    near = [NEAR / (d + NEAR) for d in (0, 1, 2)]
+    good = [(gained + 2) / (9 + 2) for gained in (4, -2, 1)]
+    expected = [0.5 * near[0] * good[0], near[1] * good[1], near[2] * good[2], 0]
+    told = votes(made, [[3, 3], [9, 9]])
+    assert told[0].tolist() == pytest.approx(expected, rel=1e-4)
+    assert told[1].tolist() == pytest.approx([0, 0, 0, 1], rel=1e-4)
+    tell(made, [[3, 3], [9, 9]], [[6, 6], [0, 0]])  # in vain again: it is not shown any more
+    assert votes(made, [[3, 3], [9, 9]])[0, 0] == 0
+
+
+def test_how_good_actions_have_been_is_told_where_it_is_asked_for_alone():
+    made = memory_input(neighbours=2, logit_bias=0.0)
+    assert ACTION_RETURNS not in made.read(np.array([[3, 3]] * 2), explore=True)
+
+
+def test_the_range_of_returns_goes_with_a_state_and_with_who_plays_in_the_same_world():
+    options = {"neighbours": 3, "reward_sites": 0, "by_action": True, "logit_bias": 2.0, "separate": False}
+    made, other = memory_input(**options), memory_input(**options)
+    several_ends(made)
+    other.load_state_dict(made.state_dict())
+    told = votes(made, [[3, 3], [9, 9]])
+    assert told.any()
+    assert torch.equal(votes(other, [[3, 3], [9, 9]]), told)
+    assert torch.equal(votes(made.player(2), [[3, 3], [9, 9]]), told)
+
+
+def test_people_are_told_what_the_first_environment_is_shown():
+    made = memory_input(num_envs=2, neighbours=4, reward_sites=2, refuted=0.5, min_confidence=0.1)
+    tell(made, [[1, 1], [0, 8]], [[2, 1], [0, 8]], action=[1, 0])
+    tell(made, [[2, 1], [0, 8]], [[4, 4], [7, 7]], action=[3, 0], reward=[1.0, 1.0], done=[True, True])
+    tell(made, [[1, 3], [0, 8]], [[1, 4], [0, 8]], action=[2, 0], done=[True, False])
+    tell(made, [[4, 3], [0, 8]], [[4, 4], [0, 8]])  # in vain
+    weights = torch.tensor([[0.1, 0.2, 0.05, 0.0, 0.25, 0.0, 0.4], [0.2, 0.1, 0.0, 0.0, 0.3, 0.0, 0.4]])
+    seen = []
+    told = made.look(np.array([[1, 1], [5, 5]]), lambda shown: seen.append(shown) or weights)
+    assert seen[0][SHOWN][0].tolist() == [True, True, True, False, True, False]
+    assert told.place.tolist() == [1, 1]
+    assert told.where.tolist() == [[1, 1], [2, 1], [1, 3], [4, 4]]
+    assert told.rewarded.tolist() == [True, True, False, True]
+    assert told.outcome[told.rewarded].tolist() == [[4, 4]] * 3
+    assert told.site.tolist() == [False, False, False, True]
+    assert told.action.tolist() == [[0, 1, 0, 0], [0, 0, 0, 1], [0, 0, 1, 0], [0, 0, 0, 0]]
+    assert told.gained.tolist() == [0.5, 1, 0, 1]
+    assert told.confidence.tolist() == pytest.approx([0.5, 0.5, 1, 0.5])
+    assert told.distance.tolist() == pytest.approx([0, 1, 4, 0])
+    assert told.age.tolist() == [2, 2, 1, 2]
+    assert told.attention.tolist() == pytest.approx([0.1, 0.2, 0.05, 0.25])
+    assert told.nothing == pytest.approx(0.4)
+    with pytest.raises(FrozenInstanceError):
+        told.nothing = 0.0
+
+
+def test_what_is_shown_carries_no_gradient():
+    made = memory_input(neighbours=2, reward_sites=2, logit_bias=1.0)
+    found_at(made, 0, [4, 4])
+    assert not any(part.requires_grad for part in made.read(np.array([[0, 8]] * 2), explore=True).values())

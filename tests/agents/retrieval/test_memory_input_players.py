@@ -75,7 +75,7 @@ def test_a_shared_world_has_one_clock_for_all_who_read_it():
         assert torch.equal(tokens["fresh"][0], tokens["fresh"][1])
         assert (tokens["fresh"] == torch.tensor([1.0, 1.0])).all()  # half an episode, and one
     old = made.memory.find(made._entries.site_names(np.array([0]), np.array([[0, 0]], np.float32)))
-    assert made._look(np.array([[0, 0]] * 2), np.arange(2), touch=False, refresh=False).age[0, 0] == 0.5
+    assert made._look(np.array([[0, 0]] * 2), np.arange(2), touch=False).age[0, 0] == 0.5
     assert made.memory.values[old, -1] == 0
 
 
@@ -100,3 +100,20 @@ def test_of_episodes_that_are_left_in_the_middle_nothing_is_written():
     made.begin_episodes()
     tell(made, [[5, 5]], [[5, 6]], done=[True])
     assert made.memory.values[made.memory.slots][:, 2].tolist() == [0]  # one passage, without reward
+
+
+def test_when_all_begin_anew_all_are_shown():
+    made = memory_input(num_envs=2, neighbours=0, reward_sites=1, separate=False, memory_dropout=1.0)
+    found_at(made, 0, [4, 4])
+    shown = lambda: made.read(np.array([[0, 8]] * 2), explore=True)[SHOWN][:, 0].tolist()  # noqa: E731
+    assert shown() == [False, True]
+    made.begin_episodes()
+    assert shown() == [True, True]
+
+
+def test_a_player_of_one_shared_world_goes_on_with_its_clock():
+    made = memory_input(num_envs=1, separate=False, neighbours=0, reward_sites=1)
+    found_at(made, 0, [4, 4])
+    for _ in range(2):
+        tell(made, [[0, 8]], [[0, 7]], done=[True])
+    assert show(made.player(3), [[0, 8]] * 3)[0]["fresh"][:, 0].tolist() == pytest.approx([1 / 3] * 3)

@@ -65,11 +65,50 @@ def test_with_too_many_it_starts_over(monkeypatch):
     assert read == [6, 6, 6, 12]
 
 
-def test_large_observations_are_read_each_time():
+def test_as_many_as_fit_are_kept(monkeypatch):
+    monkeypatch.setattr(reading_cache, "MOST", 8)
+    made, read = reader()
+    several = observations(9)
+    for rows in ([0, 1, 2, 3], [3, 2, 1, 0], [4, 5, 6, 7]):
+        check(made, some(several, np.array(rows)))
+    assert read == [4, 4]
+    for rows in ([8], [0, 8]):  # there is no room for a ninth: it starts over
+        check(made, some(several, np.array(rows)))
+    assert read == [4, 4, reading_cache.FEWEST, reading_cache.FEWEST]
+
+
+def test_more_at_once_than_are_kept_are_read_each_time(monkeypatch):
+    monkeypatch.setattr(reading_cache, "MOST", 8)
     made, read = reader()
     for _ in range(2):
-        check(made, np.zeros((5, reading_cache.LARGEST + 1), np.uint8))
-    assert read == [5, 5]
+        check(made, observations(9))
+    assert read == [9, 9]
+
+
+@pytest.mark.parametrize(("dtype", "size"), [(np.uint8, 1024), (np.float32, 256), (np.float64, 128)])
+def test_observations_above_a_thousand_bytes_are_read_each_time(dtype, size):
+    for columns, expected in ((size, [5]), (size + 1, [5, 5])):
+        made, read = reader()
+        for _ in range(2):
+            check(made, np.arange(5 * columns).reshape(5, columns).astype(dtype))
+        assert read == expected
+
+
+def test_one_and_the_same_observation_is_read_once_however_large():
+    made, read = reader()
+    picture = np.random.default_rng(0).integers(0, 255, (5, 40, 40)).astype(np.uint8)
+    for _ in range(3):
+        check(made, picture)
+    assert read == [5]
+
+
+def test_numbers_of_any_size_are_told_apart_in_all_their_bytes():
+    made, read = reader()
+    near = np.array([[1.0, 2.0, 3.0], [1.0, 2.0, np.nextafter(3.0, 4)], [np.nextafter(1.0, 2), 2.0, 3.0]])
+    for row in near:
+        check(made, row[None])
+    check(made, near)
+    assert read == [reading_cache.FEWEST] * 3
 
 
 @pytest.mark.usefixtures("one_thread")
