@@ -123,7 +123,7 @@ class _Numbers:
         if self._dtype.kind != "f" and not np.array_equal(cast, array):
             at = tuple(int(i) for i in np.argwhere(np.asarray(cast != array))[0])
             raise UsageError(
-                _mismatch(self._who, self._place, array[at], self._space, f"at {list(at)} is none of its values")
+                _mismatch(self._who, self._place, array[at].item(), self._space, f"at {list(at)} is none of its values")
             )
         return cast
 
