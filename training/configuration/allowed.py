@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from engram_rl import memory
 from engram_rl.training.errors import UsageError
@@ -34,7 +34,7 @@ def refuse_foreign(config: DictConfig, config_folders: list[Path], origin: Path,
         UsageError: A `_target_` or a module of an environment's id is none of these, or a value is an interpolation,
             which may turn into either.
     """
-    for place in _interpolations(config):
+    for place in _interpolations(OmegaConf.to_container(config, resolve=False)):
         raise UsageError(
             f"{origin} holds an interpolation at {place}. A run's configuration is stored resolved: this one was "
             f"changed. Write the value itself there if you trust the rest."
@@ -65,18 +65,11 @@ def _named_by_yaml(folders: list[Path]) -> set[str]:
 
 
 def _interpolations(node: Any, place: str = "") -> Iterator[str]:
-    for key, value in _children(node):
+    """The places below a node, plain dicts and lists, that hold an interpolation."""
+    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in children:
         here = f"{place}.{key}" if place else str(key)
         if isinstance(value, str) and "${" in value:
             yield here
         else:
             yield from _interpolations(value, here)
-
-
-def _children(node: Any) -> Iterator[tuple[Any, Any]]:
-    if isinstance(node, DictConfig | ListConfig):
-        node = OmegaConf.to_container(node, resolve=False)
-    if isinstance(node, dict):
-        yield from node.items()
-    elif isinstance(node, list):
-        yield from enumerate(node)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def _apply(config: DictConfig, override: Override) -> None:
     _refuse_parts_of_values(config, key)
     if override.is_delete():
         _delete(config, key, override)
-    elif override.is_add() and not override.is_force_add() and _present(config, key) and not isinstance(value, dict):
+    elif override.is_add() and _present(config, key) and not isinstance(value, dict):
         raise UsageError(f"{override.input_line}: the run has {key} already; leave out the plus, or write ++{key}=...")
     else:
         OmegaConf.update(config, key, value, merge=True, force_add=override.is_add() or override.is_force_add())
@@ -105,9 +106,7 @@ def _apply(config: DictConfig, override: Override) -> None:
 
 def _refuse_parts_of_values(config: DictConfig, key: str) -> None:
     """Raise if a part is given for what is a single value in this run."""
-    words = key.split(".")
-    for end in range(1, len(words)):
-        place = ".".join(words[:end])
+    for place in accumulate(key.split(".")[:-1], "{}.{}".format):
         if _present(config, place) and not OmegaConf.is_config(found := OmegaConf.select(config, place)):
             raise UsageError(f"There is no {key}: in this run {place} is {found!r}. Give {place}=... as a whole.")
 

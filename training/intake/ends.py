@@ -42,8 +42,6 @@ def truths(values: Any, num_envs: int, what: str, environment: str) -> np.ndarra
         UsageError: They are not one truth value each.
     """
     found = np.asarray(values)
-    if found.dtype == bool and found.shape == (num_envs,):
-        return found
     if found.dtype.kind not in "biuf" or found.shape not in ((num_envs,), (num_envs, 1)) or np.isnan(found).any():
         raise UsageError(f"{what} of {environment} is {values!r}, not {num_envs} truth values. {_REMEDY}")
     return found.reshape(num_envs).astype(bool)

@@ -141,7 +141,7 @@ class Intake(VectorWrapper):
             info = {}
         elif "episode" in info:
             info = {name: value for name, value in info.items() if name not in ("episode", "_episode")}
-        ended = terminated | truncated
+        ended = np.logical_or(terminated, truncated)
         if ended.any():
             info = {**info, "final_obs": self._finals(info.get("final_obs"), ended)}
         return self._observation(observation), numbers(reward, self.num_envs, self._id), terminated, truncated, info

@@ -25,7 +25,7 @@ def image(frame: Any, who: str) -> np.ndarray:
     try:
         pixels = np.array(frame)
     except (TypeError, ValueError):
-        pixels = np.empty(0)
+        pixels = np.array(None)
     if pixels.dtype.kind not in "biuf" or pixels.ndim not in (2, 3) or not pixels.size:
         given = f"shape {pixels.shape}" if isinstance(frame, np.ndarray) else repr(frame)[:60]
         raise UsageError(f"{who} renders {given}, which is no image: a video needs [height, width, 3] of uint8.")
@@ -35,7 +35,7 @@ def image(frame: Any, who: str) -> np.ndarray:
         pixels = np.moveaxis(pixels, 0, -1)
     if pixels.shape[-1] not in (1, 3, 4):
         raise UsageError(f"{who} renders shape {np.shape(frame)}: a video needs 1, 3 or 4 channels.")
-    if pixels.dtype.kind in "bf" and (pixels.dtype.kind == "b" or pixels.max() <= 1.0):
+    if pixels.dtype.kind in "bf" and pixels.max() <= 1.0:
         pixels = pixels * 255.0
     if pixels.dtype == np.uint16:
         pixels = pixels / 257.0

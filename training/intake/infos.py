@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,14 +43,11 @@ class AnyInfo:
         try:
             super()._add_info(infos, {name: value}, number)  # type: ignore[misc]
         except Exception:
-            have = infos.get(f"_{name}")
-            have = (
-                have
-                if isinstance(have, np.ndarray) and have.shape == (self.num_envs,)
-                else np.zeros(self.num_envs, bool)
-            )
-            before, mixed = infos.get(name), np.full(self.num_envs, None, dtype=object)
-            if isinstance(before, np.ndarray) and len(before) == self.num_envs:
+            have, before = infos.get(f"_{name}"), infos.get(name)
+            if not isinstance(have, np.ndarray) or have.dtype != bool or have.shape != (self.num_envs,):
+                have = np.zeros(self.num_envs, bool)  # nobody spoke, or an environment itself says something there
+            mixed = np.full(self.num_envs, None, dtype=object)
+            if isinstance(before, np.ndarray):
                 for row in np.flatnonzero(have):
                     mixed[row] = before[row]
             mixed[number] = value
@@ -65,7 +63,7 @@ class AsyncEnvironments(AnyInfo, AsyncVectorEnv):
     """Environments of a process each, with any infos; an error in one is raised here and not printed there as well."""
 
     def _raise_if_errors(self, successes: Any) -> None:
-        level, logger.min_level = logger.min_level, logger.ERROR + 1
+        level, logger.min_level = logger.min_level, sys.maxsize
         try:
             super()._raise_if_errors(successes)
         finally:
@@ -77,10 +75,8 @@ def own(info: Any) -> dict[str, Any]:
 
     An `action_mask` of None says nothing: beside the mask of another environment it would become one of False.
     """
-    if type(info) is not dict:
-        info = dict(info) if isinstance(info, Mapping) else {}
-    if RESERVED.isdisjoint(info) and info.get(MASK, MASK) is not None:
-        return info
+    if not isinstance(info, Mapping):
+        return {}
     return {name: one for name, one in info.items() if name not in RESERVED and not (name == MASK and one is None)}
 
 
@@ -118,7 +114,7 @@ def action_masks(info: dict[str, Any], space: Space, num_envs: int, *, acting: b
     given, have = info[MASK], info.get(f"_{MASK}")
     if isinstance(given, np.ndarray) and given.dtype.kind in "biu" and given.shape == allowed.shape and have is None:
         allowed, said = given.astype(bool), True
-    elif isinstance(given, np.ndarray | list | tuple) and len(given) == num_envs:
+    elif (isinstance(given, list | tuple) or isinstance(given, np.ndarray) and given.ndim) and len(given) == num_envs:
         for row in range(num_envs) if have is None else np.flatnonzero(have):
             one = _mask(given[row], int(space.n))
             if one is not None:
@@ -142,10 +138,10 @@ def _mask(given: Any, count: int) -> np.ndarray | None:
     try:
         found = np.asarray(given)
     except ValueError:
-        found = np.empty(0)
+        found = np.array(None)
     if found.shape == (count,) and found.dtype.kind in "biuf" and not np.isnan(found).any():
         return found.astype(bool)
-    what = f"of shape {found.shape} and {found.dtype}" if found.size else type(given).__name__
+    what = f"of shape {found.shape} and {found.dtype}" if found.ndim else type(given).__name__
     what += ", partly NaN" if found.dtype.kind == "f" and np.isnan(found).any() else ""
     say_once(f"An action_mask is not read: it is {what}, not {count} truth values.")
     return None

@@ -47,9 +47,7 @@ def reader(space: Space, shown: Space, who: str, place: str = "", batch: tuple[i
         return _Parts(space, len(parts), readers, who, place)
     if isinstance(space, spaces.Discrete) and not batch:
         return _Code(space, who, place)
-    if isinstance(space, spaces.Box | spaces.MultiDiscrete | spaces.MultiBinary | spaces.Discrete):
-        return _Numbers(shown, who, place, batch)
-    return lambda value: value
+    return _Numbers(shown, who, place, batch)
 
 
 class _Parts:
@@ -69,7 +67,7 @@ class _Parts:
         return {name: read(value[key]) for name, key, read in self._readers}
 
     def _check_names(self, value: Any) -> None:
-        if type(value) is not dict and not isinstance(value, Mapping):
+        if not isinstance(value, Mapping):
             raise UsageError(_mismatch(self._who, self._place, value, self._space, "has no parts by name"))
         if value.keys() != self._names:
             missing, extra = sorted(self._names - value.keys()), sorted(map(str, value.keys() - self._names))
@@ -95,7 +93,7 @@ class _Code:
                 array is None
                 or array.size != 1
                 or array.dtype.kind not in "biuf"
-                or array.item() != array.astype(np.int64)
+                or not float(array.item()).is_integer()
             ):
                 raise UsageError(_mismatch(self._who, self._place, value, self._space, "is no code of it"))
             value = int(array.item())
@@ -125,7 +123,7 @@ class _Numbers:
         if self._dtype.kind != "f" and not np.array_equal(cast, array):
             at = tuple(int(i) for i in np.argwhere(np.asarray(cast != array))[0])
             raise UsageError(
-                _mismatch(self._who, self._place, array[at], self._space, f"at {list(at)} is none of its values")
+                _mismatch(self._who, self._place, array[at].item(), self._space, f"at {list(at)} is none of its values")
             )
         return cast
 
@@ -190,12 +188,13 @@ class Bounds:
         numbers = isinstance(self._space, spaces.Box)
         with np.errstate(all="ignore"):
             slack = (FAR if first else np.inf) * np.maximum(high.astype(np.float64) - low, TINY) if numbers else 0.0
-            inside = (batch >= low - slack) & (batch <= high + slack)
-            wrong = ~inside | (numbers & ~(np.abs(batch.astype(np.float64)) <= MOST))
+            inside = (batch >= low) & (batch <= high)
+            near = (batch >= low - slack) & (batch <= high + slack)
+            wrong = ~near | (numbers & ~(np.abs(batch.astype(np.float64)) <= MOST))
         bad = bool(wrong.any())
         if not bad and self._told:
             return
-        at = tuple(int(i) for i in np.argwhere(wrong if bad else (batch < low) | (batch > high))[0])
+        at = tuple(int(i) for i in np.argwhere(wrong if bad else ~inside)[0])
         environment = at[0] if rows is None else int(rows[at[0]])
         said = (
             f"The {self._what} of environment {environment} holds {batch[at]!s} at {list(at[1:])} "
@@ -224,17 +223,18 @@ def _limits(space: Space) -> tuple[Any, Any] | None:
     assert isinstance(space, spaces.Box) and space.dtype is not None
     if space.dtype.kind == "b":
         return None
-    whole = np.iinfo(space.dtype) if space.dtype.kind in "iu" else np.finfo(space.dtype)
-    most = whole.max if space.dtype.kind in "iu" else min(MOST, float(whole.max))
-    low, high = np.maximum(space.low, max(whole.min, -most)), np.minimum(space.high, most)
-    if space.dtype.kind in "iu" and (low == whole.min).all() and (high == whole.max).all():
-        return None
-    return _one(low), _one(high)
+    if space.dtype.kind in "iu":
+        whole = np.iinfo(space.dtype)
+        if (space.low == whole.min).all() and (space.high == whole.max).all():
+            return None
+        return _one(space.low), _one(space.high)
+    most = min(MOST, float(np.finfo(space.dtype).max))
+    return _one(np.maximum(space.low, -most)), _one(np.minimum(space.high, most))
 
 
 def _one(values: np.ndarray) -> Any:
     """A single number where all are the same, which compares faster."""
-    return values.flat[0] if values.size and (values == values.flat[0]).all() else values
+    return values.min() if values.size and values.min() == values.max() else values
 
 
 def copied(observation: Any) -> Any:

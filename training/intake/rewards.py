@@ -34,7 +34,7 @@ def number(reward: Any, who: str) -> float:
     """
     if isinstance(reward, NUMBERS) and (type(reward) is not int or abs(reward) <= LARGEST):
         return reward  # type: ignore[return-value]
-    if type(reward).__module__ != "builtins" and hasattr(reward, "__array__"):
+    if hasattr(reward, "__array__"):
         array = np.asarray(reward)
         if array.size == 1 and array.dtype.kind in "biuf":
             return float(array.item())
@@ -48,7 +48,7 @@ def number(reward: Any, who: str) -> float:
 
 
 def numbers(rewards: Any, num_envs: int, environment: str) -> np.ndarray:
-    """The rewards of all environments. `[E]` of float64.
+    """The rewards of all environments, copied. `[E]` of float64.
 
     Raises:
         UsageError: They are not one finite number each.
@@ -56,9 +56,10 @@ def numbers(rewards: Any, num_envs: int, environment: str) -> np.ndarray:
     found = np.asarray(rewards)
     if found.dtype.kind not in "biuf" or found.shape not in ((num_envs,), (num_envs, 1)):
         raise UsageError(f"The rewards of {environment} are {rewards!r}, not {num_envs} numbers. {_REMEDY}")
-    found = found.reshape(num_envs).astype(np.float64, copy=False)
-    if not (np.abs(found) <= LARGEST).all():
-        row = int(np.flatnonzero(~(np.abs(found) <= LARGEST))[0])
+    found = found.reshape(num_envs).astype(np.float64)
+    wrong = ~(np.abs(found) <= LARGEST)
+    if wrong.any():
+        row = int(wrong.argmax())
         raise UsageError(
             f"The reward of environment {row} is {found[row]} ({environment}); agents need finite numbers of at most "
             f"{LARGEST:.1e}. Mend the environment, or clip in a wrapper (gymnasium.wrappers.ClipReward)."

@@ -77,7 +77,7 @@ def _size(space: Space) -> int:
     """How many numbers an observation has."""
     if isinstance(space, spaces.Dict):
         return sum(_size(part) for part in space.spaces.values())
-    return int(np.prod(space.shape)) if space.shape is not None else 0
+    return int(np.prod(space.shape or ()))
 
 
 def _is_text(space: Space) -> bool:

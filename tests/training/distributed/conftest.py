@@ -13,3 +13,16 @@ def _worlds():
     sys.path.append(here)
     yield
     sys.path.remove(here)
+
+
+@pytest.fixture
+def threads(monkeypatch):
+    """In the place of Ray one whose workers are threads."""
+    from engram_rl.training.distributed import cluster
+    from tests.training.distributed.threads import Threads
+
+    there = Threads()
+    monkeypatch.setitem(sys.modules, "ray", there)
+    monkeypatch.setattr(cluster, "_users", 0)
+    monkeypatch.setattr(cluster, "_ours", False)
+    return there
