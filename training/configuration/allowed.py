@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,9 @@ def _named_by_yaml(folders: list[Path]) -> set[str]:
 
 def _interpolations(node: Any, place: str = "") -> Iterator[str]:
     """The places below a node, plain dicts and lists, that hold an interpolation."""
-    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    children: Iterable[tuple[Any, Any]] = (
+        node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    )
     for key, value in children:
         here = f"{place}.{key}" if place else str(key)
         if isinstance(value, str) and "${" in value:

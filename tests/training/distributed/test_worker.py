@@ -88,7 +88,7 @@ def test_a_reset_begins_episodes(generators):
 def test_where_an_episode_ends_the_next_begins_within_the_step():
     worker = working(partial(Paces, 2), partial(Paces, 2, cut=True), partial(Paces, 3))
     begun = worker.reset([3, 4, 5]).observation.copy()
-    answer = worker.step(np.array([0, 3 - 3, 0]))
+    answer = worker.step(np.zeros(3, np.int64))
     assert answer.stepped and answer.observation[:, 0].tolist() == [1, 1, 1] and answer.reward.tolist() == [1, 1, 1]
     answer = worker.step(np.zeros(3, np.int64))
     assert answer.terminated.tolist() == [True, False, False] and answer.truncated.tolist() == [False, True, False]

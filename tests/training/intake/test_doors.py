@@ -196,6 +196,18 @@ class TestVector:
         with pytest.raises(UsageError, match="environment 1 holds 7"):
             Intake(Vector(space=space, begins=codes), "X-v0", checked=False).reset()
 
+    def test_codes_of_last_observations_are_compared_where_nobody_has_read_them(self):
+        for checked in (True, False):
+            codes = np.zeros(2, np.int64)
+            gives = [given(codes, (False, True), info={"final_obs": np.array([0, 7])})]
+            made = Intake(Vector(gives, spaces.Discrete(2), codes), "X-v0", checked=checked)
+            made.reset()
+            if checked:
+                assert made.step([0, 0])[4]["final_obs"].tolist() == [0, 7]
+                continue
+            with pytest.raises(UsageError, match="The final observation of environment 1 holds 7"):
+                made.step([0, 0])
+
     @pytest.mark.parametrize("info", [None, "x", {"episode": 1, "_episode": 2}])
     def test_what_vectors_say_themselves_of_episodes_is_not_passed_on(self, info):
         gives = [(*given()[:4], info), (*given()[:4], {"episodes": 3, "n": 1})]
