@@ -114,7 +114,7 @@ def action_masks(info: dict[str, Any], space: Space, num_envs: int, *, acting: b
     given, have = info[MASK], info.get(f"_{MASK}")
     if isinstance(given, np.ndarray) and given.dtype.kind in "biu" and given.shape == allowed.shape and have is None:
         allowed, said = given.astype(bool), True
-    elif (isinstance(given, list | tuple) or isinstance(given, np.ndarray) and given.ndim) and len(given) == num_envs:
+    elif (isinstance(given, list | tuple) or (isinstance(given, np.ndarray) and given.ndim)) and len(given) == num_envs:
         for row in range(num_envs) if have is None else np.flatnonzero(have):
             one = _mask(given[row], int(space.n))
             if one is not None:

@@ -38,7 +38,7 @@ log:  # the curve
               # between two points
 
   deep:
-    er:   # not this: one blank more
+    er: # not this: one blank
       one: 2  #  how deep
       # not deeper than it
     two: 3  # two
@@ -92,7 +92,7 @@ def test_what_is_chosen_is_explained_with_what_it_inherits(folders):
     found = dict(line.split(maxsplit=1) for line in explained("top").splitlines())
     assert (found["agent.k"], found["agent.n"], found["agent.new"]) == ("neighbours", "as I like it", "mine")
     lines = explained("top").splitlines()
-    assert len({line.index(line.split(maxsplit=1)[1]) for line in lines}) == 1  # one below another
+    assert len({line.rindex(line.split(maxsplit=1)[1]) for line in lines}) == 1  # one below another
 
 
 def test_nothing_is_said_where_nothing_is_commented_on(folders):

@@ -81,7 +81,9 @@ class TestWhatIsPassedOn:
 
     def test_the_names_that_vectors_use_are_reserved(self):
         assert set(RESERVED) == {
-            f"{mark}{name}" for mark in ("", "_") for name in ("episode", "final_obs", "final_info")
+            f"{mark}{name}"
+            for mark in ("", "_")
+            for name in ("episode", "final_obs", "final_info", "engram/stepped", "engram/lost")
         }
 
 
