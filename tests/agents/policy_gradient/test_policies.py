@@ -154,3 +154,5 @@ def test_what_is_left_out_is_as_documented():
         "picture_features": 512, "recurrent": 0, "core": GRU, "num_envs": 1, "appended": None, "fusion": None,
         "logit_bias": None, "scale_rule": 2,
     }  # fmt: skip
+    policy = make_policy(VECTOR, TWO, 0, hidden=[4])
+    assert policy.core is policy.actor_fusion is policy.critic_fusion is policy.logit_bias is None

@@ -187,3 +187,15 @@ def test_steps_of_other_parts_are_refused_by_name_and_masks_fill_up():
         rollout.add({}, dict.fromkeys(first, torch.zeros(E)), *nothing)
         with pytest.raises(RuntimeError, match=rf"have a {named}: give it"):
             rollout.add({}, dict.fromkeys(then, torch.zeros(E)), *nothing)
+
+
+def test_a_long_rollout_of_many_environments_is_full_at_its_last_step_and_restored_before():
+    size, nothing = 300, (np.zeros(300), np.zeros(300, bool), np.zeros(300))
+    rollout, other = Rollout(size, size), Rollout(size, size)
+    for t in range(size):
+        assert not rollout.full
+        if t == size - 1:
+            other.load_state_dict(rollout.state_dict())
+        rollout.add({}, {"action": torch.full((size,), t)}, *nothing)
+    assert rollout.full and len(other) == size - 1
+    assert torch.equal(other.stacked()["action"], rollout.stacked()["action"][:-1])
