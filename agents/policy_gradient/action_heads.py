@@ -83,7 +83,7 @@ class CodesHead(ActionHead):
         if mask is None:
             return None
         allowed = require_mask(mask, envs, len(self.bias))
-        for part in np.split(allowed, np.cumsum(self._codes.sizes)[:-1], axis=1) if len(self._codes.sizes) > 1 else ():
+        for part in np.split(allowed, np.cumsum(self._codes.sizes)[:-1], axis=1):
             require_mask(part, envs, part.shape[1])
         return torch.as_tensor(allowed.copy(), device=self.bias.device)
 
@@ -124,7 +124,7 @@ class BoxHead(ActionHead):
         ValueError: A dimension whose numbers as they are would all but miss the box.
     """
 
-    def __init__(self, space: spaces.Box, features: int, mapped: bool = True):
+    def __init__(self, space: spaces.Box, features: int, mapped: bool):
         size = math.prod(space.shape)
         super().__init__(features, size)
         self.log_std = nn.Parameter(torch.zeros(size))
@@ -153,7 +153,7 @@ class BoxHead(ActionHead):
 
     def taken(self, action: Tensor) -> np.ndarray:
         """`[N, A]` to `[N, *shape]`, within the bounds."""
-        numbers = self._middle + self._half * action.cpu().numpy().reshape(-1, *self._low.shape)
+        numbers = self._middle + self._half * action.cpu().numpy().reshape(len(action), *self._low.shape)
         return np.clip(numbers.astype(self._dtype), self._low, self._high)
 
 

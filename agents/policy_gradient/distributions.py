@@ -46,16 +46,16 @@ class Categorical:
     @cached_property
     def log_probs(self) -> Tensor:
         """Normalised. `[N, A]`."""
-        return self._logits.log_softmax(dim=-1)
+        return self._logits.log_softmax(dim=1)
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """`[N]`, by a race of exponential clocks: action a is first with probability p_a."""
         clocks = torch.empty(self._logits.shape).exponential_(generator=generator)
-        return (self._logits - clocks.log_().to(self._logits.device)).argmax(dim=-1)
+        return (self._logits - clocks.log_().to(self._logits.device)).argmax(dim=1)
 
     def mode(self) -> Tensor:
         """`[N]`."""
-        return self._logits.argmax(dim=-1)
+        return self._logits.argmax(dim=1)
 
     def log_prob(self, action: Tensor) -> Tensor:
         """`[N]` to `[N]`."""
@@ -64,7 +64,7 @@ class Categorical:
     def entropy(self) -> Tensor:
         """`[N]`."""
         finite = self.log_probs.clamp(min=LEAST)  # 0 times minus infinity is nothing
-        return -(finite.exp() * finite).sum(dim=-1)
+        return -(finite.exp() * finite).sum(dim=1)
 
 
 class MultiCategorical:
@@ -76,19 +76,19 @@ class MultiCategorical:
     """
 
     def __init__(self, logits: Tensor, sizes: Sequence[int]):
-        self.parts = [Categorical(part) for part in logits.split(list(sizes), dim=-1)]
+        self.parts = [Categorical(part) for part in logits.split(list(sizes), dim=1)]
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """`[N, P]`."""
-        return torch.stack([part.sample(generator) for part in self.parts], dim=-1)
+        return torch.stack([part.sample(generator) for part in self.parts], dim=1)
 
     def mode(self) -> Tensor:
         """`[N, P]`."""
-        return torch.stack([part.mode() for part in self.parts], dim=-1)
+        return torch.stack([part.mode() for part in self.parts], dim=1)
 
     def log_prob(self, action: Tensor) -> Tensor:
         """`[N, P]` to `[N]`."""
-        terms = [part.log_prob(chosen) for part, chosen in zip(self.parts, action.unbind(dim=-1), strict=True)]
+        terms = [part.log_prob(chosen) for part, chosen in zip(self.parts, action.unbind(dim=1), strict=True)]
         return torch.stack(terms).sum(dim=0)
 
     def entropy(self) -> Tensor:
@@ -119,7 +119,7 @@ class DiagonalGaussian:
     def log_prob(self, action: Tensor) -> Tensor:
         """`[N, A]` to `[N]`."""
         z = (action - self.mean) * (-self.log_std).exp()  # [N, A]
-        return -0.5 * z.square().sum(dim=-1) - self.log_std.sum() - 0.5 * LOG_TWO_PI * self.mean.shape[-1]
+        return -0.5 * z.square().sum(dim=1) - self.log_std.sum() - 0.5 * LOG_TWO_PI * self.mean.shape[1]
 
     def entropy(self) -> Tensor:
         """`[N]`, the same for every row."""

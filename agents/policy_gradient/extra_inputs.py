@@ -94,7 +94,7 @@ class PreviousStep:
         self._rows = np.zeros((num_envs, self.size), dtype=np.float32)  # [E, A + 2], A + 1 without the reward
 
     @staticmethod
-    def size_of(space: spaces.Space, reward: bool = True) -> int:
+    def size_of(space: spaces.Space, reward: bool) -> int:
         """Numbers that are shown of a step with actions of this space."""
         return spaces.flatdim(space) + 1 + reward
 

@@ -138,5 +138,5 @@ def require_learnable(metrics: dict[str, float], step: int) -> None:
 
 def explained_variance(value: Any, target: Any) -> float:
     """Share of the targets' variance that the values explain; 0 where there is none. `[T, E], [T, E]`."""
-    variance = float(target.var())
-    return 1 - float((target - value).var()) / variance if variance > 0 else 0.0
+    variance = float(target.var(correction=0))
+    return 1 - float((target - value).var(correction=0)) / variance if variance > 0 else 0.0

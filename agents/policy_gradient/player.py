@@ -31,7 +31,7 @@ class Player:
         perceive: Perception,
         extras: Sequence[ExtraInput],
         num_envs: int,
-        carry_state: bool = False,
+        carry_state: bool,
         generator: torch.Generator | None = None,
     ):
         self._policy, self._perceive, self._extras = policy, perceive, extras

@@ -238,7 +238,7 @@ def make_policy(
     )
 
 
-def make_memory_core(make: Callable[[int, int], Core], width: int, size: int, num_envs: int = 1) -> Core:
+def make_memory_core(make: Callable[[int, int], Core], width: int, size: int, num_envs: int) -> Core:
     """A core, if there is room for it and for the states of so many environments.
 
     Raises:

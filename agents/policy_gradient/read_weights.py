@@ -53,5 +53,5 @@ def read_weights(policy: Policy, given: dict[str, Any], state: State) -> ReadWei
     assert core is not None and core.reads_by is not None
     flat = map_observation(lambda part: part.flatten(0, 1), {name: given[name] for name in ("seen", "extras")})
     xs = policy.inputs(flat["seen"], flat["extras"]).unflatten(0, given["starts"].shape)  # [T, 1, F]
-    weights = core.attention(xs, state, given["starts"])[:, 0]
-    return ReadWeights(weights.cpu().numpy(), given["starts"][:, 0].cpu().numpy(), core.reads_by)
+    weights = core.attention(xs, state, given["starts"]).squeeze(1)  # [T, H, N]
+    return ReadWeights(weights.cpu().numpy(), given["starts"].squeeze(1).cpu().numpy(), core.reads_by)

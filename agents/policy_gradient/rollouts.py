@@ -39,7 +39,7 @@ def generalised_advantages(
     delta = reward + discount * next_value - value  # [T, E]
     keep = (discount * gae_lambda) * ~cut  # [T, E]
     advantage = np.empty_like(delta)
-    following = np.zeros_like(delta[0])
+    following = np.zeros(delta.shape[1])
     for t in reversed(range(len(delta))):
         following = delta[t] + keep[t] * following
         advantage[t] = following
@@ -96,20 +96,20 @@ class Rollout:
             )
         if not self._steps:
             self.initial_state = state
-        elif step.keys() != self._steps[0].keys():
-            step = self._masked_alike(step)
+        elif step.keys() != (first := self._steps[0]).keys():
+            step = self._masked_alike(step, first)
         t = len(self._steps)
         self._steps.append(step)
         self._reward[t], self._done[t], self._final_value[t] = reward, done, final_value
 
-    def _masked_alike(self, step: dict[str, Any]) -> dict[str, Any]:
+    def _masked_alike(self, step: dict[str, Any], first: dict[str, Any]) -> dict[str, Any]:
         """The step; where only it or only those before it have a mask, the others get one that allows all."""
-        if differing := ", ".join(sorted((step.keys() ^ self._steps[0].keys()) - {"mask"})):
+        if differing := ", ".join(sorted((step.keys() ^ first.keys()) - {"mask"})):
             raise RuntimeError(
                 f"Only some steps of this rollout have a {differing}: give it at every step, or at none."
             )
         if "mask" not in step:
-            return step | {"mask": torch.ones_like(self._steps[0]["mask"])}
+            return step | {"mask": torch.ones_like(first["mask"])}
         self._steps = [before | {"mask": torch.ones_like(step["mask"])} for before in self._steps]
         return step
 
@@ -176,10 +176,10 @@ def shuffled_rows(data: dict[str, Any], size: int, generator: torch.Generator) -
     A single step that would be left over, which has no mean to be compared with, goes to the one before.
     """
     flat = map_observation(lambda part: part.flatten(0, 1), data)
-    order = torch.randperm(flat["action"].shape[0], generator=generator).to(flat["action"].device)
+    order = torch.randperm(len(flat["action"]), generator=generator).to(flat["action"].device)
     mixed = map_observation(lambda part: part.index_select(0, order), flat)
     firsts = list(range(0, len(order), size))
-    if len(firsts) > 1 and size > 1 and len(order) % size == 1:
+    if len(firsts) > 1 and len(order) % size == 1:
         firsts.pop()
     for first, end in pairwise([*firsts, len(order)]):
         yield rows_of(mixed, slice(first, end))

@@ -53,12 +53,11 @@ def _judged(policy: Policy, flat: dict[str, Any], starts: Tensor, initial_state:
         starts: `[T, E]`
         initial_state: Before the first step. `[E, ...]` by name
     """
-    steps = len(flat["action"])
-    if policy.recurrent or (at_once := _steps_at_once(flat["seen"])) >= steps:
+    if policy.recurrent:
         judged = policy(flat["seen"], initial_state, starts, flat["extras"], flat.get("mask"))
         return judged.distribution.log_prob(flat["action"]), judged.value
-    log_probs, values = [], []
-    for first in range(0, steps, at_once):
+    log_probs, values, at_once = [], [], _steps_at_once(flat["seen"])
+    for first in range(0, len(flat["action"]), at_once):
         piece: Any = map_observation(lambda part: part[first : first + at_once], flat)  # noqa: B023
         judged = policy(piece["seen"], initial_state, piece["starts"], piece["extras"], piece.get("mask"))
         log_probs.append(judged.distribution.log_prob(piece["action"]))
@@ -69,7 +68,7 @@ def _judged(policy: Policy, flat: dict[str, Any], starts: Tensor, initial_state:
 def _steps_at_once(seen: Any) -> int:
     """How many observations `[N, ...]` make `AT_ONCE` bytes."""
     sizes: list[int] = []
-    map_observation(lambda part: sizes.append(part[0].numel() * part.element_size()), seen)
+    map_observation(lambda part: sizes.append(part.nbytes // len(part)), seen)
     return max(1, AT_ONCE // max(1, sum(sizes)))
 
 

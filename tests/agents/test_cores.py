@@ -239,6 +239,9 @@ def _without(state, leaf):
 SPOILT = {
     "holds hidden, and that of LSTM holds hidden, cell": lambda state: _without(state, "cell"),
     "holds hidden, cell, more": lambda state: state | {"more": state["cell"]},
+    r"'hidden' has shape \[4, 8\], and that of LSTM has \[3, 8\]": lambda state: (
+        state | {"hidden": torch.cat([state["hidden"], state["hidden"][:1]])}
+    ),
     r"'hidden' has shape \[2, 8\], and that of LSTM has \[3, 8\]": lambda state: (
         state | {"hidden": state["hidden"][:2]}
     ),
@@ -254,6 +257,21 @@ def test_a_saved_state_that_does_not_fit_is_refused_by_name_and_changes_nothing(
     with pytest.raises(ValueError, match=message):
         other.load_state_dict(saved | {"state": SPOILT[message](saved["state"])})
     assert same(other.state_dict(), before)
+
+
+def test_a_saved_state_of_another_kind_of_policy_is_refused_and_a_failure_late_changes_nothing():
+    plain, recurrent = make_agent(), with_core("gru", show_previous=False)
+    with pytest.raises(ValueError, match="holds hidden, and that of a policy without a core holds nothing"):
+        plain.load_state_dict(recurrent.state_dict())
+    with pytest.raises(ValueError, match="holds nothing, and that of GRU holds hidden"):
+        recurrent.load_state_dict(plain.state_dict())
+    agent, other = with_core("gru"), with_core("gru", seed=3)
+    play(agent, World(), T + 2)
+    saved, before = agent.state_dict(), copy.deepcopy(other.state_dict())
+    for broken in (_without(saved, "steps"), saved | {"extras": []}, saved | {"extras": saved["extras"] * 2}):
+        with pytest.raises((KeyError, ValueError)):
+            other.load_state_dict(broken)
+        assert same(other.state_dict(), before)
 
 
 @pytest.mark.parametrize("size", [-1, 2.5, True])

@@ -1,6 +1,9 @@
 """PPO: one whole update against a slow float64 reference, what state it keeps, and what it refuses."""
 
 import copy
+import dataclasses
+from functools import partial
+from inspect import Parameter, signature
 
 import numpy as np
 import pytest
@@ -9,7 +12,12 @@ from gymnasium import spaces
 from torch import distributions, nn
 
 from engram_rl.agents.common.schedules import Linear
-from tests.agents.ppo_worlds import E, T, World, make_agent, play, same
+from engram_rl.agents.policy_gradient.perception import ModestRewards, RewardScale
+from engram_rl.agents.ppo import ADAM, PPO, make_ppo
+from engram_rl.memory import DifferentiableNeuralDictionary, checks
+from engram_rl.memory.cores import CORES
+from engram_rl.memory.cores.gru import GRU
+from tests.agents.ppo_worlds import TWO, VECTOR, E, T, World, make_agent, play, same
 
 
 def test_an_update_is_the_papers_step_by_step():
@@ -225,3 +233,117 @@ def test_a_full_rollout_must_be_learned_from():
     agent, world = make_agent(), World()
     with pytest.raises(RuntimeError, match=r"full.*learn"):
         play(agent, world, T + 1, learn=False)
+
+
+def defaults(function):
+    taken = signature(function).parameters.values()
+    return {one.name: one.default for one in taken if one.default is not Parameter.empty}
+
+
+def test_what_is_left_out_is_as_documented():
+    assert defaults(make_ppo) == {
+        "hidden": (64, 64), "picture_features": 512, "recurrent": 0, "core": GRU, "core_losses": None,
+        "carry_state": False, "show_previous": False, "num_steps": 128, "epochs": 4, "minibatch_size": 256,
+        "discount": 0.99, "gae_lambda": 0.95, "cut_at_episode_ends": True, "optimiser": ADAM, "learning_rate": 1e-3,
+        "clip": 0.2, "value_clip": None, "value_coefficient": 0.5, "entropy_coefficient": 0.0,
+        "normalise_advantage": True, "max_gradient_norm": 0.5, "target_kl": None, "normalise_observations": False,
+        "scale_rewards": None, "scale_rule": 2, "device": "cpu", "extras": (), "fusion": None, "logit_bias": None,
+        "agent": PPO,
+    }  # fmt: skip
+    assert defaults(PPO.__init__) == {
+        "extras": (), "reward_scale": None, "cut_at_episode_ends": True, "carry_state": False, "scale_rule": 2
+    }  # fmt: skip
+    agent = make_ppo(VECTOR, TWO, E, 0)
+    assert agent.minibatch_size == 256 and agent.discount == 0.99 and not agent.carry_state and not agent.frozen
+    adam = agent.descent._optimiser
+    assert type(adam) is torch.optim.Adam and (adam.defaults["eps"], adam.defaults["fused"]) == (1e-5, True)
+
+
+PICTURE = spaces.Box(0, 255, (40, 40, 3), np.uint8)
+SCALES = {
+    None: {"alone": ModestRewards, "shared": RewardScale},
+    "modest": {"alone": ModestRewards, "shared": ModestRewards},
+    True: {"alone": RewardScale, "shared": RewardScale},
+    False: {"alone": type(None), "shared": type(None)},
+}
+
+
+@pytest.mark.parametrize("asked", SCALES)
+def test_rewards_are_scaled_as_asked_and_else_by_whether_actor_and_critic_share_weights(asked):
+    expected = SCALES[asked]
+    asked = "".join(asked) if asked == "modest" else asked  # not the very same text, as of a file
+    given = {} if asked is None else {"scale_rewards": asked}
+    for name, changes in {"alone": [{}], "shared": [{"recurrent": 4}, {"observation_space": PICTURE}]}.items():
+        for change in changes:
+            space = change.get("observation_space", VECTOR)
+            agent = make_ppo(space, TWO, E, 0, recurrent=change.get("recurrent", 0), picture_features=4, **given)
+            assert type(agent.reward_scale) is expected[name]
+    with pytest.raises(ValueError, match="scale_rewards is 'much'; it must be true, false or modest"):
+        make_agent(scale_rewards="much")
+
+
+def test_what_is_shown_of_the_step_before_is_all_the_action_or_nothing():
+    with pytest.raises(ValueError, match="show_previous is 'reward'; it must be true, false or action"):
+        make_agent(show_previous="reward")
+
+
+class Known:
+    """Has seen things, or does not say."""
+
+    def __init__(self, **said):
+        self.__dict__ |= said
+
+
+LIFELONG = partial(CORES["lifelong"], memory=partial(DifferentiableNeuralDictionary, capacity=40, k=3))
+
+
+@pytest.mark.parametrize(
+    ("changes", "extras", "parts"),
+    [
+        ({}, [], ()),
+        ({"recurrent": 4}, [], ()),
+        ({}, [Known(), Known(remembers=False)], ()),
+        ({}, [Known(), Known(remembers=True)], ("extras", "rollout", "state", "starts")),
+        ({"recurrent": 4, "carry_state": True}, [], ("extras", "rollout", "state", "starts")),
+        ({"recurrent": 4, "core": LIFELONG}, [], ("extras", "rollout", "state", "starts", "lifelong")),
+    ],
+)
+def test_what_was_experienced_is_held_by_what_outlives_an_episode(changes, extras, parts):
+    agent = make_agent(**changes)
+    agent.extras = extras
+    assert agent.memory_parts == parts
+
+
+def test_running_statistics_take_in_what_is_acted_on_once_and_nothing_else():
+    agent = make_agent(normalise_observations=True)
+    transitions, _ = play(agent, World(ends=0.9), T)
+    assert any(one.truncated.any() for one in transitions)
+    every = np.concatenate([one.observation for one in transitions])
+    assert agent.perceive.moments.count == T * E
+    assert agent.perceive.moments.mean == pytest.approx(every.mean(axis=0), abs=1e-6)
+
+
+def test_an_episode_that_ends_both_ways_has_ended():
+    agent, world = make_agent(), World(ends=0)
+    transition = world.step(agent.act(world.shown))
+    flags = np.array([True, True, False])
+    agent.observe(dataclasses.replace(transition, truncated=flags, terminated=np.array([True, False, False])))
+    found = agent._rollout._final_value[0]
+    assert found[1] != 0 and found.tolist() == [0, found[1], 0]
+
+
+def test_a_state_that_does_not_name_its_rule_of_scaling_is_the_first_versions():
+    first, second = make_agent(scale_rule=1), make_agent()
+    saved = {name: part for name, part in first.state_dict().items() if name != "scale_rule"}
+    first.load_state_dict(saved)
+    with pytest.raises(ValueError, match=r"by rule 1, and this agent scales by rule 2.*scale_rule=1"):
+        second.load_state_dict(saved)
+
+
+def test_a_rollout_for_which_there_is_no_room_is_refused_at_once(monkeypatch):
+    size = 100 * E * VECTOR.shape[0] * 4
+    monkeypatch.setattr(checks, "ram", lambda device: size)
+    make_agent(num_steps=100)
+    monkeypatch.setattr(checks, "ram", lambda device: size - 1)
+    with pytest.raises(ValueError, match=r"a rollout of num_steps=100 of 12 bytes each would take .*lower num_steps"):
+        make_agent(num_steps=100)

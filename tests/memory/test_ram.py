@@ -68,7 +68,7 @@ TAKES = {
     "capacity=1000 states of 2": (lambda: TransitionMemory(2, 5, capacity=1000), 1000 * (4 * 2 + 41 + 33 * 5)),
     "projection of 50 numbers to keys of 300": (lambda: RandomProjection(50, 300), 4 * 50 * 300),
     "a layer of 300 units over 50": (lambda: linear(50, 300), 4 * 51 * 300),
-    "core of 64 units": (lambda: make_memory_core(GRU, 20, 64), 4 * 3 * 64 * (20 + 64 + 2)),
+    "core of 64 units": (lambda: make_memory_core(GRU, 20, 64, 1), 4 * 3 * 64 * (20 + 64 + 2)),
     r"layers of \[20, 64, 4\]": (
         lambda: Perceptron([20, 64, 4], np.random.default_rng(0), 1e-3), 5 * 4 * (21 * 64 + 65 * 4)
     ),

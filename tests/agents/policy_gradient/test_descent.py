@@ -1,5 +1,7 @@
 """Descending one vector takes the steps that descending each parameter takes."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -17,18 +19,25 @@ def loss_of(net, step):
     return (net(inputs) * 5).square().sum()
 
 
+OPTIMISERS = {
+    "Adam": partial(torch.optim.Adam, lr=0.01, eps=1e-5),
+    "SGD": partial(torch.optim.SGD, lr=1e-4),  # its steps are as long as the gradient is
+}
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
 @pytest.mark.parametrize("max_norm", [None, 0.5, 1e9])
-def test_the_steps_are_those_of_adam_on_the_parameters_apart(max_norm):
+def test_the_steps_are_those_of_the_optimiser_on_the_parameters_apart(max_norm, name):
     ours, theirs = network(), network()
-    descent = Descent(ours, lambda parameters: torch.optim.Adam(parameters, lr=0.01, eps=1e-5), max_norm)
-    adam = torch.optim.Adam(theirs.parameters(), lr=0.01, eps=1e-5)
+    descent = Descent(ours, OPTIMISERS[name], max_norm)
+    apart = OPTIMISERS[name](theirs.parameters())
     for step in range(20):
         descent(loss_of(ours, step))
-        adam.zero_grad()
+        apart.zero_grad()
         loss_of(theirs, step).backward()
         if max_norm is not None:
             nn.utils.clip_grad_norm_(theirs.parameters(), max_norm)
-        adam.step()
+        apart.step()
     for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
@@ -65,3 +74,44 @@ def test_a_network_of_several_types_is_refused():
     net[0].double()
     with pytest.raises(ValueError, match="one type"):
         Descent(net, torch.optim.SGD)
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-7, 1e-6, 1.0])
+def test_a_gradient_is_shortened_as_torch_shortens_it_however_short_it_is(size):
+    net, limit = nn.Linear(1, 1, bias=False), 1e-6
+    net.weight.data.zero_()
+    Descent(net, partial(torch.optim.SGD, lr=1.0), limit)((size * net.weight).sum())
+    other = nn.Parameter(torch.zeros(1))
+    other.grad = torch.full((1,), size)
+    nn.utils.clip_grad_norm_([other], limit)
+    assert net.weight.item() == pytest.approx(-other.grad.item(), rel=1e-4, abs=0)
+
+
+@pytest.mark.parametrize("norm", [0, -1.0, float("nan")])
+def test_a_limit_that_is_not_positive_is_refused(norm):
+    with pytest.raises(ValueError, match=rf"max_gradient_norm is {norm}; it must be above 0, or null for none"):
+        Descent(network(), torch.optim.SGD, norm)
+
+
+def test_a_network_of_which_nothing_is_learned_is_refused():
+    with pytest.raises(ValueError, match="needs parameters"):
+        Descent(network().requires_grad_(False), torch.optim.SGD)
+
+
+def test_each_group_of_parameters_has_the_rate_that_the_network_wants_for_it():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.slow, self.fast = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(3))
+
+        def parameter_groups(self, lr):
+            return [{"params": [self.slow], "lr": lr}, {"params": [self.fast], "lr": 0.5}]
+
+    net = Two()
+    descent = Descent(net, torch.optim.SGD)
+    descent.set_rate(0.1)
+    descent(net.slow.sum() + 2 * net.fast.sum())
+    assert net.slow.tolist() == pytest.approx([-0.1] * 2) and net.fast.tolist() == pytest.approx([-1.0] * 3)
+    descent.set_rate(0.2)
+    descent(net.slow.sum() + 2 * net.fast.sum())
+    assert net.slow.tolist() == pytest.approx([-0.3] * 2) and net.fast.tolist() == pytest.approx([-2.0] * 3)

@@ -112,3 +112,8 @@ def test_entropy_and_its_gradient_are_finite_where_actions_have_no_probability()
     assert distribution.entropy().tolist() == pytest.approx([np.log(2), 0], abs=1e-6)
     (distribution.entropy().sum() + distribution.log_prob(torch.tensor([0, 2])).sum()).backward()
     assert logits.grad.isfinite().all()
+
+
+def test_an_action_of_another_number_of_parts_has_no_probability():
+    with pytest.raises(ValueError, match="zip"):
+        MultiCategorical(torch.zeros(2, 5), [2, 3]).log_prob(torch.zeros(2, 1, dtype=torch.int64))

@@ -1,6 +1,7 @@
 """The losses against their equations, number by number in float64."""
 
 import math
+from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from engram_rl.agents.policy_gradient.objectives import (
     Objective,
     explained_variance,
     means,
+    normalised,
     policy_loss,
+    require_learnable,
     value_loss,
 )
 from engram_rl.agents.policy_gradient.policies import Judgement
@@ -114,17 +117,42 @@ def test_an_update_has_gone_far_enough_beyond_one_and_a_half_times_the_divergenc
     assert not aim.diverged(torch.tensor([0, 0, 0, 0.0299, 0]))
     assert aim.diverged(torch.tensor([0, 0, 0, 0.0301, 0]))
     assert not Objective(Linear(0.2, 0.2, 1)).diverged(torch.tensor([0, 0, 0, 9.0, 0]))
+    assert not Objective(Linear(0.2, 0.2, 1), target_kl=2.0).diverged(torch.tensor([0, 0, 0, 3.0, 0]))
 
 
 @pytest.mark.parametrize("name", ["value_clip", "target_kl"])
 def test_a_limit_that_is_not_positive_is_refused(name):
-    with pytest.raises(ValueError, match=rf"{name} is 0.*null"):
-        Objective(Linear(0.2, 0.2, 1), **{name: 0})
+    for limit in (0, -0.5, -1.0):
+        with pytest.raises(ValueError, match=rf"{name} is {limit};.*null"):
+            Objective(Linear(0.2, 0.2, 1), **{name: limit})
+    assert getattr(Objective(Linear(0.2, 0.2, 1), **{name: 1e-6}), name) == 1e-6
+
+
+@pytest.mark.parametrize("name", ["value_coefficient", "entropy_coefficient"])
+def test_a_weight_that_is_no_finite_number_is_refused(name):
+    for weight in (math.nan, math.inf, -math.inf):
+        with pytest.raises(ValueError, match=rf"{name} is {weight}; it must be"):
+            Objective(Linear(0.2, 0.2, 1), **{name: weight})
+    assert getattr(Objective(Linear(0.2, 0.2, 1), **{name: -0.5}), name) == -0.5
+
+
+def test_an_objective_has_its_documented_defaults_and_cannot_be_changed():
+    aim = Objective(Linear(0.2, 0.2, 1))
+    defaults = {
+        "value_clip": None, "value_coefficient": 0.5, "entropy_coefficient": 0.0, "normalise_advantage": True,
+        "target_kl": None, "core_losses": {},
+    }  # fmt: skip
+    assert {name: getattr(aim, name) for name in defaults} == defaults
+    for name in ("clip", *defaults):
+        with pytest.raises(FrozenInstanceError):
+            setattr(aim, name, None)
 
 
 def test_reports_are_means_over_minibatches():
     found = means([torch.arange(5.0), torch.arange(5.0) + 2])
     assert found == {f"train/{name}": i + 1.0 for i, name in enumerate(REPORTED)}
+    with pytest.raises(ValueError, match="zip"):
+        means([torch.arange(6.0)])
 
 
 def test_the_explained_variance_is_1_for_true_values_and_0_for_a_constant():
@@ -132,6 +160,10 @@ def test_the_explained_variance_is_1_for_true_values_and_0_for_a_constant():
     assert explained_variance(target, target) == 1
     assert explained_variance(torch.zeros(5, 3), target) == pytest.approx(0)
     assert explained_variance(torch.zeros(5, 3), torch.ones(5, 3)) == 0
+    assert explained_variance(torch.zeros(1, 1), torch.ones(1, 1)) == 0
+    for size in (1e-3, 1.0, 1e3):
+        assert explained_variance(0.5 * size * target, size * target) == pytest.approx(0.75, rel=1e-5)
+        assert explained_variance(-size * target, size * target) == pytest.approx(-3, rel=1e-5)
 
 
 def test_losses_of_a_core_are_added_by_weight_and_reported_as_they_are():
@@ -145,3 +177,29 @@ def test_losses_of_a_core_are_added_by_weight_and_reported_as_they_are():
     told = means([further, further], ["compression", "other"])
     assert (told["core/compression_loss"], told["core/other_loss"]) == (3.0, 0.5)
     assert told["train/policy_loss"] == report[0].item()
+
+
+def test_advantages_are_normalised_where_there_is_something_to_compare():
+    assert normalised(torch.tensor([3.0])).tolist() == [3.0]
+    assert normalised(torch.tensor([1.0, 3.0])).tolist() == pytest.approx([-(0.5**0.5), 0.5**0.5])
+    assert normalised(torch.full((4,), 2.0)).tolist() == [0.0] * 4
+    small = torch.tensor([0.0, 2e-8]).double()  # as small as what is added to the deviation
+    each = 1e-8 / (math.sqrt(2) * 1e-8 + 1e-8)
+    assert normalised(small).tolist() == pytest.approx([-each, each])
+
+
+def test_a_ratio_at_the_clip_is_not_clipped():
+    data = batch()
+    logits = torch.randn(N, 3).double()
+    same = data | {"log_prob": Categorical(logits).log_prob(data["action"])}
+    for clip in (0.0, 0.2):
+        _, report = Objective(Linear(0.2, 0.2, 1)).loss(judged(logits, data["value"]), same, clip)
+        assert report[REPORTED.index("clip_fraction")] == report[REPORTED.index("approx_kl")] == 0
+
+
+def test_an_update_that_came_to_no_number_is_told_with_what_and_when():
+    good = {"train/policy_loss": -1.0, "train/value_loss": 1e30}
+    require_learnable(good, 7)
+    for broken in (math.nan, math.inf, -math.inf):
+        with pytest.raises(ValueError, match=rf"core/own_loss is {broken} in the update after 7 steps.*learning_rate"):
+            require_learnable(good | {"core/own_loss": broken}, 7)

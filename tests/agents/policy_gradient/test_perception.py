@@ -80,10 +80,10 @@ def test_a_picture_is_found_within_a_dict():
 @pytest.mark.parametrize("size", [1e-9, 1e-6, 1, 1e6])
 def test_rewards_are_scaled_by_the_deviation_of_the_discounted_return(size):
     rng = np.random.default_rng(1)
-    scale, discount = RewardScale(2, 0.9), 0.9
-    returns, history = np.zeros(2), []
+    scale, discount = RewardScale(3, 0.9), 0.9
+    returns, history = np.zeros(3), []
     for t in range(50):
-        reward, done = size * rng.normal(3, 2, 2), np.array([t % 7 == 6, False])
+        reward, done = size * rng.normal(3, 2, 3), np.array([t % 7 == 6, False, t == 20])
         returns = returns * discount + reward
         history.append(returns.copy())
         found = scale(reward, done)
@@ -159,9 +159,41 @@ def test_rows_are_copies_of_what_was_seen(dtype):
 @pytest.mark.parametrize("size", [1e-9, 1e-3, 1, 1e6])
 @pytest.mark.parametrize("offset", [0, 1e3])
 def test_numbers_of_any_size_are_normalised_and_what_never_changes_is_nothing(size, offset):
-    perceive = AsRows(spaces.Box(-np.inf, np.inf, (2,), np.float32), CPU, normalise=True)
+    perceive = AsRows(spaces.Box(-np.inf, np.inf, (3,), np.float32), CPU, normalise=True)
     seen = size * (np.random.default_rng(0).normal(size=(64, 2)) + offset).astype(np.float32)
     seen[:, 1] = seen[0, 1]
+    seen = np.concatenate([seen, np.zeros((64, 1))], axis=1)
     rows = perceive(seen.astype(np.float32), learn=True)
+    assert (rows[:, 2] == 0).all()
     assert rows[:, 0].mean().abs() < 1e-3 and 0.99 < rows[:, 0].std() < 1.02
     assert (rows[:, 1].abs() < 1e-6 + 1e-6 * size * offset).all()
+
+
+def test_what_has_never_changed_is_shown_by_its_distance_once_it_does():
+    perceive = AsRows(spaces.Box(-np.inf, np.inf, (2,), np.float32), CPU, normalise=True)
+    perceive(np.full((8, 2), [5, 0], np.float32), learn=True)
+    assert perceive(np.array([[7, -0.5], [4, 20]], np.float32), learn=False).tolist() == [[2, -0.5], [-1, 10]]
+
+
+@pytest.mark.parametrize(("reward", "found"), [(1000.0, 1000.0), (1000.5, 1.0), (0.001, 0.001), (0.00099, 1.0)])
+def test_returns_from_a_thousandth_to_a_thousand_are_ordinary(reward, found):
+    scale = ModestRewards(2, 0.0)
+    assert scale(np.array([reward, reward]), np.zeros(2, bool)).tolist() == pytest.approx([found] * 2, rel=1e-12)
+
+
+def test_scales_have_seen_nothing_at_first():
+    assert {name: np.sum(part) for name, part in ModestRewards(3, 0.9).state_dict().items()} == {
+        "returns": 0.0, "square": 0.0, "count": 0
+    }  # fmt: skip
+    assert RewardScale(3, 0.9).state_dict()["moments"]["count"] == 0
+    assert AsRows(SPACES["vector"], CPU).state_dict() == {}
+
+
+@pytest.mark.parametrize("kind", [RewardScale, ModestRewards])
+def test_a_scale_of_rewards_goes_on_as_if_it_had_not_been_saved(kind):
+    draw, one, other = np.random.default_rng(0), kind(2, 0.9), kind(2, 0.9)
+    for _ in range(5):
+        one(1e4 * draw.normal(size=2), np.array([False, True]))
+    other.load_state_dict(one.state_dict())
+    again = 1e4 * draw.normal(size=2), np.array([False, False])
+    assert one(*again).tolist() == other(*again).tolist()

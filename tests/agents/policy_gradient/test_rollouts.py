@@ -101,11 +101,18 @@ def test_an_empty_rollout_is_restored_too():
     assert len(restored) == 0 and not restored.full
 
 
-@pytest.mark.parametrize("shape", [(T, E + 1), (3, E)])
+@pytest.mark.parametrize("shape", [(T + 1, E + 1), (T + 1, E - 1), (3, E), (T, E)])
 def test_another_size_is_refused_before_anything_is_changed(shape):
-    rollout = filled()
+    rollout, other = filled(), Rollout(*shape)
     with pytest.raises(ValueError, match=r"12 steps of 3 environments.*env.num_envs"):
-        Rollout(*shape).load_state_dict(rollout.state_dict())
+        other.load_state_dict(rollout.state_dict())
+    assert len(other) == 0 and other.initial_state is None
+
+
+def test_a_rollout_that_has_room_for_a_step_more_is_restored():
+    longer = Rollout(T + 1, E)
+    longer.load_state_dict(filled().state_dict())
+    assert len(longer) == T and not longer.full and (longer.initial_state["hidden"] == 0).all()
 
 
 def test_every_step_is_in_one_minibatch():
@@ -137,3 +144,58 @@ def test_no_step_is_left_alone_in_a_minibatch(size, sizes):
     found = [batch["action"] for batch in shuffled_rows(data, size, torch.Generator().manual_seed(0))]
     assert [len(one) for one in found] == sizes
     assert sorted(torch.cat(found).tolist()) == list(range(T * E))
+
+
+def test_a_rollout_of_one_step_is_one_minibatch():
+    data = {"action": torch.tensor([[4]])}
+    found = list(shuffled_rows(data, 5, torch.Generator().manual_seed(0)))
+    assert [batch["action"].tolist() for batch in found] == [[4]]
+    reward, value, following, cut = np.array([[[1.0]], [[2.0]], [[3.0]], [[False]]])
+    found = generalised_advantages(reward, value, following, cut.astype(bool), DISCOUNT, TRACE)
+    assert found == pytest.approx(np.array([[1 + 0.9 * 3 - 2]]))
+
+
+def test_actions_of_several_parts_are_dealt_out_whole():
+    action = torch.arange(T * E).view(T, E, 1) * 10 + torch.arange(2)  # [T, E, 2]
+    data, order = {"action": action}, torch.Generator().manual_seed(0)
+    rows = torch.cat([batch["action"] for batch in shuffled_rows(data, 10, order)])
+    assert sorted(rows.tolist()) == action.flatten(0, 1).tolist() != rows.tolist()
+    state = {"hidden": torch.arange(E).float().unsqueeze(1)}
+    for batch, initial in shuffled_sequences(data, state, 2 * T, order):
+        assert torch.equal(batch["action"], action[:, initial["hidden"][:, 0].long()])
+
+
+def test_steps_of_other_parts_are_refused_by_name_and_masks_fill_up():
+    nothing = np.zeros(E), np.zeros(E, bool), np.zeros(E)
+    masks = torch.rand(T, E, 2, generator=torch.Generator().manual_seed(0)) < 0.5
+    rollout = Rollout(T, E)
+    expected = masks.clone()
+    for t in range(T):
+        step = {"action": torch.zeros(E)}
+        if t % 3:
+            step["mask"] = masks[t]
+        else:
+            expected[t] = True
+        rollout.add({}, step, *nothing)
+    assert torch.equal(rollout.stacked()["mask"], expected)
+    for first, then, named in (
+        ({"seen", "mask"}, {"seen", "extras"}, "extras"),
+        ({"seen", "starts"}, {"seen", "extras", "mask"}, "extras, starts"),
+        ({"seen", "starts"}, {"seen"}, "starts"),
+    ):
+        rollout = Rollout(T, E)
+        rollout.add({}, dict.fromkeys(first, torch.zeros(E)), *nothing)
+        with pytest.raises(RuntimeError, match=rf"have a {named}: give it"):
+            rollout.add({}, dict.fromkeys(then, torch.zeros(E)), *nothing)
+
+
+def test_a_long_rollout_of_many_environments_is_full_at_its_last_step_and_restored_before():
+    size, nothing = 300, (np.zeros(300), np.zeros(300, bool), np.zeros(300))
+    rollout, other = Rollout(size, size), Rollout(size, size)
+    for t in range(size):
+        assert not rollout.full
+        if t == size - 1:
+            other.load_state_dict(rollout.state_dict())
+        rollout.add({}, {"action": torch.full((size,), t)}, *nothing)
+    assert rollout.full and len(other) == size - 1
+    assert torch.equal(other.stacked()["action"], rollout.stacked()["action"][:-1])
