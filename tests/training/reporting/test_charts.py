@@ -116,7 +116,7 @@ def test_a_memory_is_drawn_along_the_two_directions_in_which_its_keys_differ_mos
         at = dots.get_offsets() * np.sign(dots.get_offsets()[3])
         np.testing.assert_allclose(at, [[-4, -1], [-4, 1], [4, -1], [4, 1]], atol=1e-12)
         assert dots.get_array().tolist() == colours
-        assert dots.get_sizes().tolist() == [6] and dots.get_linewidths().tolist() == [0]
+        assert dots.get_sizes().tolist() == [6] and list(dots.get_linewidths()) == [0]
         assert (axes.get_xlabel(), axes.get_ylabel()) == ("94% of the spread", "6%")
         assert not len(axes.get_xticks()) and not len(axes.get_yticks())
 
@@ -161,11 +161,11 @@ def test_a_comparison_has_a_panel_for_each_environment_and_a_curve_for_each_grou
     episodes = [[(10, 1.0), (20, 3.0)], [(10, 4.0), (30, 6.0)], [(10, 7.0), (40, 11.0)]]
     several = [recorded(tmp_path / f"{number}", given) for number, given in enumerate(episodes)]
     empty = recorded(tmp_path / "empty")
-    long = "a label " * 12
+    fits, folded = f"{'x' * 40} yyy", f"{'x' * 40} yyyy"  # 44 characters are a line
     path = draw_comparison(
         [
             group("three", *several), group("one", several[0]), group("none", empty, env="B"),
-            group(long, several[0], empty, env="B"),
+            group(folded, several[0], empty, env="B"), group(fits, several[0], env="B"),
         ],
         tmp_path / "deep" / "er" / "a.png",
     )  # fmt: skip
@@ -175,8 +175,8 @@ def test_a_comparison_has_a_panel_for_each_environment_and_a_curve_for_each_grou
     first, second = figure.axes
     assert (first.get_title(), second.get_title()) == ("A", "B")
     assert labels_of(first) == ["three (3 seeds)", "one"]
-    folded = "a label a label a label a label a label\na label a label a label a label a label\na label a label"
-    assert labels_of(second) == ["none (nothing recorded)", f"{folded} (1 seeds)"]
+    wrapped = f"{folded.replace(' ', chr(10))} (1 seeds)"
+    assert labels_of(second) == ["none (nothing recorded)", wrapped, fits]
     *thin, mean, one = first.lines
     means = [[[10, 1], [20, 2]], [[10, 4], [30, 5]], [[10, 7], [40, 9]]]
     assert [points_of(line) for line in thin] == means and points_of(one) == means[0]
@@ -187,8 +187,8 @@ def test_a_comparison_has_a_panel_for_each_environment_and_a_curve_for_each_grou
     (band,) = first.collections
     vertices = band.get_paths()[0].vertices
     assert vertices[:, 1].min() == curve.low.min() and vertices[:, 1].max() == curve.high.max()
-    assert band.get_alpha() == 0.2 and band.get_linewidth().tolist() == [0]
-    assert [line.get_color() for line in (mean, one, *second.lines)] == ["C0", "C1", "C0", "C1"]
+    assert band.get_alpha() == 0.2 and list(band.get_linewidth()) == [0]
+    assert [line.get_color() for line in (mean, one, *second.lines)] == ["C0", "C1", "C0", "C1", "C2"]
     assert {line.get_drawstyle() for line in (*thin, one)} == {"steps-post"}
     for axes in (first, second):
         assert (axes.get_xlabel(), axes.get_ylabel()) == ("environment steps", "return, last 20 episodes")
