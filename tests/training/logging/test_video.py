@@ -108,7 +108,7 @@ def test_the_episode_is_of_the_runs_seed_unless_another_is_given():
     met = []
     for seed in (None, 3, 4, 0):
         Filmed.seeds = []
-        record(Agent(), config(), seed)
+        record(Agent(), OmegaConf.merge(config(), {"seeding": "spawned"}), seed)
         met.append(tuple(Filmed.seeds))
     assert met[0] == met[1] and len(set(met)) == 3
 

@@ -252,7 +252,7 @@ def test_where_no_run_has_a_tag_that_is_told(runs):
 
 def test_a_run_is_described_by_what_it_says_of_itself(tmp_path):
     given = ["+agent=odd.name", "env=gym", "agent=nec_atari"]
-    path = run(tmp_path / "a", given=given, seed=7, top={"name": "x", "tags": ["t"]})
+    path = run(tmp_path / "a", given=given, seed=7, top={"name": "x", "tags": ["t"], "seeding": "spawned"})
     described = describe(path)
     assert (described.path, described.agent, described.env, described.name) == (path, "nec_atari", "CartPole-v1", "x")
     assert (described.tags, described.seed, described.score) == (("t",), 7, 10.0)
