@@ -110,6 +110,7 @@ def test_a_command_that_is_printed_is_one_that_a_shell_takes(name):
 
 
 def test_on_windows_a_command_is_quoted_as_its_own_shells_do(monkeypatch):
+    assert shell("tensorboard", "--logdir", "my runs/1") == "tensorboard --logdir 'my runs/1'"
     monkeypatch.setattr("engram_rl.training.runs.naming.os.name", "nt")
     assert shell("tensorboard", "--logdir", r"C:\my runs\1") == r'tensorboard --logdir "C:\my runs\1"'
 
