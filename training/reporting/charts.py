@@ -88,7 +88,7 @@ def _flattened(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     two = np.zeros((len(keys), 2))
     width = min(2, len(sizes))
     two[:, :width] = left[:, :width] * sizes[:width]
-    share = np.append(sizes, [0.0, 0.0])[:2] ** 2 / max(float((sizes**2).sum()), 1e-12)
+    share = np.append(sizes, 0.0)[:2] ** 2 / max(float((sizes**2).sum()), 1e-12)
     return two, share
 
 

@@ -106,7 +106,7 @@ def show(groups: Sequence[Group], rows: Sequence[dict[str, Any]]) -> None:
     envs = list(dict.fromkeys(group.env for group in groups))
     count = sum(len(group.runs) for group in groups)
     table = Table(title=f"{count} runs on {', '.join(envs)}", box=box.SIMPLE_HEAD)
-    table.add_column("what differs", ratio=1, overflow="fold")
+    table.add_column("what differs", overflow="fold")
     for column in ("seeds", "steps", "score", "mean of the curve"):
         table.add_column(column, justify="right", no_wrap=True)
     for number, (group, row) in enumerate(zip(groups, rows, strict=True)):

@@ -39,8 +39,7 @@ def begun_here(folder: Path, names: Iterable[str]) -> bool:
     path, key = folder / SIGNATURE, _key(make=False)
     if key is None or not path.is_file():
         return False
-    found = path.read_bytes()[:1024].decode("ascii", "replace").strip()
-    return hmac.compare_digest(found.encode(), _signature(key, names).encode())
+    return hmac.compare_digest(path.read_bytes().strip(), _signature(key, names).encode())
 
 
 def _named_values(node: Any) -> Iterator[tuple[str, str]]:
@@ -61,15 +60,17 @@ def _signature(key: bytes, names: Iterable[str]) -> str:
 
 def _key(make: bool) -> bytes | None:
     """The user's key, made at the first run; None where there is none and none can be made."""
-    path = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "engram" / "key"
     try:
+        path = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "engram" / "key"
         if make and not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             unfinished = path.with_name(f"{path.name}.{os.getpid()}")
             unfinished.touch(mode=0o600)
             unfinished.write_bytes(secrets.token_bytes(32))
             try:
-                os.link(unfinished, path)  # of two runs that begin at once the first key stays
+                os.link(unfinished, path)
+            except FileExistsError:
+                pass  # of two runs that begin at once the first key stays
             except OSError:
                 unfinished.replace(path)
             unfinished.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
@@ -17,7 +18,7 @@ from engram_rl.training import train
 from engram_rl.training.configuration.prepared import prepare
 from engram_rl.training.logging.logger import RunLogger, read_rows
 from engram_rl.training.logging.projector import CONFIG, KEYS, METADATA, entries
-from engram_rl.training.logging.tensorboard import LAYOUT, flat
+from engram_rl.training.logging.tensorboard import LAYOUT, add_hyperparameters, flat
 from engram_rl.training.logging.video import FRAMES, SIDE, contact_sheet, gif
 from engram_rl.training.runs.folder import RunFolder
 
@@ -86,6 +87,32 @@ def test_hyperparameters_stand_beside_the_final_metric(done, events):
     described = flat(RunFolder(done).config())
     assert described["agent.memory.capacity"] == 200
     assert described["env.id"] == "engram/HiddenGoal-v0"
+
+
+def test_what_describes_a_run_is_of_agent_environment_and_seed_in_plain_values():
+    config = OmegaConf.create(
+        {
+            "agent": {"_target_": "B", "_partial_": True, "rate": {"_target_": "c", "by": "${seed}"}, "sizes": [6, 4]},
+            "env": {"id": "X-v0", "kwargs": {"fast": True, 3: None}, "none": {}},
+            "seed": 5, "steps": 1.5e3, "log": {"every": 10}, "tags": ["a"],
+        }
+    )  # fmt: skip
+    described = {
+        "agent.rate.by": 5, "agent.sizes": "[6, 4]", "env.id": "X-v0", "env.kwargs.fast": True,
+        "env.kwargs.3": "None", "seed": 5, "steps": 1500.0,
+    }  # fmt: skip
+    assert flat(config) == described and type(flat(config)["env.kwargs.fast"]) is bool
+    assert flat(OmegaConf.create({"seed": 1})) == {"seed": 1}
+
+
+def test_a_continued_runs_hyperparameters_replace_those_of_the_run_before(tmp_path):
+    for score in (1.0, 2.0):
+        add_hyperparameters(tmp_path, OmegaConf.create({"seed": 1}), {"hparam/score": score}, 10)
+    (file,) = tmp_path.iterdir()
+    assert file.name.startswith("events.out.tfevents.") and file.name.endswith(".hparams")
+    found = EventAccumulator(str(tmp_path)).Reload()
+    assert [(event.step, event.value) for event in found.Scalars("hparam/score")] == [(10, 2.0)]
+    assert {"_hparams_/experiment", "_hparams_/session_start_info"} <= found.summary_metadata.keys()
 
 
 def test_an_episode_is_recorded_for_the_folder_and_for_tensorboard(done, events):

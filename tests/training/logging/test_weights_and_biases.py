@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,31 @@ class Told:
 
     def finish(self):
         self.finished = True
+
+    def Video(self, path, **given):
+        return path, given
+
+
+def test_what_it_is_told_of_a_run_and_of_its_end(tmp_path, monkeypatch):
+    told = Told()
+    monkeypatch.setitem(sys.modules, "wandb", told)
+    curves = WeightsAndBiases(tmp_path / "run", {"seed": 1, "tags": []}, project="mine", entity="we")
+    begun = dict(told.begun)
+    assert re.fullmatch("[0-9a-f]{16}", begun.pop("id"))
+    assert begun == {
+        "project": "mine", "entity": "we", "mode": "online", "dir": str(tmp_path / "run"), "name": "run",
+        "resume": "allow", "config": {"seed": 1, "tags": []}, "tags": None, "settings": {"silent": True},
+    }  # fmt: skip
+    curves.write(10, {"train/loss": 1.5, "time/fps": 2.0})
+    curves.close()
+    assert told.points == [{"train/loss": 1.5, "time/fps": 2.0, "step": 10}]
+    assert told.finished and told.summary == {}, "a run that was stopped came to nothing yet"
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "summary.json").write_text('{"score": 2.0, "scores": {"online": 2.0}, "seed": 1}')
+    (tmp_path / "run" / "episode.gif").touch()
+    curves.close()
+    assert told.summary == {"score": 2.0, "scores": {"online": 2.0}}
+    assert told.points[1:] == [{"episode": (str(tmp_path / "run" / "episode.gif"), {"format": "gif"})}]
 
 
 def test_it_is_told_what_the_run_records(command, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 
 from engram_rl.training import evaluate, train
 from engram_rl.training.runs.folder import RunFolder
-from engram_rl.training.runs.naming import LONGEST, claimed, quoted, shell, short_name
+from engram_rl.training.runs.naming import LONGEST, claimed, quoted, run_folder_name, shell, short_name
 
 TINY = (
     "progress=false", "steps=40", "evaluation.every=0", "evaluation.episodes=1", "agent=mfec", "env=cartpole",
@@ -64,7 +64,13 @@ def test_sweeps_of_one_second_do_not_meet_and_their_runs_resume_by_their_names(c
 def test_names_are_short_and_of_plain_characters():
     assert short_name("agent=nec,seed=1") == "_agent-nec_seed-1"
     assert short_name("env.kwargs={'a': [1, 2]},x=é/y z") == "_env.kwargs-a1_2_x-yz"
-    assert short_name("") == "" and len(short_name("a=1," * 500)) == LONGEST + 1
+    assert short_name("") == "" and len(short_name("a=1," * 500)) == 81 == LONGEST + 1
+
+
+def test_a_run_is_named_by_its_time_what_it_was_called_and_what_it_is_of(same_second):
+    assert run_folder_name("nec", "gym-CartPole", 3) == Path("runs/2026-01-31_12-00-00_nec_gym-CartPole_seed3")
+    named = run_folder_name("nec", "gym-world:Maze-v0", 1, name="my first/try")
+    assert named == Path("runs/2026-01-31_12-00-00_my-first-try_nec_gym-world-Maze-v0_seed1")
 
 
 def test_a_claimed_folder_is_nobody_elses(tmp_path):
@@ -84,8 +90,11 @@ def test_a_run_opens_by_whatever_name_it_has(command, name):
 
 def test_only_paths_that_are_there_are_put_into_quotes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Path("a=b").mkdir()
+    for name in ("a=b", "it's", "plain"):
+        Path(name).mkdir()
     assert quoted("resume=a=b", ["resume"]) == "resume='a=b'"
+    assert quoted("resume=it's", ["run", "resume"]) == r"resume='it\'s'"
+    assert quoted("resume=plain", ["resume"]) == "resume=plain"
     for given in ("resume=c=d", "other=a=b", "resume", "resume='a=b'"):
         assert quoted(given, ["resume"]) == given
 
@@ -101,6 +110,7 @@ def test_a_command_that_is_printed_is_one_that_a_shell_takes(name):
 
 
 def test_on_windows_a_command_is_quoted_as_its_own_shells_do(monkeypatch):
+    assert shell("tensorboard", "--logdir", "my runs/1") == "tensorboard --logdir 'my runs/1'"
     monkeypatch.setattr("engram_rl.training.runs.naming.os.name", "nt")
     assert shell("tensorboard", "--logdir", r"C:\my runs\1") == r'tensorboard --logdir "C:\my runs\1"'
 

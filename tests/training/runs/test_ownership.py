@@ -1,6 +1,7 @@
 """A user's own runs may name any class; those of strangers only what is ours, well known, or named by the user."""
 
 import os
+import secrets
 import stat
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def test_what_decides_which_code_runs_is_found_at_any_depth():
         "agent": {"_target_": "mine.Agent", "memory": {"forgetting": {"_target_": "mine.Slow", "half_life": 3}}},
         "env": {"id": "mine:World-v0", "wrappers": [{"_target_": "gymnasium.wrappers.TimeLimit", "id": 7}]},
         "name": {"id": "CartPole-v1"},
+        **dict.fromkeys(("Zeta", "hub", "mode"), "other:Thing"),
     }
     assert named_code(config) == {"mine.Agent", "mine.Slow", "gymnasium.wrappers.TimeLimit", "mine:World-v0"}
 
@@ -44,6 +46,54 @@ def test_a_signature_is_of_these_names_by_this_user(tmp_path, monkeypatch):
     assert not (tmp_path / "other").exists(), "looking makes no key"
     sign(tmp_path, NAMES)
     assert begun_here(tmp_path, NAMES)
+
+
+def test_the_key_lies_in_the_users_state_and_stays_what_it_is(tmp_path, monkeypatch):
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
+    sign(tmp_path, NAMES)
+    state = tmp_path / "home" / ".local" / "state" / "engram"
+    key = (state / "key").read_bytes()
+    assert [path.name for path in state.iterdir()] == ["key"]
+    assert not begun_here(state, NAMES), "it bears no signature"
+    sign(tmp_path, {"mine.Other"})
+    assert (state / "key").read_bytes() == key
+    assert begun_here(tmp_path, {"mine.Other"}) and not begun_here(tmp_path, NAMES)
+
+
+def test_where_files_have_no_links_the_key_is_put_in_place_all_the_same(tmp_path, monkeypatch):
+    def without(*given):
+        raise PermissionError(1, "Operation not permitted")
+
+    state = Path(os.environ["XDG_STATE_HOME"]) / "engram"
+    state.mkdir()
+    monkeypatch.setattr(os, "link", without)
+    sign(tmp_path, NAMES)
+    assert begun_here(tmp_path, NAMES) and [path.name for path in state.iterdir()] == ["key"]
+
+
+def test_of_two_runs_that_begin_at_once_the_first_key_stays(tmp_path, monkeypatch):
+    state = Path(os.environ["XDG_STATE_HOME"]) / "engram"
+
+    def drawn(size):
+        """The other run is done while this one still draws."""
+        (state / "key").write_bytes(b"1" * size)
+        return b"2" * size
+
+    monkeypatch.setattr(secrets, "token_bytes", drawn)
+    sign(tmp_path, NAMES)
+    assert (state / "key").read_bytes() == b"1" * 32 and [path.name for path in state.iterdir()] == ["key"]
+    assert begun_here(tmp_path, NAMES)
+
+
+def test_a_user_without_a_home_begins_runs_unsigned(tmp_path, monkeypatch):
+    def nowhere():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setattr(Path, "home", nowhere)
+    sign(tmp_path, NAMES)
+    assert not (tmp_path / SIGNATURE).exists() and not begun_here(tmp_path, NAMES)
 
 
 @pytest.mark.parametrize("forged", [b"", b"0" * 64, b"\xff" * 64, b"a" * 10_000_000])
