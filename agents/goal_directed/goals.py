@@ -151,6 +151,7 @@ class FoundGoal:
         self._shares = np.ones((num_owners, self._HYPOTHESES))  # [O, 3], how often each hypothesis explained a find
         self._moves = np.zeros((num_owners, self._DISTANCES))  # [O, distances], how often the goal moved so far
         self._target = np.full(len(owners), -1, np.int64)  # [E], id
+        self._sought = np.zeros((len(owners), memory.states.dim), np.float32)  # [E, D], what it stood for when chosen
         self._vectors = np.zeros_like(memory.states.vectors)  # [S, D] what an id stood for when it was noted
         self._noted_owners = np.zeros_like(memory.states.owners)  # [S] and whose it was
         self._mark = memory.table.changes
@@ -179,6 +180,8 @@ class FoundGoal:
         if len(undecided):
             target[undecided] = self._most_promising(undecided, ids[undecided])
         if explore:
+            chosen = target != self._target
+            self._sought[chosen] = self._memory.states.vectors[target[chosen]]
             self._target = target
         return self._places.targets(target)
 
@@ -207,7 +210,9 @@ class FoundGoal:
         """Restore what `state_dict` gave."""
         for name in self._SAVED:
             setattr(self, name, copy.copy(state[name.lstrip("_")]))
-        self._vectors, self._noted_owners = self._memory.states.vectors.copy(), self._memory.states.owners.copy()
+        states = self._memory.states
+        self._vectors, self._noted_owners = states.vectors.copy(), states.owners.copy()
+        self._sought = states.vectors[self._target]
         self._mark = self._memory.table.changes
 
     def _look(self, observation: Observation, explore: bool) -> np.ndarray:
@@ -239,7 +244,9 @@ class FoundGoal:
             gone = np.flatnonzero(noted & ~same)
             self._visited_at[gone], self._times_found[gone] = -1, 0
             self._last_site[np.isin(self._last_site, gone)] = -1
-            self._target[(self._target >= 0) & ~states.used[self._target]] = -1
+            at = self._target
+            still = states.used[at] & (states.owners[at] == self._owners) & (states.vectors[at] == self._sought).all(1)
+            at[~still] = -1
         self._mark = table.changes
 
     def _is_open(self, states: np.ndarray) -> np.ndarray:
@@ -286,7 +293,7 @@ class FoundGoal:
         per_distance[0] = 0
         moves = self._moves[owner] + per_distance / max(per_distance.sum(), 1)  # to begin with, anywhere
         moved = (moves / moves.sum() / np.maximum(per_distance, 1))[distance] if moves.any() else np.zeros(len(states))
-        return np.stack([stays, returns / max(known.sum() / each, 1), np.where(stays, 0, moved)])
+        return np.stack([stays, returns / max(known.sum() / each, 1), moved])
 
     def _distance(self, state: int, others: np.ndarray) -> np.ndarray:
         """Rounded distance (L1) between a state and others `[N]`, at most `_DISTANCES - 1`. `[N]` of integers.
@@ -298,11 +305,12 @@ class FoundGoal:
 
     def _find(self, owner: int, state: int) -> None:
         """Reward was found in a state: say which hypothesis foresaw it, in shares, and start to wonder anew."""
+        found = np.array([state])
         if self._last_site[owner] >= 0:
-            foreseen = self._shares[owner] * self._likelihoods(owner, np.array([state]))[:, 0]
+            foreseen = self._shares[owner] * self._likelihoods(owner, found).squeeze(1)
             share = foreseen / foreseen.sum()
             self._shares[owner] += share
-            self._moves[owner, self._distance(int(self._last_site[owner]), np.array([state]))[0]] += share[2]
-        self._times_found[self._places.alike(np.array([state]))] += 1
+            self._moves[owner, self._distance(int(self._last_site[owner]), found)] += share[2]
+        self._times_found[self._places.alike(found)] += 1
         self._last_site[owner] = state
         self._found_at[owner] = self._now

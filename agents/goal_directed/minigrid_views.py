@@ -33,7 +33,7 @@ class SymbolGrid(WholeGoals):
 
     def __init__(self, space: spaces.Space) -> None:
         image = space.spaces.get("image") if isinstance(space, spaces.Dict) else None
-        if not isinstance(image, spaces.Box) or len(image.shape) != 3 or image.shape[2] != 3:
+        if not isinstance(image, spaces.Box) or image.shape[2:] != (3,):
             raise ValueError(f"Expected MiniGrid's full symbolic image (wrap in FullyObsWrapper); it shows {space}.")
         width, height, _ = image.shape
         self.bounds = (np.zeros(3, np.float32), np.array([width - 1, height - 1, 3], np.float32))
