@@ -104,7 +104,7 @@ class PartialGrid:
     def _in_sight(self, observation: Observation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Cells in sight: of which environment, where, and what they hold. `[N]`, `[N, 3]`, `[N]`."""
         symbols, states = _symbols(observation)[..., 0], self.states(observation)
-        size = symbols.shape[1]
+        _, _, size = symbols.shape
         ahead = np.array(DIR_TO_VEC)[states[:, 2].astype(np.int64)]  # [E, 2]
         right = np.stack([-ahead[:, 1], ahead[:, 0]], 1)
         env, across, down = np.nonzero(symbols != OBJECT_TO_IDX["unseen"])

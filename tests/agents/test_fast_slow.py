@@ -302,9 +302,10 @@ def test_with_a_partial_view_a_goal_once_found_is_gone_for_at_once():
     assert sum(lengths[5:]) <= 1.15 * sum(optima[5 : len(lengths)])
 
 
-def test_a_slow_part_that_does_not_exist_is_refused():
-    with pytest.raises(ValueError, match="slow='deep'"):
-        make_agent(make(), slow="deep")
+@pytest.mark.parametrize("kind", ["abc", "deep", "trees"])
+def test_a_slow_part_that_does_not_exist_is_refused(kind):
+    with pytest.raises(ValueError, match=f"slow='{kind}'"):
+        make_agent(make(), slow=kind)
 
 
 def test_the_bench_and_the_picture_run(tmp_path, capsys):
@@ -472,6 +473,8 @@ def test_parts_are_those_that_were_asked_for():
     agent = lone_agent(**PUBLISHED)
     assert isinstance(agent.slow, Branches) and (agent.slow._branches.branches, agent.slow._branches.depth) == (30, 12)
     assert agent.fast.network.parameters.size == 5 * 32 + 33 * 4  # state and goal of two numbers each, four actions
+    single = lone_agent(fast=True, view=lambda space: Columns(space, [0], [1]))
+    assert single.fast.network.parameters.size == 3 * 32 + 33 * 4
     assert isinstance(lone_agent().slow, Search) and lone_agent().fast is None
     assert lone_agent(slow="none").slow is None
     assert isinstance(lone_agent().goals, ShownGoal)
@@ -591,7 +594,9 @@ def test_a_network_that_rests_learns_nothing_while_the_memory_lives_on():
     agent.observe(transition_of([4, 5, 0, 0], LEFT, [3, 5, 0, 0], terminated=True))
     report = agent.learn()
     assert report.keys() == {"memory/size", "train/loss"} and report["memory/size"] == 2 and agent.gradient_steps == 1
-    assert lone_agent().gradient_steps == 0
+    agent = lone_agent()
+    agent.observe(transition_of([5, 5, 0, 0], LEFT, [4, 5, 0, 0]))
+    assert agent.gradient_steps == 0 and agent.state_dict()["trace"]["length"].tolist() == [0]
 
 
 def test_an_episode_that_ends_is_forgotten_of_its_environment_alone():
@@ -630,3 +635,16 @@ def test_a_state_of_which_a_part_is_broken_changes_nothing(name):
     with pytest.raises((KeyError, TypeError, ValueError)):
         fresh.load_state_dict(trained.state_dict() | {name: {"of": "another"}})
     assert same(fresh.state_dict(), before)
+
+
+def test_what_a_goal_leaves_open_is_filled_for_each_environment_by_itself():
+    agent, no = make_agent(make(num_envs=2)), np.zeros(2, bool)
+    rows, following = (
+        np.array(each, np.float32) for each in ([[5, 5, 9, 9], [3, 2, 9, 9]], [[5, 4, 9, 9], [4, 2, 9, 9]])
+    )
+    agent.observe(Transition(rows, np.array([UP, RIGHT]), np.zeros(2), no, no, following, following))
+    shown = np.array([[5, 5, 9, np.nan], [3, 2, 8, np.nan]], np.float32)
+    agent.act(shown)
+    assert agent._goals.tolist() == [[9, 4], [8, 2]]
+    agent.act(np.array([[5, 5, 9, 7], [3, 2, 8, 6]], np.float32))
+    assert agent._goals.tolist() == [[9, 7], [8, 6]]

@@ -69,7 +69,8 @@ def test_a_trace_holds_the_steps_of_the_open_episodes_however_long_they_are():
             copied.load_state_dict(saved)
             trace.add(states, actions)
             trace = copied
-            assert saved["actions"].shape == (3, len(kept[0])) and saved["length"].tolist() == list(map(len, kept))
+            assert (saved["states"].shape, saved["actions"].shape) == ((3, len(kept[0]), 2), (3, len(kept[0])))
+            assert saved["length"].tolist() == list(map(len, kept))
         for envs in ([0, 1, 2], [2, 0]) if number % 7 == 0 else []:
             row, earlier, taken = trace.rows(np.array(envs))
             assert [*zip(row, *earlier.T, taken, strict=True)] == [step for env in envs for step in kept[env]]

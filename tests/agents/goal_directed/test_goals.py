@@ -12,6 +12,7 @@ from engram_rl.agents.goal_directed.places import PlaceStates
 from engram_rl.agents.goal_directed.probing import worth_trying
 from engram_rl.agents.goal_directed.views import WholeGoals
 from engram_rl.memory import Planner, TransitionMemory
+from engram_rl.memory.transitions.states import ABSENT
 
 MOVES = np.array([(-1, 0), (0, -1), (1, 0), (0, 1)])
 SETTINGS = {"unknown_cost": 1.2, "refused_cost": np.inf}
@@ -169,7 +170,7 @@ def grid_world(view, size, owners, rng):
         [np.concatenate([places, np.tile(filling, (len(places), 1))], 1) for filling in view.fillings]
     )
     number = len(set(owners))
-    rows = rng.permutation(len(states) * number)
+    rows = np.concatenate([[0], 1 + rng.permutation(len(states) * number - 1)])
     memory = TransitionMemory(view.dim, 4, 4 * len(rows), owners=number)
     memory.name(np.tile(states, (number, 1))[rows], np.repeat(np.arange(number), len(states))[rows])
     return memory, Planner(memory, **SETTINGS)
@@ -200,6 +201,7 @@ def require_same(seeker, goals):
     assert state["visited_at"][used].tolist() == [seeker.visited.get(seeker.key(one), -1) for one in used]
     assert (np.delete(state["visited_at"], used) == -1).all()
     assert state["found_at"].tolist() == [seeker.found_at[0], seeker.found_at[1]]
+    assert state["target"].tolist() == [ABSENT if key is None else seeker.names[key] for key in seeker.target]
     assert state["shares"] == pytest.approx(np.stack([seeker.shares[0], seeker.shares[1]]))
     assert state["moves"] == pytest.approx(np.stack([seeker.moves[0], seeker.moves[1]]))
 
@@ -215,10 +217,11 @@ def test_it_goes_where_the_goal_is_most_probable_for_the_way(headings, seed):
         return rng.integers(0, [*size, 2][: view.dim], (number, view.dim)).astype(np.float32)
 
     states, hidden, went = anywhere(3), anywhere(2), 0
+    hidden[0] = memory.states.vectors[0]
     for number in range(130):
         seen = nothing(view, 3)
-        if rng.random() < 0.15:
-            env = rng.integers(3)
+        if number in (5, 15) or rng.random() < 0.15:
+            env = 1 if number < 20 else rng.integers(3)
             seen.goals[env, :2] = hidden[owners[env], :2]
         if number % 3 == 0:
             seen.envs, seen.places = rng.integers(0, 3, 2), anywhere(2)
@@ -250,7 +253,7 @@ def test_it_goes_where_the_goal_is_most_probable_for_the_way(headings, seed):
             goals.load_state_dict(saved)
             old.observe(written.next_states, ~good, done)  # what was saved is no longer its own
         if number % 10 == 9:
-            hidden[rng.integers(2)] = anywhere(1)
+            hidden[rng.integers(2) if number > 20 else 1] = anywhere(1)
         states = np.where(done[:, None], anywhere(3), following)
         require_same(seeker, goals)
     assert went > 5 and seeker.rounds > 1
@@ -266,15 +269,19 @@ def test_the_three_hypotheses_give_what_counting_places_gives(headings):
     whose = rng.integers(0, 2, len(places))
     ids = PlaceStates(memory, view).alike(memory.name(places, whose))
     seeker = Seeker(memory, planner, view, owners)
-    for found in [*rng.choice(52, 12), 54, 68, 60, 61, 62, 63, 64, 65, 3, 3]:
+    for found in [0, *rng.choice(52, 12), 0, 54, 68, 60, 61, 62, 63, 64, 65, 3, 3]:
         env = int(np.flatnonzero(owners == whose[found])[0])
         next_ids = np.full(2, ids[found, -1])
         good = np.arange(2) == env
         for one in (goals, seeker):
             one.observe(next_ids, good, good)
         require_same(seeker, goals)
-        for owner in seeker.last:
+        for owner in range(2):
             states = np.flatnonzero(memory.states.used & (memory.states.owners == owner))
+            chances = [seeker.chance(seeker.key(one)) for one in states]
+            assert goals._chances(owner, states) == pytest.approx(np.array(chances))
+            if owner not in seeker.last:
+                continue
             expected = np.array([seeker.likelihoods(seeker.key(one)) for one in states]).T
             assert goals._likelihoods(owner, states) == pytest.approx(expected)
     assert goals.state_dict()["moves"][:, 63].sum() > 0.1
@@ -341,8 +348,9 @@ def test_a_target_that_the_memory_has_forgotten_is_dropped_even_if_another_state
     targets = goals.choose(nothing(view, 2), here)[:, 0]
     assert memory.states.vectors[targets].tolist() == [[1, 0]] * 2
     memory._evict(targets)
-    goals._drop_ghosts()
-    assert goals.state_dict()["target"].tolist() == [-1, -1]
+    for explore, held in ((False, targets.tolist()), (True, [ABSENT] * 2)):
+        assert goals.choose(nothing(view, 2), here, explore=explore).tolist() == [[ABSENT]] * 2
+        assert goals.state_dict()["target"].tolist() == held
     memory.write(names, np.zeros(2, int), names + np.array([1, 0]), owners=np.array([0, 1]))
     targets = goals.choose(nothing(view, 2), here)[:, 0]
     saved = goals.state_dict()
@@ -361,12 +369,60 @@ def test_a_target_that_the_memory_has_forgotten_is_dropped_even_if_another_state
         assert one.state_dict()["target"].tolist() == [-1, -1]
 
 
+@pytest.mark.parametrize("explore", [True, False])
+def test_a_goal_in_sight_is_gone_for_at_once(explore):
+    view, memory = Sight(True), TransitionMemory(3, 2, 40, owners=2)
+    goals = FoundGoal(view, memory, Planner(memory), np.array([1, 0, 1]))
+    first = memory.name(np.array([[4, 4, 0]]), np.array([1]))
+    assert first == 0
+    here = memory.name(np.zeros((3, 3)), np.array([1, 0, 1]))
+    seen = nothing(view, 3)
+    seen.goals[:, :2] = [[4, 4], [5, 5], [np.nan, np.nan]]
+    for _ in range(2):  # also when it was there before, and is held
+        targets = goals.choose(seen, here, explore=explore)
+        assert targets[2].tolist() == [ABSENT] * 2
+        assert memory.states.vectors[targets[:2]].tolist() == [[[*at, 0], [*at, 1]] for at in ([4, 4], [5, 5])]
+        assert memory.states.owners[targets[:2]].tolist() == [[1, 1], [0, 0]]
+        assert goals.state_dict()["target"].tolist() == ([*targets[:2, 0], ABSENT] if explore else [ABSENT] * 3)
+        goals.observe(here, np.zeros(3, bool), np.zeros(3, bool))
+    goals.choose(nothing(view, 3), here, explore=explore)
+    assert goals.state_dict()["target"].tolist() == ([*targets[:2, 0], ABSENT] if explore else [ABSENT] * 3)
+    goals.observe(here, np.zeros(3, bool), np.array([True, False, False]))
+    assert goals.state_dict()["target"].tolist() == ([ABSENT, targets[1, 0], ABSENT] if explore else [ABSENT] * 3)
+    goals.begin_episodes()
+    assert goals.state_dict()["target"].tolist() == [ABSENT] * 3
+
+
+def test_a_target_that_the_memory_still_knows_stays_when_others_are_forgotten():
+    view, memory = Sight(False), TransitionMemory(2, 2, 16)
+    at, no = np.array([[2, 0], [0, 0], [1, 0]], np.float32), np.zeros(1, bool)
+    far, here, near = memory.name(at)
+    for action in range(2):  # from the second to the third to the first, and nothing is left to find out
+        memory.write(at[[1, 2, 0]], np.full(3, action), at[[2, 0, 0]])
+    goals = FoundGoal(view, memory, Planner(memory, imagine=False), np.array([0]))
+    for place, target in ((here, near), (near, far)):
+        assert goals.choose(nothing(view, 1), np.array([place])).tolist() == [[target]]
+        memory._evict(memory.name(np.array([[9, 9]])))
+        goals.observe(np.array([place]), no, no)
+        assert goals.state_dict()["target"].tolist() == [target]
+    assert far < near and far == 0
+    goals.observe(np.array([near]), np.ones(1, bool), no)
+    before = goals.state_dict()
+    memory._evict(memory.name(np.array([[9, 9]])))
+    goals.choose(nothing(view, 1), np.array([near]))
+    after = goals.state_dict()
+    for name in ("visited_at", "found_at", "times_found", "last_site"):
+        assert after[name].tolist() == before[name].tolist()
+    assert after["last_site"].tolist() == [near] and after["times_found"][near] == 1 and after["visited_at"][near] == 3
+
+
 def test_what_a_shown_goal_leaves_open_is_what_its_owner_has_met():
     view = Sight(True)
     memory = TransitionMemory(3, 2, 30, owners=2)
     owners = np.array([1, 0])
     there = np.array([[0, 0, 5], [0, 0, 7]], np.float32)
     memory.write(there, np.zeros(2, int), there + np.array([1, 0, 1]), owners=owners)  # 5 and 6, 7 and 8
+    memory.write(np.array([[7, 7, 6]]), np.array([1]), np.array([[7, 7, 5]]), owners=owners[:1])
     memory.name(np.array([[0, 0, 9]]), owners[:1])  # never met
     goals = ShownGoal(view, memory, owners)
     targets = goals.choose(Seen(np.array([[4, 4, np.nan], [2, 2, 3]], np.float32)), memory.name(there, owners))
@@ -375,7 +431,9 @@ def test_what_a_shown_goal_leaves_open_is_what_its_owner_has_met():
     assert memory.states.vectors[targets[1, 0]].tolist() == [2, 2, 3]
     assert memory.states.owners[[*targets[0], targets[1, 0]]].tolist() == [1, 1, 0]
     open_twice = goals.choose(Seen(np.array([[4, np.nan, np.nan]] * 2, np.float32)), memory.name(there, owners))
-    assert memory.states.vectors[open_twice].tolist() == [[[4, 0, 5], [4, 0, 6]], [[4, 0, 7], [4, 0, 8]]]
+    assert memory.states.vectors[open_twice[0]].tolist() == [[4, 0, 5], [4, 0, 6], [4, 7, 5], [4, 7, 6]]
+    assert memory.states.vectors[open_twice[1, :2]].tolist() == [[4, 0, 7], [4, 0, 8]]
+    assert open_twice[1, 2:].tolist() == [ABSENT] * 2
 
 
 def test_a_whole_goal_that_is_shown_is_one_state_and_appeals_no_more_than_others():

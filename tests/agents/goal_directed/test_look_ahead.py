@@ -48,7 +48,7 @@ def situation(memory, places, targets, *, owners=None, preference=None, certain=
     ]
     preference = np.zeros((len(places), memory.num_actions)) if preference is None else np.array(preference)
     ids = memory.name(np.array(places), owners)
-    return Situation(ids, owners, np.array(named)[:, None], lambda: preference, certain, allowed)
+    return Situation(ids, owners, np.array([[one, NONE] for one in named]), lambda: preference, certain, allowed)
 
 
 def chosen(search, *given, explore=True, seed=0, **more):
@@ -266,6 +266,10 @@ def test_refused_entry_speaks_against_all_remembered_ways_into_that_state():
     ):  # as expected, blocked at (2, 1), elsewhere
         observed(search, (2, 2), action, following)
         assert all(knows(memory, place, action) for place, action, _ in into)
+    for elsewhere in ((5, 5), (1, 2), (2, 3)):
+        memory.contradict(np.array([(2, 2)]), np.array([RIGHT]))
+        observed(search, (2, 2), RIGHT, elsewhere)
+        assert all(knows(memory, place, action) for place, action, _ in into)
     observed(search, (9, 9), DOWN, (9, 9))
     observed(search, (3, 2), UP, (3, 2))  # stayed, as it had before
     assert [knows(memory, place, action) for place, action, _ in into] == [True] * 4
@@ -333,6 +337,22 @@ def test_branches_follow_the_shortest_way_that_one_of_them_has_found():
         RIGHT,
     ]
     assert Branches(memory, 60, 4).plan(situation(memory, places, targets), rng, True).actions.tolist()[4] == NONE
+
+
+def test_branches_find_what_is_a_step_away():
+    steps = [((0, 0), LEFT, (9, 0)), ((0, 0), UP, (0, 9)), ((0, 0), RIGHT, (1, 0)), ((0, 0), DOWN, (0, 1))]
+    memory = taught(TransitionMemory(2, 4, 50), *steps, ((0, 1), UP, (0, 0)))
+    plan = Branches(memory, 60, 3).plan(
+        situation(memory, [(0, 0)] * 4, [following for *_, following in steps]), np.random.default_rng(0), True
+    )
+    assert plan.actions.tolist() == [LEFT, UP, RIGHT, DOWN] and plan.walks.lengths.tolist() == [1] * 4
+
+
+def test_of_ways_of_equal_length_the_one_that_is_remembered_is_taken():
+    search = searching()
+    taught(search.memory, ((2, 2), DOWN, (2, 3)), ((2, 3), RIGHT, (3, 3)))
+    preferred = [[0, 0, 9, 0]]
+    assert {chosen(search, [(2, 2)], [(3, 3)], preference=preferred, seed=seed)[0] for seed in range(20)} == {DOWN}
 
 
 def test_branches_expect_nothing():
