@@ -107,9 +107,7 @@ class FastSlow:
     @contextmanager
     def _undisturbed(self) -> Iterator[None]:
         """What is named meanwhile may displace what is remembered, where the memory is full: it is put back."""
-        capacity = self.memory.states.capacity
-        scarce = min(self.memory.states.num_free, capacity // 4)
-        if scarce == capacity // 4 and scarce > 16 * len(self._env):
+        if self.memory.states.num_free >= self.memory.states.capacity // 4 > 16 * len(self._env):
             yield
             return
         memory, planner, goals = (copy.deepcopy(one.state_dict()) for one in (self.memory, self.planner, self.goals))
@@ -176,9 +174,9 @@ class FastSlow:
             return Plan(best_allowed(preference(), allowed)), goals
         now = Situation(ids, self._owners, targets, preference, self.goals.certain, allowed)
         plan = self.slow.plan(now, rng, explore)
-        if (plan.actions == NONE).any():
-            preferred = best_allowed(preference(), allowed)
-            plan = replace(plan, actions=np.where(plan.actions != NONE, plan.actions, preferred))
+        undecided = plan.actions == NONE
+        if undecided.any():
+            plan = replace(plan, actions=np.where(undecided, best_allowed(preference(), allowed), plan.actions))
         return plan, goals
 
     def _preference(self, ids: np.ndarray, states: np.ndarray, goals: np.ndarray, explore: bool) -> np.ndarray:

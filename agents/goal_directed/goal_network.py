@@ -8,6 +8,8 @@ import numpy as np
 
 from engram_rl.agents.goal_directed.perceptron import Perceptron
 
+_ROOM = 64  # steps of an episode for which there is room from the first on
+
 
 class GoalNetwork:
     """Action probabilities for a state and a goal, learned from what once led there (arXiv 2301.13758).
@@ -54,15 +56,17 @@ class EpisodeTrace:
     """
 
     def __init__(self, num_envs: int, dim: int) -> None:
-        self._states = np.zeros((num_envs, 64, dim), np.float32)  # [E, T, D], T grows as needed
-        self._actions = np.zeros((num_envs, 64), np.int64)  # [E, T]
+        self._states = np.zeros((num_envs, 0, dim), np.float32)  # [E, T, D], T grows as needed
+        self._actions = np.zeros((num_envs, 0), np.int64)  # [E, T]
         self._length = np.zeros(num_envs, np.int64)  # [E]
 
     def add(self, states: np.ndarray, actions: np.ndarray) -> None:
         """Append a step of each environment. `[E, D]`, `[E]`."""
-        if self._length.max() == self._actions.shape[1]:
-            self._states = np.concatenate([self._states, np.zeros_like(self._states)], 1)
-            self._actions = np.concatenate([self._actions, np.zeros_like(self._actions)], 1)
+        room = self._actions.shape[1]
+        if self._length.max() == room:
+            more = (0, max(_ROOM, room))
+            self._states = np.pad(self._states, ((0, 0), more, (0, 0)))
+            self._actions = np.pad(self._actions, ((0, 0), more))
         env = np.arange(len(self._length))
         self._states[env, self._length] = states
         self._actions[env, self._length] = actions
@@ -88,14 +92,7 @@ class EpisodeTrace:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
-        longest = state["actions"].shape[1]
-        room = max(64, longest)
-        self._states = np.zeros((*self._actions.shape[:1], room, self._states.shape[2]), np.float32)
-        self._actions = np.zeros((len(self._length), room), np.int64)
-        self._states[:, :longest], self._actions[:, :longest] = (
-            state["states"],
-            state["actions"],
-        )
+        self._states, self._actions = state["states"].copy(), state["actions"].copy()
         self._length = state["length"].copy()
 
 

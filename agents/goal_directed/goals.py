@@ -13,6 +13,9 @@ from engram_rl.agents.goal_directed.probing import reconsider, worth_trying
 from engram_rl.agents.goal_directed.views import GoalView
 from engram_rl.memory import Planner, TransitionMemory
 from engram_rl.memory.transitions.kept_costs import padded
+from engram_rl.memory.transitions.states import ABSENT
+
+_NEVER = -1  # when a state was visited, or a goal found, that was not
 
 Targets = np.ndarray
 """For each of E environments the states (ids) that it would like to reach, any of them, and -1 behind them; none: it
@@ -144,13 +147,16 @@ class FoundGoal:
         self._places = PlaceStates(memory, view)
         capacity, num_owners = memory.states.capacity, memory.num_owners
         self._now = 0  # steps
-        self._visited_at = np.full(capacity, -1, np.int64)  # [S]
-        self._found_at = np.full(num_owners, -1, np.int64)  # [O], steps; also set when all has been searched in vain
+        self._visited_at = np.full(capacity, _NEVER, np.int64)  # [S]
+        self._found_at = np.full(
+            num_owners, _NEVER, np.int64
+        )  # [O], steps; also set when all has been searched in vain
         self._times_found = np.zeros(capacity, np.int64)  # [S]
-        self._last_site = np.full(num_owners, -1, np.int64)  # [O], id
+        self._last_site = np.full(num_owners, ABSENT, np.int64)  # [O], id
         self._shares = np.ones((num_owners, self._HYPOTHESES))  # [O, 3], how often each hypothesis explained a find
         self._moves = np.zeros((num_owners, self._DISTANCES))  # [O, distances], how often the goal moved so far
-        self._target = np.full(len(owners), -1, np.int64)  # [E], id
+        self._target = np.full(len(owners), ABSENT, np.int64)  # [E], id
+        self._sought = np.zeros((len(owners), memory.states.dim), np.float32)  # [E, D], what it stood for when chosen
         self._vectors = np.zeros_like(memory.states.vectors)  # [S, D] what an id stood for when it was noted
         self._noted_owners = np.zeros_like(memory.states.owners)  # [S] and whose it was
         self._mark = memory.table.changes
@@ -170,15 +176,17 @@ class FoundGoal:
         if explore:
             self._drop_ghosts()
         in_sight = self._look(observation, explore)
-        held = self._target if explore else np.full_like(self._target, -1)  # which is of the open episodes
-        target = np.where(self._is_open(held) & (held != ids), held, -1)
-        target = np.where(in_sight >= 0, in_sight, target)
+        held = self._target if explore else np.full_like(self._target, ABSENT)  # which is of the open episodes
+        target = np.where(self._is_open(held) & (held != ids), held, ABSENT)
+        target = np.where(in_sight != ABSENT, in_sight, target)
         untried = worth_trying(self._memory, ids, self._owners)
         curious = (untried if allowed is None else untried & allowed).any(1)
-        undecided = np.flatnonzero((target < 0) & ~curious)
+        undecided = np.flatnonzero((target == ABSENT) & ~curious)
         if len(undecided):
             target[undecided] = self._most_promising(undecided, ids[undecided])
         if explore:
+            chosen = target != self._target
+            self._sought[chosen] = self._memory.states.vectors[target[chosen]]
             self._target = target
         return self._places.targets(target)
 
@@ -193,11 +201,11 @@ class FoundGoal:
         self._note(self._places.alike(next_ids), self._now)
         for env in np.flatnonzero(good):
             self._find(int(self._owners[env]), int(next_ids[env]))
-        self._target[done] = -1
+        self._target[done] = ABSENT
 
     def begin_episodes(self) -> None:
         """Choose places anew."""
-        self._target[:] = -1
+        self._target[:] = ABSENT
 
     def state_dict(self) -> dict[str, Any]:
         """Visits, sites and what the goal's moves taught."""
@@ -207,7 +215,9 @@ class FoundGoal:
         """Restore what `state_dict` gave."""
         for name in self._SAVED:
             setattr(self, name, copy.copy(state[name.lstrip("_")]))
-        self._vectors, self._noted_owners = self._memory.states.vectors.copy(), self._memory.states.owners.copy()
+        states = self._memory.states
+        self._vectors, self._noted_owners = states.vectors.copy(), states.owners.copy()
+        self._sought = states.vectors[self._target]
         self._mark = self._memory.table.changes
 
     def _look(self, observation: Observation, explore: bool) -> np.ndarray:
@@ -217,16 +227,16 @@ class FoundGoal:
             ids = self._memory.name(empty, self._owners[env])
             self._note(self._places.alike(ids), self._now + 1)  # by the end of this step
         goals = self._view.goals(observation)  # [E, D]
-        found = np.full(len(goals), -1, np.int64)
+        found = np.full(len(goals), ABSENT, np.int64)
         seeing = np.flatnonzero(~np.isnan(goals).all(1))
         if len(seeing):
             found[seeing] = self._memory.name(np.nan_to_num(goals[seeing]), self._owners[seeing])
             if explore:
-                self._note(self._places.alike(found[seeing]), -1)
+                self._note(self._places.alike(found[seeing]), _NEVER)
         return found
 
     def _note(self, ids: np.ndarray, when: int) -> None:
-        """States (ids) `[...]` were visited then; -1 for not."""
+        """States (ids) `[...]` were visited then."""
         self._visited_at[ids] = when
         self._vectors[ids], self._noted_owners[ids] = self._memory.states.vectors[ids], self._memory.states.owners[ids]
 
@@ -235,16 +245,18 @@ class FoundGoal:
         table, states = self._memory.table, self._memory.states
         if table.changed_since(self._mark) is None:
             same = states.used & (self._noted_owners == states.owners) & (self._vectors == states.vectors).all(1)
-            noted = (self._visited_at != -1) | (self._times_found > 0)
+            noted = (self._visited_at != _NEVER) | (self._times_found > 0)
             gone = np.flatnonzero(noted & ~same)
-            self._visited_at[gone], self._times_found[gone] = -1, 0
-            self._last_site[np.isin(self._last_site, gone)] = -1
-            self._target[(self._target >= 0) & ~states.used[self._target]] = -1
+            self._visited_at[gone], self._times_found[gone] = _NEVER, 0
+            self._last_site[np.isin(self._last_site, gone)] = ABSENT
+            at = self._target
+            still = states.used[at] & (states.owners[at] == self._owners) & (states.vectors[at] == self._sought).all(1)
+            at[~still] = ABSENT
         self._mark = table.changes
 
     def _is_open(self, states: np.ndarray) -> np.ndarray:
         """Which states (ids, -1 for none) have not been visited since reward was last found."""
-        return (states >= 0) & (self._visited_at[states] <= self._found_at[self._memory.states.owners[states]])
+        return (states != ABSENT) & (self._visited_at[states] <= self._found_at[self._memory.states.owners[states]])
 
     def _most_promising(self, envs: np.ndarray, here: np.ndarray) -> np.ndarray:
         """The reachable open state with most probability per step, or -1. `[N]`, `[N]` -> `[N]`."""
@@ -257,7 +269,7 @@ class FoundGoal:
             self._found_at[owners] = self._now
             reconsider(self._memory, owners)
             candidates = reachable & self._is_open(np.arange(steps.shape[1]))
-        best = np.full(len(envs), -1, np.int64)
+        best = np.full(len(envs), ABSENT, np.int64)
         for row in np.flatnonzero(candidates.any(1)):
             states = np.flatnonzero(candidates[row])
             chance = self._chances(int(self._owners[envs[row]]), states)
@@ -270,7 +282,7 @@ class FoundGoal:
 
     def _chances(self, owner: int, states: np.ndarray) -> np.ndarray:
         """Probability, up to a factor, that the reward is in each of some states `[N]` of an owner now. `[N]`."""
-        if self._last_site[owner] < 0:
+        if self._last_site[owner] == ABSENT:
             return np.ones(len(states))
         return self._shares[owner] @ self._likelihoods(owner, states)
 
@@ -286,7 +298,7 @@ class FoundGoal:
         per_distance[0] = 0
         moves = self._moves[owner] + per_distance / max(per_distance.sum(), 1)  # to begin with, anywhere
         moved = (moves / moves.sum() / np.maximum(per_distance, 1))[distance] if moves.any() else np.zeros(len(states))
-        return np.stack([stays, returns / max(known.sum() / each, 1), np.where(stays, 0, moved)])
+        return np.stack([stays, returns / max(known.sum() / each, 1), moved])
 
     def _distance(self, state: int, others: np.ndarray) -> np.ndarray:
         """Rounded distance (L1) between a state and others `[N]`, at most `_DISTANCES - 1`. `[N]` of integers.
@@ -298,11 +310,12 @@ class FoundGoal:
 
     def _find(self, owner: int, state: int) -> None:
         """Reward was found in a state: say which hypothesis foresaw it, in shares, and start to wonder anew."""
-        if self._last_site[owner] >= 0:
-            foreseen = self._shares[owner] * self._likelihoods(owner, np.array([state]))[:, 0]
+        found = np.array([state])
+        if self._last_site[owner] != ABSENT:
+            foreseen = self._shares[owner] * self._likelihoods(owner, found).squeeze(1)
             share = foreseen / foreseen.sum()
             self._shares[owner] += share
-            self._moves[owner, self._distance(int(self._last_site[owner]), np.array([state]))[0]] += share[2]
-        self._times_found[self._places.alike(np.array([state]))] += 1
+            self._moves[owner, self._distance(int(self._last_site[owner]), found)] += share[2]
+        self._times_found[self._places.alike(found)] += 1
         self._last_site[owner] = state
         self._found_at[owner] = self._now

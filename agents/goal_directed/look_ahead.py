@@ -215,7 +215,7 @@ class Search:
         place = detour.argmin(1)  # [M]
         going = np.isfinite(detour.min(1))
         here = going & (reachable[place] == ids)
-        costs[here] = np.where(untried[place[here]], 0.0, 1.0)
+        costs[here] = ~untried[place[here]]
         elsewhere = going & ~here
         if elsewhere.any():
             costs[elsewhere] = self.planner.action_costs(ids[elsewhere], reachable[place[elsewhere], None])

@@ -33,7 +33,7 @@ class SymbolGrid(WholeGoals):
 
     def __init__(self, space: spaces.Space) -> None:
         image = space.spaces.get("image") if isinstance(space, spaces.Dict) else None
-        if not isinstance(image, spaces.Box) or len(image.shape) != 3 or image.shape[2] != 3:
+        if not isinstance(image, spaces.Box) or image.shape[2:] != (3,):
             raise ValueError(f"Expected MiniGrid's full symbolic image (wrap in FullyObsWrapper); it shows {space}.")
         width, height, _ = image.shape
         self.bounds = (np.zeros(3, np.float32), np.array([width - 1, height - 1, 3], np.float32))
@@ -104,7 +104,7 @@ class PartialGrid:
     def _in_sight(self, observation: Observation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Cells in sight: of which environment, where, and what they hold. `[N]`, `[N, 3]`, `[N]`."""
         symbols, states = _symbols(observation)[..., 0], self.states(observation)
-        size = symbols.shape[1]
+        _, _, size = symbols.shape
         ahead = np.array(DIR_TO_VEC)[states[:, 2].astype(np.int64)]  # [E, 2]
         right = np.stack([-ahead[:, 1], ahead[:, 0]], 1)
         env, across, down = np.nonzero(symbols != OBJECT_TO_IDX["unseen"])

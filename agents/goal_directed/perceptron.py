@@ -103,8 +103,8 @@ class Perceptron:
     def _activations(self, inputs: np.ndarray) -> list[np.ndarray]:
         """The input of each layer, then what the last one gives. `[B, I]` each."""
         activations = [inputs]
-        for weights, biases in zip(self._weights, self._biases, strict=True):
-            if len(activations) > 1:
+        for layer, (weights, biases) in enumerate(zip(self._weights, self._biases, strict=True)):
+            if layer:
                 np.maximum(activations[-1], 0, out=activations[-1])
             outputs = activations[-1] @ weights
             outputs += biases

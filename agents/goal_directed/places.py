@@ -7,6 +7,7 @@ import numpy as np
 from engram_rl.agents.goal_directed.views import GoalView
 from engram_rl.memory import TransitionMemory
 from engram_rl.memory.transitions.kept_costs import padded
+from engram_rl.memory.transitions.states import ABSENT
 
 
 class PlaceStates:
@@ -34,7 +35,7 @@ class PlaceStates:
         """Ids of all states that are the same place as each of states (ids, -1 for none) `[E]`. `[E, F]`."""
         if not self._open:
             return ids[:, None]
-        return padded([self.alike(one[one >= 0]).reshape(-1) for one in ids[:, None]])  # names in turn: ids are stable
+        return padded([self.alike(one[one != ABSENT]).ravel() for one in ids[:, None]])  # names in turn: ids are stable
 
     def distance(self, state: int, others: np.ndarray) -> np.ndarray:
         """How far the place of a state is from those of others `[N]` (ids): L1. `[N]`."""

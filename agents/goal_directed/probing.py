@@ -15,7 +15,7 @@ def known_effects(memory: TransitionMemory, ids: np.ndarray, owners: np.ndarray)
     actions = np.tile(np.arange(memory.num_actions), len(ids))
     states = np.repeat(memory.states.vectors[ids], memory.num_actions, 0)
     moved, _ = memory.movements.recall(np.repeat(owners, memory.num_actions), actions, states)
-    return np.asarray(moved.any(1).reshape(len(ids), -1))
+    return np.asarray(moved.any(1).reshape(len(ids), memory.num_actions))
 
 
 def worth_trying(memory: TransitionMemory, ids: np.ndarray, owners: np.ndarray) -> np.ndarray:
@@ -26,7 +26,7 @@ def worth_trying(memory: TransitionMemory, ids: np.ndarray, owners: np.ndarray) 
 def reconsider(memory: TransitionMemory, owners: np.ndarray) -> None:
     """Let actions of owners `[N]` that did nothing so far count as untried: it may be that they were only blocked."""
     movements = memory.movements
-    stored = movements.stored.reshape(memory.num_owners, -1)  # [O, A], a view
+    stored = movements.stored.reshape(memory.num_owners, memory.num_actions)  # [O, A], a view
     stored[owners] = np.where(_in_vain(memory)[owners], 0, stored[owners])
 
 
@@ -34,4 +34,4 @@ def _in_vain(memory: TransitionMemory) -> np.ndarray:
     """Which actions were tried in enough states and changed none. `[O, A]` of bool."""
     movements = memory.movements
     in_vain = (movements.stored >= PATIENCE) & ~movements.displacements.any((1, 2))  # [O A]
-    return np.asarray(in_vain.reshape(memory.num_owners, -1))
+    return np.asarray(in_vain.reshape(memory.num_owners, memory.num_actions))

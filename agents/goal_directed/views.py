@@ -75,7 +75,7 @@ class Columns(WholeGoals):
     def __init__(self, space: spaces.Space, state: Sequence[int], goal: Sequence[int]) -> None:
         if not isinstance(space, spaces.Box) or len(space.shape) != 1:
             raise ValueError(f"States are columns of a vector, a one-dimensional Box; this environment shows {space}.")
-        columns = space.shape[0]
+        (columns,) = space.shape
         named = [*state, *goal]
         if not state or min(named) < 0 or max(state) >= columns or (goal and len(goal) != len(state)):
             raise ValueError(
@@ -108,5 +108,7 @@ def decimal_places(bounds: tuple[np.ndarray, np.ndarray] | None) -> int:
     Args:
         bounds: As a view has them; without, numbers are taken to be of the size of 10.
     """
-    largest = 10.0 if bounds is None else float(max(np.abs(bounds[0]).max(), np.abs(bounds[1]).max()))
+    if bounds is None:
+        return SIGNIFICANT - 1
+    largest = float(np.abs(bounds).max())
     return max(0, SIGNIFICANT - math.ceil(math.log10(largest))) if largest else SIGNIFICANT

@@ -1,6 +1,7 @@
 """The fast/slow agent: finds out what actions do, corrects itself by contradiction, and comes back exactly."""
 
 from dataclasses import replace
+from inspect import Parameter, signature
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from gymnasium import spaces
 import engram_rl.envs  # noqa: F401
 from benchmarks import fast_slow_figure, fast_slow_speed
 from engram_rl.agents.agent import Transition
-from engram_rl.agents.fast_slow import make_fast_slow
+from engram_rl.agents.fast_slow import PLANNER, FastSlow, make_fast_slow
 from engram_rl.agents.goal_directed.goal_network import EpisodeTrace
+from engram_rl.agents.goal_directed.goals import FoundGoal, ShownGoal
+from engram_rl.agents.goal_directed.look_ahead import Branches, Search
 from engram_rl.agents.goal_directed.minigrid_views import PartialGrid
 from engram_rl.agents.goal_directed.probing import PATIENCE
 from engram_rl.agents.goal_directed.views import Columns
@@ -299,9 +302,10 @@ def test_with_a_partial_view_a_goal_once_found_is_gone_for_at_once():
     assert sum(lengths[5:]) <= 1.15 * sum(optima[5 : len(lengths)])
 
 
-def test_a_slow_part_that_does_not_exist_is_refused():
-    with pytest.raises(ValueError, match="slow='deep'"):
-        make_agent(make(), slow="deep")
+@pytest.mark.parametrize("kind", ["abc", "deep", "trees"])
+def test_a_slow_part_that_does_not_exist_is_refused(kind):
+    with pytest.raises(ValueError, match=f"slow='{kind}'"):
+        make_agent(make(), slow=kind)
 
 
 def test_the_bench_and_the_picture_run(tmp_path, capsys):
@@ -438,3 +442,209 @@ def test_an_episode_that_ends_is_one_tick_for_its_owner():
     transitions = play(agent, environments, 80)
     ended = [(1, list(np.flatnonzero(t.done))) for t in transitions if t.done.any()]
     assert ended and ticks == ended
+
+
+def test_what_is_not_given_is_as_documented():
+    parameters = signature(make_fast_slow).parameters.values()
+    assert {one.name: one.default for one in parameters if one.default is not Parameter.empty} == {
+        "slow": "search",
+        "planner": PLANNER,
+        "branches": 100,
+        "depth": 20,
+        "fast": False,
+        "hidden": (128, 128),
+        "learning_rate": 1e-3,
+        "batch_size": 32,
+        "visit_weight": 1.0,
+        "share_memory": False,
+        "danger": True,
+    }
+    assert PLANNER.keywords == {"unknown_cost": 1.2, "refused_cost": np.inf}
+    assert signature(FastSlow.act).parameters["explore"].default is True
+
+
+@pytest.mark.parametrize(("danger", "cost"), [(True, np.inf), (False, 0.0)])
+def test_harm_costs_everything_or_nothing(danger, cost):
+    planner = lone_agent(danger=danger).planner
+    assert planner.harm_cost == cost and (planner.unknown_cost, planner.refused_cost) == (1.2, np.inf)
+
+
+def test_parts_are_those_that_were_asked_for():
+    agent = lone_agent(**PUBLISHED)
+    assert isinstance(agent.slow, Branches) and (agent.slow._branches.branches, agent.slow._branches.depth) == (30, 12)
+    assert agent.fast.network.parameters.size == 5 * 32 + 33 * 4  # state and goal of two numbers each, four actions
+    single = lone_agent(fast=True, view=lambda space: Columns(space, [0], [1]))
+    assert single.fast.network.parameters.size == 3 * 32 + 33 * 4
+    assert isinstance(lone_agent().slow, Search) and lone_agent().fast is None
+    assert lone_agent(slow="none").slow is None
+    assert isinstance(lone_agent().goals, ShownGoal)
+    assert isinstance(make_agent(make("HiddenGoal", num_envs=1)).goals, FoundGoal)
+
+
+@pytest.mark.parametrize("name", ["ShiftWall", "HiddenGoal"])
+@pytest.mark.parametrize("share", [True, False])
+def test_what_one_environment_has_met_all_know_if_they_share_a_memory(name, share):
+    agent = make_agent(make(name, num_envs=2), share_memory=share)
+    rows = np.array([[3, 3, 9, 9], [7, 7, 9, 9]], np.float32)[:, : 4 if name == "ShiftWall" else 2]
+    following = rows + np.array([[0, 1, 0, 0], [1, 0, 0, 0]])[:, : rows.shape[1]]
+    no = np.zeros(2, bool)
+    agent.act(rows)
+    agent.observe(Transition(rows, np.array([DOWN, RIGHT]), np.zeros(2), no, no, following, following))
+    assert agent.memory.num_owners == (1 if share else 2)
+    known = agent.memory.known(agent.memory.name(rows[[0, 0], :2], np.array([0, agent.memory.num_owners - 1])))
+    assert known.tolist() == [[0, 0, 0, 1], [0, 0, 0, share]]
+    play(agent, make(name, num_envs=2), 60)
+
+
+@pytest.mark.parametrize(
+    ("capacity", "used", "envs", "copied"),
+    [
+        (400, 0, 2, 0),
+        (400, 300, 2, 0),
+        (400, 301, 2, 1),
+        (132, 0, 2, 0),
+        (128, 0, 2, 1),
+        (132, 0, 3, 1),
+        (203, 153, 2, 0),
+    ],
+)
+def test_a_memory_is_put_back_after_judging_where_a_quarter_or_sixteen_states_each_may_not_be_free(
+    capacity, used, envs, copied
+):
+    agent = make_agent(make(num_envs=envs), memory=lambda *given, **more: TransitionMemory(*given, capacity, **more))
+    agent.memory.name(np.stack([np.arange(used), np.full(used, 50)], 1))
+    saved, state_dict = [], agent.memory.state_dict
+    agent.memory.state_dict = lambda: saved.append(1) or state_dict()
+    agent.act(np.array([[1, 1, 2, 2]] * envs, np.float32), explore=False)
+    assert len(saved) == copied and agent.memory.states.num_free == capacity - used
+
+
+@pytest.mark.parametrize(
+    ("reward", "terminated", "harm"), [(0.0, False, 0), (1.0, True, 0), (-3.0, False, 3), (0.0, True, 1)]
+)
+def test_what_hurt_ends_the_way_in_memory_and_nothing_else_does(reward, terminated, harm):
+    agent = lone_agent()
+    for x in range(3):
+        agent.observe(transition_of([x, 5, 0, 0], UP, [x, 4, 0, 0]))
+    agent.observe(transition_of([2, 2, 9, 9], RIGHT, [3, 2, 9, 9], reward, terminated))
+    seen = agent.memory.expand(np.array([[2.0, 2.0], [1.0, 5.0]]))
+    assert seen.harm.tolist() == [[0, 0, harm, 0], [0] * 4] and seen.reward[0, RIGHT] == reward
+    assert seen.terminal.tolist() == [[False, False, harm > 0, False], [False] * 4]
+
+
+def test_an_action_loses_by_how_often_it_was_taken_in_this_episode_and_wins_by_where_the_goal_may_be():
+    agent = make_agent(make("HiddenGoal", num_envs=1), visit_weight=0.5)
+    for _ in range(4):
+        agent.observe(transition_of([2, 2], RIGHT, [3, 2]))
+    agent.observe(transition_of([2, 2], DOWN, [2, 3]))
+    here = np.array([[2.0, 2.0]], np.float32)
+    ids, goals = agent.memory.name(here), here * np.nan
+    assert agent._preference(ids, here, goals, True).tolist() == [[0, 0, -1, -0.5]]
+    assert agent._preference(ids, here, goals, False).tolist() == [[0, 0, 0, 0]]
+    agent.observe(transition_of([7, 7], UP, [7, 6]))  # imagined to lead to (2, 1), which nobody has seen yet
+    assert agent._preference(ids, here, goals, True).tolist() == [[0, 1, -1, -0.5]]
+    agent.observe(transition_of([2, 2], DOWN, [2, 3], reward=-2.0))
+    assert agent._preference(ids, here, goals, False).tolist() == [[0, 1, 0, -np.inf]]
+    agent.memory.contradict(here, np.array([DOWN]))
+    assert agent._preference(ids, here, goals, False).tolist() == [[0, 1, 0, 0]]
+
+
+def test_what_the_network_finds_natural_is_added():
+    agent = lone_agent(slow="none", fast=True)
+    agent.observe(transition_of([2, 2, 4, 4], RIGHT, [3, 2, 4, 4]))
+    here, there = np.array([[2.0, 2.0]], np.float32), np.array([[4.0, 4.0]], np.float32)
+    natural = agent.fast.probabilities(here, there)
+    ids = agent.memory.name(here)
+    assert agent._preference(ids, here, there, True) == pytest.approx(natural - [0, 0, 1, 0])
+    assert goes(agent, 2, 2, 4, 4) == (natural - [0, 0, 1, 0]).argmax()
+    assert agent.act(np.array([[2, 2, 4, 4]], np.float32), explore=False)[0] == natural.argmax()
+
+
+def test_it_learns_from_the_episode_so_far_and_from_the_way_that_it_imagined():
+    agent, learned = lone_agent(**BOTH), []
+    agent.fast.learn = lambda *rows: learned.append([part.tolist() for part in rows]) or 0.25
+    assert agent.learn() == {"memory/size": 0.0}
+    for action, following in [(LEFT, [4, 5]), (UP, [5, 4]), (RIGHT, [6, 5]), (DOWN, [5, 6])]:
+        agent.observe(transition_of([5, 5, 0, 0], action, [*following, 0, 0], terminated=action == DOWN))
+    agent.learn()
+    assert agent.learn() == {"memory/size": 4.0} and len(learned) == 1
+    assert learned[0] == [
+        [[5, 5]] * 10,
+        [goal for number, goal in enumerate([[4, 5], [5, 4], [6, 5], [5, 6]]) for _ in range(number + 1)],
+        [LEFT, LEFT, UP, LEFT, UP, RIGHT, LEFT, UP, RIGHT, DOWN],
+    ]
+    for x in (1, 2):
+        goes(agent, x, 1, 4, 1)
+        agent.observe(transition_of([x, 1, 4, 1], RIGHT, [x + 1, 1, 4, 1]))
+    assert agent.learn() == {"memory/size": 4.0, "train/loss": 0.25}
+    assert learned[1] == [
+        [[1, 1], [1, 1], [2, 1], [3, 1], [1, 1], [2, 1], [2, 1], [3, 1]],
+        [[2, 1], *[[4, 1]] * 3, *[[3, 1]] * 2, *[[4, 1]] * 2],
+        [RIGHT] * 8,
+    ]
+
+
+def test_a_network_that_rests_learns_nothing_while_the_memory_lives_on():
+    agent = lone_agent(**BOTH)
+    assert not agent.frozen and agent.gradient_steps == 0
+    agent.frozen = True
+    agent.observe(transition_of([5, 5, 0, 0], LEFT, [4, 5, 0, 0]))
+    assert agent.learn() == {"memory/size": 0.0} and len(agent.memory) == 1 and agent.gradient_steps == 0
+    agent.frozen = False
+    agent.observe(transition_of([4, 5, 0, 0], LEFT, [3, 5, 0, 0], terminated=True))
+    report = agent.learn()
+    assert report.keys() == {"memory/size", "train/loss"} and report["memory/size"] == 2 and agent.gradient_steps == 1
+    agent = lone_agent()
+    agent.observe(transition_of([5, 5, 0, 0], LEFT, [4, 5, 0, 0]))
+    assert agent.gradient_steps == 0 and agent.state_dict()["trace"]["length"].tolist() == [0]
+
+
+def test_an_episode_that_ends_is_forgotten_of_its_environment_alone():
+    agent = make_agent(make(num_envs=2), **BOTH)
+    rows, no = np.array([[5, 5, 0, 0], [5, 5, 0, 0]], np.float32), np.zeros(2, bool)
+    following = rows - np.array([1, 0, 0, 0], np.float32)
+
+    def happens(ended):
+        agent.observe(Transition(rows, np.full(2, LEFT), np.ones(2), np.array(ended), no, following, following))
+        ids = agent.memory.name(rows[:, :2], np.arange(2))
+        return agent._visits.of(ids)[:, LEFT].tolist(), [
+            int(part.sum()) for part in agent._trace.state_dict()["length"]
+        ]
+
+    assert happens([False, False]) == ([1, 1], [1, 1])
+    assert happens([False, True]) == ([2, 0], [2, 0])
+    assert happens([False, False]) == ([3, 1], [3, 1])
+    agent.begin_episodes()
+    assert happens([False, False]) == ([1, 1], [1, 1])
+
+
+def test_what_was_put_aside_before_a_state_was_restored_is_not_learned():
+    agent = lone_agent(**BOTH)
+    saved = agent.state_dict()
+    agent.observe(transition_of([5, 5, 0, 0], LEFT, [4, 5, 0, 0], reward=-2.0))
+    agent.load_state_dict({name: part for name, part in saved.items() if name != "outcomes"})
+    assert agent.learn() == {"memory/size": 0.0} and same(agent.state_dict(), saved)
+
+
+@pytest.mark.parametrize("name", ["visits", "trace", "rng", "outcomes"])
+def test_a_state_of_which_a_part_is_broken_changes_nothing(name):
+    environments = make("ShiftWall")
+    trained, fresh = (make_agent(environments, **BOTH) for _ in range(2))
+    play(trained, environments, 30)
+    before = fresh.state_dict()
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        fresh.load_state_dict(trained.state_dict() | {name: {"of": "another"}})
+    assert same(fresh.state_dict(), before)
+
+
+def test_what_a_goal_leaves_open_is_filled_for_each_environment_by_itself():
+    agent, no = make_agent(make(num_envs=2)), np.zeros(2, bool)
+    rows, following = (
+        np.array(each, np.float32) for each in ([[5, 5, 9, 9], [3, 2, 9, 9]], [[5, 4, 9, 9], [4, 2, 9, 9]])
+    )
+    agent.observe(Transition(rows, np.array([UP, RIGHT]), np.zeros(2), no, no, following, following))
+    shown = np.array([[5, 5, 9, np.nan], [3, 2, 8, np.nan]], np.float32)
+    agent.act(shown)
+    assert agent._goals.tolist() == [[9, 4], [8, 2]]
+    agent.act(np.array([[5, 5, 9, 7], [3, 2, 8, 6]], np.float32))
+    assert agent._goals.tolist() == [[9, 7], [8, 6]]

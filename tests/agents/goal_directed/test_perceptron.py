@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from engram_rl.agents.goal_directed.perceptron import Perceptron
+from engram_rl.memory import checks
 
 SIZES = [3, 7, 5, 4]
 
@@ -94,3 +95,38 @@ def test_a_network_of_other_sizes_is_refused_before_anything_changes():
     with pytest.raises(ValueError, match="parameters"):
         one.load_state_dict(made(sizes=[3, 8, 5, 4]).state_dict())
     assert np.array_equal(one.parameters, before)
+
+
+@pytest.mark.parametrize("sizes", [[3, 4], [20, 64, 4]])
+def test_a_network_is_made_where_its_five_numbers_for_each_parameter_fit(monkeypatch, sizes):
+    parameters = sum((before + 1) * after for before, after in pairwise(sizes))
+    taken = sum(
+        array.nbytes for array in vars(made(sizes=sizes, dtype=np.float32)).values() if hasattr(array, "nbytes")
+    )
+    assert taken == 5 * 4 * parameters
+    monkeypatch.setattr(checks, "ram", lambda device: taken)
+    made(sizes=sizes)
+    monkeypatch.setattr(checks, "ram", lambda device: taken - 1)
+    with pytest.raises(ValueError, match=rf"layers of \[{sizes[0]}, .*lower agent.hidden"):
+        made(sizes=sizes)
+
+
+def test_numbers_however_large_give_probabilities_and_a_finite_loss():
+    perceptron, inputs = made(dtype=np.float32), minibatch(3)[0]
+    inputs = (1e6 * inputs).astype(np.float32)
+    probabilities = perceptron.probabilities(inputs)
+    assert probabilities.sum(1) == pytest.approx(np.ones(9)) and probabilities.min() == 0
+    loss = perceptron.learn(inputs, probabilities.argmin(1))
+    assert (
+        loss == pytest.approx(-np.log(np.finfo(np.float32).tiny), rel=1e-6) and np.isfinite(perceptron.parameters).all()
+    )
+
+
+def test_a_saved_network_says_how_much_it_has_learned():
+    perceptron = made()
+    assert perceptron.updates == perceptron.state_dict()["updates"] == 0
+    perceptron.learn(*minibatch(0))
+    saved = perceptron.state_dict()
+    perceptron.learn(*minibatch(1))
+    assert saved["updates"] == 1 and perceptron.updates == 2
+    assert not np.array_equal(saved["parameters"], perceptron.parameters)
