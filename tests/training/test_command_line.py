@@ -70,15 +70,17 @@ def test_evaluation_puts_random_untrained_and_trained_side_by_side(command):
 def test_evaluation_may_go_on_remembering_and_records_an_episode(command, memory, tmp_path):
     folder = trained(command, "env=hiddengoal")
     status, printed = command(
-        evaluate.main, "episodes=4", f"memory={memory}", "video=true", "checkpoint=best", "out=seen"
+        evaluate.main, "episodes=4", f"memory={memory}", "video=true", "checkpoint=best", "out=seen/deep"
     )
     assert status == 0, printed
     assert f"memory {memory}" in printed
-    report = json.loads(Path("seen/evaluation.json").read_text())
+    text = Path("seen/deep/evaluation.json").read_text()
+    report = json.loads(text)
+    assert text == json.dumps(report, indent=2) + "\n"
     assert (report["memory"], report["checkpoint"]) == (memory, "best")
     low, high = report["agents"]["trained"]["interval"]
     assert low <= report["agents"]["trained"]["mean"] <= high
-    assert Path("seen/evaluation.gif").read_bytes().startswith(b"GIF8")
+    assert Path("seen/deep/evaluation.gif").read_bytes().startswith(b"GIF8")
     assert not (folder / "evaluation.json").exists()
 
 

@@ -145,7 +145,7 @@ def test_a_figure_is_of_95_percent_and_of_so_many_draws_unless_said(drawn, sampl
 
 def test_the_interval_of_the_probability_of_improvement_resamples_the_runs_of_both_within_their_task():
     generator = np.random.default_rng(5)
-    x, y = generator.normal(0.5, 1, size=(9, 2)) + [0, 50], generator.normal(0, 1, size=(6, 2)) + [0, 50]
+    x, y = (generator.normal([mean, 50 + mean], 1, size=(runs, 2)) for mean, runs in ((0.5, 9), (0, 6)))
     draws = []
     for _ in range(2000):
         shares = []
