@@ -3,6 +3,7 @@
 import inspect
 import sys
 from dataclasses import FrozenInstanceError
+from pathlib import Path
 from types import SimpleNamespace
 
 import gymnasium as gym
@@ -14,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from engram_rl.training import api, construction
+from engram_rl.training.cli import config_folders, set_aside, stored_config
 from engram_rl.training.composing import composed, value_words
 from engram_rl.training.construction import (
     build_agent,
@@ -28,6 +30,7 @@ from engram_rl.training.environments import make_environments
 from engram_rl.training.errors import UsageError
 from engram_rl.training.evaluate import Evaluation, _show
 from engram_rl.training.rollout import Episodes
+from engram_rl.training.runs.folder import RunFolder
 from engram_rl.training.seeding import generators
 
 BOX = spaces.Box(-1, 1, (2,), np.float32)
@@ -332,3 +335,33 @@ def test_an_evaluation_is_its_means_and_intervals(capsys, monkeypatch):
         ["trained", "20.0", "10.0 to 30.0", "10.0", "30.0", "5.5"],
     ]
     assert all(row[0].startswith(" ") and row[0][1] != " " and row[1][-2] != " " for row in rows)
+
+
+def test_the_folders_of_a_command_are_ours_and_the_users(tmp_path):
+    ours = Path(construction.__file__).resolve().parents[1] / "conf"
+    for config_dir, folders in ((None, [ours]), (tmp_path, [ours, tmp_path]), (ours, [ours])):
+        with composed("train", [], config_dir):
+            assert config_folders() == folders
+
+
+def test_a_run_that_exists_is_as_it_was_but_for_what_is_given(tmp_path, monkeypatch):
+    folder, plain = RunFolder(tmp_path / "run"), lambda found: OmegaConf.to_container(found, resolve=True)
+    with composed("train", ["agent=mfec", "steps=40", "seed=3", "log.every=9"]) as config:
+        folder.start(config)
+    with composed("train", ["steps=7", "agent=nec", "log.every=5"]) as other:
+        assert plain(stored_config(folder, other, [])) == plain(config)
+        assert plain(stored_config(folder, other, ["steps=50"])) == plain(config) | {"steps": 50}
+        monkeypatch.setattr(sys, "argv", ["engram train", "resume=run", "steps=60", "hydra.verbose=true"])
+        set_aside("resume")
+        assert sys.argv == ["engram train", "resume=run", "hydra.verbose=true"]
+        assert stored_config(folder, other).steps == 60
+        older = plain(config)
+        del older["seeding"], older["log"], older["cluster"]
+        folder.keep(OmegaConf.create(older))
+        found = stored_config(folder, other, [])
+        assert found.seeding == "counted" and (found.log, found.cluster) == (other.log, other.cluster)
+        assert plain(found.agent) == plain(config)["agent"] and found.steps == 40
+    with composed("evaluate", ["run=none"]) as evaluation:
+        assert stored_config(folder, evaluation, ["steps=70"]).steps == 40
+    monkeypatch.setattr(sys, "argv", ["engram train"])
+    set_aside("resume")
