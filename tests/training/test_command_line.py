@@ -15,6 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from engram_rl.training import evaluate, train
 from engram_rl.training.cli import in_whole_numbers
 from engram_rl.training.logging.logger import read_rows
+from engram_rl.training.logging.video import has_encoder
 from engram_rl.training.runs.folder import RunFolder
 
 ROOT = Path(train.__file__).parents[1]
@@ -81,6 +82,7 @@ def test_evaluation_may_go_on_remembering_and_records_an_episode(command, memory
     low, high = report["agents"]["trained"]["interval"]
     assert low <= report["agents"]["trained"]["mean"] <= high
     assert Path("seen/deep/evaluation.gif").read_bytes().startswith(b"GIF8")
+    assert Path("seen/deep/evaluation.mp4").exists() is has_encoder()
     assert not (folder / "evaluation.json").exists()
 
 

@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from engram_rl.training import api, construction
+from engram_rl.training import evaluate as evaluating
 from engram_rl.training.cli import config_folders, set_aside, stored_config
 from engram_rl.training.composing import composed, value_words
 from engram_rl.training.construction import (
@@ -28,7 +29,7 @@ from engram_rl.training.construction import (
 )
 from engram_rl.training.environments import make_environments
 from engram_rl.training.errors import UsageError
-from engram_rl.training.evaluate import Evaluation, _show
+from engram_rl.training.evaluate import Evaluation, _frames, _show
 from engram_rl.training.rollout import Episodes
 from engram_rl.training.runs.folder import RunFolder
 from engram_rl.training.seeding import generators
@@ -311,6 +312,18 @@ def test_what_was_composed_before_is_there_again_afterwards(tmp_path, monkeypatc
     with composed("train", [], tmp_path):
         pass
     assert sys.path.count(str(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no window"), OSError("no file"), UsageError("none")])
+def test_a_video_that_cannot_be_made_is_told_and_costs_nothing_else(monkeypatch, capsys, error):
+    def refuses(agent, stored, seed):
+        raise error
+
+    monkeypatch.setattr(evaluating, "record", lambda agent, stored, seed: [seed])
+    assert _frames(Own(), OmegaConf.create({}), SimpleNamespace(seed=3)) == [3]
+    monkeypatch.setattr(evaluating, "record", refuses)
+    assert _frames(Own(), OmegaConf.create({}), SimpleNamespace(seed=3)) == []
+    assert capsys.readouterr().err == f"No video: {error}\n"
 
 
 def test_an_evaluation_is_its_means_and_intervals(capsys, monkeypatch):

@@ -269,6 +269,22 @@ def test_a_package_that_registers_only_when_told_is_told(monkeypatch):
         gym.registry.pop("Late/Walk-v0", None)
 
 
+def test_a_package_that_registers_when_it_is_imported_or_not_at_all_is_told_nothing(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "never", ModuleType("never"))
+    monkeypatch.setitem(REGISTERED_BY, "Never/", "never")
+    import_owner("Never/Walk-v0")
+    made = "gymnasium.register('Early/Walk-v0', 'gymnasium.envs.classic_control:CartPoleEnv')"
+    (tmp_path / "early_17.py").write_text(f"import gymnasium\n{made}\ndef register_envs():\n    1 / 0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(REGISTERED_BY, "Early/", "early_17")
+    try:
+        import_owner("Early/Walk-v0")
+        assert "Early/Walk-v0" in gym.registry
+    finally:
+        gym.registry.pop("Early/Walk-v0", None)
+        sys.modules.pop("early_17", None)
+
+
 def test_the_package_that_is_missing_is_named(monkeypatch):
     monkeypatch.setitem(REGISTERED_BY, "Missing/", "not_there.gym")
     with pytest.raises(UsageError, match="belongs to the package not_there, which"):
@@ -580,6 +596,7 @@ def test_wrappers_with_statistics_of_their_own_are_refused_with_what_does_the_sa
 def test_a_limit_of_steps_takes_the_place_of_the_registered_one():
     assert make_environment("CartPole-v1", dict, [], None).spec.max_episode_steps == 500
     assert make_environment("CartPole-v1", dict, [], 7).spec.max_episode_steps == 7
+    assert "PassiveEnvChecker" not in str(make_environment("CartPole-v1", dict, [], None)), "it costs time"
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,7 @@ def test_a_run_takes_as_many_steps_as_it_is_asked_for_and_is_timed_over_all_its_
     more = time.perf_counter() - began
     second = summary(tmp_path / "a")
     assert second["steps"] == 24, "a step is of all environments"
+    assert RunFolder(tmp_path / "a").load_checkpoint()["step"] == 24
     assert kept["seconds"] < second["seconds"] <= kept["seconds"] + more
     assert [(bar.total, bar.initial, bar.disable) for bar in bars] == [(16, 0, True), (23, 16, False)]
     assert bars[1].bar.n == 24
@@ -99,8 +100,8 @@ def test_a_run_is_saved_as_often_as_asked_and_at_its_end(tmp_path, every, kept):
     assert sorted(int(path.name[5:]) for path in (tmp_path / "a" / "checkpoints").glob("step_*")) == kept
 
 
-@pytest.mark.parametrize(("asked_at", "whole"), [(6, False), (16, True)])
-def test_a_run_that_is_asked_to_stop_ends_with_the_step_in_hand(tmp_path, monkeypatch, capsys, asked_at, whole):
+@pytest.mark.parametrize(("asked_at", "steps", "whole"), [(6, 16, False), (16, 16, True), (16, 15, True)])
+def test_a_run_that_is_asked_to_stop_ends_with_the_step_in_hand(tmp_path, monkeypatch, capsys, asked_at, steps, whole):
     now = []
 
     class Asked(training.StopRequest):
@@ -108,7 +109,8 @@ def test_a_run_that_is_asked_to_stop_ends_with_the_step_in_hand(tmp_path, monkey
             return len(now) * 2 + 2 >= asked_at
 
     monkeypatch.setattr(training, "StopRequest", Asked)
-    score = run(tmp_path / "a", "steps=16", "checkpoint.every=0", callbacks=[lambda moment: now.append(moment.step)])
+    words = (f"steps={steps}", "checkpoint.every=0")
+    score = run(tmp_path / "a", *words, callbacks=[lambda moment: now.append(moment.step)])
     assert RunFolder(tmp_path / "a").load_checkpoint()["step"] == now[-1] == asked_at
     assert math.isnan(score) is not whole and (tmp_path / "a" / "summary.json").exists() is whole
     assert ("Stopped at step 6; continue with: engram train" in capsys.readouterr().out) is not whole
