@@ -151,7 +151,7 @@ def test_the_interval_of_the_probability_of_improvement_resamples_the_runs_of_bo
         shares = []
         for t in range(2):
             a, b = x[generator.integers(9, size=9), t], y[generator.integers(6, size=6), t]
-            shares.append(mannwhitneyu(a, b).statistic / 54)
+            shares.append((a[:, None] > b).mean())
         draws.append(np.mean(shares))
     found = probability_of_improvement(x, y, samples=4000)
     assert found.low == pytest.approx(np.quantile(draws, 0.025), abs=0.03)
