@@ -58,7 +58,7 @@ class Curriculum:
     @property
     def probabilities(self) -> np.ndarray:
         """How probable each lesson is to be the next. `[N]`."""
-        powers = np.exp(self._weights - self._weights.max())
+        powers = np.exp(self._weights)  # the highest weight lies between log 1/2 and 0
         shares: np.ndarray = (1 - self.explore) * powers / powers.sum() + self.explore / self.lessons
         return shares
 

@@ -77,8 +77,6 @@ def make_environments(
                 vectorised = _on_workers(id, makers, cluster, beside)
             else:
                 vectorised = _side_by_side(vectorization, makers)
-    except UsageError:
-        raise
     except FAILURES as error:
         raise unmade(id, arguments, error) from error
     require_same_step(vectorised, id)
@@ -329,6 +327,6 @@ _OPEN_EPISODES = ("episode_returns", "episode_lengths")
 def _empty_log(environments: VectorEnv) -> np.ndarray:
     """Room for actions; for those that are no arrays, which every agent here refuses by name, there is none."""
     space = environments.action_space
-    if space.shape is None or space.dtype is None:
+    if space.shape is None:
         return np.empty((1024, 0), dtype=object)
     return np.empty((1024, *space.shape), dtype=space.dtype)

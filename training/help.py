@@ -35,6 +35,8 @@ def show(command: str, arguments: Sequence[str]) -> None:
     finally:
         if before is None:
             del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = before
 
 
 def _nothing(config: DictConfig) -> None:

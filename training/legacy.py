@@ -134,10 +134,9 @@ METRICS = {
 
 def named_today(dotted: str) -> str:
     """Where a class, a function or a module of the first version is now; other names as they are."""
-    parts = dotted.split(".")
-    for length in range(len(parts), 0, -1):
-        if (known := ".".join(parts[:length])) in MODULES:
-            return ".".join([MODULES[known], *parts[length:]])
+    for known, today in MODULES.items():
+        if f"{dotted}.".startswith(f"{known}."):
+            return today + dotted.removeprefix(known)
     room, _, rest = dotted.partition(".")
     return f"engram_rl.{dotted}" if room in ROOMS and rest else dotted
 

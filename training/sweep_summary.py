@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -95,7 +94,7 @@ def summarise(folder: Path) -> tuple[list[dict[str, Any]], int]:
     for group in groups.values():
         interval = stratified_bootstrap(group["scores"])
         group |= {"score": float(interval.point), "interval": [float(interval.low), float(interval.high)]}
-    ordered = sorted(groups.values(), key=lambda group: -np.nan_to_num(group["score"], nan=-np.inf))
+    ordered = sorted(groups.values(), key=lambda group: group["score"], reverse=True)
     return ordered, len(runs) - len(done)
 
 

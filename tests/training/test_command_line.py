@@ -15,6 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from engram_rl.training import evaluate, train
 from engram_rl.training.cli import in_whole_numbers
 from engram_rl.training.logging.logger import read_rows
+from engram_rl.training.logging.video import has_encoder
 from engram_rl.training.runs.folder import RunFolder
 
 ROOT = Path(train.__file__).parents[1]
@@ -70,15 +71,18 @@ def test_evaluation_puts_random_untrained_and_trained_side_by_side(command):
 def test_evaluation_may_go_on_remembering_and_records_an_episode(command, memory, tmp_path):
     folder = trained(command, "env=hiddengoal")
     status, printed = command(
-        evaluate.main, "episodes=4", f"memory={memory}", "video=true", "checkpoint=best", "out=seen"
+        evaluate.main, "episodes=4", f"memory={memory}", "video=true", "checkpoint=best", "out=seen/deep"
     )
     assert status == 0, printed
     assert f"memory {memory}" in printed
-    report = json.loads(Path("seen/evaluation.json").read_text())
+    text = Path("seen/deep/evaluation.json").read_text()
+    report = json.loads(text)
+    assert text == json.dumps(report, indent=2) + "\n"
     assert (report["memory"], report["checkpoint"]) == (memory, "best")
     low, high = report["agents"]["trained"]["interval"]
     assert low <= report["agents"]["trained"]["mean"] <= high
-    assert Path("seen/evaluation.gif").read_bytes().startswith(b"GIF8")
+    assert Path("seen/deep/evaluation.gif").read_bytes().startswith(b"GIF8")
+    assert Path("seen/deep/evaluation.mp4").exists() is has_encoder()
     assert not (folder / "evaluation.json").exists()
 
 

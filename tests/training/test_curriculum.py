@@ -75,7 +75,13 @@ def test_it_goes_on_as_if_it_had_not_been_saved():
     [
         (lambda: Curriculum(1), "lessons is 1; it must be at least 2"),
         (lambda: Curriculum(3, rate=0.0), "rate is 0.0"),
+        (lambda: Curriculum(3, rate=-0.5), "rate is -0.5"),
         (lambda: Curriculum(3, explore=1.5), "explore is 1.5"),
+        (lambda: Curriculum(3, explore=0.0), "explore is 0.0"),
+        (lambda: Curriculum(3, bias=-0.5), "bias is -0.5; it must be at least 0"),
+        (lambda: Curriculum(3, history=1), "history is 1; it must be at least 2"),
+        (lambda: Curriculum(3).learned(-1, 0.0), "lesson is -1; it must be at least 0"),
+        (lambda: Curriculum(3).load_state_dict(Curriculum(2).state_dict()), "of 2 lessons; the curriculum has 3"),
         (lambda: Curriculum(3).learned(3, 0.0), "lesson is 3; it must be at most 2"),
         (lambda: Curriculum(3).learned(0, math.nan), "progress is nan"),
         (lambda: Curriculum(3).load_state_dict(Curriculum(4).state_dict()), "of 4 lessons; the curriculum has 3"),
@@ -84,3 +90,48 @@ def test_it_goes_on_as_if_it_had_not_been_saved():
 def test_bad_input_is_refused_by_name(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_what_is_left_out_is_as_published_and_documented():
+    said, unsaid = Curriculum(3, 0.01, 0.05, 0.0, 500, 0), Curriculum(3)
+    chance = np.random.default_rng(4)
+    for _ in range(510):
+        lesson = said.draw()
+        assert lesson == unsaid.draw()
+        progress = float(chance.normal())
+        said.learned(lesson, progress)
+        unsaid.learned(lesson, progress)
+    assert unsaid.state_dict() == said.state_dict()
+    assert len(said.state_dict()["latest"]) == 500
+
+
+def test_the_limits_themselves_are_taken():
+    curriculum = Curriculum(2, rate=0.5, explore=1.0, bias=0.0, history=2)
+    for progress in (1.0, 2.0, 3.0):
+        curriculum.learned(1, progress)
+    assert curriculum.state_dict()["latest"] == [2.0, 3.0]
+    assert curriculum.probabilities.tolist() == [0.5, 0.5]
+
+
+def test_what_is_long_past_counts_no_more_also_after_it_was_restored():
+    short, restored = Curriculum(3, history=4), Curriculum(3, history=4)
+    for i in range(9):
+        short.learned(i % 3, float(i))
+    restored.load_state_dict(short.state_dict())
+    restored.learned(0, 9.0)
+    assert restored.state_dict()["latest"] == [6, 7, 8, 9] and restored.state_dict()["taken"] == 10
+
+
+def test_no_rate_is_too_high_to_compute_with():
+    curriculum = Curriculum(3, rate=100.0, explore=0.01)
+    for i in range(6):
+        curriculum.learned(i % 3, float(i))
+        assert np.isfinite(curriculum.probabilities).all() and curriculum.probabilities.sum() == pytest.approx(1)
+
+
+def test_lessons_are_drawn_as_probable_as_they_are():
+    curriculum = Curriculum(3, rate=0.2, explore=0.2, seed=1)
+    for i in range(30):
+        curriculum.learned(1, float(i))
+    shares = np.bincount([curriculum.draw() for _ in range(5000)], minlength=3) / 5000
+    np.testing.assert_allclose(shares, curriculum.probabilities, atol=0.03)

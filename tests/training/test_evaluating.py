@@ -8,7 +8,8 @@ from omegaconf import OmegaConf
 from benchmarks.configuration import agent_config, environment_config
 from engram_rl.agents.common.observations import batch_size
 from engram_rl.training.construction import build_agent, build_environments
-from engram_rl.training.evaluation import evaluate
+from engram_rl.training.errors import UsageError
+from engram_rl.training.evaluation import MODES, evaluate, memory_parts, player_of, require_mode, rested, shares
 from engram_rl.training.rollout import step
 
 AGENTS = {
@@ -101,3 +102,128 @@ def test_observations_may_be_dicts_of_dicts():
     assert transition.next_observation["inner"]["speed"].tolist() == [[0, 0], [1, 1], [0, 0]]
     assert transition.next_observation["flag"].tolist() == [1, 0, 1]
     assert transition.reset_observation is following
+
+
+class Marching:
+    """Environment i pays i + 1 a step and ends after so many steps; the first step of each episode shows 0."""
+
+    single_action_space = None
+
+    def __init__(self, *lengths):
+        self.lengths, self.num_envs, self.seeds, self.info = np.array(lengths), len(lengths), [], {}
+
+    def reset(self, *, seed):
+        self.seeds.append(seed)
+        self.at = np.zeros(self.num_envs, int)
+        return self.at.copy(), {}
+
+    def step(self, action):
+        self.at += 1
+        done = self.at == self.lengths
+        final = self.at.copy()
+        self.at[done] = 0
+        return self.at.copy(), np.arange(self.num_envs) + 1.0, done, np.zeros_like(done), {"final_obs": final}
+
+
+class Watches:
+    """An agent that keeps what it was asked and told."""
+
+    def __init__(self):
+        self.asked, self.told, self.begun, self.frozen = [], [], 0, False
+
+    def act(self, observation, *, explore=True):
+        self.asked.append((observation.tolist(), explore))
+        return np.zeros(len(observation), int)
+
+    def observe(self, transition):
+        self.told.append(transition)
+
+    def begin_episodes(self):
+        self.begun += 1
+
+
+@pytest.mark.parametrize(
+    ("episodes", "num_envs", "expected"),
+    [(7, 3, [3, 2, 2]), (6, 3, [2, 2, 2]), (2, 3, [1, 1, 0]), (8, 3, [3, 3, 2]), (0, 2, [0, 0]), (5, 1, [5])],
+)
+def test_episodes_are_shared_out_evenly(episodes, num_envs, expected):
+    assert shares(episodes, num_envs).tolist() == expected
+
+
+def test_short_episodes_are_not_counted_more_often():
+    agent, where = Watches(), Marching(2, 5)
+    played = evaluate(agent, where, 5, seed=9)
+    assert played.returns.tolist() == [2, 2, 10, 2, 10] and played.lengths.tolist() == [2, 2, 5, 2, 5]
+    assert played.cut == 0 and where.seeds == [9]
+    assert len(agent.asked) == 10 and agent.asked[0] == ([0, 0], False)
+    assert not agent.told and not agent.begun and not agent.frozen
+
+
+def test_an_agent_that_remembers_is_told_everything_and_only_remembers():
+    agent = Watches()
+    evaluate(agent, Marching(2, 5), 2, seed=9, remember=True)
+    assert len(agent.told) == len(agent.asked) == 5 and all(explore for _, explore in agent.asked)
+    assert agent.begun == 1 and agent.frozen
+
+
+def test_a_player_is_told_what_followed_and_the_agent_nothing():
+    agent, player = Watches(), Watches()
+    agent.player = lambda num_envs: player if num_envs == 2 else None
+    evaluate(agent, Marching(2, 3), 2, seed=9)
+    assert len(player.told) == 3 and not agent.told and not agent.asked
+    assert player_of(agent, Marching(1, 1)) is player and player_of(player, Marching(1)) is player
+
+
+@pytest.mark.parametrize(
+    ("max_steps", "returns", "lengths", "cut"),
+    [
+        (None, [2, 2, 10], [2, 2, 5], 0),
+        (10, [2, 2, 10], [2, 2, 5], 0),  # exactly as many as it takes
+        (9, [2, 2, 10], [2, 2, 5], 0),
+        (8, [2, 2, 8], [2, 2, 4], 1),
+        (6, [2, 1, 6], [2, 1, 3], 2),
+        (1, [1, 2], [1, 1], 2),
+    ],
+)
+def test_what_is_open_when_the_steps_are_spent_counts_with_what_it_got(max_steps, returns, lengths, cut):
+    played = evaluate(Watches(), Marching(2, 5), 3, seed=9, max_steps=max_steps)
+    assert (played.returns.tolist(), played.lengths.tolist(), played.cut) == (returns, lengths, cut)
+
+
+def test_episodes_that_were_open_and_those_that_others_saw_are_not_counted():
+    class Dearer(Marching):
+        """Pays what episode it is."""
+
+        def reset(self, *, seed):
+            self.episode = np.ones(self.num_envs)
+            return super().reset(seed=seed)
+
+        def step(self, action):
+            shown, _, done, *rest = super().step(action)
+            reward = self.episode.copy()
+            self.episode[done] += 1
+            return shown, reward, done, *rest
+
+    counted = lambda **given: evaluate(Watches(), Dearer(2, 3), 4, 0, **given).returns.tolist()  # noqa: E731
+    assert counted() == [2, 3, 4, 6]
+    assert counted(uncounted=1) == [4, 6, 6, 9]
+    assert counted(uncounted=3) == [8, 10, 12, 15]
+    where, agent = Dearer(2, 3), Watches()
+    shown, _ = where.reset(seed=0)
+    shown = where.step(None)[0]
+    played = evaluate(agent, where, 4, 7, going_on_from=shown, uncounted=1, remember=True)
+    assert played.returns.tolist() == [6, 8, 9, 12] and where.seeds == [0]
+    assert agent.asked[0] == ([1, 1], True) and not agent.begun and agent.frozen and len(agent.told) == len(agent.asked)
+
+
+def test_what_an_agent_has_not_is_not_asked_of_it():
+    plain = type("Plain", (), {})()
+    assert rested(plain) is plain and not hasattr(plain, "frozen")
+    assert memory_parts(plain) == () and player_of(plain, Marching(1)) is plain
+
+
+def test_a_mode_is_one_of_three_or_left_to_the_agent():
+    for mode in (None, *MODES):
+        require_mode(mode, "memory")
+    with pytest.raises(UsageError, match=r"memory is 'frozn'\. Did you mean frozen"):
+        require_mode("frozn", "memory")

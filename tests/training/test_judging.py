@@ -10,15 +10,16 @@ from omegaconf import OmegaConf
 
 from benchmarks.configuration import agent_config, environment_config
 from benchmarks.same_run import same
+from engram_rl.agents.random import RandomAgent
 from engram_rl.training import evaluate as evaluating
-from engram_rl.training import train
+from engram_rl.training import judging, train
 from engram_rl.training.construction import build_agent, build_environments
 from engram_rl.training.environments import make_environments
 from engram_rl.training.errors import UsageError
 from engram_rl.training.evaluation import FRESH, FROZEN, ONLINE, evaluate, fitting, forgotten
 from engram_rl.training.judging import Judge
 from engram_rl.training.logging.logger import read_rows
-from engram_rl.training.rollout import step
+from engram_rl.training.rollout import Episodes, step
 from engram_rl.training.runs.folder import RunFolder
 from engram_rl.training.seeding import PURPOSES, generators, undisturbed, world_seeds
 
@@ -110,6 +111,124 @@ def test_an_agent_that_adapts_is_judged_as_it_lives(command):
     assert summary["scores"]["frozen"] < summary["score"] and "frozen" in printed and "online" in printed
     status, printed = command(evaluating.main, "episodes=4")
     assert status == 0 and "memory online" in printed
+
+
+@pytest.fixture
+def judged(monkeypatch):
+    """What a judge asks of an evaluation, in place of one."""
+    asked = []
+
+    def recorded(agent, world, episodes, seed, **given):
+        asked.append({"agent": agent, "world": world, "episodes": episodes, "seed": seed, **given})
+        return Episodes(np.array([1.0, 3.0]), np.array([4, 4]), int(given["max_steps"] == 7))
+
+    monkeypatch.setattr(judging, "evaluate", recorded)
+    return asked
+
+
+class Own:
+    """An agent with what an agent may have."""
+
+    memory_parts = ("seen",)
+
+    def __init__(self):
+        self.begun, self.state = 0, {"seen": 0, "weights": 0}
+
+    def begin_episodes(self):
+        self.begun += 1
+
+    def state_dict(self):
+        return self.state
+
+    def load_state_dict(self, state):
+        self.state = state
+
+
+def make_own(observation_space, action_space, num_envs, seed):
+    return Own()
+
+
+@pytest.mark.parametrize(
+    ("mode", "purpose", "lives", "goes_on", "uncounted", "begun"),
+    [
+        (ONLINE, "score", True, True, 0, 0),
+        (ONLINE, "evaluate", True, True, 3, 0),  # as many as each environment played to choose the best
+        (ONLINE, "evaluate", False, False, 0, 0),
+        (ONLINE, "score", None, False, 0, 0),
+        (FROZEN, "evaluate", True, False, 0, 1),
+        (FROZEN, "selection", None, False, 0, 1),
+        (FRESH, "selection", True, True, 0, 1),
+        (FRESH, "score", False, False, 0, 0),  # it is begun anew with the world
+    ],
+)
+def test_a_copy_goes_on_where_its_world_can_be_copied(judged, mode, purpose, lives, goes_on, uncounted, begun):
+    chosen = config("mfec", "hiddengoal")
+    chosen.agent, chosen.evaluation.episodes = {"_target_": f"{__name__}.make_own"}, 5
+    environments = build_environments(chosen.env)
+    environments.reset(seed=1)
+    for _ in range(4):
+        environments.step(environments.action_space.sample())
+    where = environments.state_dict()
+    agent = Own()
+    agent.state = {"seen": 5, "weights": 7}
+    lives_in = None if lives is None else where if lives else {"seed": 1, "actions": np.zeros((0, 2), int)}
+    Judge(chosen)(agent, mode, purpose, lives_in)
+    (asked,) = judged
+    copy = asked["agent"]
+    assert copy is not agent and copy.state == {"seen": 0 if mode == FRESH else 5, "weights": 7}
+    assert copy.begun == begun and agent.begun == 0
+    assert asked["remember"] is (mode != FROZEN) and asked["uncounted"] == uncounted
+    assert (asked["going_on_from"] is not None) is goes_on
+    if goes_on:
+        assert same(asked["world"].state_dict(), where)
+    assert asked["seed"] == world_seeds(3, purpose, environments) and asked["episodes"] == 5
+
+
+def test_a_judge_plays_as_the_run_says_unless_it_is_told_otherwise(judged, capsys):
+    chosen = config("mfec", "hiddengoal")
+    agent = Own()
+    chosen.agent = {"_target_": f"{__name__}.make_own"}
+    Judge(chosen)(agent, FROZEN, "score")
+    Judge(chosen, seed=0, episodes=2, max_steps=7)(agent, FROZEN, "score")
+    first, second = judged
+    assert (first["episodes"], first["max_steps"]) == (6, 5000)
+    assert (second["episodes"], second["max_steps"]) == (2, 7)
+    assert first["seed"] == world_seeds(3, "score", first["world"])
+    assert second["seed"] == world_seeds(0, "score", first["world"])
+    printed = capsys.readouterr().out
+    assert printed.startswith("The evaluation ended after 7 steps (evaluation.max_steps): 1 of 2 episodes were over, 1")
+    assert printed.count("\n") == 1
+    del chosen.seeding
+    Judge(chosen)(agent, FROZEN, "score")
+    assert judged[2]["seed"] == 1_000_000  # runs that do not say how seeds come counted them
+
+
+def test_the_random_agent_plays_itself_and_others_by_a_copy(judged):
+    chosen = config("mfec", "hiddengoal")
+    chosen.agent = {"_target_": f"{__name__}.make_own"}
+    judge, own = Judge(chosen), Own()
+    chance = RandomAgent(judge.world().action_space, 0)
+    before = generators()
+    judge.play(chance, ONLINE, {"seed": 1})
+    judge.play(own, ONLINE, {"seed": 1})
+    assert judged[0]["agent"] is chance and judged[1]["agent"] is not own
+    assert [one["seed"] for one in judged] == [world_seeds(3, "evaluate", judge.world())] * 2
+    assert same(generators(), before)
+
+
+def test_a_judge_has_one_world_of_its_own_or_is_lent_one_and_closes_it(judged):
+    chosen = config("mfec", "hiddengoal")
+    chosen.agent = {"_target_": f"{__name__}.make_own"}
+    judge, lent = Judge(chosen), build_environments(chosen.env)
+    judge.reuse(lent)
+    assert judge.world() is lent
+    judge.close()
+    judge.close()
+    mine = judge.world()
+    assert mine is not lent and judge.world() is mine
+    judge.reuse(lent)
+    assert judge.world() is mine
+    assert judge.in_passing(Own(), FROZEN, lent) == 2.0 and judged[0]["seed"] == world_seeds(3, "selection", lent)
 
 
 class Endless(gym.Env):

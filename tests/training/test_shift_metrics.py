@@ -1,5 +1,8 @@
 """What the shift metrics promise: each against a few episodes counted by hand, or a loop."""
 
+import math
+from statistics import fmean
+
 import numpy as np
 import pytest
 
@@ -141,3 +144,106 @@ def test_after_find_compares_the_episodes_that_follow_the_first_solved_one_of_a_
     assert metrics.after_find(cost, optimum, solved, [1, 5, 8]) == (6 + 9) / (5 + 3)
     assert np.isnan(metrics.after_find(cost, optimum, solved, []))
     assert np.isnan(metrics.after_find(cost, optimum, np.zeros(9), [1, 5]))
+
+
+def slow(cost, optimum, random, solved, task_index):
+    """Every metric of one run at its default windows, episode by episode in plain Python."""
+    episodes = len(cost)
+    shifts = [e for e in range(1, episodes) if task_index[e] != task_index[e - 1]]
+    starts = [0, *shifts]
+    tasks = [list(range(start, end)) for start, end in zip(starts, [*shifts, episodes], strict=True)]
+    above = [cost[e] - optimum[e] for e in range(episodes)]
+    near = [e for task in tasks[1:] for e in task[:10]]
+    recovered = []
+    for task in tasks[1:]:
+        good = [all(cost[e + i] <= 1.25 * optimum[e + i] for i in range(3)) for e in task[:-2]]
+        recovered.append(math.nan if len(task) < 3 else good.index(True) if True in good else math.inf)
+    first, saved = {}, []
+    for task in tasks:
+        paid = fmean(above[e] for e in task[:5])
+        if task_index[task[0]] in first:
+            before = first[task_index[task[0]]]
+            saved.append(1 - paid / before if before else math.nan)
+        else:
+            first[task_index[task[0]]] = paid
+    returns = [cost[task[0]] for task in tasks[1:] if task_index[task[0]] in task_index[: task[0]]]
+    finds = [next((e for e in task if solved[e]), task[-1]) for task in tasks[1:]]
+    after = [find + 1 for find, task in zip(finds, tasks[1:], strict=True) if find != task[-1]]
+    possible = sum(random[e] - optimum[e] for e in near)
+    return {
+        "solve_rate": sum(solved) / episodes,
+        "dynamic_regret": [sum(above[: e + 1]) for e in range(episodes)],
+        "regret": sum(above),
+        "regret_after_shift": sum(above[shifts[0] : shifts[0] + 5]) if shifts else math.nan,
+        "post_shift_area": sum(random[e] - cost[e] for e in near) / possible if possible else math.nan,
+        "recovery": recovered,
+        "savings": saved,
+        "first_on_return": fmean(returns) if returns else math.nan,
+        "after_find": sum(cost[e] for e in after) / sum(optimum[e] for e in after) if after else math.nan,
+        "plateau": [sum(cost[e] for e in task[-10:]) / sum(optimum[e] for e in task[-10:]) for task in tasks],
+    }
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_every_metric_of_every_run_is_that_of_a_loop_over_its_episodes(seed):
+    chance = np.random.default_rng(seed)
+    task_index = np.repeat(*[[0, 1, 0, 2, 1, 0][: seed % 7], chance.integers(1, 16, size=min(seed % 7, 6))])
+    if not len(task_index):
+        task_index = np.zeros(4, int)
+    episodes = len(task_index)
+    cost = chance.integers(2, 9, size=(2, 3, episodes)).astype(float)
+    optimum, random = chance.integers(2, 7, size=episodes), chance.integers(4, 12, size=episodes)
+    solved = chance.random(size=cost.shape) < 0.3
+    shifts = metrics.shift_episodes(task_index)
+    got = {
+        "solve_rate": metrics.solve_rate(solved),
+        "dynamic_regret": metrics.dynamic_regret(cost, optimum),
+        "regret": metrics.regret(cost, optimum),
+        "regret_after_shift": metrics.regret_after_shift(cost, optimum, shifts),
+        "post_shift_area": metrics.post_shift_area(cost, random, optimum, shifts),
+        "recovery": metrics.recovery(cost, optimum, shifts),
+        "savings": metrics.savings(cost, optimum, task_index),
+        "first_on_return": metrics.first_on_return(cost, task_index, task_index),
+        "plateau": metrics.plateau(cost, optimum, shifts),
+    }
+    for run in np.ndindex(2, 3):
+        args = (cost[run].tolist(), optimum.tolist(), random.tolist(), solved[run].tolist(), task_index.tolist())
+        expected = slow(*args)
+        assert metrics.after_find(cost[run], optimum, solved[run], shifts) == pytest.approx(
+            expected.pop("after_find"), nan_ok=True
+        )
+        assert expected.keys() == got.keys()
+        for name, value in expected.items():
+            np.testing.assert_allclose(got[name][run], value, err_msg=name)
+
+
+def test_the_windows_are_those_that_are_asked_for():
+    cost, shifts, task_index = np.array([9.0, 9, 9, 3, 5, 9, 9, 2, 4, 9]), [3, 7], [0, 0, 0, 1, 1, 1, 1, 0, 0, 0]
+    none, ones = np.zeros(10), np.ones(10)
+    for window in (1, 2, 3):
+        first, second = cost[3 : 3 + window], cost[7 : 7 + window]
+        assert metrics.regret_after_shift(cost, none, shifts, window) == first.sum()
+        expected = 1 - (first.sum() + second.sum()) / (2 * 10 * window)
+        assert metrics.post_shift_area(cost, 10 * ones, none, shifts, window) == pytest.approx(expected)
+        assert metrics.savings(cost, none, task_index, window) == pytest.approx(1 - second.mean() / 9)
+        levels = [cost[:3][-window:].mean(), cost[3:7][-window:].mean(), cost[7:][-window:].mean()]
+        np.testing.assert_allclose(metrics.plateau(cost, ones, shifts, window), levels)
+    assert metrics.recovery(cost, ones, [3], tolerance=5, streak=2) == [0]
+    assert metrics.recovery(cost, ones, [3], tolerance=4.9, streak=2) == [4]
+    assert metrics.recovery(cost, ones, [3], tolerance=4.9, streak=1) == [0]
+
+
+def test_a_target_that_costs_the_same_again_saves_nothing():
+    assert metrics.savings([5, 7, 5], [1, 1, 1], [0, 1, 0]).tolist() == [0]
+
+
+def test_gains_and_savings_are_shares_whatever_their_sign():
+    """Of returns, in place of costs, the limit lies above random."""
+    assert metrics.post_shift_area([1, 6], [1, 2], [1, 10], [1]) == pytest.approx(0.5)
+    assert metrics.savings([2, 7, 3], [4, 4, 4], [0, 1, 0]) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(("cost", "optimum"), [([], []), (5.0, [3.0]), (5.0, 3.0), (np.ones((2, 3)), np.ones(2))])
+def test_what_has_no_episodes_or_others_is_refused(cost, optimum):
+    with pytest.raises(ValueError, match=r"give each as \[..., episodes\] with the same number"):
+        metrics.regret(cost, optimum)

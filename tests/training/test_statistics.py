@@ -1,10 +1,14 @@
 """What the statistics promise, against slow references."""
 
+import math
+from dataclasses import FrozenInstanceError
+
 import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
 
 from engram_rl.training.statistics import (
+    Interval,
     interquartile_mean,
     performance_curve,
     probability_of_improvement,
@@ -102,7 +106,59 @@ def test_the_probability_of_improvement_of_clearly_better_equal_and_worse():
     assert same.point == 0.5 and same.low < 0.5 < same.high
 
 
-@pytest.mark.parametrize("bad", [[], np.zeros((2, 2, 2)), [1.0, np.nan]])
+def test_axes_may_be_counted_from_the_end():
+    scores = np.random.default_rng(0).normal(size=(2, 3, 9))
+    expected = [[slow_interquartile_mean(row) for row in table] for table in scores]
+    for axis in (-1, 2, (2,), [-1]):
+        np.testing.assert_allclose(interquartile_mean(scores, axis=axis), expected, atol=1e-12)
+    both = [slow_interquartile_mean(table.ravel()) for table in scores]
+    np.testing.assert_allclose(interquartile_mean(scores, axis=(1, -1)), both, atol=1e-12)
+
+
+@pytest.mark.parametrize(("confidence", "samples"), [(0.95, 2000), (0.5, 7), (0.9, 21), (0.99, 3)])
+def test_limits_are_the_outer_order_statistics_of_the_draws(confidence, samples):
+    drawn = []
+
+    def recorded(values, axis):
+        drawn.append(np.mean(values, axis=axis))
+        return drawn[-1]
+
+    scores = np.random.default_rng(2).gamma(2.0, size=(9, 2))
+    found = stratified_bootstrap(scores, recorded, confidence=confidence, samples=samples)
+    draws = sorted(next(one for one in drawn if np.size(one) == samples))
+    outside = (1 - confidence) / 2 * (samples - 1)
+    assert found.point == scores.mean()
+    assert (found.low, found.high) == (draws[math.floor(outside)], draws[math.ceil(samples - 1 - outside)])
+
+
+@pytest.mark.parametrize(
+    ("drawn", "samples"), [(stratified_bootstrap, 2000), (performance_curve, 1000), (probability_of_improvement, 2000)]
+)
+def test_a_figure_is_of_95_percent_and_of_so_many_draws_unless_said(drawn, samples):
+    x, y = np.random.default_rng(0).normal(size=(2, 30, 3))
+    given = (x, y) if drawn is probability_of_improvement else (x,)
+    alone, said = drawn(*given), drawn(*given, confidence=0.95, samples=samples, seed=0)
+    assert all(np.array_equal(getattr(alone, one), getattr(said, one)) for one in ("point", "low", "high"))
+    other = drawn(*given, seed=1)
+    assert np.any(other.low != alone.low) and np.any(other.high != alone.high)
+
+
+def test_the_interval_of_the_probability_of_improvement_resamples_the_runs_of_both_within_their_task():
+    generator = np.random.default_rng(5)
+    x, y = (generator.normal([mean, 50 + mean], 1, size=(runs, 2)) for mean, runs in ((0.5, 9), (0, 6)))
+    draws = []
+    for _ in range(2000):
+        shares = []
+        for t in range(2):
+            a, b = x[generator.integers(9, size=9), t], y[generator.integers(6, size=6), t]
+            shares.append((a[:, None] > b).mean())
+        draws.append(np.mean(shares))
+    found = probability_of_improvement(x, y, samples=4000)
+    assert found.low == pytest.approx(np.quantile(draws, 0.025), abs=0.03)
+    assert found.high == pytest.approx(np.quantile(draws, 0.975), abs=0.03)
+
+
+@pytest.mark.parametrize("bad", [[], np.zeros((2, 2, 2)), [1.0, np.nan], np.zeros((0, 3)), np.zeros((3, 0)), 1.0])
 def test_scores_that_mean_nothing_are_refused(bad):
     with pytest.raises(ValueError, match="scores of"):
         stratified_bootstrap(bad)
@@ -115,3 +171,14 @@ def test_agents_are_compared_on_the_same_tasks_only():
 
 def test_an_interval_prints_as_a_figure_with_its_limits():
     assert f"{stratified_bootstrap([2.0, 2.0]):.1f}" == "2.0 [2.0, 2.0]"
+    assert f"{Interval(1 / 3, 0.0, 2 / 3)}" == "0.333 [0, 0.667]"
+
+
+def test_an_interval_stays_as_it_was_found():
+    with pytest.raises(FrozenInstanceError):
+        Interval(1, 0, 2).low = 5  # type: ignore[misc]
+
+
+def test_runs_without_a_score_are_named():
+    with pytest.raises(ValueError, match=r"scores of runs \[1, 3\] are NaN"):
+        stratified_bootstrap([[1, 2], [np.nan, 5], [3, 4], [np.nan, np.nan]])

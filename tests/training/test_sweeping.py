@@ -71,6 +71,58 @@ def test_what_is_no_sweep_is_explained(tmp_path, monkeypatch):
         summarise(tmp_path)
 
 
+def ended(folder, score, words, **config):
+    run = RunFolder(folder, given=words)
+    run.start(OmegaConf.create({"agent": {}, "env": {"id": "X-v0"}, "seed": 1} | config))
+    run.write_json("summary.json", {"score": score})
+
+
+def test_the_newest_sweep_is_meant_where_none_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for day in ("2026-01-02", "2026-01-03", "2026-01-01"):
+        ended(Path("runs") / f"{day}_sweep" / "0", 5.0, ["agent.lr=1"])
+    for arguments in ([], ["sweep=latest"]):
+        assert main(arguments) == 0
+        assert "Written to runs/2026-01-03_sweep/sweep.json" in capsys.readouterr().out
+    monkeypatch.setattr("sys.argv", ["engram sweep-summary", "sweep=runs/2026-01-01_sweep"])
+    assert main() == 0
+    assert "Written to runs/2026-01-01_sweep/sweep.json" in capsys.readouterr().out
+    for wrong in ("sweeps=runs", "runs/2026-01-01_sweep", "sweep"):
+        with pytest.raises(UsageError, match="no argument here; give the folder of a sweep as sweep=FOLDER"):
+            main([wrong])
+
+
+def test_the_table_and_the_file_say_everything(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "30")  # narrow as a window may be, numbers are not broken
+    for number, (rate, seed, score) in enumerate([(0.00125, 1, 10), (0.00125, 2, 20), (0.5, 1, 123.456)]):
+        config = {"agent": {"rate": rate, "kind": "a"}, "seed": seed}
+        ended(tmp_path / f"{number}", score, ["steps=9"], **config)
+        (tmp_path / f"{number}" / "overrides.json").unlink()  # as before it was kept what was given
+    assert main([f"sweep={tmp_path}"]) == 0
+    printed = capsys.readouterr().out
+    rows = [[cell.strip() for cell in line.strip("│┃ ").replace("┃", "│").split("│")] for line in printed.splitlines()]
+    assert ["agent.rate", "runs", "score", "95 % interval"] in rows
+    assert ["0.5", "1", "123.5", "123.5 to 123.5"] in rows
+    assert ["0.00125", "2", "15", "10 to 20"] in rows
+    assert "have not ended" not in printed
+    settings = [
+        {"setting": {"agent.rate": 0.5}, "seeds": [1], "scores": [123.456], "score": 123.456,
+         "interval": [123.456, 123.456]},
+        {"setting": {"agent.rate": 0.00125}, "seeds": [1, 2], "scores": [10.0, 20.0], "score": 15.0,
+         "interval": [10.0, 20.0]},
+    ]  # fmt: skip
+    text = (tmp_path / SUMMARY).read_text()
+    assert text == json.dumps({"settings": settings, "unfinished": 0}, indent=2) + "\n"
+
+
+def test_where_one_run_does_not_say_what_it_was_given_all_are_compared_by_what_they_are(tmp_path):
+    for number, rate in enumerate((1, 2)):
+        ended(tmp_path / f"{number}", rate, [f"name={number}"], agent={"rate": rate})
+    assert [group["setting"] for group in summarise(tmp_path)[0]] == [{"name": "1"}, {"name": "0"}]
+    (tmp_path / "0" / "overrides.json").unlink()
+    assert [group["setting"] for group in summarise(tmp_path)[0]] == [{"agent.rate": 2}, {"agent.rate": 1}]
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")  # their own
 @pytest.mark.parametrize(
     ("kind", "package"),
