@@ -120,3 +120,10 @@ class TestReencoder:
         assert reencoder.observations[2].tolist() == [9, 10, 11]
         assert torch.equal(reencoder.observations[[1, 3]], observations[[1, 3]])
         assert not reencoder.observations[4:].any()
+
+    def test_the_only_entry_has_its_turn_every_time(self):
+        memory, encoder, reencoder, observations, _ = encoded_memory(n=1)
+        for _ in range(3):
+            encoder.weight += 1
+            assert len(reencoder.refresh(1)) == 1
+            torch.testing.assert_close(memory.key_vectors[:1], encoder(observations))

@@ -218,6 +218,78 @@ class TestIVF:
             index.written(torch.arange(30))
             assert len(index._stale) == (2, 1)[turn % 2] and index._waiting <= 65
 
+    def test_a_check_says_what_share_was_found_and_where_the_others_were(self):
+        index = IVFIndex(lists=32, probes=1, start=100, check_every=1)
+        memory = made(3, 1500, index=index, n=1500, k=20)
+        index.build(1500)
+        checks = []
+        index._estimate.add = lambda *check: checks.append(check)
+        missed_any = False
+        for seed in range(12):
+            query = torch.randn(1, 3, generator=torch.Generator().manual_seed(50 + seed))
+            packed = memory.store.pack(query)
+            proposed = set(index.propose(packed, 20, 1500)[0].tolist())
+            distances = (memory.key_vectors - query).square().sum(1)
+            near, true = distances.topk(20, largest=False)
+            assert index._reach == pytest.approx(float(near[-1].sqrt()), rel=1e-5)
+            missed = [slot for slot in true.tolist() if slot not in proposed]
+            view = index._lists.view
+            looked_at = index._lists.lists_near(view.seen(query), 1)[0].item()
+            lists = index._lists.lists_near(view.seen(memory.key_vectors[missed]), 1)[0] if missed else None
+            elsewhere = float((lists != looked_at).double().mean()) if missed else 0.0
+            assert checks[-1] == (pytest.approx(1 - len(missed) / 20), 1, pytest.approx(elsewhere))
+            missed_any |= bool(missed)
+        assert missed_any and len(checks) == 12
+
+    def test_more_lists_are_looked_at_only_where_too_few_entries_were_in_the_first(self):
+        index = IVFIndex(lists=32, probes=1, start=100, check_every=0)
+        memory = made(3, 1500, index=index, n=1500)
+        index.build(1500)
+        seen = index._lists.view.seen(memory.key_vectors[:1])
+        held = int((index._lists.near(seen, *index._lists.lists_near(seen, 1), 1500) >= 0).sum())
+        near, searches = index._lists.near, []
+        index._lists.near = lambda seen, lists, *rest: searches.append(lists.shape[1]) or near(seen, lists, *rest)
+        for k, looked_at in ((held - 1, [1]), (held, [1]), (held + 1, [1, 4])):
+            searches.clear()
+            found = index._search(seen, 1, k)[1]
+            assert searches == looked_at and (found >= 0).sum() >= k
+
+    @pytest.mark.parametrize(
+        ("void", "lists"), [(0, None), (100, None), (101, 2), (999, 2), (1000, 19), (5000, 19)]
+    )  # of 300 lists one in 256, and one in 16 where more is void than counts
+    def test_the_more_is_void_the_more_is_tidied(self, void, lists):
+        class Lists:
+            def __init__(self):
+                self.void, self.tidied = void, None
+
+            def __len__(self):
+                return 1000
+
+            def tidy(self, lists):
+                self.tidied = lists
+
+        index = IVFIndex(lists=300, start=300)
+        made(index=index)
+        index._lists = Lists()
+        index._catch_up()
+        assert index._lists.tidied == lists
+
+    def test_what_moves_while_centres_are_fitted_is_filed_again_behind(self):
+        index = IVFIndex(lists=4, start=100, check_every=0)
+        memory = made(index=index, n=200)
+        memory.move(torch.tensor([3]), keys=torch.zeros(1, 2))
+        index._changed[:] = False
+        memory.move(torch.tensor([3]), keys=torch.ones(1, 2))
+        assert not index._changed.any()  # no job is under way
+        memory.lookup(torch.zeros(1, 2))
+        assert index.report()["repairing"]
+        memory.move(torch.tensor([3, 9]), keys=torch.zeros(2, 2))
+        memory.write(torch.zeros(1, 2), torch.zeros(1, 1))
+        assert index._changed.nonzero()[0].tolist() == [3, 9, 200]
+        while index._lists is None:
+            memory.lookup(torch.zeros(1, 2), k=1)
+        assert [sorted(one.tolist()) for one in index._stale] == [[3, 9, 200]]
+
 
 class TestCached:
     def test_it_starts_over_with_one_answer_too_many(self):
