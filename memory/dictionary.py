@@ -238,7 +238,6 @@ class DifferentiableNeuralDictionary(OwnMode):
         """The slot of each identity, -1 where it is unknown.  `[B]` int64 -> `[B]`."""
         return torch.from_numpy(self.identities.find(checked_identity(identity))).to(self.device)
 
-    @in_own_mode
     def follow(self, slots: Tensor, steps: int = 1, *, kind: int | None = None) -> Reached:
         """The entries to which `steps` links lead from each of these, the strongest first.  `[B]` -> `[B, W]`."""
         return self.links.follow(slots, steps, kind=kind)
@@ -336,7 +335,6 @@ class DifferentiableNeuralDictionary(OwnMode):
             self.values[slots] = values.to(self.values)
 
     @in_own_mode
-    @torch.no_grad()
     def forget(self, slots: Tensor) -> None:
         """Remove entries; -1 and slots without an entry are passed over."""
         slots = slots_of("slots", slots, self.capacity)
@@ -349,7 +347,6 @@ class DifferentiableNeuralDictionary(OwnMode):
         self.forgetting.removed(slots)
 
     @in_own_mode
-    @torch.no_grad()
     def contradict(self, slots: Tensor, factor: float = 0.0) -> None:
         """Experience refutes these entries: remove them, or with a `factor` in (0, 1) scale their strength by it."""
         number("factor", factor, 0, below=1, hint=": 0 removes, a share weakens")
@@ -360,7 +357,6 @@ class DifferentiableNeuralDictionary(OwnMode):
             slots = torch.unique(slots[slots >= 0])
             self.forgetting.weakened(slots[self.alive[slots]], factor)
 
-    @in_own_mode
     def link(
         self, source_slots: Tensor, target_slots: Tensor, weight: Tensor | float = 1.0, kind: Tensor | int = 0
     ) -> None:
@@ -402,7 +398,6 @@ class DifferentiableNeuralDictionary(OwnMode):
         self._state.restore(state, before)
         self.index.attach(self.store)
 
-    @in_own_mode
     def save(self, path: str | Path) -> None:
         """Write everything to one file, which `DifferentiableNeuralDictionary.load` reads on any device and index."""
         settings: dict[str, Any] = {
@@ -419,7 +414,6 @@ class DifferentiableNeuralDictionary(OwnMode):
 
     # ---- looking in
 
-    @in_own_mode
     def describe(self, most_used: int = 5) -> dict[str, Any]:
         """Sizes, strengths, how near lookups hit, the most used entries, the index's own report; a pass over all."""
         whole("most_used", most_used, 0)
@@ -443,7 +437,6 @@ class DifferentiableNeuralDictionary(OwnMode):
             "index": self.index.report(),
         }
 
-    @in_own_mode
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Every entry by column: modalities (NaN or code 0 where lacking), value, strength, hits, identity, slot."""
         slots = self.slots

@@ -43,7 +43,6 @@ class RowSGD(OwnMode):
         self.lr = lr
         self.value_lr = lr if value_lr is None else value_lr
 
-    @in_own_mode
     @torch.no_grad()
     def step(self, *found: Found) -> None:
         """Move keys and values of what was found. An entry that was replaced since it was read is left alone.
@@ -202,7 +201,6 @@ class Reencoder(OwnMode):
         self.generation = zeros(memory.capacity, dtype=torch.int32, device=memory.device)  # [N], an entry's is above 0
         self._cursor = 0
 
-    @in_own_mode
     @torch.no_grad()
     def remember(self, slots: Tensor, observations: Tensor) -> None:
         """Keep what was observed for entries just written, at slots `[B]`, -1 for none; of repeats the last counts.

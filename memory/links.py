@@ -101,7 +101,6 @@ class Links:
             self._add_one_each(sources[now], targets[now], weights[now], kinds[now])
 
     @in_own_mode
-    @torch.no_grad()
     def follow(self, slots: Tensor, steps: int = 1, *, kind: int | None = None, width: int = 64) -> Reached:
         """Where ways of exactly `steps` links lead; a way weighs the product of its links, an entry all its ways.
 

@@ -101,7 +101,6 @@ def nearest(
     return _padded(found, distances, valid, k)
 
 
-@torch.no_grad()
 def nearest_alike(store: KeyStore, index: Index, query: Keys, slots: Slots) -> Neighbours:
     """The nearest entry that has the same modalities, of each query."""
     used = slots.used

@@ -38,7 +38,7 @@ def dealt(
     shard = torch.from_numpy(owners(entries["identities"].numpy()))
     nobody = entries["identities"] == NOBODY
     shard[nobody] = torch.arange(int(nobody.sum())) % shards
-    largest = max((len(state["turns"]) for state in states), default=0) * len(states)
+    largest = max(len(state["turns"]) for state in states) * len(states)
     slots = torch.full((largest,), -1)
     parts = []
     for one in range(shards):
@@ -93,7 +93,10 @@ def _strongest(entries: dict[str, Tensor], mine: Tensor, most: int) -> Tensor:
 
 
 def _state(entries: dict[str, Tensor], states: list[dict[str, Any]], first: bool) -> dict[str, Any]:
-    """The state of a shard with these entries; what is counted over all shards is the first one's."""
+    """The state of a shard with these entries; what is counted over all shards is the first one's.
+
+    Slots are in the order of the writes, which is what a state is taken for that says nothing of it.
+    """
     memory, count = states[0]["memory"], len(entries["turns"])
     every = [state["memory"] for state in states]
     scalars = {name: part for name, part in memory["forgetting"].items() if not isinstance(part, Tensor)}
@@ -112,6 +115,4 @@ def _state(entries: dict[str, Tensor], states: list[dict[str, Any]], first: bool
     state["links"] = memory["links"]
     if "spread" in memory:
         state["spread"] = memory["spread"] | {"until_centred": 0}
-    if "written" in memory:
-        state["written"] = torch.arange(count)  # in the order of their turns
     return {"memory": state, "turns": entries["turns"], "optimisers": {}}

@@ -287,7 +287,7 @@ class ShardedMemory(OwnMode):
                 given[one] = (*named, turns[rows])
         for one, (rows, answer) in enumerate(zip(parts, self._ask("write", given), strict=True)):
             if len(rows):
-                slots, _, standing = answer
+                slots, standing = answer
                 out[rows] = torch.where(slots < 0, slots, slots * self.shards + one)
                 self._stands(one, standing)
         return out
@@ -326,7 +326,6 @@ class ShardedMemory(OwnMode):
         for shard, standing in enumerate(self._ask("changed", [("tick", amount)] * self.shards)):
             self._stands(shard, standing)
 
-    @in_own_mode
     def link(
         self, source_slots: Tensor, target_slots: Tensor, weight: Tensor | float = 1.0, kind: Tensor | int = 0
     ) -> None:
@@ -334,7 +333,6 @@ class ShardedMemory(OwnMode):
         self._fetch_ends()
         self.links.add(source_slots, target_slots, weight, kind)
 
-    @in_own_mode
     def follow(self, slots: Tensor, steps: int = 1, *, kind: int | None = None) -> Reached:
         """The entries to which `steps` links lead from each of these, the strongest first.  `[B]` -> `[B, W]`."""
         self._fetch_ends()
@@ -359,7 +357,6 @@ class ShardedMemory(OwnMode):
 
     # ---- saving
 
-    @in_own_mode
     def save(self, folder: str | Path) -> None:
         """Write everything to a folder, a file for each shard; `load` reads it with any number of shards.
 
@@ -548,7 +545,7 @@ class ShardedMemory(OwnMode):
         slots, meant = checked_slots(exclude, rows, torch.device("cpu"), self._generation), None  # [B, E]
         if isinstance(exclude, tuple | list):  # which entry is meant the shards know
             slots, meant = (part.reshape(slots.shape) for part in exclude)
-        owner = slots.remainder(self.shards).masked_fill(slots < 0, -1)
+        owner = slots.remainder(self.shards)  # of nobody, -1, any: there it is nobody again
         return [(torch.where(owner == shard, slots // self.shards, -1), meant) for shard in range(self.shards)]
 
     def _by_shard(self, slots: Tensor) -> list[Tensor]:
@@ -577,6 +574,7 @@ class ShardedMemory(OwnMode):
             out[rows] = answer
         return out
 
+    @in_own_mode
     def _fetch_ends(self) -> None:
         """Learn which slots hold which entry, where that has changed."""
         for shard, (slots, alive, generation) in enumerate(self._ask("ends", [()] * self.shards)):

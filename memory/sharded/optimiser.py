@@ -31,7 +31,6 @@ class ShardedOptimiser:
         self.memory = memory
         self._number = memory.optimised_by(partial(kind, **arguments))
 
-    @torch.no_grad()
     def step(self, *found: Found) -> None:
         """Move keys and values of what was found; gradients are used up by that.
 

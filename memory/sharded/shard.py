@@ -119,16 +119,16 @@ class Shard:
         identity: Tensor | None,
         present: Present,
         turns: Tensor,
-    ) -> tuple[Tensor, Tensor, Standing]:
+    ) -> tuple[Tensor, Standing]:
         """See `DifferentiableNeuralDictionary.write`; `turns` says which writes of all these are, ascending.  `[B]`.
 
         Returns:
-            Slots and their generations, `[B]`, and the standing.
+            Slots, `[B]`, and the standing.
         """
         slots = self.memory.write(keys, values, priority, identity, present=present)
         stand = slots >= 0
         self._written.scatter_reduce_(0, slots[stand], turns[stand], "amax")
-        return slots, self.memory.generation[slots.clamp(min=0)], self.standing()
+        return slots, self.standing()
 
     def changed(self, method: str, *arguments: Any) -> Standing:
         """Call a method of the dictionary that changes it: `move`, `forget`, `contradict`, `tick`."""

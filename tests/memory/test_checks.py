@@ -1,11 +1,30 @@
 """A check lets through what lies on its limits, and names every limit when it refuses."""
 
 import math
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
-from engram_rl.memory.checks import number, offers, require_held, shown, slots_of, unknown, whole
+from engram_rl.memory import DifferentiableNeuralDictionary, Modality, checks
+from engram_rl.memory.checks import (
+    check_moved,
+    checked_place,
+    ending,
+    limited,
+    number,
+    offers,
+    real,
+    require_held,
+    require_precision,
+    require_ram,
+    shown,
+    slots_of,
+    truth,
+    unknown,
+    whole,
+)
 
 
 @pytest.mark.parametrize(
@@ -118,3 +137,154 @@ def test_a_wrong_name_is_told_the_nearest_or_what_it_is_called_now():
     assert str(unknown("index", "kept", ["ivf", "cached"])) == (
         "unknown index 'kept': it is 'cached' now; choose from cached, ivf"
     )
+
+
+def test_a_part_has_the_precision_that_it_is_computed_in_unless_its_caller_rounds():
+    for dtype in (torch.float32, torch.float64):
+        require_precision("keys", torch.zeros(2, dtype=dtype), dtype)
+    for wrong in (torch.float16, torch.float64, torch.int64):
+        with pytest.raises(ValueError, match=f"keys are of {wrong}; this memory computes in torch.float32"):
+            require_precision("keys", torch.zeros(2, dtype=wrong), torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        require_precision("keys", torch.zeros(2, dtype=torch.bfloat16), torch.float32)
+        with pytest.raises(ValueError, match="int64"):
+            require_precision("keys", torch.zeros(2, dtype=torch.int64), torch.float32)
+
+
+def test_numbers_are_limited_on_either_side_and_by_1e14_unless_told():
+    for most, beyond in ((None, 1.01e14), (3.0, 3.01)):
+        given = () if most is None else (most,)
+        for sign in (1, -1):
+            assert limited(torch.tensor([[0.0, sign * (most or 1e14)]]), *given) is True
+            assert limited(torch.tensor([[0.0], [sign * beyond]]), *given) is False
+    assert limited(torch.empty(0, 3)) and limited(torch.zeros(2, requires_grad=True))
+    assert not limited(torch.tensor([math.nan])) and not limited(torch.tensor([-math.inf]))
+
+
+@pytest.mark.parametrize("wrong", [np.zeros(2), [1.0], None, torch.zeros(2, dtype=torch.complex64)])
+def test_only_tensors_of_real_numbers_are_taken(wrong):
+    memory = DifferentiableNeuralDictionary([Modality("a", 1), Modality("b", 1)], 1, 4)
+    plain = DifferentiableNeuralDictionary(2, 1, 4)
+    zero = torch.zeros(2, 1)
+    says = "must hold real numbers" if isinstance(wrong, torch.Tensor) else "must be a tensor|give a tensor"
+    flat = wrong.reshape(1, 2) if isinstance(wrong, torch.Tensor) else wrong
+    part = wrong.reshape(2, 1) if isinstance(wrong, torch.Tensor) else wrong
+    for call in (
+        lambda: real("x", wrong),
+        lambda: memory.lookup(flat),
+        lambda: plain.lookup(flat),
+        lambda: memory.lookup({"a": part}),
+        lambda: plain.lookup({"key": wrong}),
+        lambda: memory.write({"a": zero}, part),
+    ):
+        with pytest.raises(TypeError, match=says):
+            call()
+    if wrong is not None:
+        with pytest.raises(TypeError, match=says):
+            memory.lookup({"a": zero}, exclude=(zero.long()[:, 0], wrong))
+        with pytest.raises(TypeError, match=says):
+            memory.write({"a": zero}, zero, priority=wrong)
+        with pytest.raises(TypeError, match=says):
+            memory.write({"a": zero}, zero, identity=wrong)
+    with pytest.raises(TypeError, match="slots"):
+        memory.move(wrong)
+    assert len(memory) == 0
+
+
+def test_a_present_is_a_bool_for_each_row_by_name():
+    memory = DifferentiableNeuralDictionary([Modality("a", 1), Modality("b", 1)], 1, 4)
+    with pytest.raises(TypeError, match="give a bool tensor \\[2\\] for each modality by name"):
+        memory.write(torch.zeros(2, 2), torch.zeros(2, 1), present=torch.ones(2, 2, dtype=torch.bool))
+    with pytest.raises(ValueError, match=r"present\['a'\] is torch.bool \(3,\); expected bool \[2\]"):
+        memory.write(torch.zeros(2, 2), torch.zeros(2, 1), present={"a": torch.ones(3, dtype=torch.bool)})
+    memory.write(torch.zeros(2, 2), torch.zeros(2, 1), present={})
+    assert memory.store.present[:2].all()
+
+
+@pytest.mark.parametrize("value", [True, False, np.True_, np.False_])
+def test_a_truth_value_is_one_and_nothing_else_is(value):
+    assert truth("touch", value) is bool(value) and ending("done", value) is bool(value)
+    for wrong in (1, 0.0, "True", None):
+        with pytest.raises(TypeError, match=r"touch is .*; it must be True or False"):
+            truth("touch", wrong)
+    assert [ending("done", one) for one in (1, 0, 1.0, 0.0, np.array([[0]]), np.float32(2))] == [
+        *(True, False, True, False, False, True)
+    ]
+    for wrong in ("x", None, np.zeros(2), np.array("a"), np.array(1j), math.nan, [True]):
+        with pytest.raises(TypeError, match="not one truth value"):
+            ending("done", wrong)
+
+
+def test_a_place_is_a_device_and_one_of_two_precisions():
+    assert checked_place("cpu", torch.float64) == (torch.device("cpu"), torch.float64)
+    assert checked_place(torch.device("meta"), torch.float32)[0].type == "meta"
+    for wrong in (torch.float16, torch.int64, "float32"):
+        with pytest.raises(ValueError, match=r"use torch.float32, or torch.float64 to check gradients"):
+            checked_place("cpu", wrong)
+    with pytest.raises(ValueError, match="device is 'moon'"):
+        checked_place("moon", torch.float32)
+    with pytest.raises(TypeError, match=r"device is 3 \(int\)"):
+        checked_place(3, torch.float32)
+
+
+def test_whole_numbers_of_unsigned_types_beyond_the_signed_ones_are_rounded():
+    require_held("codes", torch.tensor([2**53], dtype=torch.uint64), torch.float64, "")
+    with pytest.raises(ValueError, match="the integer 9223372036854775807"):
+        require_held("codes", torch.tensor([2**64 - 1], dtype=torch.uint64), torch.float64, "")
+
+
+def test_ram_is_that_of_the_machine_where_it_says_so(monkeypatch):
+    sizes = {"SC_PHYS_PAGES": 3, "SC_PAGE_SIZE": 4096}
+    monkeypatch.setattr(checks.os, "sysconf", sizes.__getitem__)
+    assert checks._installed() == 3 * 4096
+
+    for error in (AttributeError, ValueError, OSError):
+
+        def fail(name, error=error):
+            raise error
+
+        monkeypatch.setattr(checks.os, "sysconf", fail)
+        monkeypatch.delattr(checks.ctypes, "windll", raising=False)
+        assert checks._installed() == checks.sys.maxsize
+
+        class Kernel:
+            @staticmethod
+            def GetPhysicallyInstalledSystemMemory(kilobytes):
+                kilobytes._obj.value = 7
+                return 1
+
+        monkeypatch.setattr(checks.ctypes, "windll", SimpleNamespace(kernel32=Kernel), raising=False)
+        assert checks._installed() == 7 * 1024
+        monkeypatch.setattr(Kernel, "GetPhysicallyInstalledSystemMemory", staticmethod(lambda _: 0))
+        assert checks._installed() == checks.sys.maxsize
+
+
+def test_what_just_fits_is_let_through_and_a_byte_more_is_told_in_gibibytes(monkeypatch):
+    monkeypatch.setattr(checks, "ram", lambda device: 3 * 2**29)
+    require_ram("size=9", 3 * 2**29, "lower it")
+    with pytest.raises(ValueError) as refused:
+        require_ram("size=9", 5 * 2**30, "lower it")
+    assert str(refused.value) == (
+        "size=9 would take 5.0 GiB, more than the 1.5 GiB of memory that this machine has; lower it"
+    )
+    with pytest.raises(ValueError, match="that this GPU has"):
+        require_ram("size=9", 5 * 2**30, "lower it", "cuda")
+    with pytest.raises(ValueError, match="size=9"):
+        require_ram("size=9", 3 * 2**29 + 1, "lower it")
+
+
+def test_rows_that_move_have_the_shape_and_size_that_fit():
+    like, most = torch.zeros(9, 2), torch.tensor([10.0, 100.0])
+    check_moved("keys", None, 3, like, 1.0)
+    check_moved("keys", torch.tensor([[10.0, -100.0]]), 1, like, most)
+    check_moved("keys", torch.tensor([[7, 7]]), 1, like, 7.0)
+    for new, limit, told in (
+        (torch.tensor([[10.5, 0.0]]), most, "larger than 10; lower the learning rate"),
+        (torch.tensor([[0.0, -100.5]]), most, "larger than 10;"),
+        (torch.tensor([[0.0, math.nan]]), most, "would become NaN"),
+        (torch.tensor([[0.0, 7.5]]), 7.0, "larger than 7;"),
+        (torch.zeros(2, 2), 7.0, r"keys have shape \[2, 2\]; expected \[1, 2\], a row for each slot"),
+        (torch.zeros(1, 3), 7.0, r"keys have shape \[1, 3\]; expected \[1, 2\]"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            check_moved("keys", new, 1, like, limit)

@@ -14,6 +14,7 @@ from engram_rl.memory import (
     KeySpace,
     Modality,
 )
+from engram_rl.memory.sharded import ShardedMemory
 from tests.memory.filled import D, K, V, assert_same, filled
 from tests.memory.slow_dictionary import SlowDictionary
 
@@ -231,3 +232,137 @@ class TestConstruction:
     def test_modalities_need_distinct_names(self):
         with pytest.raises(ValueError, match="distinct"):
             KeySpace([Modality("a", 1), Modality("a", 2)])
+
+
+class TestDetails:
+    def test_of_several_that_are_wrong_the_first_is_named(self):
+        memory, _ = filled(20, capacity=32)
+        memory.forget(torch.tensor([3, 5]))
+        many = ShardedMemory(2, 1, 8, shards=2, where="here")
+        links = memory.links
+        for call, named in (
+            (lambda: memory.move(torch.tensor([0, 5, 3]), values=torch.zeros(3, V)), "slot 5 holds no entry"),
+            (lambda: many.move(torch.tensor([7, 6]), values=torch.zeros(2, 1)), "slot 7 holds no entry"),
+            (lambda: links.add(torch.tensor([0, 5, 3]), torch.tensor([1, 1, 1])), "source slot 5 holds"),
+            (lambda: links.add(torch.tensor([1, 1, 1]), torch.tensor([0, 5, 3])), "target slot 5 holds"),
+            (lambda: memory.write(torch.zeros(3, D), torch.zeros(3, V), torch.tensor([0.0, -2, -3])), "holds -2.0;"),
+            (lambda: memory.write(torch.zeros(2, D), torch.tensor([[0, 2**24 + 3], [2**24 + 1, 0]])), "r 16777219,"),
+        ):
+            with pytest.raises(ValueError, match=named):
+                call()
+
+    def test_entries_that_are_too_weak_go_twice_as_fast_as_others_come_and_in_a_sweep_of_1024(self):
+        forgetting = Decay(1.0, unit="ticks", threshold=0.3)
+        memory = DifferentiableNeuralDictionary(1, 1, 4000, k=1, forgetting=forgetting)
+        memory.write(torch.arange(3000.0)[:, None], torch.zeros(3000, 1))
+        memory.tick()
+        assert len(memory) == 3000
+        memory.tick()
+        assert len(memory) == 3000 - 1024
+        slots = memory.write(torch.zeros(10, 1), torch.zeros(10, 1))
+        assert len(memory) == 1976 + 10 - 20 and memory.alive[slots].all()
+        memory.tick(0)
+        assert len(memory) == 1966 - 1024
+
+    def test_who_makes_room_leaves_neither_name_nor_hits(self):
+        memory = DifferentiableNeuralDictionary(1, 1, 2, k=1)
+        memory.write(torch.tensor([[0.0], [9.0]]), torch.zeros(2, 1), identity=torch.tensor([5, 6]))
+        memory.lookup(torch.tensor([[0.0], [0.0]]))
+        memory.lookup(torch.tensor([[9.0]]))
+        assert memory.usage.hits.tolist() == [2, 1]
+        memory.write(torch.tensor([[1.0]]), torch.zeros(1, 1))
+        assert memory.find(torch.tensor([5, 6])).tolist() == [-1, 1] and memory.usage.hits.tolist() == [0, 1]
+        assert memory.evictions == 1 and memory.to_arrays()["has_identity"].tolist() == [False, True]
+
+    def test_rows_that_make_room_at_once_leave_the_names_of_the_others(self):
+        memory = DifferentiableNeuralDictionary(1, 1, 3, k=1, forgetting="priority")
+        keys = torch.arange(3.0)[:, None]
+        memory.write(keys, keys, torch.tensor([1.0, 5.0, 9.0]), torch.tensor([1, 2, 3]))
+        slots = memory.write(keys[:2], keys[:2], torch.tensor([2.0, 2.5]), torch.tensor([10, 11]))
+        assert slots.tolist() == [-1, 0]
+        assert memory.find(torch.tensor([1, 2, 3, 10, 11])).tolist() == [-1, 1, 2, -1, 0]
+        assert memory.generation.tolist() == [3, 1, 1] and memory.evictions == 2
+
+    def test_a_single_subset_has_no_evidence_and_two_have(self):
+        memory = DifferentiableNeuralDictionary([Modality("a", 1), Modality("b", 1)], 1, 9, k=2)
+        memory.write(torch.rand(5, 2), torch.rand(5, 1))
+        query = torch.rand(3, 2)
+        one = memory.lookup(query, references=[("a",)])
+        assert one.evidence is None and one.slots.shape == (3, 2)
+        assert torch.equal(one.value, memory.lookup({"a": query[:, :1]}).value)
+        two = memory.lookup(query, references=[("a",), ("a",)])
+        assert two.evidence.tolist() == [[0.5, 0.5]] * 3 and two.slots.shape == (3, 4)
+        many = DifferentiableNeuralDictionary([Modality(f"m{i}", 1) for i in range(6)], 1, 9, k=1)
+        many.write(torch.rand(2, 6), torch.rand(2, 1))
+        assert many.lookup(torch.rand(1, 6), references="all").evidence.shape == (1, 63)
+
+    def test_only_slots_have_a_strength_and_only_a_strength_is_weakened(self):
+        memory, slots = filled(forgetting=Decay(4.0, unit="ticks"))
+        memory.forget(slots[2:3])
+        memory.contradict(torch.tensor([0, 0, -1, 2]), 0.25)
+        assert memory.strength(slots[:3]).tolist() == [0.25, 1, 0] and len(memory) == 19
+        memory.contradict(torch.tensor([0, -1]))
+        assert not memory.alive[0] and len(memory) == 18
+        for wrong in (-1, 32):
+            with pytest.raises(ValueError, match=rf"slots holds {wrong}; slots go from 0 to 31"):
+                memory.strength(torch.tensor([wrong]))
+        for call in (memory.forget, memory.contradict):
+            with pytest.raises(ValueError, match="and -1 stands for none"):
+                call(torch.tensor([-2]))
+
+    def test_parts_of_a_key_that_are_left_out_stay_when_written_again(self):
+        space = [Modality("a", 2), Modality("c", 2, "discrete"), Modality("b", 1)]
+        memory = DifferentiableNeuralDictionary(space, 1, 9, k=2, write_rule="mean")
+        keys = {"a": torch.ones(3, 2), "c": torch.tensor([[1, 2], [3, 4], [5, 6]]), "b": torch.full((3, 1), 7.0)}
+        names = torch.tensor([4, 5, 6])
+        memory.write(keys, torch.ones(3, 1), identity=names, present={"b": torch.tensor([True, False, True])})
+        again = {"a": torch.full((3, 2), 2.0), "c": torch.zeros(3, 2, dtype=torch.int64)}
+        has = {"a": torch.tensor([True, False, True]), "c": torch.tensor([False, True, False])}
+        memory.write(again, torch.full((3, 1), 4.0), identity=torch.tensor([6, 5, 9]), present=has)
+        columns = memory.to_arrays()
+        assert columns["a"].tolist() == [[1, 1], [1, 1], [2, 2], [2, 2]]
+        assert columns["c"].tolist() == [[1, 2], [0, 0], [5, 6], [0, 0]]
+        assert columns["b"][[0, 2], 0].tolist() == [7, 7] and memory.store.present.tolist()[:4] == [
+            [True, True, True],
+            [True, True, False],
+            [True, True, True],
+            [True, False, False],
+        ]
+        assert columns["value"].flatten().tolist() == [1, 2.5, 2.5, 4]
+
+    def test_the_penalty_of_one_part_is_the_stated_one(self):
+        assert DifferentiableNeuralDictionary(2, 1, 3).store.penalties().tolist() == [0]
+        stated = DifferentiableNeuralDictionary([Modality("a", 2, penalty=3.0)], 1, 3)
+        assert stated.store.penalties().tolist() == [3]
+
+    @pytest.mark.parametrize("weight", [1.0, 4.0])
+    def test_distances_are_weighed_with_and_without_gradients(self, weight):
+        memory = DifferentiableNeuralDictionary([Modality("a", 2, weight=weight)], 1, 3, k=2)
+        memory.write(torch.tensor([[0.0, 0.0], [3.0, 4.0]]), torch.tensor([[1.0], [2.0]]))
+        for gradients in (True, False):
+            with torch.set_grad_enabled(gradients):
+                found = memory.lookup(torch.tensor([[0.0, 1.0]]))
+                assert found.distances.tolist() == [[weight, 18 * weight]]
+                shares = torch.tensor([1 / (weight + 1e-3), 1 / (18 * weight + 1e-3)])
+                torch.testing.assert_close(found.weights[0], shares / shares.sum())
+                few = memory.lookup(torch.tensor([[0.0, 1.0]]), exclude=torch.tensor([0]))
+                assert few.distances.tolist() == [[18 * weight, 0]] and few.value.tolist() == [[2.0]]
+        twice = memory.lookup(torch.tensor([[0.0, 1.0]]), references=[("a",), ("a",)])
+        assert twice.distances.tolist() == [[weight, 18 * weight] * 2]
+
+    def test_key_spaces_are_equal_if_their_parts_are(self):
+        space = KeySpace([Modality("a", 2), Modality("c", 3, "discrete"), Modality("b", 1)])
+        same = KeySpace(space)
+        assert space == same and hash(space) == hash(same) and space != KeySpace(6) and space != "a"
+        assert (len(space), space.dim, space.vector_size, space.code_size) == (3, 6, 3, 3)
+        assert space.columns == {"a": slice(0, 2), "b": slice(2, 3), "c": slice(0, 3)}
+        assert KeySpace(2) == KeySpace([Modality("key", 2)])
+        keys = space.pack(torch.arange(24.0).reshape(4, 6))
+        assert keys.vectors[1].tolist() == [6, 7, 11] and keys.codes[1].tolist() == [8, 9, 10] and len(keys) == 4
+        assert len(keys[torch.tensor([1, 3])]) == 2 and keys.reshape(2, 2).codes.shape == (2, 2, 3)
+        assert keys.reshape(2, 2).vectors[1, 0].tolist() == keys.vectors[2].tolist()
+        for wrong in ("a", [1], None):
+            with pytest.raises(TypeError, match="give its size, or a list of Modality"):
+                KeySpace(wrong)
+        with pytest.raises(ValueError, match="at least one modality"):
+            KeySpace([])

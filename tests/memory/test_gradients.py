@@ -127,3 +127,69 @@ def test_what_is_given_with_a_gradient_is_kept_without(space, index):
     held = [memory.values, memory.key_vectors, memory.links.weight, memory.store.penalties(), memory.strength(slots)]
     assert not any(part.requires_grad for part in held)
     assert all(part.is_leaf for part in held)
+
+
+class TestOptimisers:
+    def read(self, memory, rows=2):
+        found = memory.lookup(torch.randn(rows, D, generator=torch.Generator().manual_seed(rows)))
+        found.value.square().sum().backward()
+        return found
+
+    def test_values_have_a_rate_of_their_own_and_by_default_that_of_the_keys(self):
+        for given, keys, values in (({"lr": 0.5}, 0.5, 0.5), ({"lr": 0.5, "value_lr": 0.0}, 0.5, 0.0)):
+            memory, _ = filled()
+            optimiser = RowSGD(memory, **given)
+            assert (optimiser.lr, optimiser.value_lr) == (keys, values)
+            before = memory.key_vectors.clone(), memory.values.clone()
+            optimiser.step(self.read(memory))
+            assert not torch.equal(memory.key_vectors, before[0])
+            assert torch.equal(memory.values, before[1]) is (values == 0)
+        memory, _ = filled()
+        before = memory.key_vectors.clone(), memory.values.clone()
+        RowSGD(memory, lr=0.0, value_lr=0.1).step(self.read(memory))
+        assert torch.equal(memory.key_vectors, before[0]) and not torch.equal(memory.values, before[1])
+        with pytest.raises(ValueError, match="value_lr is -1"):
+            RowSGD(memory, value_lr=-1)
+
+    def test_gradients_are_used_up_and_a_rate_of_zero_needs_none(self):
+        memory, _ = filled()
+        found = self.read(memory)
+        RowSGD(memory, lr=0.1).step(found)
+        assert found.keys.grad is None and found.values.grad is None
+        with pytest.raises(RuntimeError, match="no gradient has reached the keys of this lookup; call backward"):
+            RowSGD(memory, lr=0.1).step(found)
+        RowSGD(memory, lr=0.0, value_lr=0.0).step(found)
+        assert RowSGD(memory).state_dict() == {}
+
+    def test_two_lookups_in_one_step_are_one_lookup_of_both(self):
+        both = []
+        for split in (False, True):
+            memory, _ = filled(dtype=torch.float64)
+            query = torch.randn(4, D, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+            found = [memory.lookup(part) for part in (query.split([1, 3]) if split else [query])]
+            sum(one.value.square().sum() for one in found).backward()
+            optimiser = RowRMSprop(memory, lr=0.1)
+            optimiser.step(*found, *found)
+            both.append((memory.key_vectors.clone(), memory.values.clone(), *optimiser.state_dict().values()))
+        for one, other in zip(*both, strict=True):
+            torch.testing.assert_close(one, other)
+
+    def test_a_restored_optimiser_goes_on_as_the_first(self):
+        memory, _ = filled(20, capacity=20)
+        optimiser = RowRMSprop(memory, lr=0.1)
+        optimiser.step(self.read(memory))
+        twin_memory, _ = filled(20, capacity=20)
+        twin = RowRMSprop(twin_memory, lr=0.1)
+        twin.step(self.read(twin_memory, 9))
+        twin_memory.load_state_dict(memory.state_dict())
+        state = optimiser.state_dict()
+        twin.load_state_dict(state)
+        assert {name: part.shape[0] for name, part in state.items()} == {"keys": 20, "values": 20, "generation": 20}
+        for one, of in ((optimiser, memory), (twin, twin_memory)):
+            one.step(self.read(of, 5))
+        assert torch.equal(memory.key_vectors, twin_memory.key_vectors)
+        assert torch.equal(memory.values, twin_memory.values)
+        for name, part in optimiser.state_dict().items():
+            assert torch.equal(part, twin.state_dict()[name])
+        twin.load_state_dict({name: part[:3] for name, part in state.items()})
+        assert twin.state_dict()["keys"][:3].any() and not twin.state_dict()["keys"][3:].any()

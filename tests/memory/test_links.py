@@ -315,3 +315,84 @@ def test_slots_to_link_are_integers_of_any_size(dtype):
     assert memory.follow(ends[0]).slots.tolist() == [[3], [1]]
     with pytest.raises(ValueError, match="target slot 9 holds no entry"):
         memory.link(ends[0], torch.tensor([3, 9], dtype=dtype))
+
+
+def test_a_link_takes_13_bytes_and_a_slot_four(monkeypatch):
+    asked = []
+    monkeypatch.setattr("engram_rl.memory.links.require_ram", lambda what, size, *_: asked.append((what, size)))
+    links = Links(torch.ones(10, dtype=torch.bool), torch.ones(10, dtype=torch.int32))
+    assert links.per_source == 8 and len(links) == 0 and sum(part.nbytes for part in links._buffers().values()) == 0
+    links.add(torch.tensor([9]), torch.tensor([0]))
+    assert asked[-1] == ("memory for links_per_entry=8 links from each of 10 slots", 10 * 108)
+    assert sum(part.nbytes for part in links._buffers().values()) == 10 * 108
+    links.add(torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64))
+    assert len(links) == 1 and as_dict(links.follow(torch.tensor([9]))) == {0: 1.0}
+
+
+def test_weak_links_are_stronger_than_broken_ones_and_none_grows_beyond_what_can_be_held():
+    links, alive, _ = chain((0, 1), (0, 2), (0, 3), weights=torch.tensor([0.25, 0.5, 1e30]))
+    alive[3] = False
+    links.add(torch.tensor([0]), torch.tensor([4]), 0.125)
+    assert as_dict(links.follow(torch.tensor([0]))) == {2: 0.5, 1: 0.25, 4: 0.125}
+    links.add(torch.tensor([0, 0]), torch.tensor([4, 4]), 1e30)
+    assert as_dict(links.follow(torch.tensor([0])))[4] == pytest.approx(1e30)
+    assert float(links.weight.max()) == pytest.approx(1e30)
+
+
+def test_relations_between_the_same_two_are_kept_apart():
+    links, *_ = chain((0, 1), (0, 1), (0, 1), weights=torch.tensor([1.0, 2.0, 4.0]), kinds=torch.tensor([0, 1, 0]))
+    assert len(links) == 2
+    for kind, weight in ((None, 7.0), (0, 5.0), (1, 2.0), (2, None)):
+        assert as_dict(links.follow(torch.tensor([0]), kind=kind)) == ({} if weight is None else {1: weight})
+
+
+@pytest.mark.parametrize("entries", [0, 2])
+def test_nobody_leads_nowhere_and_answers_have_a_column(entries):
+    links, alive, generation = memory()
+    alive[:2], generation[:2] = True, 1
+    if entries:
+        links.add(torch.tensor([0]), torch.tensor([1]))
+    for walk in (lambda: links.follow(torch.empty(0, dtype=torch.int64)), lambda: links.follow(torch.tensor([-1, 5]))):
+        reached = walk()
+        assert reached.slots.shape == reached.weights.shape == (len(reached.slots), 1)
+        assert (reached.slots == -1).all() and (reached.weights == 0).all() and not reached.valid.any()
+    spread = links.spread(torch.empty(0, 3, dtype=torch.int64))
+    assert spread.slots.shape[0] == 0
+    alone = links.spread(torch.tensor([[-1, -1]]))
+    assert alone.slots.tolist() == [[-1]] and alone.weights.tolist() == [[0]]
+
+
+def test_of_equals_the_lower_slot_comes_first_and_activation_is_one_unless_told():
+    links, *_ = chain((0, 4), (0, 2), (0, 3))
+    assert links.follow(torch.tensor([0])).slots.tolist() == [[2, 3, 4]]
+    assert links.follow(torch.tensor([0]), width=2).slots.tolist() == [[2, 3]]
+    recalled = as_dict(links.spread(torch.tensor([[0, 5]]), steps=1))
+    assert recalled == pytest.approx({0: 1, 5: 1, 2: 1 / 6, 3: 1 / 6, 4: 1 / 6})
+    doubled = links.spread(torch.tensor([[5, 5]]), torch.tensor([[1.0, 2.0]]), steps=1)
+    assert as_dict(doubled) == {5: 3.0}
+
+
+def test_what_is_no_activation_is_refused():
+    links, *_ = chain((0, 1))
+    for wrong in (torch.ones(1, 2), torch.tensor([[torch.nan]]), torch.tensor([[1.1e30]]), torch.tensor([[torch.inf]])):
+        with pytest.raises(ValueError, match=r"activation has shape .*; expected finite \[1, 1\]"):
+            links.spread(torch.tensor([[0]]), wrong)
+    assert as_dict(links.spread(torch.tensor([[0]]), torch.tensor([[1e30]]), steps=1))[0] == pytest.approx(1e30)
+    for slots in (torch.tensor([0]), torch.tensor([[6]]), torch.tensor([[-2]])):
+        with pytest.raises(ValueError, match="slots"):
+            links.spread(slots)
+    for slots in (torch.tensor([[0]]), torch.tensor([6]), torch.tensor([-2])):
+        with pytest.raises(ValueError, match="slots"):
+            links.follow(slots)
+
+
+def test_saved_links_fit_where_there_are_as_many_places_and_in_no_fewer():
+    links, alive, generation = chain((0, 1), (5, 0))
+    state = links.state_dict(N)
+    Links(alive, generation, L).load_state_dict(state)
+    for wrong in (Links(alive[:-1], generation[:-1], L), Links(alive, generation, L - 1)):
+        with pytest.raises(ValueError, match=rf"saved links have {N} slots with places for {L} each"):
+            wrong.load_state_dict(state)
+    empty = Links(alive, generation, L)
+    empty.load_state_dict(memory()[0].state_dict(N))
+    assert len(empty.target) == 0

@@ -90,3 +90,40 @@ class TestReencoder:
             reencoder.remember(slots, torch.zeros(10, 4))
         with pytest.raises(ValueError, match="at least 1"):
             reencoder.refresh(0)
+
+    def test_slots_come_in_turn_from_the_first_and_after_the_last_again(self):
+        memory, encoder, reencoder, _, _ = encoded_memory(n=5)
+        seen = []
+        for rows in (2, 2, 2, 4):
+            before = memory.key_vectors[:5].clone()
+            encoder.weight += 1
+            assert len(reencoder.refresh(rows)) == rows
+            seen.append((memory.key_vectors[:5] != before).any(1).nonzero().flatten().tolist())
+        assert seen == [[0, 1], [2, 3], [0, 4], [1, 2, 3, 4]]
+        assert reencoder.state_dict()["cursor"] == 0
+
+    def test_what_is_loaded_takes_the_place_of_all_that_was_known(self):
+        _, _, reencoder, _, _ = encoded_memory(n=3, capacity=3)
+        _, _, twin, _, _ = encoded_memory(n=3, capacity=3)
+        twin.load_state_dict(reencoder.state_dict())  # as many as there is room for
+        assert torch.equal(twin.observations, reencoder.observations)
+        _, _, few, _, _ = encoded_memory(n=1, capacity=3)
+        twin.load_state_dict(few.state_dict())
+        assert twin.generation.tolist() == [1, 0, 0]
+        twin.encoder.weight += 1
+        assert len(twin.refresh(3)) == 1  # of the others nothing is known any more
+
+    def test_of_nobody_nothing_is_kept_and_of_several_the_last(self):
+        _, _, reencoder, observations, _ = encoded_memory(n=4)
+        reencoder.remember(torch.tensor([-1, 0, -1, 2, 0]), torch.arange(15.0).reshape(5, 3))
+        assert reencoder.observations[0].tolist() == [12, 13, 14]
+        assert reencoder.observations[2].tolist() == [9, 10, 11]
+        assert torch.equal(reencoder.observations[[1, 3]], observations[[1, 3]])
+        assert not reencoder.observations[4:].any()
+
+    def test_the_only_entry_has_its_turn_every_time(self):
+        memory, encoder, reencoder, observations, _ = encoded_memory(n=1)
+        for _ in range(3):
+            encoder.weight += 1
+            assert len(reencoder.refresh(1)) == 1
+            torch.testing.assert_close(memory.key_vectors[:1], encoder(observations))

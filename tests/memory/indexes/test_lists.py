@@ -91,3 +91,71 @@ def test_keys_that_tell_nothing_are_filed_all_the_same(keys):
     packed.add(np.arange(len(keys)), keys)
     slots = proposed(packed, keys[:1], candidates=len(keys))
     assert np.isin(np.nonzero((keys == keys[0]).all(1).numpy())[0], slots).all()
+
+
+def test_keys_are_seen_from_their_middle_on_the_scale_of_their_spread():
+    keys = 50 + 3 * torch.randn(N, D, generator=torch.Generator().manual_seed(0))
+    packed = made(keys)
+    view = packed.view
+    spread = float((keys - keys.mean(0)).square().sum(1).mean().sqrt())
+    assert view.spread == pytest.approx(spread, rel=1e-4)
+    seen = view.seen(keys)
+    torch.testing.assert_close(seen.mean(0), torch.zeros(D), rtol=0, atol=1e-4)
+    assert float(seen.square().sum(1).mean()) == pytest.approx(1, rel=1e-4)
+    between = [torch.nn.functional.pdist(part[:100].double()) for part in (seen * spread, keys)]
+    torch.testing.assert_close(between[0], between[1], rtol=1e-3, atol=1e-4)
+    along = seen @ view.main_of_seen.T  # all six axes tell something, so nothing is lost
+    torch.testing.assert_close(view.unseen(along), keys, rtol=1e-3, atol=1e-3)
+    far = view.seen(torch.full((1, D), 1e30))
+    assert far.isfinite().all() and float(far.abs().max()) == 1e6
+
+
+def test_blur_is_the_typical_distance_from_what_a_code_says():
+    keys = 20 * torch.randn(N, D, generator=torch.Generator().manual_seed(0))
+    packed = made(keys)
+    seen = packed.view.seen(keys)
+    nearest, _ = packed.lists_near(seen, 1)
+    centres = packed.view.seen(packed.view.unseen(torch.from_numpy(packed.centres)))
+    residuals = (seen - centres[nearest[:, 0]]).numpy()
+    coded = packed._file.pq.decode(packed._file.pq.compute_codes(residuals))
+    blur = float(np.sqrt(np.square(coded - residuals).sum(1).mean())) * packed.view.spread
+    assert packed.blur == pytest.approx(blur, rel=0.02)
+
+
+def test_lists_are_tidied_in_turn_and_only_where_something_counts_no_more():
+    keys = torch.randn(N, D, generator=torch.Generator().manual_seed(0))
+    packed = made(keys)
+    packed.add(np.arange(N), keys)
+    packed.tidy(5)
+    assert packed._next == 0  # nothing to be done
+    packed.add(np.arange(N), keys)
+    assert packed.void == N and len(packed) == N
+    left = []
+    for _ in range(4):
+        packed.tidy(4)
+        left.append(packed.void)
+    assert left == sorted(left, reverse=True) and left[0] < N and left[-2] > 0 == left[-1] and packed._next == 0
+    packed.remove(np.arange(10))
+    packed.remove(np.arange(10))
+    assert packed.void == 10 and len(packed) == N - 10 and not packed.filed[:10].any()
+    packed.tidy(3)
+    assert packed._next == 3
+
+
+@pytest.mark.parametrize(("lists", "again"), [(16, True), (12, False)])
+def test_lists_are_fitted_from_those_there_were_if_there_are_as_many(lists, again):
+    keys = 50 + 3 * torch.randn(N, D, generator=torch.Generator().manual_seed(0))
+    before = made(keys)
+    fitting = fitted(lambda slots: keys[torch.from_numpy(slots)], np.arange(N), lists, N, 100, before)
+    while True:
+        try:
+            next(fitting)
+        except StopIteration as end:
+            packed = end.value
+            break
+    assert len(packed.centres) == lists
+    places = [one.view.unseen(torch.from_numpy(one.centres)) for one in (before, packed)]
+    moved = torch.cdist(places[0][:lists], places[1]).diagonal()
+    assert (float(moved.max()) < 0.3 * before.view.spread) is again
+    misses = [torch.cdist(keys, place).amin(1).square().mean() for place in places]
+    assert not again or misses[1] <= misses[0]

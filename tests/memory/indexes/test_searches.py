@@ -34,10 +34,10 @@ class Held(TorchDispatchMode):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("by_distance", [True, False])
-@pytest.mark.parametrize("queries", [0, 1, 7, 300, 2000])
-def test_it_finds_what_a_whole_table_of_scores_gives_within_its_bytes(dtype, by_distance, queries):
+@pytest.mark.parametrize(("entries", "queries"), [(5000, n) for n in (0, 1, 7, 300, 2000)] + [(60_000, 7)])
+def test_it_finds_what_a_whole_table_of_scores_gives_within_its_bytes(dtype, by_distance, entries, queries):
     draw = torch.Generator().manual_seed(queries)
-    rows = torch.randn(5000, 6, generator=draw).to(dtype)
+    rows = torch.randn(entries, 6, generator=draw).to(dtype)
     asked = torch.randn(queries, 6, generator=draw).to(dtype)
     with Held() as held:
         found = torch_search(rows, asked, 5, by_distance, most_bytes=2**20)

@@ -161,3 +161,42 @@ class TestSlowCopy:
     def test_refuses_a_rate_that_never_arrives(self):
         with pytest.raises(ValueError, match="rate is 0"):
             SlowCopy(nn.Linear(1, 1), rate=0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "scales"), [((1, 1), 1), ((2, 1), 2), ((1, 3), 3), ((4, 4), 3), ((5, 5), 4), ((3, 9, 2), 5)]
+)
+@pytest.mark.parametrize("rule", ["majority", "mean", "max"])
+def test_there_are_scales_until_one_cell_is_left(shape, scales, rule):
+    pool = RecursivePooling(shape, rule)
+    grids = torch.arange(2 * int(np.prod(shape))).reshape(2, *shape) % 3
+    levels = pool.pyramid(grids)
+    assert pool.scales == len(levels) == len(pool.space) == scales and levels[-1].shape[1:3] == (1, 1)
+    assert scales == 1 or max(levels[-2].shape[1:3]) == 2
+    keys = pool(grids)
+    for part, cells in zip(pool.space, levels, strict=True):
+        assert keys[part.name].shape == (2, part.size)
+        assert part.size == (1 if rule == "majority" else cells[0].numel())
+        assert part.weight == (1 if rule == "majority" else 1 / part.size)
+
+
+def test_a_slow_copy_starts_as_the_encoder_is_and_counts_as_trained_itself():
+    fast = nn.Sequential(nn.Linear(2, 2), nn.Dropout())
+    slow = SlowCopy(fast)
+    assert not slow.slow.training and slow.rate == 0.01
+    assert slow.train() is slow and slow.training and not slow.slow.training
+    assert slow.train(False) is slow and not slow.training and not slow.slow.training
+    assert slow.eval().slow[0].weight is not fast[0].weight and torch.equal(slow.slow[0].weight, fast[0].weight)
+    whole = SlowCopy(fast, rate=1)
+    with torch.no_grad():
+        fast[0].weight += 1
+    whole.update()
+    assert torch.equal(whole.slow[0].weight, fast[0].weight)
+
+
+@pytest.mark.parametrize("value", [2.0**53, -(2.0**53), 2.0**54, 0.5, -0.5])
+def test_symbols_that_are_whole_have_the_code_of_the_integer_however_large(value):
+    pool = RecursivePooling((1, 1))
+    code = pool(torch.tensor([[[value]]], dtype=torch.float64))["scale_0"]
+    integer = pool(torch.tensor([[[int(value)]]]))["scale_0"]
+    assert torch.equal(code, integer) is (abs(value) <= 2.0**53 and value == int(value))

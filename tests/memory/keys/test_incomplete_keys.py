@@ -240,3 +240,15 @@ def test_what_is_typical_is_that_of_the_entries_that_are_left(left):
     memory.forget(slots[left:])
     fresh.write({name: part[:left] for name, part in keys.items()}, torch.zeros(left, 1))
     torch.testing.assert_close(memory.store.penalties(), fresh.store.penalties(), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 5])
+@pytest.mark.parametrize("parts", [1, 2])
+def test_short_directions_beside_long_ones_are_all_right(rows, parts):
+    space = [Modality("scent", 3, kind="cosine"), Modality("view", 1)][:parts]
+    memory = DifferentiableNeuralDictionary(space, 1, 9)
+    chance = torch.Generator().manual_seed(rows)
+    directions = torch.nn.functional.normalize(torch.randn(rows, 3, generator=chance))
+    lengths = torch.tensor([1e-25, 1e3, 1e-16, 1.0, 1e-30])[:rows, None]
+    slots = memory.write({"scent": directions * lengths}, torch.zeros(rows, 1))
+    torch.testing.assert_close(memory.key_vectors[slots, :3], directions, rtol=1e-4, atol=1e-5)
