@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.code import ROOMS, code_of
+from benchmarks.code import ROOMS, ROOT, code_of
 
 Row = dict[str, Any]
 
@@ -60,7 +60,7 @@ def recorded(row: Mapping[str, Any]) -> Row:
             that it is of, else it is that of the command.
     """
     about: Row = {"seconds": round(time.perf_counter() - STARTED, 1), "rests_on": _of_the_command()}
-    whole: Row = about | origin() | dict(row) | {"command": this_command()}
+    whole: Row = about | origin() | _placeless(dict(row)) | {"command": this_command()}
     return sealed(whole | {"code": code_of(tuple(whole["rests_on"]))})
 
 
@@ -115,6 +115,15 @@ def _module() -> tuple[str, list[str]]:
         return "", []
     module, *given = arguments[arguments.index("-m") + 1 :]
     return (module, given) if module.startswith("benchmarks.") else ("", [])
+
+
+def _placeless(value: Any) -> Any:
+    """The same, with files of this checkout named from its root: where it lies is nobody's business."""
+    if isinstance(value, str):
+        return value.replace(f"{ROOT}/", "")
+    if isinstance(value, Mapping):
+        return {name: _placeless(one) for name, one in value.items()}
+    return [_placeless(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _seal(row: Mapping[str, Any]) -> str:

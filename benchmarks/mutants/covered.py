@@ -7,7 +7,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from benchmarks.mutants.running import Tests
@@ -39,7 +39,8 @@ class Coverage:
         """The tests that run the statement at a line, and what each takes.
 
         What is run by an import, such as a constant, a default value or a decorator, is covered by every test that runs
-        anything of the file, or of a file that imports from it.
+        anything of the file, or of a file that imports from it, and by those that may read it: all in a file of tests
+        that imports from it.
         """
         source = (copy / file).read_text(encoding="utf-8")
         statement = statement_lines(source, line)
@@ -49,6 +50,7 @@ class Coverage:
             for other in self.lines:
                 if _imports(copy, other, file):
                     tests |= self._that_run(other, self.lines[other])
+            tests |= {place for place, test in enumerate(self.tests) if _imports(copy, test.partition("::")[0], file)}
         return {self.tests[place]: self.seconds[self.tests[place]] for place in tests}
 
     def _that_run(self, file: str, lines: Iterable[str]) -> set[int]:
@@ -90,6 +92,8 @@ def _measured(tests: Tests, copy: Path, rooms: Sequence[str], paths: Sequence[st
         data = CoverageData(str(path))
         data.read()
         for absolute in data.measured_files():
+            if not Path(absolute).is_file():  # what a test makes up and says that it lies here
+                continue
             file = str(Path(absolute).relative_to(copy))
             for line, contexts in data.contexts_by_lineno(absolute).items():
                 by_line[file][str(line)] |= {places[t] for t in map(_test_of, contexts) if t in places}
@@ -109,10 +113,16 @@ def _test_of(context: str) -> str:
 def _imports(copy: Path, file: str, other: str) -> bool:
     """Whether a file imports from another, by the name that the other has in the package."""
     module = other.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    return any(name == module or name.endswith(f".{module}") for name in _imported(copy / file))
+
+
+@cache
+def _imported(path: Path) -> frozenset[str]:
+    """The modules that a file imports, and what it imports from them."""
     named: set[str] = set()
-    for node in ast.walk(ast.parse((copy / file).read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:
             named |= {node.module, *(f"{node.module}.{one.name}" for one in node.names)}
         elif isinstance(node, ast.Import):
             named |= {one.name for one in node.names}
-    return any(name == module or name.endswith(f".{module}") for name in named)
+    return frozenset(named)

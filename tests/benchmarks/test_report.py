@@ -2,9 +2,11 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
+from benchmarks import provenance
 from benchmarks.provenance import recorded
 from benchmarks.report import stored
 from benchmarks.report.__main__ import main, outdated
@@ -128,3 +130,12 @@ def test_figures_are_drawn_from_rows(results, tmp_path, monkeypatch):
     monkeypatch.setattr("benchmarks.report.figures.ROOT", tmp_path)
     assert [path.name for path in redraw(measure=False)] == ["curve.png"]
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_row_does_not_say_where_the_checkout_lies():
+    root = Path(provenance.__file__).resolve().parents[1]
+    said = f"In your code, at {root}/benchmarks/worlds/measure.py, line 153"
+    row = provenance.recorded({"said": said, "parts": [{"at": f"{root}/a.py"}], "value": 3.5, "on": True})
+    assert row["said"] == "In your code, at benchmarks/worlds/measure.py, line 153"
+    assert row["parts"] == [{"at": "a.py"}] and (row["value"], row["on"]) == (3.5, True)
+    assert provenance.complete(row) and str(root) not in str(row["command"])

@@ -369,6 +369,19 @@ def test_a_target_that_the_memory_has_forgotten_is_dropped_even_if_another_state
         assert one.state_dict()["target"].tolist() == [-1, -1]
 
 
+def test_what_is_not_allowed_is_nothing_to_find_out():
+    view, memory = Sight(False), TransitionMemory(2, 4, 16, owners=2)
+    goals = FoundGoal(view, memory, Planner(memory, imagine=False), np.array([0, 1]))
+    here = np.zeros((2, 2), np.float32)
+    for action in range(3):  # the last is not tried
+        memory.write(here, np.full(2, action), here + np.array([1, 0]), owners=np.array([0, 1]))
+    ids = memory.name(here, np.array([0, 1]))
+    allowed = np.array([[True, True, True, False], [False, False, False, True]])
+    targets = goals.choose(nothing(view, 2), ids, allowed=allowed)[:, 0]
+    assert memory.states.vectors[targets[0]].tolist() == [1, 0] and targets[1] == ABSENT
+    assert goals.choose(nothing(view, 2), ids, explore=False).tolist() == [[ABSENT]] * 2
+
+
 @pytest.mark.parametrize("explore", [True, False])
 def test_a_goal_in_sight_is_gone_for_at_once(explore):
     view, memory = Sight(True), TransitionMemory(3, 2, 40, owners=2)
