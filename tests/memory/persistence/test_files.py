@@ -262,7 +262,7 @@ class TestLimits:
 
     @pytest.mark.parametrize("capacity", [1000, 10_000])
     def test_a_capacity_claims_so_much_for_each_slot(self, memory, path, capacity):
-        """8 bytes of each number of a row and a value and of each code, one of each part, a link of 13, and a margin."""
+        """8 bytes of each number of a row and a value and of each code, a byte a part, 13 a link, and a margin."""
         width, links = memory.store.vectors.shape[1], memory.state_dict()["links"]["target"].shape[1]
         slot = 8 * width + 8 * 2 + 8 * 2 + 3 + 64 + 13 * links + 4
         load(path, capacity=capacity, most_bytes=capacity * slot)

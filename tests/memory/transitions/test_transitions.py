@@ -586,13 +586,13 @@ def test_a_saved_memory_is_taken_over_by_a_larger_one_and_by_one_that_is_just_la
         assert new.expand(np.array([[3.0]])).next_states[0, 1].tolist() == [4]
     with pytest.raises(ValueError, match="a saved state has id 4, this memory has room for ids below 4"):
         TransitionMemory(1, 2, 4).load_state_dict(old.state_dict())
-    for settings, name in (
+    for another, name in (
         ({"num_actions": 3}, "next"),
         ({"owners": 2}, "clock"),
         ({"movement_context": [0]}, r"movements\.begun"),
     ):
         with pytest.raises(ValueError, match=f"saved {name} has shape"):
-            TransitionMemory(**{"dim": 1, "num_actions": 2} | settings).load_state_dict(old.state_dict())
+            TransitionMemory(**{"dim": 1, "num_actions": 2} | another).load_state_dict(old.state_dict())
 
 
 def test_a_memory_claims_what_its_arrays_take_up(monkeypatch):
