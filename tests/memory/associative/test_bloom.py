@@ -1,6 +1,7 @@
 """The neural Bloom filter: its equations, sets in any order, and a threshold that denies no member."""
 
 import math
+from inspect import Parameter, signature
 
 import numpy as np
 import pytest
@@ -110,3 +111,48 @@ def test_bad_items_are_refused_by_name(items, message):
     bloom = NeuralBloomFilter(5)
     with pytest.raises(ValueError, match=message):
         bloom.write(bloom.empty(2), items)
+
+
+def test_it_has_the_size_that_is_said_and_begins_at_the_scale_of_its_words():
+    torch.manual_seed(0)
+    bloom = NeuralBloomFilter(5)
+    assert {name: one.default for name, one in signature(NeuralBloomFilter).parameters.items()} == {
+        "width": Parameter.empty,
+        "hidden": 64,
+        "slots": 16,
+        "word": 16,
+    }
+    assert bloom.addresses.detach().std().item() == pytest.approx(1 / 4, rel=0.15)
+    assert not bloom.empty(3).any() and bloom.empty(3).shape == (3, 16, 16)
+
+
+def test_novelty_is_the_probability_of_not_belonging_and_no_part_of_learning():
+    bloom, items = NeuralBloomFilter(5), torch.randn(2, 7, 5)
+    memory = bloom.write(bloom.empty(2), items)
+    novelty = bloom.novelty(memory, items)
+    torch.testing.assert_close(novelty, 1 - bloom.logits(memory, items).detach().sigmoid())
+    assert not novelty.requires_grad
+
+
+def test_the_threshold_is_the_least_logit_of_each_set_and_the_loss_a_cross_entropy():
+    bloom, (items, others) = NeuralBloomFilter(5), torch.randn(2, 3, 4, 5)
+    memory = bloom.write(bloom.empty(3), items)
+    inside, outside = bloom.logits(memory, items), bloom.logits(memory, others[:, :2])
+    assert torch.equal(bloom.threshold(memory, items), inside.min(1, keepdim=True).values)
+    cross_entropy = torch.nn.functional.binary_cross_entropy_with_logits
+    members, strangers = (cross_entropy(x, torch.full_like(x, y)) for x, y in ((inside, 1.0), (outside, 0.0)))
+    torch.testing.assert_close(bloom.loss(items, others[:, :2]), (members + strangers) / 2)
+
+
+@pytest.mark.parametrize("shape", [(2, 5), (2, 0, 5), (2, 3, 6), (3, 3, 5), (2, 3, 5, 1)])
+def test_items_of_another_shape_are_refused(shape):
+    bloom = NeuralBloomFilter(5)
+    with pytest.raises(ValueError, match=r"this memory takes \[2, N, 5\]"):
+        bloom.logits(bloom.empty(2), torch.zeros(shape))
+
+
+@pytest.mark.parametrize("size", ["width", "hidden", "slots", "word"])
+def test_sizes_are_at_least_one(size):
+    with pytest.raises(ValueError, match=f"{size} is 0; it must be at least 1"):
+        NeuralBloomFilter(**{"width": 2} | {size: 0})
+    assert NeuralBloomFilter(**{"width": 2, "hidden": 3} | {size: 1}).width >= 1

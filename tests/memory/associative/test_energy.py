@@ -1,6 +1,7 @@
 """The energy-based memory: both descents are those of differences, and it learns to store and to give back."""
 
 import math
+from inspect import Parameter, signature
 
 import numpy as np
 import pytest
@@ -163,3 +164,68 @@ def test_bad_items_are_refused_by_name(items, message):
     weights = memory.write(torch.randn(2, 3, C).double())
     with pytest.raises(ValueError, match=message):
         memory.read(weights, items)
+
+
+def test_a_sample_is_langevins_way_from_noise_and_then_a_read():
+    memory = small()
+    with torch.no_grad():
+        weights = memory.write(torch.randn(2, 3, C).double())
+        got = memory.sample(weights, 4, steps=3, step_size=0.2, generator=torch.Generator().manual_seed(5))
+        chance = torch.Generator().manual_seed(5)
+
+        def noise():
+            return torch.randn((2, 4, C), dtype=torch.float64, generator=chance)
+
+        items = noise()
+        for _ in range(3):
+            slope = memory._slopes(weights, items, False)
+            items = items - 0.1 * slope + math.sqrt(0.2) * noise()
+        torch.testing.assert_close(got, memory.read(weights, items))
+    assert not memory.sample(memory.write(torch.randn(2, 3, C).double()), 1, steps=1).requires_grad
+    for wrong in ({"count": 0}, {"count": 1, "steps": 0}):
+        with pytest.raises(ValueError, match="is 0; it must be at least 1"):
+            memory.sample(weights, **wrong)
+
+
+def test_it_has_the_sizes_and_begins_with_the_rates_that_are_said():
+    torch.manual_seed(0)
+    given = {name: one.default for name, one in signature(EnergyMemory).parameters.items()}
+    assert given == {"width": Parameter.empty, "hidden": 128, "writes": 3, "reads": 5}
+    sampled = signature(EnergyMemory.sample).parameters
+    assert (sampled["steps"].default, sampled["step_size"].default) == (100, 0.01)
+    memory = EnergyMemory(16)
+    assert memory.log_write_rates.shape == (3, 6) and memory.log_read_rates.shape == (5,)
+    rates = (
+        (memory.log_write_rates, 0.1),
+        (memory.log_read_rates, 0.5),
+        (memory.log_flat, 1),
+        (memory.log_near, math.exp(-7)),
+    )
+    for part, rate in rates:
+        torch.testing.assert_close(part.exp(), torch.full_like(part, rate))
+    for name, inputs in (("first", 16), ("second", 128), ("last", 128)):
+        assert memory.start[name].detach().std().item() == pytest.approx(inputs**-0.5, rel=0.2)
+    assert not any(memory.start[name].any() for name in ("first_bias", "second_bias", "centre"))
+
+
+def test_the_loss_is_the_squared_distance_at_each_step_of_a_read():
+    memory, items, damaged = small(), *torch.randn(2, 2, 3, C).double().unbind(0)
+    weights, at, missed = memory.write(items), damaged, []
+    for rate in memory.log_read_rates.exp():
+        at = at - rate * memory._slopes(weights, at, True)
+        missed.append((at - items).square().sum(-1).mean())
+    torch.testing.assert_close(memory.loss(items, damaged), sum(missed) / len(missed))
+
+
+@pytest.mark.parametrize("size", ["width", "hidden", "writes", "reads"])
+def test_sizes_are_at_least_one(size):
+    with pytest.raises(ValueError, match=f"{size} is 0; it must be at least 1"):
+        EnergyMemory(**{"width": 2} | {size: 0})
+    memory = EnergyMemory(**{"width": 2, "hidden": 3} | {size: 1})
+    assert memory.read(memory.write(torch.zeros(1, 1, memory.width)), torch.ones(1, 1, memory.width)).isfinite().all()
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 0, 3), (2, 3, 2), (2, 3, 3, 1)])
+def test_items_of_another_shape_are_refused(shape):
+    with pytest.raises(ValueError, match=r"EnergyMemory takes \[B, N, 3\]"):
+        small().write(torch.zeros(shape).double())

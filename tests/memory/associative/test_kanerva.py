@@ -1,6 +1,7 @@
 """The Kanerva memory: beliefs are those of Bayes' rule written out densely, and a stored set can be read and drawn."""
 
 import math
+from inspect import Parameter, signature
 
 import numpy as np
 import pytest
@@ -152,6 +153,18 @@ def test_three_thousand_writes_in_single_precision_leave_a_belief():
         (lambda m, b: m.write(b, torch.zeros(1, 3, 8), torch.zeros(1, 2, 6)), "addresses are 2 for 3 items"),
         (lambda m, b: m.read(b, torch.zeros(1, 3, 8), known=torch.ones(1, 3, 8)), "known is torch.float32"),
         (lambda m, b: m.read(b, torch.zeros(1, 3, 8), steps=0), "steps is 0"),
+        *(
+            (lambda m, b, shape=shape: m.write(b, torch.zeros(shape)), r"this belief takes \[1, N, 8\]")
+            for shape in ((1, 8), (2, 3, 8), (1, 0, 8), (1, 3, 8, 1))
+        ),
+        (lambda m, b: m.write(b, torch.zeros(1, 3, 8), torch.zeros(1, 4, 6)), "addresses are 4 for 3 items"),
+        (lambda m, b: m.write(b, torch.zeros(1, 3, 8), torch.zeros(1, 3, 7)), r"addresses have .* \[1, N, 6\]"),
+        (lambda m, b: m.read(b, torch.zeros(1, 3, 8), known=torch.ones(1, 2, 8).bool()), r"known is torch.bool \[1, 2"),
+        (lambda m, b: m.sample(b, 0), "count is 0"),
+        (lambda m, b: m.empty(0), "batch_size is 0"),
+        (lambda m, b: KanervaMemory(8, slots=0), "slots is 0"),
+        (lambda m, b: KanervaMemory(8, address_std=0), "address_std is 0; it must be above 0"),
+        (lambda m, b: KanervaMemory(8, spread=0), "spread is 0; it must be above 0"),
         (lambda m, b: KanervaMemory(8, noise=0.0), "noise is 0.0; it must be above 0"),
         (lambda m, b: KanervaMemory(0), "width is 0"),
     ],
@@ -169,3 +182,53 @@ def test_who_writes_into_an_empty_memory_changes_no_prior():
         belief = memory.empty(1)
         belief.mean.zero_()
     assert torch.equal(memory.mean, prior)
+
+
+def test_it_has_the_settings_that_are_said_and_a_prior_of_its_own_scale():
+    torch.manual_seed(0)
+    given = {name: one.default for name, one in signature(KanervaMemory).parameters.items()}
+    assert given == {"width": Parameter.empty, "slots": 32, "noise": 0.1, "address_std": 1.0, "spread": 0.1}
+    assert signature(KanervaMemory.read).parameters["steps"].default == 1
+    assert signature(KanervaMemory.sample).parameters["steps"].default == 1
+    memory = KanervaMemory(40, noise=0.3, address_std=3.0, spread=0.02)
+    assert (memory.noise, memory.address_variance) == pytest.approx((0.09, 9.0))
+    mean, covariance = memory.empty(2)
+    assert mean.detach().std().item() == pytest.approx(0.02, rel=0.1)
+    assert torch.equal(covariance, torch.eye(32).expand(2, -1, -1)) and torch.equal(mean[1], memory.mean)
+
+
+def test_a_rows_variance_stays_above_nothing():
+    memory = KanervaMemory(3, 2).double()
+    w, z = torch.eye(2).double(), torch.zeros(1, 2, 3).double()
+    for after in (write(memory.empty(1), w[:1], z[:, 0], 1e-12), write_all(memory.empty(1), w[None], z, 1e-12)):
+        assert after.covariance[0, 0, 0].item() == pytest.approx(1e-6, rel=1e-3)
+
+
+def test_a_sample_is_a_memory_of_the_belief_at_an_address_of_its_prior():
+    memory = KanervaMemory(C, K, address_std=2.0).double()
+    with torch.no_grad():
+        belief = memory.write(memory.empty(2), torch.randn(2, 3, C).double())
+        got = memory.sample(belief, 6, generator=torch.Generator().manual_seed(4))
+        chance = torch.Generator().manual_seed(4)
+        drawn = [torch.randn(shape, dtype=torch.float64, generator=chance) for shape in ((2, K, C), (2, 6, K))]
+        rows = belief.mean + torch.linalg.cholesky(belief.covariance) @ drawn[0]
+        torch.testing.assert_close(got, memory.read(belief, 2 * drawn[1] @ rows))
+    assert not memory.sample(memory.empty(1), 1).requires_grad
+
+
+def test_the_loss_is_what_each_item_tells_and_what_its_address_costs():
+    memory, items = KanervaMemory(C, K, address_std=0.5).double(), torch.randn(2, N, C).double()
+    belief, nats = memory.empty(2), []
+    for item in items.unbind(1):
+        w = memory.address(belief, item.unsqueeze(1)).squeeze(1)
+        nats.append(surprise(belief, w, item, memory.noise) + 2 * w.square().sum(1))
+        belief = write(belief, w, item, memory.noise)
+    torch.testing.assert_close(memory.loss(items), torch.stack(nats).mean())
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_an_item_is_cleaned_after_each_step(steps):
+    memory, cleaned = KanervaMemory(8, 6), []
+    belief = memory.empty(1)
+    memory.read(belief, torch.ones(1, 3, 8), steps=steps, clean=lambda items: cleaned.append(items) or items.sign())
+    assert len(cleaned) == steps

@@ -87,7 +87,7 @@ def test_what_is_told_of_a_batch_is_what_is_told_of_each_alone(name):
         alone = core.inspect({part: leaf[row : row + 1] for part, leaf in state.items()})
         assert alone.keys() == told.keys()
         for what, number in told.items():
-            assert number.shape == (B,), what
+            assert number.shape == (B,) and not number.requires_grad, what
             same(number[row : row + 1], alone[what])
 
 
@@ -128,7 +128,7 @@ def test_episodes_one_after_the_other_are_episodes_apart(name):
 
 
 @ALL
-@pytest.mark.parametrize("at", [0, 4])
+@pytest.mark.parametrize("at", [0, 1, T - 1])
 def test_a_reset_row_is_a_fresh_one_and_the_others_go_on(name, at):
     core, xs = made(name), inputs()
     reset = torch.zeros(T, B, dtype=torch.bool)
@@ -295,20 +295,30 @@ def test_bad_input_is_refused_by_name(name):
         (inputs(batch=2), state, None, f"{kind} got state '{leaf}' of shape"),
         (inputs()[0], state, None, f"{kind} takes inputs"),
         (inputs()[..., :1], state, None, f"{kind} takes inputs"),
+        (inputs().repeat(1, 1, 2), state, None, f"{kind} takes inputs"),
+        (inputs().unsqueeze(-1), state, None, f"{kind} takes inputs"),
         (inputs(0), state, None, f"{kind} takes inputs"),
+        (inputs(batch=0), state, None, f"{kind} takes inputs"),
         (nan, state, None, f"{kind} was given NaN or infinity"),
         (inputs(), {k: v for k, v in state.items() if k != leaf}, None, f"{kind} has a state of"),
         (inputs(), state | {"more": state[leaf]}, None, f"{kind} has a state of"),
+        (inputs(), {}, None, f"{kind} has a state of {', '.join(state)}, got nothing"),
+        (inputs(), {"more": state[leaf]}, None, f"{kind} has a state of {', '.join(state)}, got more"),
         (inputs(), None, None, f"{kind} takes the state"),
         (inputs(), {k: v.double() for k, v in state.items()}, None, f"{kind} got state '{leaf}' of torch.float64"),
         (inputs(), {k: v.to("meta") for k, v in state.items()}, None, f"{kind} got state '{leaf}' of .* on meta"),
         (inputs(dtype=torch.float64), state, None, f"{kind} takes inputs of torch.float32"),
         (inputs(dtype=torch.int64), state, None, f"{kind} takes inputs of torch.float32"),
         (inputs(), state, resets()[0], f"{kind} takes a reset of bool"),
+        (inputs(), state, resets(T + 1), f"{kind} takes a reset of bool"),
+        (inputs(), state, resets(T, B - 1), f"{kind} takes a reset of bool"),
         (inputs(), state, resets().float(), f"{kind} takes a reset of bool"),
     ):
         with pytest.raises(ValueError, match=message):
             core(xs, given, reset)
+    for x in (inputs(), inputs()[0, 0]):
+        with pytest.raises(ValueError, match=rf"{kind}\.step takes x of shape \[B, {D}\], got \[(7, 4, )?3\]"):
+            core.step(x, state)
     for xs, given, reset in (
         (inputs().numpy(), state, None),
         (inputs(), state | {leaf: state[leaf].tolist()}, None),
@@ -334,7 +344,8 @@ def test_a_state_that_holds_no_number_is_refused_by_name_and_mended_by_a_reset(n
     for leaf in floating:
         state = core.initial_state(B)
         with torch.no_grad():
-            state[leaf][1].view(-1)[-1] = bad
+            for row in (1, 3):
+                state[leaf][row].view(-1)[-1] = bad
         fresh = torch.zeros(T, B, dtype=torch.bool)
         fresh[:, 0] = True
         for reset in (None, fresh):
@@ -343,6 +354,9 @@ def test_a_state_that_holds_no_number_is_refused_by_name_and_mended_by_a_reset(n
         with pytest.raises(ValueError, match=f"{kind} got state '{leaf}' with NaN or infinity in row 1"):
             core.step(inputs()[0], state)
         fresh[0, 1] = True
+        with pytest.raises(ValueError, match="in row 3"):
+            core(inputs(), state, fresh)
+        fresh[0, 3] = True
         outputs, ended, _ = core(inputs(), state, fresh)
         assert outputs.isfinite().all() and all(part.isfinite().all() for part in ended.values())
 

@@ -101,6 +101,18 @@ def test_a_part_and_its_derivative_are_those_of_its_equation(part):
 
 
 @pytest.mark.parametrize("part", PARTS)
+def test_a_second_derivative_is_refused_and_not_wrong(part):
+    function, _, shapes = PARTS[part]
+    given = drawn(*shapes)
+    found = function(*given)
+    first = torch.autograd.grad(
+        sum(one.sin().sum() for one in (found if isinstance(found, tuple) else (found,))), given, create_graph=True
+    )
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        sum(one.sin().sum() for one in first).backward()
+
+
+@pytest.mark.parametrize("part", PARTS)
 def test_what_a_part_is_given_is_left_as_it_was(part):
     function, _, shapes = PARTS[part]
     given = drawn(*shapes)

@@ -111,5 +111,19 @@ def test_more_slots_may_be_given_after_training():
     assert core(torch.randn(4, 2, 3), core.initial_state(2))[1]["link"].shape == (2, 9, 9)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_what_heads_are_told_lies_within_twenty(sign):
+    def after(bias):
+        torch.manual_seed(0)
+        core = make_core("dnc", 3, 6, **SMALL).double()
+        with torch.no_grad():
+            core.heads.weight.zero_()
+            core.heads.bias.fill_(sign * bias)
+        return core(torch.randn(5, 2, 3).double(), core.initial_state(2))[1]
+
+    assert all(torch.equal(leaf, after(1000)[name]) for name, leaf in after(20).items())
+    assert not torch.equal(after(19.5)["memory"], after(20)["memory"])
+
+
 def test_large_inputs_and_long_sequences_leave_it_finite():
     stays_finite("dnc", **SMALL)

@@ -61,9 +61,17 @@ def test_what_is_remembered_once_is_not_kept_twice():
     assert {"first_memory", "second_memory"} <= late.keys() and "second_memory" not in early
 
 
+def test_the_second_view_may_be_one_column():
+    core = make_core("dual", D, H, core=SMALL, first=D - 1)
+    assert (core.one.input_size, core.other.input_size) == (D - 1, 1)
+    with pytest.raises(ValueError, match="first=1 of 1 columns"):
+        make_core("dual", 1, H, core=SMALL)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"first": 0}, "DualMemory's first is 0"),
         ({"first": 3}, "first=3 of 3 columns leave none to the second view"),
         ({"core": LSTM}, "DualMemory wraps a core such as DNC, NTM or SAM, got LSTM"),
         ({"reads": 0}, "DualMemory's reads is 0"),

@@ -72,15 +72,23 @@ def test_what_is_known_grows_and_is_told():
 
 
 @pytest.mark.parametrize("name", ["kanerva", "dynamic_kanerva"])
-@pytest.mark.parametrize("noise", [0, -1.0, float("nan"), "1"])
+@pytest.mark.parametrize("noise", [0, -1.0, float("nan"), float("inf"), "1"])
 def test_a_noise_that_is_none_is_refused(name, noise):
     with pytest.raises(ValueError, match=r"noise is .*; it must be a number above 0"):
         make_core(name, D, H, noise=noise)
 
 
-def test_a_ridge_that_is_none_is_refused():
-    with pytest.raises(ValueError, match="ridge is 0"):
-        make_core("dynamic_kanerva", D, H, ridge=0)
+@pytest.mark.parametrize("ridge", [0, -1.0, float("nan"), float("inf"), "1"])
+def test_a_ridge_that_is_none_is_refused(ridge):
+    with pytest.raises(ValueError, match=r"ridge is .*; it must be a number above 0"):
+        make_core("dynamic_kanerva", D, H, ridge=ridge)
+
+
+@pytest.mark.parametrize("name", ["kanerva", "dynamic_kanerva"])
+def test_whole_numbers_and_small_ones_are_numbers_too(name):
+    assert make_core(name, D, H, noise=1).noise.bias.item() == pytest.approx(np.log(np.expm1(1)))
+    assert make_core("dynamic_kanerva", D, H, ridge=1).ridge == 1
+    assert make_core("dynamic_kanerva", D, H, ridge=1e-3).ridge == 1e-3
 
 
 @pytest.mark.parametrize(("name", "settings"), [("kanerva", {}), ("dynamic_kanerva", {"key_size": W})])

@@ -8,6 +8,7 @@ import torch
 
 from engram_rl.memory import DifferentiableNeuralDictionary
 from engram_rl.memory.cores import CORES, make_core
+from tests.memory.filled import assert_same
 
 D, H, B, K = 3, 8, 4, 2
 MEMORY = partial(DifferentiableNeuralDictionary, capacity=20, k=K)
@@ -92,15 +93,12 @@ def test_it_is_its_equations(heads):
 def test_a_step_that_is_not_committed_leaves_no_trace():
     core = made()
     lived(core, inputs(3))
-    size, kept = len(core.memory), core.memory.state_dict()
+    kept = core.memory.state_dict()
     state = core.initial_state(B)
     for x in inputs(3, seed=2):
         _, state, _ = core.step(x, state)
     core(inputs(5, seed=3), state)
-    assert len(core.memory) == size
-    assert all(
-        torch.equal(part, core.memory.state_dict()[name]) for name, part in kept.items() if torch.is_tensor(part)
-    )
+    assert_same(core.memory.state_dict(), kept)
 
 
 def test_learning_sees_what_acting_found_though_the_memory_has_changed_since():
@@ -121,6 +119,51 @@ def test_learning_sees_what_acting_found_though_the_memory_has_changed_since():
     assert not torch.allclose(again, learned)
 
 
+@pytest.mark.parametrize("steps", [1, 2, 5])
+@pytest.mark.parametrize("opened", [[], [(0, 1)], [(-1, 1), (-1, 3)], [(0, 2), (-2, 0), (-1, 1)]])
+def test_learning_from_what_was_found_ends_where_acting_did_though_episodes_began(steps, opened):
+    core = made()
+    lived(core, inputs(5))
+    xs, state, found = inputs(steps, seed=4), core.step(inputs(1, seed=8)[0], core.initial_state(B))[1], []
+    reset = torch.zeros(steps, B, dtype=torch.bool)
+    for t, row in opened:
+        reset[max(t, -steps), row] = True
+    begun = state
+    for x, begins in zip(xs, reset, strict=True):
+        _, state, _ = core.step(x, state, begins)
+        found.append({name: state[name] for name in state if name.startswith("recalled")})
+    recalled = {name: torch.stack([one[name] for one in found]) for name in found[0]}
+    _, after, _ = core(xs, begun, reset, recalled)
+    assert torch.equal(after["emitted"], state["emitted"]) and after["going_on"].all()
+    assert state["emitted"].tolist() == (~reset[-1]).tolist()
+    assert torch.equal(after["key"][after["emitted"]], state["key"][state["emitted"]])
+    assert torch.equal(after["value"], state["value"])
+
+
+def test_of_fewer_entries_than_it_asks_for_it_reads_those_there_are():
+    core, xs = made(memory=partial(DifferentiableNeuralDictionary, capacity=20, k=3)), inputs(3, 1)
+    empty = core.recall(xs[0])
+    assert not any(part.any() for part in empty.values()) and empty["recalled_keys"].shape == (1, 3, D)
+    _, state = lived(core, xs)  # two entries of three
+    read = core.attention(xs[:1], state)
+    assert read.shape == (1, 1, core.heads, 3) and (read[..., :2] > 0).all() and not read[..., 2].any()
+    torch.testing.assert_close(read.sum(-1), torch.ones(1, 1, core.heads))
+    told = core.inspect(core.step(xs[0], state)[1])
+    assert (told["usage"].item(), told["write_strength"].item()) == (pytest.approx(0.1), 1)
+    spread = [-sum(p * np.log(p) for p in head[:2].tolist()) for head in read[0, 0]]
+    assert told["read_entropy"].item() == pytest.approx(np.mean(spread), abs=1e-4)
+    assert core.inspect(core.initial_state(2))["write_strength"].tolist() == [0, 0]
+    assert not any(number.requires_grad for number in told.values())
+
+
+def test_what_is_written_is_no_longer_differentiable():
+    core = made()
+    _, state, _ = core(inputs(2), core.initial_state(B))
+    core.commit({name: part.requires_grad_() if part.is_floating_point() else part for name, part in state.items()})
+    assert len(core.memory) == B
+    assert not core.memory.values.requires_grad and not core.memory.key_vectors.requires_grad
+
+
 def test_every_parameter_learns_and_no_gradient_reaches_the_memory():
     core = made()
     lived(core, inputs(5))
@@ -136,8 +179,16 @@ def test_the_given_state_stays_and_what_was_recalled_is_checked():
     kept = {name: part.clone() for name, part in state.items()}
     core(inputs(4), state)
     assert all(torch.equal(state[name], kept[name]) for name in kept)
-    with pytest.raises(ValueError, match="Lifelong takes 'recalled_keys'"):
+    with pytest.raises(ValueError, match=r"Lifelong takes 'recalled_keys' of \[4, 4, 2\] .*, got nothing"):
         core(inputs(4), state, recalled={})
+    found = {name: part.unflatten(0, (4, B)) for name, part in core.recall(inputs(4).flatten(0, 1)).items()}
+    core(inputs(4), state, recalled=found)
+    for name, part in found.items():
+        for wrong in (part[:3], torch.cat([part, part]), part[:, :3], part[:, :, :1]):
+            with pytest.raises(
+                ValueError, match=rf"'{name}' of \[4, 4, 2\] .*, got \[{str(list(wrong.shape))[1:-1]}\]"
+            ):
+                core(inputs(4), state, recalled=found | {name: wrong})
     with pytest.raises(ValueError, match="Lifelong got state 'key' of shape"):
         core(inputs(4, 2), state)
     with pytest.raises(ValueError, match="NaN"):

@@ -32,6 +32,11 @@ def test_it_is_its_equations():
     agrees("lmu", slow_step, order=5, theta=12)
 
 
+def test_a_delay_is_worked_out_once():
+    asked = (6, 13, torch.device("cpu"), torch.float64)
+    assert _delay(*asked)[0] is _delay(*asked)[0]
+
+
 def test_a_smooth_signal_of_the_window_can_be_read_from_the_memory():
     order, theta = 12, 32
     A, B = _delay(order, theta, torch.device("cpu"), torch.float64)

@@ -7,8 +7,7 @@ import torch
 from engram_rl.memory.cores import make_core
 from tests.memory.cores.slow_steps import agrees, linear, relu, sigmoid
 
-C, BASE = 2, 2
-GRIDS = [1, 2, 2]
+C = 2
 
 
 def conv(p, name, image):
@@ -39,25 +38,32 @@ def heard(grids, j):
     return parts
 
 
-def slow_step(p, x, state):
-    seen = linear(p, "inputs", x).reshape(C, BASE, BASE)
-    told, read, after = [seen], [seen], {}
-    for layer, grids in enumerate(GRIDS):
-        hidden = []
-        for j in range(grids):
-            h, c = state[f"hidden_{layer}_{j}"], state[f"cell_{layer}_{j}"]
-            gates = conv(p, f"writers.{layer}.{j}", np.concatenate([*heard(told, j), h]))
-            i, f, o, g = np.split(gates, 4)
-            c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-            hidden.append(sigmoid(o) * np.tanh(c))
-            after |= {f"hidden_{layer}_{j}": hidden[-1], f"cell_{layer}_{j}": c}
-        told = hidden
-        read = [relu(conv(p, f"readers.{layer}.{j}", np.concatenate([*heard(read, j), told[j]]))) for j in range(grids)]
-    return linear(p, "output", np.concatenate([grid.flatten() for grid in read])), after
+def slow_step(base, sizes):
+    def step(p, x, state):
+        seen = linear(p, "inputs", x).reshape(C, base, base)
+        told, read, after = [seen], [seen], {}
+        for layer, grids in enumerate(sizes):
+            hidden = []
+            for j in range(grids):
+                h, c = state[f"hidden_{layer}_{j}"], state[f"cell_{layer}_{j}"]
+                gates = conv(p, f"writers.{layer}.{j}", np.concatenate([*heard(told, j), h]))
+                i, f, o, g = np.split(gates, 4)
+                c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+                hidden.append(sigmoid(o) * np.tanh(c))
+                after |= {f"hidden_{layer}_{j}": hidden[-1], f"cell_{layer}_{j}": c}
+            told, before = hidden, read
+            read = [np.concatenate([*heard(before, j), told[j]]) for j in range(grids)]
+            read = [relu(conv(p, f"readers.{layer}.{j}", grid)) for j, grid in enumerate(read)]
+        return linear(p, "output", np.concatenate([grid.flatten() for grid in read])), after
+
+    return step
 
 
-def test_it_is_its_equations():
-    agrees("multigrid", slow_step, length=7, channels=C, base=BASE)
+@pytest.mark.parametrize(
+    ("base", "levels", "layers", "grids"), [(2, 2, 3, [1, 2, 2]), (1, 3, 4, [1, 2, 3, 3]), (3, 1, 2, [1, 1])]
+)
+def test_it_is_its_equations(base, levels, layers, grids):
+    agrees("multigrid", slow_step(base, grids), length=6, channels=C, base=base, levels=levels, layers=layers)
 
 
 def test_grids_grow_by_two_and_by_one_a_layer():
@@ -81,10 +87,11 @@ def test_what_one_cell_is_told_reaches_every_cell_of_the_last_layer_in_a_step():
 def test_fewer_layers_than_levels_are_refused():
     with pytest.raises(ValueError, match="layers=1 leave no layer for each of levels=2"):
         make_core("multigrid", 3, 6, layers=1)
+    assert len(make_core("multigrid", 3, 6, levels=3, layers=3).writers) == 3
 
 
 def test_large_inputs_leave_it_finite():
-    core = make_core("multigrid", 3, 6, channels=C, base=BASE)
+    core = make_core("multigrid", 3, 6, channels=C, base=2)
     outputs, state, _ = core(1e4 * torch.randn(60, 2, 3), core.initial_state(2))
     outputs.mean().backward()
     assert torch.isfinite(outputs).all() and all(torch.isfinite(one.grad).all() for one in core.parameters())

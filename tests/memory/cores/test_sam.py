@@ -80,6 +80,7 @@ def test_the_slot_that_nobody_used_for_longest_is_the_next_to_be_written():
 def test_only_so_many_rows_can_be_read_as_there_are():
     with pytest.raises(ValueError, match="k=4 most similar of slots=3"):
         make_core("sam", 3, 6, slots=3)
+    assert make_core("sam", 3, 6, slots=4).k == 4
 
 
 def test_more_slots_may_be_given_after_training():

@@ -55,7 +55,7 @@ EVERY = ["age", "position", "content", "place"]
 COLUMNS = {"content": slice(0, D), "place": slice(1, 3)}
 
 
-@pytest.mark.parametrize("top", [None, 2])
+@pytest.mark.parametrize("top", [None, 1, 3])
 def test_it_is_its_equations(top):
     step = slow_step(N, EVERY, COLUMNS, [EVERY] * HEADS, top)
     agrees("store", step, parts={"place": [1, 3]}, top=top, **SMALL)
@@ -191,8 +191,17 @@ def test_it_learns_what_was_so_long_ago_the_mirror_image_of_now_the_first_and_wh
     [
         ({"queries": [["age"]]}, "has 4 heads; name the parts of each one's query"),
         ({"queries": [["age"], ["agee"], ["age"], ["age"]]}, "age"),
-        ({"parts": {"age": [0, 1]}}, "has a part 'age' of its own"),
-        ({"parts": {"place": [2, 9]}}, "part 'place' is"),
+        ({"queries": [["age"]] * 5}, "has 4 heads; name the parts of each one's query"),
+        ({"queries": [["age"], [], ["age"], ["age"]]}, "has 4 heads; name the parts of each one's query"),
+        *(({"parts": {part: [0, 1]}}, f"has a part '{part}' of its own") for part in ("age", "position", "content")),
+        *(
+            ({"parts": {"place": columns}}, "part 'place' is .* of 3")
+            for columns in ([2, 4], [-1, 2], [1, 1], [2, 1], [3, 3], [1], [0, 1, 2])
+        ),
+        ({"top": 0}, "top is 0"),
+        ({"heads": 0}, "heads is 0"),
+        ({"frequencies": 0}, "frequencies is 0"),
+        ({"key_size": 0}, "key_size is 0"),
         ({"capacity": 0}, "capacity is 0"),
         ({"period": -1}, "period is -1"),
     ],
@@ -200,6 +209,20 @@ def test_it_learns_what_was_so_long_ago_the_mirror_image_of_now_the_first_and_wh
 def test_what_cannot_be_a_key_is_refused_by_name(wrong, message):
     with pytest.raises(ValueError, match=message):
         make_core("store", 3, 8, **wrong)
+
+
+@pytest.mark.parametrize("columns", [(0, 1), (0, 3), (2, 3)])
+def test_a_part_may_be_any_columns(columns):
+    core = make_core("store", 3, 8, parts={"place": columns})
+    assert core.keys[1].weight.shape == (16, columns[1] - columns[0])
+    assert core(torch.randn(4, 2, 3), core.initial_state(2))[0].isfinite().all()
+
+
+@pytest.mark.parametrize(("period", "turns"), [(1, [1, 1, 1]), (2, [1, 1, 1]), (3, [1, 1, 2]), (8, [1, 2, 4])])
+def test_the_shortest_wave_has_four_steps_or_is_the_only_one(period, turns):
+    phases = make_core("store", 3, 8, capacity=5, period=period, frequencies=3).phases
+    angles = torch.pi * torch.arange(2 * period).double().unsqueeze(1) * torch.tensor(turns) / period
+    torch.testing.assert_close(phases, torch.stack([angles.sin(), angles.cos()], -1), rtol=0, atol=1e-12)
 
 
 def test_large_inputs_and_long_sequences_leave_it_finite():

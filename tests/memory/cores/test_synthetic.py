@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.func import functional_call, jacrev
 
-from engram_rl.memory.cores import NTM, SyntheticGradients, make_core
+from engram_rl.memory.cores import NTM, Core, SyntheticGradients, make_core
 
 D, H, B, T, WINDOW = 3, 5, 4, 9, 3
 
@@ -98,14 +98,39 @@ def test_what_is_foretold_becomes_the_gradient_of_what_follows():
     assert errors[-1] < 0.1 * errors[0] and not any(part.grad is not None for part in core.parameters())
 
 
-def test_nothing_lies_beyond_the_end_of_an_episode():
-    core = make_core("gru", D, H)
+@pytest.mark.parametrize(("name", "leaf"), [("gru", "hidden"), ("delta", "fast")])
+def test_nothing_lies_beyond_the_end_of_an_episode(name, leaf):
+    core = make_core(name, D, H)
     foretold = SyntheticGradients(core)
     nn.init.ones_(foretold.foretells[2].bias)
     _, after, _ = core(torch.randn(2, B, D), core.initial_state(B))
     ends = torch.tensor([True, False, True, False])
-    (slopes,) = torch.autograd.grad(foretold.beyond(after, ends), after["hidden"])
+    (slopes,) = torch.autograd.grad(foretold.beyond(after, ends), after[leaf])
     assert not slopes[ends].any() and (slopes[~ends] != 0).all()
+
+
+def test_the_error_is_the_squared_distance_from_the_windows_slopes_a_mean_over_rows():
+    core = make_core("lstm", D, H)
+    told = Told(core)
+    state = told.opened(core.initial_state(B))
+    told.told = {leaf: torch.full((B, H), 0.5).requires_grad_() for leaf in ("hidden", "cell")}
+    loss = (torch.arange(1.0, H + 1) * state["hidden"]).sum()  # which does not depend on the cell
+    error = told.error(state, loss)
+    expected = sum((0.5 - h) ** 2 for h in range(1, H + 1)) + H * 0.25
+    assert error.item() == pytest.approx(expected)
+    (loss + error).backward()
+    assert torch.allclose(told.told["cell"].grad, torch.full((B, H), 1 / B))
+
+
+def test_a_state_of_whole_numbers_alone_is_refused():
+    class Counter(Core):
+        def _initial(self, batch_size, like):
+            return {"count": torch.zeros(batch_size, dtype=torch.int64)}
+
+    counter = Counter(D, H)
+    counter.scale = nn.Parameter(torch.ones(()))
+    with pytest.raises(ValueError, match="the state of Counter holds nothing that could be differentiated"):
+        SyntheticGradients(counter)
 
 
 def test_it_begins_as_mere_truncation_and_leaves_whole_numbers_alone():

@@ -10,6 +10,7 @@ from engram_rl.memory.cores import (
     DNC,
     GRU,
     LSTM,
+    MNM,
     NTM,
     SAM,
     AdaptiveComputation,
@@ -213,6 +214,16 @@ def test_the_cost_of_thinking_falls_where_it_is_descended():
         optimiser.step()
         steps.append(state["ponder"].mean().item())
     assert steps[1] == 6 and steps[-1] <= 2
+
+
+def test_thinking_may_cost_nothing_and_what_the_core_loses_is_a_mean_over_its_steps():
+    wrapped = make_core("adaptive_computation", D, H, core=partial(MNM, width=4), ponder_cost=0, limit=3)
+    said = []
+    inner = wrapped.core._step
+    wrapped.core._step = lambda *given: said.append(inner(*given)) or said[-1]
+    _, _, losses = wrapped.step(torch.randn(2, D), wrapped.initial_state(2))
+    assert losses["ponder"] == 0 and len(said) == 3
+    torch.testing.assert_close(losses["writing"], sum(loss["writing"] for _, _, loss in said) / 3)
 
 
 def test_rates_of_parts_stay_and_every_parameter_is_in_one_group():

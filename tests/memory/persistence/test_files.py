@@ -1,6 +1,9 @@
 """A memory comes back from its file as it was, on any index; and a file that is not one does no harm."""
 
 import json
+import re
+from contextlib import nullcontext
+from inspect import signature
 
 import numpy as np
 import pytest
@@ -239,6 +242,60 @@ class TestInspection:
         pytest.importorskip("pandas", reason="pandas is not installed")
         table = memory.to_pandas()
         assert len(table) == len(memory) and {"view_0", "view_2", "value_1", "strength", "hits"} <= set(table.columns)
+
+
+class TestLimits:
+    """What a file may claim, by a memory of 30 slots that can be worked out by hand."""
+
+    @pytest.fixture
+    def path(self, memory, tmp_path):
+        memory.save(tmp_path / "m")
+        return tmp_path / "m"
+
+    def test_what_it_claims_is_named_is_enough_and_is_no_less_than_what_it_takes_up(self, memory, path):
+        with pytest.raises(ValueError, match="most_bytes=") as refused:
+            load(path, most_bytes=1)
+        claimed = int(re.search(r"most_bytes=(\d+)", str(refused.value))[1])
+        assert len(load(path, most_bytes=claimed)) == len(memory)
+        with pytest.raises(ValueError, match=f"most_bytes={claimed} if you trust the file"):
+            load(path, most_bytes=claimed - 1)
+
+    @pytest.mark.parametrize("capacity", [1000, 10_000])
+    def test_a_capacity_claims_so_much_for_each_slot(self, memory, path, capacity):
+        """8 bytes of each number of a row and a value and of each code, a byte a part, 13 a link, and a margin."""
+        width, links = memory.store.vectors.shape[1], memory.state_dict()["links"]["target"].shape[1]
+        slot = 8 * width + 8 * 2 + 8 * 2 + 3 + 64 + 13 * links + 4
+        load(path, capacity=capacity, most_bytes=capacity * slot)
+        with pytest.raises(ValueError, match=f"most_bytes={capacity * slot} "):
+            load(path, capacity=capacity, most_bytes=capacity * slot - 1)
+
+    def test_sizes_are_whole_numbers_above_nothing(self, memory, path):
+        assert signature(load).parameters["most_bytes"].default == 16 * 2**30
+        for name, bad in (("most_bytes", 0), ("most_bytes", 2**62 + 1), ("capacity", 0)):
+            with pytest.raises(ValueError, match=f"{name} is {bad}"):
+                load(path, **{name: bad})
+        assert len(load(path, most_bytes=2**62)) == len(memory)
+        with pytest.raises(ValueError, match="it has 30 used slots and a capacity of 29; give a larger capacity"):
+            load(path, capacity=29)
+
+    @pytest.mark.parametrize(("schema", "read"), [(1, True), (2, True), (3, False)])
+    def test_schemas_up_to_todays_are_read(self, path, schema, read):
+        def change(header):
+            note = json.loads(header["__metadata__"]["note"]) | {"schema": schema}
+            header["__metadata__"]["note"] = json.dumps(note)
+
+        rewrite_header(path, change)
+        with nullcontext() if read else pytest.raises(ValueError, match="schema 3, this version reads up to 2"):
+            load(path)
+
+    def test_what_was_held_before_is_gone_from_the_slots_that_are_not_used_any_more(self, memory):
+        small = DifferentiableNeuralDictionary(SPACE, 2, 30, forgetting=Decay(50, unit="ticks"))
+        torch.manual_seed(2)
+        write(small, 4)
+        used = small.used
+        memory.load_state_dict(small.state_dict())
+        for part in (memory.values, memory.store.vectors, memory.store.codes, memory.store.present):
+            assert not part[used:].any()
 
 
 def rewrite_header(path, change):

@@ -1,5 +1,7 @@
 """What random branches promise: they follow what is remembered now, evenly, to the goal or to where it ends."""
 
+from inspect import signature
+
 import numpy as np
 import pytest
 
@@ -76,3 +78,33 @@ def test_branches_take_in_what_was_written_dropped_and_faded_since():
     assert first_actions() == {2}
     memory.tick(3)
     assert first_actions() == {-1}
+
+
+def test_a_walk_that_begins_at_its_goal_or_nowhere_takes_no_step():
+    memory = TransitionMemory(1, 1, 4)
+    memory.write(np.arange(4.0)[:, None], np.zeros(4, int), np.roll(np.arange(4.0), -1)[:, None])  # round and round
+    assert memory.states.num_free == 0
+    starts = np.array([2, 0, -1])
+    branches = RandomBranches(memory, 3, 5)
+    walks = branches.walk(starts, np.array([2, 3, 1]), np.random.default_rng(0))
+    ids = [int(i) for i in memory.states.find(np.arange(4.0)[:, None], np.zeros(4, int))]
+    assert walks.lengths.tolist() == [[0] * 3, [(ids.index(3) - ids.index(0)) % 4] * 3, [-1] * 3]
+    assert walks.states[0].tolist() == [[2, -1, -1, -1, -1, -1]] * 3
+    assert (walks.actions[[0, 2]] == -1).all() and (walks.states[2] == -1).all()
+    stopped = branches.walk(starts[:2], np.array([2, 3]), np.random.default_rng(0), shortest_only=True)
+    assert stopped.lengths.tolist() == walks.lengths[:2].tolist()
+
+
+def test_who_has_arrived_at_once_does_not_keep_the_others_walking():
+    grid, memory = Grid(4), TransitionMemory(2, 4)
+    experience(memory, grid, everything(grid))
+    ids = memory.name(np.array([[0, 0], [1, 1], [1, 2]]))
+    branches = RandomBranches(memory, 200, 40)
+    walks = branches.walk(ids[:2], ids[[0, 2]], np.random.default_rng(0), shortest_only=True)
+    assert walks.lengths[0].tolist() == [0] * 200 and set(walks.lengths[1].tolist()) == {-1, 1}
+
+
+def test_by_default_a_hundred_walks_look_twenty_steps_ahead():
+    branches = RandomBranches(TransitionMemory(1, 1, 4))
+    assert (branches.branches, branches.depth) == (100, 20)
+    assert signature(RandomBranches.walk).parameters["shortest_only"].default is False

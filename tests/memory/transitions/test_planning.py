@@ -1,6 +1,7 @@
 """What planning promises: exact paths over what is known and imagined."""
 
 import heapq
+from inspect import Parameter, signature
 from itertools import pairwise
 
 import numpy as np
@@ -322,3 +323,69 @@ def test_what_makes_room_among_movements_is_no_longer_counted_on():
         planner.refresh()
     at = memory.states.find(np.array([[1.0, 0.0]], np.float32), np.array([0]))
     assert planner.cost_to_go([goal])[0][at] == Planner(memory, bounds=bounds).cost_to_go([goal])[0][at] == np.inf
+
+
+@pytest.mark.parametrize("capacity", [100, 48, 41])
+def test_imagination_leaves_a_quarter_of_the_table(capacity):
+    memory = TransitionMemory(1, 1, capacity)
+    planner = Planner(memory, bounds=(np.zeros(1), np.full(1, 999)))
+    memory.write([[0.0]], [0], [[1.0]])
+    planner.refresh()
+    assert memory.states.num_free == capacity // 4
+
+
+@pytest.mark.parametrize(
+    "costs", [{"unknown_cost": 0}, {"unknown_cost": np.nan}, {"harm_cost": -0.1}, {"refused_cost": -0.1}]
+)
+def test_costs_that_are_none_are_refused(costs):
+    memory = TransitionMemory(1, 1, 4)
+    with pytest.raises(ValueError, match="costs must be positive"):
+        Planner(memory, **costs)
+    Planner(memory, unknown_cost=1e-3, harm_cost=0, refused_cost=0)
+
+
+def test_by_default_an_imagined_step_costs_what_a_remembered_one_does_and_harm_is_vetoed():
+    given = signature(Planner).parameters.values()
+    assert {one.name: one.default for one in given if one.default is not Parameter.empty} == {
+        "imagine": True,
+        "bounds": None,
+        "unknown_cost": 1.0,
+        "harm_cost": np.inf,
+        "min_support": 0.0,
+        "refused_cost": 0.0,
+    }
+
+
+@pytest.mark.parametrize(("min_support", "cost"), [(0.5, 2), (0.51, np.inf)])
+def test_a_movement_is_expected_if_just_enough_of_the_recalled_ones_agree(min_support, cost):
+    memory = TransitionMemory(1, 1, 20)
+    memory.write([[0.0], [3.0]], [0, 0], [[1.0], [3.0]])  # ahead, and blocked
+    ids = memory.name([[1.0], [2.0], [3.0]])
+    planner = Planner(memory, min_support=min_support)
+    assert planner.cost_to_go([ids[2:]])[0, ids[0]] == cost
+    assert planner.imagined(ids[:2], np.zeros(2, int)).tolist() == (ids[1:].tolist() if cost == 2 else [-1, -1])
+    assert planner.imagined(np.array([memory.name([[0.0]])[0]]), np.array([0])).tolist() == [-1]  # it is remembered
+
+
+def test_what_was_only_ever_blocked_leads_nowhere():
+    memory = TransitionMemory(1, 1, 20)
+    memory.write([[0.0]], [0], [[0.0]])
+    ids = memory.name([[0.0], [1.0], [2.0]])
+    planner = Planner(memory)
+    assert planner.cost_to_go([ids[2:]])[0, ids[:2]].tolist() == [np.inf, np.inf]
+    assert planner.shortest_path(ids[:2], [ids[2:], ids[1:2]]).lengths.tolist() == [-1, 0]
+
+
+def test_looking_leaves_a_planner_as_it_was():
+    grid, memory = Grid(5), TransitionMemory(2, 4, 60)
+    planner = Planner(memory, refused_cost=2.0)
+    experience(memory, grid, [((2, 2), action) for action in range(4)])
+    goal = memory.name(np.array([[4, 4]]))
+    before = planner.cost_to_go([goal])
+    saved = planner.state_dict()
+    with memory.only_looking(), planner.only_looking():
+        far = memory.name(np.array([[7, 7]]))
+        planner.cost_to_go([far])
+    assert np.array_equal(planner.cost_to_go([goal]), before)
+    after = planner.state_dict()
+    assert all(np.array_equal(np.asarray(after[name]), np.asarray(part)) for name, part in saved.items())

@@ -1,6 +1,7 @@
 """What the transition memory promises, against a dictionary of Python objects."""
 
-from dataclasses import dataclass
+from dataclasses import FrozenInstanceError, dataclass, fields
+from inspect import Parameter, signature
 
 import numpy as np
 import pytest
@@ -9,6 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engram_rl.memory.transitions.memory import TransitionMemory
+from engram_rl.memory.transitions.movements import MovementMemory
+from engram_rl.memory.transitions.outcomes import Expansion, Written
+from engram_rl.memory.transitions.planner import Walks
 from engram_rl.memory.transitions.states import StateTable
 
 A = 3
@@ -183,15 +187,25 @@ def test_the_distribution_of_an_actions_movements_counts_each():
     assert len(memory.movements.distribution(0)[1]) == 0
 
 
+def test_the_distribution_is_of_an_owners_last_movements():
+    movements = MovementMemory(2, 2, 1, size=3)
+    for moved in (9.0, 1.0, 2.0, 1.0):
+        movements.store(np.array([1]), np.array([0]), np.zeros((1, 1)), np.array([[moved]]))
+    displacements, counts = movements.distribution(0, owner=1)
+    assert displacements.tolist() == [[1], [2]] and counts.tolist() == [2, 1]
+    assert all(len(movements.distribution(action, owner)[1]) == 0 for action, owner in ((0, 0), (1, 0), (1, 1)))
+    with pytest.raises(ValueError, match="keeps size >= 1 displacements, got 0"):
+        MovementMemory(1, 1, 1, size=0)
+
+
 @settings(max_examples=50, deadline=None)
 @given(
     moves=st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1), numbers), min_size=1, max_size=40),
     size=st.integers(1, 6),
+    optimistic=st.booleans(),
 )
-def test_recall_is_the_most_frequent_of_the_last_movements(moves, size):
-    from engram_rl.memory.transitions.movements import MovementMemory
-
-    movements = MovementMemory(1, 2, 2, size, context=[1], optimistic=False)
+def test_recall_is_the_most_frequent_of_the_last_movements(moves, size, optimistic):
+    movements = MovementMemory(1, 2, 2, size, context=[1], optimistic=optimistic)
     actions, contexts, steps = (np.array(x) for x in zip(*moves, strict=True))
     states = np.stack([np.zeros(len(moves)), contexts], 1)
     movements.store(np.zeros(len(moves), int), actions, states, states + np.stack([steps, np.zeros(len(moves))], 1))
@@ -201,7 +215,7 @@ def test_recall_is_the_most_frequent_of_the_last_movements(moves, size):
             got, support = movements.recall(np.zeros(1, int), np.array([action]), np.array([[9.0, context]]))
             expected = [s for c, s in last if c == context]
             if expected:
-                latest_first = expected[::-1]
+                latest_first = [s for s in expected[::-1] if s or not optimistic or not any(expected)]
                 best = max(latest_first, key=latest_first.count)  # the first of equals
                 assert got[0].tolist() == [best, 0]
                 assert support[0] == pytest.approx(expected.count(best) / len(expected))
@@ -211,17 +225,15 @@ def test_recall_is_the_most_frequent_of_the_last_movements(moves, size):
 
 @pytest.mark.parametrize("settings", [{}, {"optimistic": True}, {"optimistic": False}])
 def test_being_blocked_is_believed_only_where_nothing_else_is_remembered_unless_told_otherwise(settings):
-    from engram_rl.memory.transitions.movements import MovementMemory
-
     movements = MovementMemory(1, 2, 1, 4, **settings)
     here = np.zeros((1, 1))
-    for moved in (1.0, 0.0, 0.0):
+    for moved in (1.0, 0.0, 0.0, 0.0):
         movements.store(np.array([0]), np.array([0]), here, here + moved)
     movements.store(np.array([0]), np.array([1]), here, here)
     got, support = movements.recall(np.array([0, 0]), np.array([0, 1]), np.zeros((2, 1)))
     blocked = settings.get("optimistic") is False
     assert got.tolist() == [[0.0 if blocked else 1.0], [0.0]]
-    assert support.tolist() == pytest.approx([2 / 3 if blocked else 1 / 3, 1])
+    assert support.tolist() == pytest.approx([3 / 4 if blocked else 1 / 4, 1])
 
 
 def test_the_frontier_is_where_something_is_untried_by_its_own_owner_and_was_visited():
@@ -241,6 +253,11 @@ def test_known_ways_into_a_state():
     memory.write(np.array([[0], [2], [3]]), np.array([1, 0, 2]), np.array([[1], [1], [4]]))
     ids, actions = memory.predecessors(np.array([1]))
     assert {(memory.states.vectors[i, 0], a) for i, a in zip(ids, actions, strict=True)} == {(0, 1), (2, 0)}
+    shared = TransitionMemory(1, A, owners=2)
+    shared.write(np.array([[0], [5]]), np.array([1, 2]), np.array([[1], [1]]), owners=np.array([0, 1]))
+    for owner, expected in ((0, (0, 1)), (1, (5, 2))):
+        ids, actions = shared.predecessors(np.array([1]), owner)
+        assert [(shared.states.vectors[i, 0], a) for i, a in zip(ids, actions, strict=True)] == [expected]
 
 
 def test_an_incomplete_state_matches_every_state_that_has_the_given_numbers():
@@ -248,6 +265,8 @@ def test_an_incomplete_state_matches_every_state_that_has_the_given_numbers():
     ids = memory.name(np.array([[1, 5], [1, 6], [2, 5], [1, 7]]), np.array([0, 0, 0, 1]))
     assert memory.states.matching(np.array([1, np.nan])).tolist() == ids[:2].tolist()
     assert memory.states.matching(np.array([1.4, np.nan]), within=0.5).tolist() == ids[:2].tolist()
+    assert memory.states.matching(np.array([1.5, np.nan]), within=0.5).tolist() == ids[:3].tolist()
+    assert memory.states.matching(np.array([1.5, np.nan]), within=0.49).tolist() == []
     assert len(memory.states.matching(np.array([np.nan, np.nan]), owner=1)) == 1
 
 
@@ -406,8 +425,19 @@ def test_a_state_dict_that_does_not_fit_is_refused_before_anything_changes():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"states": np.zeros((1, 3))}, "states must be"),
+        *(({"states": np.zeros(shape)}, "states must be") for shape in ((1, 3), (1, 1), (2,), (1, 2, 2))),
         ({"states": np.array([[np.nan, 0]])}, "NaN"),
+        ({"states": np.array([[0, -np.inf]])}, "NaN"),
+        ({"actions": np.array([-1])}, "actions must be"),
+        ({"actions": np.array([True])}, "actions must be"),
+        ({"actions": np.array([0, 0])}, "actions must be"),
+        ({"owners": np.array([-1])}, "owners must be"),
+        ({"owners": np.array([0.0])}, "owners must be"),
+        ({"owners": np.array([0, 0])}, "owners must be"),
+        ({"rewards": np.zeros(2)}, r"reward must be one finite number or \[1\] of them"),
+        ({"harms": np.zeros((1, 1))}, "harm must be one finite number"),
+        ({"harms": np.nan}, "harm must be one finite number"),
+        ({"terminals": np.zeros(2, bool)}, "terminal must be one finite number"),
         ({"actions": np.array([A])}, "actions must be"),
         ({"actions": np.array([0.5])}, "actions must be"),
         ({"owners": np.array([1])}, "owners must be"),
@@ -424,11 +454,183 @@ def test_bad_input_is_refused_before_anything_changes(change, message):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"half_life": 0}, {"keep_refuted": 1.0}, {"same_within": -1}, {"owners": 0}, {"movement_context": [5]}]
+    ("settings", "message"),
+    [
+        ({"num_actions": 0}, "needs num_actions >= 1 and owners >= 1, got 0 and 1"),
+        ({"owners": 0}, "needs num_actions >= 1 and owners >= 1, got 2 and 0"),
+        *(({"half_life": bad}, f"half_life must be above 0 .* got {bad}") for bad in (0, -1, np.nan)),
+        *(({"keep_refuted": bad}, "keep_refuted must be in") for bad in (1.0, -0.01, np.nan)),
+        *(({"same_within": bad}, "same_within must be a distance >= 0") for bad in (-0.01, np.inf, np.nan)),
+        *(({"movement_context": [bad]}, rf"context \[{bad}\] must name .* 0 to 1") for bad in (-1, 2)),
+        ({"capacity": 0}, "dim=2, capacity=0"),
+        ({"dim": 0}, "dim=0, capacity=9"),
+    ],
 )
-def test_impossible_settings_are_refused(settings):
-    with pytest.raises(ValueError):
-        TransitionMemory(2, A, **settings)
+def test_impossible_settings_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        TransitionMemory(**{"dim": 2, "num_actions": 2, "capacity": 9} | settings)
+
+
+def test_settings_may_lie_on_their_limits():
+    memory = TransitionMemory(1, 1, 1, owners=1, half_life=1e-3, keep_refuted=0, same_within=0, decimals=0)
+    memory.write([[0.4]], [0], [[-0.3]])
+    assert memory.expand(np.array([[0.2]])).known.all()
+    TransitionMemory(2, 1, 1, keep_refuted=0.99, decimals=30, movement_context=[0, 1])
+
+
+def test_the_defaults_are_those_of_the_fast_slow_agent():
+    defaults = {name: one.default for name, one in signature(TransitionMemory).parameters.items()}
+    assert defaults == {
+        "dim": Parameter.empty,
+        "num_actions": Parameter.empty,
+        "capacity": 10_000,
+        "owners": 1,
+        "half_life": np.inf,
+        "keep_refuted": 0.0,
+        "same_within": 0.0,
+        "movement_context": (),
+        "decimals": None,
+    }
+    movements = TransitionMemory(1, 1, 4).movements
+    assert (movements.size, movements.optimistic, movements.displacements.shape) == (32, True, (1, 32, 1))
+
+
+def test_what_is_not_said_of_a_transition_is_nothing():
+    memory = TransitionMemory(1, 2, 4)
+    memory.write([[0.0]], [1], [[1.0]])
+    step = memory.expand(np.array([[0.0], [9.0]]))
+    assert step.known.tolist() == [[False, True], [False, False]] and step.support.tolist() == [[0, 1], [0, 0]]
+    assert not step.reward.any() and not step.terminal.any() and not step.harm.any()
+    assert step.next_states[:, :, 0].tolist() == [[0, 1], [9, 9]]
+
+
+def test_of_a_state_that_has_no_name_nothing_is_known_also_in_a_full_memory():
+    memory = TransitionMemory(1, 2, 3)
+    for action in (0, 1):
+        memory.write([[0.0], [1.0], [2.0]], [action] * 3, [[1.0], [2.0], [0.0]], rewards=1.0, harms=1.0, terminals=True)
+    step = memory.expand(np.array([[7.0]]))
+    assert not any(part.any() for part in (step.known, step.support, step.reward, step.terminal, step.harm))
+    assert step.next_states[0].tolist() == [[7], [7]]
+    memory.contradict(np.array([[7.0], [7.0]]), np.array([0, 1]))
+    assert len(memory) == 6
+    memory.write(np.zeros((0, 1)), np.zeros(0, int), np.zeros((0, 1)))
+    assert len(memory) == 6
+    memory.write([[5.0], [6.0]], [0, 0], [[6.0], [7.0]])  # as many states as there is room for
+    assert len(memory) == 2 and memory.states.num_free == 0
+
+
+@pytest.mark.parametrize("bad", [-1, np.inf, np.nan])
+def test_time_does_not_go_backwards(bad):
+    memory = TransitionMemory(1, 1, 4, owners=2)
+    with pytest.raises(ValueError, match=f"ticks >= 0, got {bad}"):
+        memory.tick(bad)
+    memory.tick(0)
+    memory.tick()
+    assert memory.clock.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("bad", [1, -0.1, np.nan])
+def test_what_is_contradicted_grows_weaker_and_not_stronger(bad):
+    memory = TransitionMemory(1, 1, 4)
+    for _ in range(4):
+        memory.write([[0.0]], [0], [[1.0]])
+    with pytest.raises(ValueError, match=f"factor is {bad}; give 0 to drop, or less than 1"):
+        memory.contradict(np.zeros((1, 1)), np.array([0]), factor=bad)
+    memory.contradict(np.zeros((2, 1)), np.array([0, 0]), factor=0.5)  # named twice, weakened once
+    assert memory.strengths(memory.ids()).max() == 2
+    memory.contradict(np.zeros((1, 1)), np.array([0]))
+    assert len(memory) == 0
+
+
+@pytest.mark.parametrize(("capacity", "needed", "gone"), [(64, 1, 4), (64, 4, 4), (64, 6, 6), (8, 1, 1), (40, 1, 2)])
+def test_a_sixteenth_of_the_states_goes_or_as_many_as_are_needed(capacity, needed, gone):
+    memory = TransitionMemory(1, 1, capacity)
+    memory.name(np.arange(float(capacity))[:, None])
+    memory.name(np.arange(100.0, 100 + needed)[:, None])
+    assert len(memory.states) == capacity - gone + needed
+
+
+def test_of_states_of_equal_strength_the_least_recently_seen_goes():
+    memory = TransitionMemory(1, 1, 8, half_life=1.0)
+    for place in (0.0, 10.0, 20.0, 30.0):
+        memory.write([[place]], [0], [[place + 1]])
+    memory.tick(2)  # all have faded, however strong they were
+    memory.write([[10.0]], [0], [[11.0]])
+    memory.write([[0.0]], [0], [[1.0]])
+    memory.name([[99.0], [98.0], [97.0], [96.0]])
+    there = memory.states.find(np.array([[0.0], [1], [10], [11], [20], [21], [30], [31]]), np.zeros(8, int)) >= 0
+    assert there.tolist() == [True] * 4 + [False] * 4
+
+
+def test_known_until_is_the_tick_after_which_it_is_not_known():
+    memory = TransitionMemory(1, 3, 4, half_life=10)
+    memory.tick(5)
+    for action, times in ((0, 1), (1, 4)):
+        for _ in range(times):
+            memory.write([[0.0]], [action], [[1.0]])
+    assert memory.table.known_until(np.array([0]))[0].tolist() == pytest.approx([15, 35, -np.inf])
+    lasting = TransitionMemory(1, 2, 4)
+    lasting.write([[0.0]], [1], [[1.0]])
+    assert lasting.table.known_until(np.array([0]))[0].tolist() == [-np.inf, np.inf]
+
+
+def test_a_saved_memory_is_taken_over_by_a_larger_one_and_by_one_that_is_just_large_enough():
+    old = TransitionMemory(1, 2, 10)
+    old.write(np.arange(4.0)[:, None], np.array([0, 1, 0, 1]), np.arange(1.0, 5)[:, None])
+    for capacity in (5, 20):
+        new = TransitionMemory(1, 2, capacity)
+        new.write([[77.0]], [0], [[78.0]])
+        new.load_state_dict(old.state_dict())
+        assert len(new) == 4 and new.states.num_free == capacity - 5
+        assert len(set(new.name(np.arange(50.0, 50 + capacity - 5)[:, None]).tolist())) == capacity - 5
+        assert new.expand(np.array([[3.0]])).next_states[0, 1].tolist() == [4]
+    with pytest.raises(ValueError, match="a saved state has id 4, this memory has room for ids below 4"):
+        TransitionMemory(1, 2, 4).load_state_dict(old.state_dict())
+    for another, name in (
+        ({"num_actions": 3}, "next"),
+        ({"owners": 2}, "clock"),
+        ({"movement_context": [0]}, r"movements\.begun"),
+    ):
+        with pytest.raises(ValueError, match=f"saved {name} has shape"):
+            TransitionMemory(**{"dim": 1, "num_actions": 2} | another).load_state_dict(old.state_dict())
+
+
+def test_a_memory_claims_what_its_arrays_take_up(monkeypatch):
+    claimed = []
+    monkeypatch.setattr(
+        "engram_rl.memory.transitions.memory.require_ram", lambda what, size, hint: claimed.append(size)
+    )
+    memory = TransitionMemory(5, 3, 1025)  # just above a power of two, where there are most buckets
+    kept = [*vars(memory.states).values(), *vars(memory.table).values(), memory._seen]
+    arrays = [part.nbytes for part in kept if isinstance(part, np.ndarray) and len(part) >= 1025]
+    assert sum(arrays) - memory.table._log.nbytes == pytest.approx(claimed[0], abs=1025 / 2)
+
+
+@pytest.mark.parametrize("make", [Written, Expansion, Walks])
+def test_answers_are_not_changed_by_assignment(make):
+    names = [field.name for field in fields(make)]
+    answer = make(**dict.fromkeys(names, np.zeros(1)))
+    with pytest.raises(FrozenInstanceError):
+        setattr(answer, names[0], np.ones(1))
+
+
+@pytest.mark.parametrize("capacity", [*range(1, 10), 16, 17])
+def test_what_is_absent_from_a_full_table_is_found_to_be_absent(capacity):
+    table = StateTable(1, capacity)
+    owners = np.zeros(capacity, int)
+    ids = table.add(np.arange(float(capacity))[:, None], owners)
+    assert sorted(ids.tolist()) == list(range(capacity)) and table.num_free == 0 and len(table) == capacity
+    assert (table.find(np.arange(1000.0, 1050)[:, None], np.zeros(50, int)) == -1).all()
+    with pytest.raises(ValueError, match=f"1 new states but room for 0 of {capacity}"):
+        table.add(np.array([[-1.0]]), owners[:1])
+
+
+def test_a_table_in_double_precision_tells_more_numbers_apart():
+    double, single = StateTable(2, 8, np.float64), StateTable(2, 8)
+    vectors = np.array([[1.0, 2**24], [1.0, 2**24 + 1], [1.0 + 1e-12, 2**24]])
+    assert len(set(double.add(vectors, np.zeros(3, int)).tolist())) == 3
+    assert len(set(single.add(vectors, np.zeros(3, int)).tolist())) == 1
+    assert double.find(vectors[::-1], np.zeros(3, int)).tolist() == [2, 1, 0]
 
 
 def test_an_owner_that_is_cleared_knows_nothing_and_the_others_what_they_knew():
