@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import FrozenInstanceError
+from inspect import signature
 
 import numpy as np
 import pytest
@@ -182,3 +183,9 @@ def test_an_interval_stays_as_it_was_found():
 def test_runs_without_a_score_are_named():
     with pytest.raises(ValueError, match=r"scores of runs \[1, 3\] are NaN"):
         stratified_bootstrap([[1, 2], [np.nan, 5], [3, 4], [np.nan, np.nan]])
+
+
+def test_an_interval_is_of_2000_draws_at_95_percent_unless_it_is_said():
+    defaults = {name: one.default for name, one in signature(stratified_bootstrap).parameters.items()}
+    assert (defaults["samples"], defaults["confidence"], defaults["seed"]) == (2000, 0.95, 0)
+    assert defaults["statistic"] is interquartile_mean
