@@ -153,6 +153,13 @@ class TestReplacing:
                 mine.replace(0, [3])
                 mine.ask(0, "step", np.array([ON]))
                 assert mine.take(0).stepped
+            for times in (1, 2):  # and no more than what was before it
+                mine.ask(0, "call", "leave")
+                assert mine.take(0) is None
+                if times == 1:
+                    mine.replace(0, [3])
+            with pytest.raises(UsageError, match=r"2 times .*\(cluster.restarts=1\)"):
+                mine.replace(0, [3])
 
     def test_who_cannot_even_be_made_ends_it(self, there):
         with pytest.raises(UsageError, match=r"Worker 0 died.* 2 times"):
