@@ -333,3 +333,25 @@ def test_what_a_shard_is_told_of_an_empty_memory_is_nothing():
     memory = made()
     assert not memory.lookup(KEYS).valid.any() and memory.find(torch.arange(3)).tolist() == [-1] * 3
     assert memory.lookups == 1
+
+
+def test_a_shard_is_restored_with_the_state_of_its_optimisers():
+    memory = filled(shards=1)
+    ShardedOptimiser(memory, RowRMSprop, lr=0.1)
+    shard = memory._crew._shards[0]
+    slots, gradients = torch.arange(9), (torch.ones(9, 2), torch.ones(9, 1))
+    number = next(iter(shard._optimisers))
+
+    def moved():
+        before = memory.to_arrays()["key"].copy()
+        shard.step(number, slots, shard.memory.generation[slots], *gradients)
+        return abs(memory.to_arrays()["key"] - before).mean()
+
+    first = moved()
+    saved = shard.state_dict()
+    second = moved()
+    assert second < first  # the running square has grown
+    for _ in range(5):
+        moved()
+    shard.load_state_dict(saved)
+    assert moved() == pytest.approx(second, rel=1e-5)
