@@ -275,7 +275,7 @@ def test_a_package_that_registers_when_it_is_imported_or_not_at_all_is_told_noth
     import_owner("Never/Walk-v0")
     made = "gymnasium.register('Early/Walk-v0', 'gymnasium.envs.classic_control:CartPoleEnv')"
     (tmp_path / "early_17.py").write_text(f"import gymnasium\n{made}\ndef register_envs():\n    1 / 0\n")
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     monkeypatch.setitem(REGISTERED_BY, "Early/", "early_17")
     try:
         import_owner("Early/Walk-v0")
