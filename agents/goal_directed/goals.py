@@ -148,9 +148,7 @@ class FoundGoal:
         capacity, num_owners = memory.states.capacity, memory.num_owners
         self._now = 0  # steps
         self._visited_at = np.full(capacity, _NEVER, np.int64)  # [S]
-        self._found_at = np.full(
-            num_owners, _NEVER, np.int64
-        )  # [O], steps; also set when all has been searched in vain
+        self._found_at = np.full(num_owners, _NEVER, np.int64)  # [O]; also set when all has been searched in vain
         self._times_found = np.zeros(capacity, np.int64)  # [S]
         self._last_site = np.full(num_owners, ABSENT, np.int64)  # [O], id
         self._shares = np.ones((num_owners, self._HYPOTHESES))  # [O, 3], how often each hypothesis explained a find
