@@ -33,7 +33,7 @@ def assert_moved(slow, optimiser, before, total):
         entry = slow.slots[slot]
         squares = [0.0, 0.0] if entry.squares is None else entry.squares
         for i, (rate, now) in enumerate(((optimiser.lr, memory.key_vectors), (optimiser.value_lr, memory.values))):
-            direction, noise, old = pair[i], CLOSE * most, before[i][slot].double()
+            direction, noise, old = pair[i], CLOSE * most, before[i][slot].double().cpu()
             if averaged:
                 squares[i] = optimiser.alpha * squares[i] + (1 - optimiser.alpha) * pair[i] ** 2
                 direction, noise = direction / (squares[i].sqrt() + optimiser.eps), noise / optimiser.eps
@@ -41,7 +41,7 @@ def assert_moved(slow, optimiser, before, total):
             slack = 2e-2 * (rate * direction).abs() + rate * noise + 8 * torch.finfo(slow.dtype).eps * old.abs() + 1e-37
             if i == 0:
                 wanted, slack = _at_unit_length(slow, memory, slot, wanted, slack)
-            assert ((now[slot].double() - wanted).abs() <= slack).all(), (now[slot], wanted, slack)
+            assert ((now[slot].double().cpu() - wanted).abs() <= slack).all(), (now[slot], wanted, slack)
         if averaged:
             entry.squares = squares
 

@@ -12,6 +12,7 @@ import tempfile
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+import pytest
 import torch
 from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
@@ -58,10 +59,10 @@ POLICIES = [
 INDEXES = ["exact", "exact", "cached", "auto", "ivf"]
 KERNELS = ["inverse_distance", "inverse_distance", "gaussian", "uniform"]
 MODES = {
-    "plain": nullcontext,
-    "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
-    "inference": torch.inference_mode,
-    "no_grad": torch.no_grad,
+    "plain": lambda device: nullcontext(),
+    "autocast": lambda device: torch.autocast(device, torch.bfloat16),
+    "inference": lambda device: torch.inference_mode(),
+    "no_grad": lambda device: torch.no_grad(),
 }
 SEEDS = st.integers(0, 2**32)
 ROWS = st.sampled_from([0, 1, 2, 5, 9, 30])
@@ -72,6 +73,7 @@ class Life(RuleBasedStateMachine):
     """One memory, its twin, and chance."""
 
     calls = 0
+    device = "cpu"
 
     @initialize(seed=SEEDS)
     def begin(self, seed):
@@ -87,6 +89,7 @@ class Life(RuleBasedStateMachine):
             "match_within": None if rule == "append" or pick([True, False]) else (0.3 * self.scale) ** 2,
             "dtype": self.dtype,
             "links_per_entry": pick([1, 2, 8]),
+            "device": self.device,
         }
         self.memory = self.built(pick(SPACES), pick([1, 2, 7, 20, 60]), pick(POLICIES)())
         self.optimiser = pick([RowSGD, RowRMSprop])(self.memory, lr=pick([0.0, 0.01]), value_lr=pick([0.0, 0.1]))
@@ -98,7 +101,7 @@ class Life(RuleBasedStateMachine):
     def index(self):
         kind = self.luck.choice(INDEXES)
         near_enough = self.options["match_within"] is not None  # which entry a row updates is found by the index, too
-        self.exact = kind != "ivf" or self.dtype == torch.float64 or near_enough
+        self.exact = kind != "ivf" or self.device != "cpu" or self.dtype == torch.float64 or near_enough
         return IVFIndex(lists=2, probes=1, start=8, check_every=2) if not self.exact else kind.replace("ivf", "exact")
 
     def draw_from(self, seed):
@@ -111,7 +114,7 @@ class Life(RuleBasedStateMachine):
         self.draw_from(seed)
         torch.set_default_dtype(self.luck.choice([torch.float32, torch.float64]))
         try:
-            with MODES[self.luck.choice(modes or list(MODES))]():
+            with MODES[self.luck.choice(modes or list(MODES))](self.device):
                 yield self.luck
         finally:
             torch.set_default_dtype(torch.float32)
@@ -180,8 +183,8 @@ class Life(RuleBasedStateMachine):
             found = self.memory.lookup(keys, touch=False, present=present)
             coefficients = torch.randn(rows, 1, generator=self.draw, dtype=torch.float64)
             total = gradients(self.slow, found, self.slow.keys_of(packed), coefficients)
-            with torch.autocast("cpu", enabled=False):  # as torch asks: within it, gradients are rounded to 8 bits
-                (coefficients * found.value).sum().backward()
+            with torch.autocast(self.device, enabled=False):  # as torch asks: gradients would be rounded to 8 bits
+                (coefficients.to(self.device) * found.value).sum().backward()
             assert all(part.grad is None or part.grad.isfinite().all() for part in keys.values())
             before = self.memory.key_vectors.clone(), self.memory.values.clone()
             self.optimiser.step(found)
@@ -238,7 +241,7 @@ class Life(RuleBasedStateMachine):
                 with tempfile.TemporaryDirectory() as folder:
                     old.save(Path(folder) / "memory")
                     self.memory = DifferentiableNeuralDictionary.load(
-                        Path(folder) / "memory", index=self.index(), forgetting=policy
+                        Path(folder) / "memory", index=self.index(), forgetting=policy, device=self.device
                     )
             self.slow.go_on_under(self.memory.forgetting)
             rates = {"lr": self.optimiser.lr, "value_lr": self.optimiser.value_lr}
@@ -250,36 +253,36 @@ class Life(RuleBasedStateMachine):
 
     def some_slots(self, n):
         slots = self.memory.slots
-        return slots[torch.randperm(len(slots), generator=self.draw)[:n]]
+        return slots[torch.randperm(len(slots), generator=self.draw)[:n].to(self.device)]
 
     def excluded(self, rows):
         """What a lookup is not to find, as slots or as slots and generations, some of them stale; and who that is."""
-        slots = torch.randint(-1, self.memory.capacity, (rows, 2), generator=self.draw)
+        slots = torch.randint(-1, self.memory.capacity, (rows, 2), generator=self.draw).to(self.device)
         generation = self.memory.generation[slots.clamp(min=0)]
         how = self.luck.choice(["none", "slots", "named"])
         if how == "none":
             return None, [()] * rows
         if how == "slots":
             return slots, slots.tolist()
-        named = generation - torch.randint(0, 2, (rows, 2), generator=self.draw)
+        named = generation - torch.randint(0, 2, (rows, 2), generator=self.draw).to(self.device)
         return (slots, named), slots.masked_fill(named != generation, -1).tolist()
 
     def vectors(self, n, size):
         drawn = torch.randn(n, size, generator=self.draw, dtype=torch.float64)
         if self.luck.random() < 0.3:
             drawn = drawn.round()  # so that distances tie
-        return ((drawn + self.offset) * self.scale).to(self.dtype)
+        return ((drawn + self.offset) * self.scale).to(self.device, self.dtype)
 
     def keys(self, n, query=False):
         keys = {}
         for part in self.memory.space:
             if part.kind == "discrete":
-                keys[part.name] = torch.randint(-1, 2, (n, part.size), generator=self.draw)
+                keys[part.name] = torch.randint(-1, 2, (n, part.size), generator=self.draw).to(self.device)
             else:
                 keys[part.name] = self.vectors(n, part.size) + (part.kind == "cosine") * 1e-3 * self.scale
         if len(keys) == 1:
             return keys, None
-        present = {name: torch.rand(n, generator=self.draw) < 0.7 for name in keys}
+        present = {name: (torch.rand(n, generator=self.draw) < 0.7).to(self.device) for name in keys}
         lacking = ~torch.stack(list(present.values())).any(0)
         present[self.memory.space.names[0]] |= lacking
         if query and self.luck.random() < 0.5:  # ask all for the same part
@@ -295,6 +298,18 @@ def lives(many, steps=50):
 
 def test_lives_go_as_their_slow_twins_say():
     run_state_machine_as_test(Life, settings=settings(lives(60), derandomize=True))
+
+
+class OnGPU(Life):
+    """The memory there, its twin as ever."""
+
+    device = "cuda"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU here")
+def test_lives_on_a_gpu_go_as_their_slow_twins_say():
+    run_state_machine_as_test(OnGPU, settings=settings(lives(30), derandomize=True))
 
 
 if __name__ == "__main__":

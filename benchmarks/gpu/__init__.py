@@ -1,0 +1,1 @@
+"""What a GPU buys: searches, cores, agents on pictures, and whether everything learns there."""
