@@ -160,8 +160,10 @@ def require_held(name: str, whole_numbers: Tensor, dtype: torch.dtype, remedy: s
             )
 
 
-def slots_of(name: str, value: Any, capacity: int, *, nobody: bool = True, dims: int = 1) -> Tensor:
-    """Slots as int64, `[B]`; `nobody` says whether -1 may stand for none.
+def slots_of(
+    name: str, value: Any, capacity: int, device: torch.device | str = "cpu", *, nobody: bool = True, dims: int = 1
+) -> Tensor:
+    """Slots as int64, `[B]`, where the memory is; `nobody` says whether -1 may stand for none.
 
     Raises:
         TypeError: It is no tensor of integers.
@@ -179,7 +181,7 @@ def slots_of(name: str, value: Any, capacity: int, *, nobody: bool = True, dims:
                 f"{name} holds {low if high < capacity else high}; slots go from 0 to {capacity - 1}"
                 f"{', and -1 stands for none' if nobody else ''}"
             )
-    return slots.to(torch.int64)
+    return slots.to(device, torch.int64)
 
 
 def offers(name: str, value: Any, methods: Collection[str], kinds: Collection[str]) -> Any:

@@ -315,7 +315,7 @@ class DifferentiableNeuralDictionary(OwnMode):
     @torch.no_grad()
     def move(self, slots: Tensor, keys: Tensor | None = None, values: Tensor | None = None) -> None:
         """Put distinct entries' key vectors `[n, D]` or values `[n, V]` elsewhere, as a gradient step does."""
-        slots = slots_of("slots", slots, self.capacity, nobody=False)
+        slots = slots_of("slots", slots, self.capacity, self.device, nobody=False)
         if not self.alive[slots].all():
             raise ValueError(
                 f"slot {int(slots[~self.alive[slots]][0])} holds no entry that could move; give slots of entries"
@@ -337,7 +337,7 @@ class DifferentiableNeuralDictionary(OwnMode):
     @in_own_mode
     def forget(self, slots: Tensor) -> None:
         """Remove entries; -1 and slots without an entry are passed over."""
-        slots = slots_of("slots", slots, self.capacity)
+        slots = slots_of("slots", slots, self.capacity, self.device)
         slots = torch.unique(slots[slots >= 0])
         slots = slots[self.alive[slots]]
         self.slot_table.release(slots)
@@ -350,7 +350,7 @@ class DifferentiableNeuralDictionary(OwnMode):
     def contradict(self, slots: Tensor, factor: float = 0.0) -> None:
         """Experience refutes these entries: remove them, or with a `factor` in (0, 1) scale their strength by it."""
         number("factor", factor, 0, below=1, hint=": 0 removes, a share weakens")
-        slots = slots_of("slots", slots, self.capacity)
+        slots = slots_of("slots", slots, self.capacity, self.device)
         if factor == 0:
             self.forget(slots)
         else:
@@ -372,7 +372,7 @@ class DifferentiableNeuralDictionary(OwnMode):
     @in_own_mode
     def strength(self, slots: Tensor) -> Tensor:
         """How strong these entries are now by its forgetting curve; 1 if it has none, 0 of no entry.  `[n]`."""
-        slots = slots_of("slots", slots, self.capacity, nobody=False)
+        slots = slots_of("slots", slots, self.capacity, self.device, nobody=False)
         return self.forgetting.strength(slots).masked_fill(~self.alive[slots], 0)
 
     # ---- saving

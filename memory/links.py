@@ -114,7 +114,7 @@ class Links:
             width: Most entries kept at every step, the strongest; exact while no more are reached.
         """
         _check_walk(steps, width, kind)
-        at = slots_of("slots", slots, len(self._alive)).unsqueeze(1)  # [B, 1]
+        at = slots_of("slots", slots, len(self._alive), self._alive.device).unsqueeze(1)  # [B, 1]
         logarithms = (at >= 0).to(torch.float64).log()  # [B, W], in which no weight is too small or too large
         for _ in range(steps):
             targets, weights = self._onward(at, kind)
@@ -150,7 +150,7 @@ class Links:
         """
         _check_walk(steps, width, kind)
         number("decay", decay, 0, most=1)
-        slots = slots_of("slots", slots, len(self._alive), dims=2)
+        slots = slots_of("slots", slots, len(self._alive), self._alive.device, dims=2)
         activation = self.weight.new_ones(slots.shape) if activation is None else activation
         if real("activation", activation).shape != slots.shape or not limited(activation, LARGEST_VALUE):
             raise ValueError(f"activation has shape {list(activation.shape)}; expected finite {list(slots.shape)}")

@@ -143,7 +143,7 @@ class MemoryInput:
         found = self._look(observation, self._envs, touch=False)
         if control:
             control.load_state_dict(drawn)
-        weights = attention(self._shown(found, observation))
+        weights = attention(self._shown(found, observation)).cpu()
         place = self._situations.places(observation)[0]
         return in_plain_numbers(found, weights, place, self._entries.parts, self._options.neighbours)
 
@@ -312,6 +312,11 @@ class MemoryInput:
 def _require_fitting(memory: DifferentiableNeuralDictionary, options: RetrievalOptions, places: bool) -> None:
     """Raise unless the memory can do what retrieval asks of it; `places` says whether entries tell any."""
     forgetting, rule = memory.forgetting, memory.write_rule
+    if memory.device.type != "cpu":
+        raise ValueError(
+            f"memory.device is {memory.device}, but what is retrieved is looked up on the processor: leave "
+            f"memory.device out; agent.device is where the policy computes."
+        )
     refutes = options.reward_sites > 0 and options.refuted > 0
     if refutes and type(forgetting).weakened is Forgetting.weakened:
         raise ValueError(

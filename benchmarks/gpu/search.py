@@ -16,6 +16,7 @@ from engram_rl.memory import (
     DifferentiableNeuralDictionary,
     FirstInFirstOut,
     Forgetting,
+    Found,
     LeastRecentlyUsed,
     Modality,
     Priority,
@@ -84,11 +85,15 @@ def synchronisations(options: Options) -> Iterator[Row]:
             yield _waits(f"write {keys} {policy}", WRITE_WAITS, _write(memory))
             yield _waits(f"write again {keys} {policy}", WRITE_WAITS, _write(memory, again=True))
     memory = filled(options, SPACES["plain"], 4096, LeastRecentlyUsed())
-    query = torch.randn(32, D, device=options.device, requires_grad=True)
-    found = memory.lookup(query)
+    optimiser, read = RowRMSprop(memory, lr=1e-3, value_lr=1e-3), iter([_read(memory) for _ in range(2)])
+    yield _waits("row optimiser", WRITE_WAITS, lambda: optimiser.step(next(read)))
+
+
+def _read(memory: DifferentiableNeuralDictionary) -> Found:
+    """What a lookup found, gradients included."""
+    found = memory.lookup(torch.randn(32, D, device=memory.device))
     found.value.sum().backward()
-    optimiser = RowRMSprop(memory, lr=1e-3, value_lr=1e-3)
-    yield _waits("row optimiser", WRITE_WAITS, lambda: optimiser.step(found))
+    return found
 
 
 def _lookup(memory: DifferentiableNeuralDictionary) -> Callable[[], object]:

@@ -7,6 +7,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from engram_rl.memory.cores.core import Core, Losses, State
 from engram_rl.memory.cores.pieces import Pieces
+from engram_rl.memory.cores.precision import unrounded
 
 
 class GRU(Core):
@@ -36,9 +37,11 @@ class GRU(Core):
         return outputs.squeeze(0), state, losses
 
     def _sequence(self, xs: Tensor, state: State) -> tuple[Tensor, State, Losses]:
-        outputs, last = self.unit(xs, state["hidden"].unsqueeze(0).contiguous())
+        with unrounded(xs):
+            outputs, last = self.unit(xs, state["hidden"].unsqueeze(0).contiguous())
         return outputs, {"hidden": last.squeeze(0)}, {}
 
     def _side_by_side(self, rows: Tensor, states: State, pieces: Pieces) -> tuple[Tensor, State, Losses]:
-        outputs, last = self.unit(PackedSequence(rows, pieces.sizes), states["hidden"].unsqueeze(0))
+        with unrounded(rows):
+            outputs, last = self.unit(PackedSequence(rows, pieces.sizes), states["hidden"].unsqueeze(0))
         return outputs.data, {"hidden": last.squeeze(0)}, {}

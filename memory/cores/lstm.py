@@ -8,6 +8,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from engram_rl.memory.cores.core import Core, Losses, State
 from engram_rl.memory.cores.pieces import Pieces
+from engram_rl.memory.cores.precision import unrounded
 
 
 class LSTM(Core):
@@ -41,10 +42,12 @@ class LSTM(Core):
 
     def _sequence(self, xs: Tensor, state: State) -> tuple[Tensor, State, Losses]:
         before = tuple(state[name].unsqueeze(0).contiguous() for name in ("hidden", "cell"))
-        outputs, (hidden, cell) = self.unit(xs, before)
+        with unrounded(xs):
+            outputs, (hidden, cell) = self.unit(xs, before)
         return outputs, {"hidden": hidden.squeeze(0), "cell": cell.squeeze(0)}, {}
 
     def _side_by_side(self, rows: Tensor, states: State, pieces: Pieces) -> tuple[Tensor, State, Losses]:
         before = tuple(states[name].unsqueeze(0) for name in ("hidden", "cell"))
-        outputs, (hidden, cell) = self.unit(PackedSequence(rows, pieces.sizes), before)
+        with unrounded(rows):
+            outputs, (hidden, cell) = self.unit(PackedSequence(rows, pieces.sizes), before)
         return outputs.data, {"hidden": hidden.squeeze(0), "cell": cell.squeeze(0)}, {}

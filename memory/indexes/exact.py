@@ -37,6 +37,12 @@ MOST_BYTES = 256 * 2**20
 MOST_QUERIES = 1024
 """Rows of which a block holds at least the scores."""
 
+GROUP = 32
+"""Neighbouring scores that are first seen as one, their largest."""
+
+MANY = 2**18
+"""Scores from which on that pays."""
+
 TOLERANCE = 1e-3
 """How much nearer, relatively, an entry may be that rounding hides."""
 
@@ -351,7 +357,7 @@ def torch_search(
         `[B, k]`
     """
     size = rows.element_size()
-    each = 3 * size + 16  # bytes of a score on its way to the best: products, their sum, the best before, their columns
+    each = 2 * size + 16  # bytes of a score on its way to the best: itself, the best before, their columns
     at_once = max(1, most_bytes // (2 * each * (k + MOST_QUERIES)))
     if len(queries) > at_once:
         parts = [torch_search(rows, some, k, by_distance, block, most_bytes) for some in queries.split(at_once)]
@@ -361,8 +367,9 @@ def torch_search(
 
     def score(start: int) -> Tensor:
         part = rows[start : start + block]
-        products = queries @ part.T  # [B, block]
-        return products.mul_(2).sub_(part.square().sum(1)) if by_distance else products
+        if not by_distance:
+            return queries @ part.T  # [B, block]
+        return torch.addmm(part.square().sum(1), queries, part.T, beta=-1, alpha=2)
 
     return torch_topk(score, range(0, len(rows), block), k)[1]
 
@@ -372,9 +379,31 @@ def torch_topk(score: Callable[[int], Tensor], starts: range, k: int) -> tuple[T
     best: list[Tensor] = []
     slots: list[Tensor] = []
     for start in starts:
-        values = score(start)  # [B, block]
-        top = values.topk(min(k, values.shape[1]), dim=1)
-        values, columns = torch.cat([*best, top.values], 1), torch.cat([*slots, top.indices + start], 1)
+        values, columns = largest(score(start), k)
+        values, columns = torch.cat([*best, values], 1), torch.cat([*slots, columns + start], 1)
         top = values.topk(min(k, values.shape[1]), dim=1)
         best, slots = [top.values], [columns.gather(1, top.indices)]
     return best[0], slots[0]
+
+
+def largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k largest of each row, and their columns, in one pass over all: they lie in the k groups of largest maxima.
+
+    Args:
+        values: `[B, n]`
+        k: How many; all if there are fewer.
+
+    Returns:
+        `[B, k]`s
+    """
+    groups = values.shape[1] // GROUP
+    if groups < 2 * k or values.numel() < MANY:
+        top = values.topk(min(k, values.shape[1]), dim=1)
+        return top.values, top.indices
+    grouped = values[:, : groups * GROUP].unflatten(1, (groups, GROUP))  # [B, groups, GROUP]
+    inside = torch.arange(GROUP, device=values.device)
+    most = grouped.amax(2).topk(k, dim=1).indices  # [B, k]
+    rest = torch.arange(groups * GROUP, values.shape[1], device=values.device).expand(len(values), -1)
+    columns = torch.cat([(most.unsqueeze(2) * GROUP + inside).flatten(1), rest], 1)  # [B, k GROUP + n % GROUP]
+    top = values.gather(1, columns).topk(k, dim=1)
+    return top.values, columns.gather(1, top.indices)

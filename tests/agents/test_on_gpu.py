@@ -13,7 +13,7 @@ pytestmark = [
 
 QUICK = {
     "progress": False,
-    "log": {"every": 200, "video": False},
+    "log": {"every": 200, "retrieved": 200, "video": False},
     "evaluation": {"episodes": 2, "every": 300, "max_steps": 200},
     "checkpoint": {"every": 300},
 }

@@ -408,3 +408,10 @@ def test_what_is_shown_carries_no_gradient():
     made = memory_input(neighbours=2, reward_sites=2, logit_bias=1.0)
     found_at(made, 0, [4, 4])
     assert not any(part.requires_grad for part in made.read(np.array([[0, 8]] * 2), explore=True).values())
+
+
+def test_a_memory_that_is_not_on_the_processor_is_refused():
+    memory = DifferentiableNeuralDictionary(key_space(PLACES[0], True, False), value_size(PLACES[0], ACTIONS), 9)
+    memory.device = torch.device("cuda")
+    with pytest.raises(ValueError, match=r"memory\.device is cuda.* leave memory\.device out"):
+        memory_input(situations=PLACES[0], make_memory=lambda: memory, reward_sites=0)

@@ -5,9 +5,12 @@ import weakref
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from engram_rl.memory.indexes import exact
 from engram_rl.memory.indexes.exact import torch_search
 
 
@@ -50,3 +53,25 @@ def test_it_finds_what_a_whole_table_of_scores_gives_within_its_bytes(dtype, by_
     )
     if dtype == torch.float64:
         assert found.tolist() == np.argsort(-score, 1)[:, :5].tolist()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.integers(1, 4),
+    columns=st.integers(1, 400),
+    k=st.integers(1, 12),
+    distinct=st.sampled_from([2, 30, 10**6]),
+    lost=st.booleans(),
+    seed=st.integers(0, 2**31),
+)
+def test_the_largest_are_those_of_a_sort_however_they_are_grouped(rows, columns, k, distinct, lost, seed):
+    draw = torch.Generator().manual_seed(seed)
+    values = torch.randint(distinct, (rows, columns), generator=draw).double()
+    if lost:
+        values[torch.rand(rows, columns, generator=draw) < 0.9] = -torch.inf
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exact, "MANY", 0)
+        found, at = exact.largest(values, k)
+    wanted = values.sort(dim=1, descending=True).values[:, :k]
+    assert torch.equal(found, wanted) and torch.equal(values.gather(1, at), wanted)
+    assert all(len(set(row)) == len(row) for row in at.tolist())
