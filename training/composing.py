@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -20,8 +21,8 @@ from engram_rl.training.cli import explain, in_whole_numbers
 from engram_rl.training.configuration.prepared import prepare
 from engram_rl.training.errors import UsageError
 
-ID = re.compile(r".*-v\d+")
-"""A Gymnasium id, unlike the name of a YAML in `conf/env`."""
+ID = re.compile(r".*-v\d+|.*:.*")
+"""A Gymnasium id, unlike the name of a YAML in `conf/env`; one that is neither is known by its being registered."""
 
 MADE_FOR = {"MiniGrid-": "minigrid", "BabyAI-": "minigrid", "ALE/": "atari"}
 """The YAML of `conf/env` for ids that begin so; of others it is `gym`."""
@@ -68,7 +69,7 @@ def composed(name: str, words: Sequence[str], config_dir: str | Path | None = No
 
 def environment_words(env: str) -> list[str]:
     """The overrides that name an environment: a choice of `conf/env` such as `cartpole`, or any Gymnasium id."""
-    if not ID.fullmatch(env):
+    if not ID.fullmatch(env) and env not in gym.registry:
         return [f"env={env}"]
     choice = next((choice for prefix, choice in MADE_FOR.items() if env.startswith(prefix)), "gym")
     return [f"env={choice}", f"env.id={_written(env)}"]

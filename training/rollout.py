@@ -9,10 +9,12 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from gymnasium.vector import VectorEnv
+from gymnasium.vector import VectorEnv, VectorWrapper
 
 from engram_rl.agents.agent import Observation, Transition
+from engram_rl.agents.common.observations import map_observation
 from engram_rl.training.errors import UsageError, say_once
+from engram_rl.training.intake.environments import Intake
 from engram_rl.training.intake.infos import MASK, STEPPED, action_masks, numbers
 
 
@@ -22,7 +24,8 @@ def step(
     """Take one vector step and return what truly followed, also where an episode ended and the next has begun.
 
     Args:
-        environments: Of `engram_rl.training.environments`, which check and copy what they give.
+        environments: Of `engram_rl.training.environments`, which check and copy what they give; of others that is
+            checked and copied here.
         observation: What was acted on. `[E, ...]`
         action: `[E, ...]`; of those that wait for one, where workers are not in step. `[B, ...]`
         mask: Which actions were allowed; None for all. `[E, A]`
@@ -30,7 +33,12 @@ def step(
     waiting = getattr(environments, "waiting", None)
     if waiting is not None:
         action = _spread(np.asarray(action), waiting, environments.num_envs)
-    following, reward, terminated, truncated, info = environments.step(action)
+    others = _of_others(environments)
+    if others is None:
+        following, reward, terminated, truncated, info = environments.step(action)
+    else:
+        observation = map_observation(np.array, observation)  # they may write the next one into the same array
+        following, reward, terminated, truncated, info = others.stepped(*environments.step(action))
     rows = np.flatnonzero(info[STEPPED]) if STEPPED in info else None
     if rows is not None:
         action = environments.unwrapped.taken  # type: ignore[attr-defined]
@@ -52,6 +60,23 @@ def step(
         reset_mask=reset_mask,
         rows=rows,
     )
+
+
+_INTAKE = "_engram_intake"
+"""Under which vector environments of others hold what takes in their steps, so that it ends with them."""
+
+
+def _of_others(environments: Any) -> Intake | None:
+    """What takes in the steps of environments that `engram_rl.training.environments` has not made; None for its own."""
+    layer = environments
+    while isinstance(layer, VectorWrapper) and not isinstance(layer, Intake):
+        layer = layer.env
+    if isinstance(layer, Intake) or not isinstance(environments, VectorEnv):
+        return None
+    held = vars(environments)
+    if _INTAKE not in held:
+        held[_INTAKE] = Intake(environments, "the vector environment", checked=False)
+    return held[_INTAKE]
 
 
 def allowed(environments: VectorEnv, info: dict[str, Any]) -> np.ndarray | None:

@@ -36,7 +36,7 @@ class SingleAgent:
     What it is given is checked against the spaces, and copied. An agent that learns is told what followed each action
     by `observe`. One that only acts (`learning=False`, as loaded from a run) need not be, unless it has a state that
     lives over the steps of an episode: then `observe` carries it on, and writes nothing. After a reset in the middle
-    of an episode call `begin`.
+    of an episode call `begin`; after others it may be called.
 
     Args:
         agent: Batched over `num_envs` environments; the others, if there are several, see what the one sees.
@@ -68,7 +68,9 @@ class SingleAgent:
         self.begin()
 
     def begin(self) -> None:
-        """The environment was reset: whatever was open is dropped."""
+        """The environment was reset: whatever was open is dropped; what has ended is learned from all the same."""
+        if self.learning and self._ended is not None:
+            return
         self._open = self._ended = None
         if self.learning:
             if hasattr(self.agent, "begin_episodes"):

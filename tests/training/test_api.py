@@ -210,3 +210,10 @@ def test_environments_are_named_as_in_conf_or_by_id():
     assert environment_words("Acrobot-v1") == ["env=gym", "env.id=Acrobot-v1"]
     assert environment_words("MiniGrid-Empty-5x5-v0") == ["env=minigrid", "env.id=MiniGrid-Empty-5x5-v0"]
     assert environment_words("ALE/Pong-v5")[0] == "env=atari"
+
+
+def test_ids_need_no_version(monkeypatch):
+    assert environment_words("my_module:Maze") == ["env=gym", "env.id='my_module:Maze'"]
+    assert environment_words("Maze") == ["env=Maze"]
+    monkeypatch.setitem(gym.registry, "Maze", None)
+    assert environment_words("Maze") == ["env=gym", "env.id=Maze"]

@@ -3,9 +3,12 @@
 from dataclasses import FrozenInstanceError
 from types import SimpleNamespace
 
+import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from engram_rl.agents.agent import Transition
 from engram_rl.training.cadence import Every
@@ -59,6 +62,67 @@ def test_where_episodes_end_in_either_way_their_last_observation_followed(final)
     made = step(Scripted({"final_obs": final}, [0, 1, 0], [0, 0, 1]), np.zeros((3, 1)), np.zeros(3, int))
     assert made.next_observation.tolist() == [[1], [8], [9]] and made.reset_observation.tolist() == [[1], [2], [3]]
     assert made.done.tolist() == [False, True, True]
+
+
+class Reusing(VectorEnv):
+    """Two environments of somebody else, whose episodes have two steps, and whose observations are one array."""
+
+    num_envs, metadata = 2, {"autoreset_mode": AutoresetMode.SAME_STEP}
+    single_observation_space, single_action_space = spaces.Box(0, 9, (1,), np.float32), spaces.Discrete(2)
+
+    def __init__(self, form):
+        self.form, self.shown = form, np.zeros((2, 1), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        self.shown[:] = 0
+        return self.shown, {}
+
+    def step(self, actions):
+        self.shown += 1
+        done, info = self.shown[:, 0] == 2, {"episode": "its own"}
+        if done.any():
+            info["final_obs"] = self.form(self.shown.copy())
+            self.shown[done] = 0
+        return self.shown, self.form(np.ones(2)), self.form(done), self.form(done & False), info
+
+
+@pytest.mark.parametrize(
+    "form", [np.array, list, torch.tensor, lambda rows: rows.astype(float), lambda rows: rows.reshape(2, 1)]
+)
+def test_what_environments_of_others_give_is_taken_in_and_copied(form):
+    environments, told = Reusing(form), []
+    shown, _ = environments.reset()
+    for _ in range(3):
+        told.append(step(environments, shown, np.zeros(2, int)))
+        shown = told[-1].reset_observation
+    assert [one.observation[0, 0] for one in told] == [0, 1, 0]
+    assert [one.next_observation[0, 0] for one in told] == [1, 2, 1]
+    assert [one.reset_observation[0, 0] for one in told] == [1, 0, 1]
+    assert [one.done.tolist() for one in told] == [[False] * 2, [True] * 2, [False] * 2]
+    assert all(one.reward.tolist() == [1, 1] and one.info["episode"] == "its own" for one in told)
+
+
+def test_a_last_observation_that_environments_of_others_do_not_give_is_asked_for():
+    environments = Reusing(lambda rows: None if rows.dtype == np.float32 else rows)
+    shown = step(environments, environments.reset()[0], np.zeros(2, int)).reset_observation
+    with pytest.raises(UsageError, match=r"the vector environment .* no info\['final_obs'\]"):
+        step(environments, shown, np.zeros(2, int))
+
+
+def test_the_parts_of_a_tuple_of_others_have_numbers():
+    class Pairs(gym.Env):
+        observation_space, action_space = spaces.Tuple([spaces.Discrete(5), spaces.Box(0, 9, (1,))]), spaces.Discrete(2)
+
+        def reset(self, *, seed=None, options=None):
+            return (3, np.zeros(1, np.float32)), {}
+
+        def step(self, action):
+            return (4, np.ones(1, np.float32)), 1.0, True, False, {}
+
+    environments = SyncVectorEnv([Pairs] * 2, autoreset_mode=AutoresetMode.SAME_STEP)
+    made = step(environments, environments.reset()[0], np.zeros(2, int))
+    assert made.observation["0"].tolist() == made.reset_observation["0"].tolist() == [3, 3]
+    assert made.next_observation["0"].tolist() == [4, 4] and made.next_observation["1"].tolist() == [[1], [1]]
 
 
 def test_last_observations_may_come_as_one_dict_of_batches():

@@ -81,13 +81,21 @@ def test_a_reset_in_the_middle_drops_what_was_open():
     kept = Keeps()
     agent = single(kept)
     agent.act(FIRST)
-    agent.observe(NEXT, 1.0, True, False)
-    agent.begin()
-    agent.act(RESET)
-    assert not kept.told and kept.begun == 2
     agent.begin()
     with pytest.raises(UsageError, match="call act"):
         agent.observe(NEXT, 1.0, False, False)
+    agent.act(RESET)
+    assert not kept.told and kept.begun == 2
+
+
+def test_a_reset_after_the_end_drops_nothing():
+    kept = Keeps()
+    agent = single(kept)
+    agent.act(FIRST)
+    agent.observe(NEXT, 1.0, True, False)
+    agent.begin()
+    agent.act(RESET)
+    assert [one.terminated.tolist() for one in kept.told] == [[True]] and kept.begun == 1
 
 
 def test_every_environment_that_an_agent_was_made_for_sees_what_the_one_sees():

@@ -129,18 +129,25 @@ class Intake(VectorWrapper):
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Step all."""
         try:
-            observation, reward, terminated, truncated, info = self.env.step(actions)
+            result = self.env.step(actions)
         except UsageError:
             raise
         except FAILURES as error:
             raise in_your(f"environment {self._id}", "step", error) from error
+        *told, info = self.stepped(*result)
+        if "episode" in info:
+            info = {name: value for name, value in info.items() if name not in ("episode", "_episode")}
+        return (*told, info)
+
+    def stepped(
+        self, observation: Any, reward: Any, terminated: Any, truncated: Any, info: Any
+    ) -> tuple[Any, np.ndarray, Any, Any, dict[str, Any]]:
+        """Take in what a step gave."""
         if not self._checked:
             terminated = truths(terminated, self.num_envs, "terminated", self._id)
             truncated = truths(truncated, self.num_envs, "truncated", self._id)
         if not isinstance(info, dict):
             info = {}
-        elif "episode" in info:
-            info = {name: value for name, value in info.items() if name not in ("episode", "_episode")}
         ended = np.logical_or(terminated, truncated)
         if ended.any():
             info = {**info, "final_obs": self._finals(info.get("final_obs"), ended)}
@@ -177,7 +184,8 @@ class Intake(VectorWrapper):
                 f"ends: the true last observation is lost. Use env.vectorization=sync, or mend its vector class."
             )
         rows, space = np.flatnonzero(ended), self.single_observation_space
-        if not (isinstance(finals, np.ndarray) and finals.dtype == object):
+        listed = isinstance(finals, list) and len(finals) == self.num_envs
+        if not (listed or (isinstance(finals, np.ndarray) and finals.dtype == object)):
             batch = finals if self._checked else self._read(finals)
             batch = copied(batch)
             self._last_bounds.check(_rows_of(batch, rows), rows)
