@@ -97,6 +97,18 @@ def test_whole_lives_are_those_of_one_memory(name, shards, rule, scale, offset, 
             same(one, many, {space[1].name: query[space[1].name]}, k=200)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_what_an_absent_part_costs_survives_that_all_but_one_went(seed):
+    chance = torch.Generator().manual_seed(seed)
+    one, many = pair(SPACES["cosine"][:1] + [Modality("place", 2)], 1)
+    parts = rows_of(one.space, 9, chance, 1e-6, 1e-3)
+    values = torch.randn(9, 2, generator=chance, dtype=torch.float64)
+    for memory in (one, many):
+        slots = memory.write(parts, values, present={"place": torch.arange(9) < 5})
+        memory.forget(slots[1:5])  # of those with a place the first is left
+    same(one, many, rows_of(one.space, 3, chance, 1e-6, 1e-3))
+
+
 def filled(space="parts", shards=3, seed=0, n=60, **given):
     chance = torch.Generator().manual_seed(seed)
     one, many = pair(SPACES[space], shards, **given)
