@@ -53,13 +53,24 @@ class RowSGD(OwnMode):
             RuntimeError: A lookup ran without gradients, or no backward pass has reached what has a step size above 0.
             ValueError: A gradient, or where it leads, is NaN, infinite or too large. Nothing has been changed then.
         """
-        found = tuple({id(one): one for one in found}.values())
-        leaves = [(_gradient(f.keys, "keys", self.lr), _gradient(f.values, "values", self.value_lr)) for f in found]
-        self._move(found, leaves)
+        found, leaves = self._gradients_of(found)
+        if found:
+            self._move(found, leaves)
         for one in found:
             for leaf in (one.keys, one.values):
                 if leaf is not None:
                     leaf.grad = None
+
+    def _gradients_of(self, found: tuple[Found, ...]) -> tuple[tuple[Found, ...], list[tuple[Tensor, Tensor]]]:
+        """The lookups, each once, and the gradients of keys and values of each; 0 where none is needed.
+
+        Raises:
+            RuntimeError: As `step` does.
+        """
+        found = tuple({id(one): one for one in found}.values())
+        return found, [
+            (_gradient(f.keys, "keys", self.lr), _gradient(f.values, "values", self.value_lr)) for f in found
+        ]
 
     def _move(self, found: tuple[Found, ...], leaves: list[tuple[Tensor, Tensor]]) -> None:
         """Move what was found by its gradients, one pair for each lookup."""
