@@ -123,13 +123,12 @@ def real(name: str, value: Any) -> Tensor:
 
 
 def require_precision(name: str, numbers: Tensor, dtype: torch.dtype) -> None:
-    """Raise unless numbers are of this type; under autocast of any floating-point type.
+    """Raise unless numbers are of this type.
 
     Raises:
         ValueError: They are not.
     """
-    rounded = numbers.is_floating_point() and torch.is_autocast_enabled(numbers.device.type)
-    if numbers.dtype != dtype and not rounded:
+    if numbers.dtype != dtype:
         raise ValueError(f"{name} are of {numbers.dtype}; this memory computes in {dtype}, so convert them")
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from engram_rl.memory.buffers import zeros
-from engram_rl.memory.checks import limited, number, unknown
+from engram_rl.memory.checks import limited, number, real, slots_of, unknown, whole
 from engram_rl.memory.dictionary import DifferentiableNeuralDictionary
 from engram_rl.memory.modes import OwnMode, in_own_mode
 from engram_rl.memory.reading import Found
@@ -53,13 +53,24 @@ class RowSGD(OwnMode):
             RuntimeError: A lookup ran without gradients, or no backward pass has reached what has a step size above 0.
             ValueError: A gradient, or where it leads, is NaN, infinite or too large. Nothing has been changed then.
         """
-        found = tuple({id(one): one for one in found}.values())
-        leaves = [(_gradient(f.keys, "keys", self.lr), _gradient(f.values, "values", self.value_lr)) for f in found]
-        self._move(found, leaves)
+        found, leaves = self._gradients_of(found)
+        if found:
+            self._move(found, leaves)
         for one in found:
             for leaf in (one.keys, one.values):
                 if leaf is not None:
                     leaf.grad = None
+
+    def _gradients_of(self, found: tuple[Found, ...]) -> tuple[tuple[Found, ...], list[tuple[Tensor, Tensor]]]:
+        """The lookups, each once, and the gradients of keys and values of each; 0 where none is needed.
+
+        Raises:
+            RuntimeError: As `step` does.
+        """
+        found = tuple({id(one): one for one in found}.values())
+        return found, [
+            (_gradient(f.keys, "keys", self.lr), _gradient(f.values, "values", self.value_lr)) for f in found
+        ]
 
     def _move(self, found: tuple[Found, ...], leaves: list[tuple[Tensor, Tensor]]) -> None:
         """Move what was found by its gradients, one pair for each lookup."""
@@ -141,8 +152,18 @@ class RowRMSprop(RowSGD):
         return squares | {"generation": self._generation[:used].clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave; load the memory first."""
+        """Restore what `state_dict` gave; load the memory first.
+
+        Raises:
+            ValueError: It is of a memory with other keys or values, or more slots. Nothing has been changed then.
+        """
         used = len(state["generation"])
+        for name, square in self._squares.items():
+            if state[name].shape != (used, square.shape[1]) or used > len(square):
+                raise ValueError(
+                    f"saved squares of {name} have shape {list(state[name].shape)}; this memory takes those of at most "
+                    f"{len(square)} slots, [{used}, {square.shape[1]}]: load it first, into one made as it was"
+                )
         for name, square in self._squares.items():
             square.zero_()
             square[:used] = state[name].to(square.device)
@@ -207,7 +228,8 @@ class Reencoder(OwnMode):
 
         Observations are `[B, ...]`.
         """
-        if observations.shape != (len(slots), *self.observations.shape[1:]):
+        slots = slots_of("slots", slots, self.memory.capacity)
+        if real("observations", observations).shape != (len(slots), *self.observations.shape[1:]):
             expected = [len(slots), *self.observations.shape[1:]]
             raise ValueError(f"observations have shape {list(observations.shape)}, expected {expected}")
         stand = slots >= 0
@@ -220,8 +242,7 @@ class Reencoder(OwnMode):
     @torch.no_grad()
     def refresh(self, rows: int = 256) -> Tensor:
         """Re-encode the next `rows` slots in turn; returns how far each key that has an observation moved.  `[n]`."""
-        if rows < 1:
-            raise ValueError(f"rows is {rows}; re-encode at least 1")
+        whole("rows", rows)
         used = max(self.memory.used, 1)
         slots = torch.arange(self._cursor, self._cursor + min(rows, used), device=self.memory.device) % used
         self._cursor = int(slots[-1] + 1) % used
@@ -230,7 +251,12 @@ class Reencoder(OwnMode):
         if not len(slots):
             return before.new_zeros(0)
         after = before.clone()
-        after[:, self.columns] = self.encoder(self.observations[slots]).to(after)
+        made, part = real("what the encoder made", self.encoder(self.observations[slots])), after[:, self.columns]
+        if made.shape != part.shape:
+            raise ValueError(
+                f"the encoder made {list(made.shape)} of {len(slots)} observations; expected {list(part.shape)}"
+            )
+        part.copy_(made)
         self.memory.move(slots, keys=after)
         return (self.memory.key_vectors[slots] - before).norm(dim=1)
 

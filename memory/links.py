@@ -152,9 +152,12 @@ class Links:
         number("decay", decay, 0, most=1)
         slots = slots_of("slots", slots, len(self._alive), self._alive.device, dims=2)
         activation = self.weight.new_ones(slots.shape) if activation is None else activation
-        if real("activation", activation).shape != slots.shape or not limited(activation, LARGEST_VALUE):
-            raise ValueError(f"activation has shape {list(activation.shape)}; expected finite {list(slots.shape)}")
-        wave = total = _merge(slots, activation.to(self.weight), width)
+        activation = real("activation", activation).to(self.weight)
+        if activation.shape != slots.shape or not limited(activation, LARGEST_VALUE) or (activation < 0).any():
+            raise ValueError(
+                f"activation has shape {list(activation.shape)}; expected finite {list(slots.shape)}, all at least 0"
+            )
+        wave = total = _merge(slots, activation, width)
         for _ in range(steps):
             targets, shares = self._onward(wave.slots, kind)
             shares = shares / shares.sum(2, keepdim=True).clamp(min=torch.finfo(shares.dtype).tiny)
@@ -188,7 +191,7 @@ class Links:
         if used > len(self._alive) or width > self.per_source:
             raise ValueError(
                 f"saved links have {used} slots with places for {width} each, here are {len(self._alive)} with "
-                f"{self.per_source}; raise capacity or per_source"
+                f"{self.per_source}; raise capacity or links_per_entry"
             )
 
     def _buffers(self) -> dict[str, Tensor]:

@@ -9,10 +9,12 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import torch
+from torch import Tensor, nn
 
 S = TypeVar("S")
 P = ParamSpec("P")
 R = TypeVar("R")
+M = TypeVar("M", bound=nn.Module)
 
 DEVICES = ("cpu", "cuda")
 
@@ -34,6 +36,27 @@ def in_own_mode(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[
     return called
 
 
+def unrounded(method: Callable[Concatenate[M, P], R]) -> Callable[Concatenate[M, P], R]:
+    """The method of a module, which computes in the precision of its parameters, whatever autocast would round.
+
+    What autocast has rounded already is taken as it is: a covariance, say, that is rounded any further is none.
+    """
+
+    @wraps(method)
+    def called(self: M, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        own = next(self.parameters())
+        if not torch.is_autocast_enabled(own.device.type):
+            return method(self, *args, **kwargs)
+
+        def taken(part: Any) -> Any:
+            return part.to(own.dtype) if isinstance(part, Tensor) and part.is_floating_point() else part
+
+        with torch.autocast(own.device.type, enabled=False):
+            return method(self, *map(taken, args), **{name: taken(part) for name, part in kwargs.items()})
+
+    return called
+
+
 class OwnMode:
     """What holds tensors: its copies, and what is unpickled of it, may be changed anywhere, wherever they were made."""
 
@@ -47,7 +70,7 @@ class OwnMode:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         if torch.is_inference_mode_enabled():
-            shared = {id(part): part for part in state.values() if isinstance(part, OwnMode | torch.nn.Module)}
+            shared = {id(part): part for part in state.values() if isinstance(part, OwnMode | nn.Module)}
             vars(self).update(vars(deepcopy(self, shared)))
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from engram_rl.memory.checks import real, require_precision, whole
+from engram_rl.memory.modes import unrounded
 
 
 class NeuralBloomFilter(nn.Module):
@@ -53,6 +54,7 @@ class NeuralBloomFilter(nn.Module):
         """M of so many empty sets. `[B, K, W]`."""
         return self.addresses.new_zeros(whole("batch_size", batch_size), self.slots, self.word)
 
+    @unrounded
     def write(self, memory: Tensor, items: Tensor) -> Tensor:
         """M after a set was added; several calls are one call. `[B, K, W]`, `[B, N, width]` -> `[B, K, W]`.
 
@@ -62,6 +64,7 @@ class NeuralBloomFilter(nn.Module):
         _, at, word = self._coded(items, memory)
         return memory + at.mT @ word
 
+    @unrounded
     def logits(self, memory: Tensor, items: Tensor) -> Tensor:
         """How much items seem to belong to the set. `[B, K, W]`, `[B, N, width]` -> `[B, N]`.
 

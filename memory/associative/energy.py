@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engram_rl.memory.checks import real, require_precision, whole
+from engram_rl.memory.modes import unrounded
 
 Weights: TypeAlias = dict[str, Tensor]
 """Of B energy nets, by name. `[B, ...]`"""
@@ -60,6 +61,7 @@ class EnergyMemory(nn.Module):
         self.log_read_rates = nn.Parameter(torch.full((reads,), math.log(0.5)))  # gamma
         self.log_flat, self.log_near = nn.Parameter(torch.tensor(0.0)), nn.Parameter(torch.tensor(-7.0))  # a, b
 
+    @unrounded
     def energy(self, weights: Weights, items: Tensor) -> Tensor:
         """E of items. `[B, N, C]` -> `[B, N]`."""
         first = functional.softplus(items @ weights["first"].mT + weights["first_bias"].unsqueeze(1))
@@ -67,6 +69,7 @@ class EnergyMemory(nn.Module):
         away = (items - weights["centre"].unsqueeze(1)).square().sum(-1) / 2
         return (second @ weights["last"].unsqueeze(-1)).squeeze(-1) + away
 
+    @unrounded
     def write(self, items: Tensor) -> Weights:
         """The net in which a set of items is stored.
 
@@ -77,10 +80,10 @@ class EnergyMemory(nn.Module):
             ValueError: Another shape, or NaN or infinity.
         """
         self._check(items)
-        learning = torch.is_grad_enabled()
+        learning = self._learns(items)
         with torch.inference_mode(False), torch.enable_grad():
             items = _outside(items)
-            weights = {name: part.expand(len(items), *part.shape) for name, part in self.start.items()}
+            weights = {name: _differentiable(part.expand(len(items), *part.shape)) for name, part in self.start.items()}
             for rates in self.log_write_rates.exp():
                 slopes = torch.autograd.grad(
                     self._writing_loss(weights, items), [*weights.values()], create_graph=learning
@@ -96,6 +99,7 @@ class EnergyMemory(nn.Module):
         moved = sum((part - self.start[name]).square().sum() for name, part in weights.items())
         return (self.energy(weights, items) + flat).mean(1).sum() + self.log_near.exp() * moved
 
+    @unrounded
     def read(self, weights: Weights, items: Tensor) -> Tensor:
         """What damaged items probably were: downhill from there. `[B, N, C]` -> `[B, N, C]`.
 
@@ -107,30 +111,43 @@ class EnergyMemory(nn.Module):
 
     def _path(self, weights: Weights, items: Tensor) -> list[Tensor]:
         """Where a read is after each of its steps."""
-        path, learning = [], torch.is_grad_enabled()
+        path, learning = [], self._learns(items, *weights.values())
         for rate in self.log_read_rates.exp():
             items = items - rate * self._slopes(weights, items, learning)
             path.append(items)
         return path
 
+    def _learns(self, *given: Tensor) -> bool:
+        """Whether anything asks for a gradient, of what is given or of a memory that is not frozen."""
+        return torch.is_grad_enabled() and any(one.requires_grad for one in (*given, *self.parameters()))
+
     def _slopes(self, weights: Weights, items: Tensor, learning: bool) -> Tensor:
         """dE/dx. `[B, N, C]`."""
         with torch.inference_mode(False), torch.enable_grad():
-            items = _outside(items)
-            items = items if items.requires_grad else items.detach().requires_grad_()
+            items = _differentiable(_outside(items))
             (slopes,) = torch.autograd.grad(self.energy(weights, items).sum(), items, create_graph=learning)
         return slopes
 
+    @unrounded
     def loss(self, items: Tensor, damaged: Tensor) -> Tensor:
         """How far reads of damaged items are from the items, at each step; to be descended over many sets.
 
         Args:
             items: What is stored. `[B, N, C]`
             damaged: What is asked for, in the same order. `[B, N, C]`
+
+        Raises:
+            ValueError: Another shape, or NaN or infinity.
         """
+        self._check(damaged, len(real("items", items)))
+        if damaged.shape != items.shape:
+            raise ValueError(
+                f"damaged items have shape {list(damaged.shape)}; give one for each item, {list(items.shape)}"
+            )
         path = torch.stack(self._path(self.write(items), damaged))
         return (path - items).square().sum(-1).mean()
 
+    @unrounded
     @torch.no_grad()
     def sample(
         self,
@@ -162,6 +179,11 @@ class EnergyMemory(nn.Module):
 def _outside(items: Tensor) -> Tensor:
     """Items that may be differentiated by, also if they were made in inference mode."""
     return items.clone() if items.is_inference() else items
+
+
+def _differentiable(part: Tensor) -> Tensor:
+    """What may be differentiated by; of what asks for no gradient, as where a memory is frozen, something apart."""
+    return part if part.requires_grad else part.detach().requires_grad_()
 
 
 def langevin_step(items: Tensor, slopes: Tensor, step_size: float, generator: torch.Generator | None = None) -> Tensor:

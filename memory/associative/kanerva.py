@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from engram_rl.memory.checks import number, real, require_precision, whole
+from engram_rl.memory.modes import unrounded
 
 SMALLEST = 1e-6
 """A row's variance does not fall below this, so that rounding cannot make it negative."""
@@ -168,10 +169,12 @@ class KanervaMemory(nn.Module):
         covariance = torch.diag(self.log_variance.exp())
         return Belief(*(part.repeat(batch_size, 1, 1) for part in (self.mean, covariance)))
 
+    @unrounded
     def address(self, belief: Belief, items: Tensor, known: Tensor | None = None) -> Tensor:
         """Where the memory would look for items. `[B, N, C]` -> `[B, N, K]`."""
         return address(belief.mean, items, self.noise / self.address_variance, known)
 
+    @unrounded
     def write(self, belief: Belief, items: Tensor, addresses: Tensor | None = None) -> Belief:
         """The belief after a set of items.
 
@@ -192,6 +195,7 @@ class KanervaMemory(nn.Module):
             belief = write(belief, self.address(belief, item.unsqueeze(1)).squeeze(1), item, self.noise)
         return belief
 
+    @unrounded
     def read(
         self,
         belief: Belief,
@@ -227,6 +231,7 @@ class KanervaMemory(nn.Module):
             items = clean(read(belief, self.address(belief, items)))
         return items
 
+    @unrounded
     @torch.no_grad()
     def sample(
         self,
@@ -251,13 +256,19 @@ class KanervaMemory(nn.Module):
         w = self.address_variance**0.5 * _normal(mean, (whole("count", count), self.slots), generator)
         return self.read(belief, w @ memory, steps=steps, clean=clean)
 
+    @unrounded
     def loss(self, items: Tensor) -> Tensor:
         """Nats an item that a set costs, told one after the other: `-log p(z_t | w_t, z_<t) + |w_t|^2 / 2 s_w^2`, mean.
 
         Args:
             items: `[B, N, C]`
+
+        Raises:
+            ValueError: A shape is not what it must be, or a number is NaN or infinite.
         """
-        belief, total = self.empty(len(items)), items.new_zeros(())
+        belief = self.empty(max(1, len(real("items", items))))
+        self._check("items", items, self.width, belief)
+        total = items.new_zeros(())
         for item in items.unbind(1):
             w = self.address(belief, item.unsqueeze(1)).squeeze(1)
             told = surprise(belief, w, item, self.noise) + w.square().sum(-1) / (2 * self.address_variance)

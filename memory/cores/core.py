@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -58,7 +59,7 @@ class Core(nn.Module):
     def __init__(self, input_size: int, output_size: int) -> None:
         super().__init__()
         require_sizes(self, input_size=input_size, hidden_size=output_size)  # as it is called where it is given
-        self.input_size, self.output_size = input_size, output_size
+        self.input_size, self.output_size = int(input_size), int(output_size)
 
     # ---- what a core is made of
 
@@ -326,5 +327,5 @@ def require_sizes(core: nn.Module, **sizes: int) -> None:
         ValueError: One is not; it is named.
     """
     for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
             raise ValueError(f"{type(core).__name__}'s {name} is {size!r}; it must be a whole number of at least 1")

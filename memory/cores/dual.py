@@ -10,7 +10,7 @@ from engram_rl.memory.cores.core import Core, Losses, State, require_sizes
 from engram_rl.memory.cores.derivatives import content
 from engram_rl.memory.cores.dnc import DNC
 from engram_rl.memory.cores.steered import Steered, controller
-from engram_rl.memory.cores.wrapper import MakeCore, inside
+from engram_rl.memory.cores.wrapper import MakeCore, inside, made
 
 
 class DualMemory(Core):
@@ -56,7 +56,7 @@ class DualMemory(Core):
         self.first, self.shared, self.reads = first, shared, reads
         sizes = (first, input_size - first)
         self.one, self.other = (
-            inside(self._name, core(size, hidden_size), Steered, "DNC, NTM or SAM") for size in sizes
+            inside(self._name, made(self._name, core, size, hidden_size), Steered, "DNC, NTM or SAM") for size in sizes
         )
         width = self.one.width
         self.decoder = controller(2 * hidden_size + 2 * reads * width, hidden_size)

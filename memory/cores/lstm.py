@@ -24,7 +24,7 @@ class LSTM(Core):
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size)
-        self.unit = nn.LSTM(input_size, hidden_size)
+        self.unit = nn.LSTM(self.input_size, self.output_size)
         for name, parameter in self.unit.named_parameters():
             if "weight" in name:
                 nn.init.orthogonal_(parameter)

@@ -61,6 +61,8 @@ class NTM(Steered):
     ) -> None:
         super().__init__(input_size, hidden_size, width, reads)
         require_sizes(self, slots=slots, writes=writes, reach=reach)
+        if reach > slots:
+            raise ValueError(f"NTM's reach={reach} goes beyond all of slots={slots}; a head moves by at most that many")
         self.slots, self.writes, self.reach = slots, writes, reach
         self.heads = linear(hidden_size, (reads + writes) * (width + 2 * reach + 4))
         self.contents = linear(hidden_size, writes * 2 * width)

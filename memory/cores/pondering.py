@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from engram_rl.memory.checks import number
 from engram_rl.memory.cores.core import Losses, State, require_sizes
 from engram_rl.memory.cores.gru import GRU
-from engram_rl.memory.cores.wrapper import MakeCore, Wrapper
+from engram_rl.memory.cores.wrapper import MakeCore, Wrapper, made
 
 EPSILON = 0.01
 """What may be left to halt with, so that a single step can be enough."""
@@ -50,7 +50,7 @@ class AdaptiveComputation(Wrapper):
         ponder_cost: float = 0.01,
         halting_bias: float = -3.0,
     ) -> None:
-        super().__init__(input_size, core(input_size + 1, hidden_size))
+        super().__init__(input_size, made(self._name, core, input_size + 1, hidden_size))
         require_sizes(self, limit=limit, input_size=input_size)
         self.limit, self.ponder_cost = limit, number("ponder_cost", ponder_cost, 0.0)
         self.halting = nn.Linear(self.output_size, 1)

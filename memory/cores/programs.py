@@ -12,7 +12,7 @@ from engram_rl.memory.cores.core import Losses, State, require_sizes
 from engram_rl.memory.cores.derivatives import content
 from engram_rl.memory.cores.ntm import NTM
 from engram_rl.memory.cores.steered import Steered
-from engram_rl.memory.cores.wrapper import MakeCore, Wrapper, inside
+from engram_rl.memory.cores.wrapper import MakeCore, Wrapper, inside, made
 
 
 class StoredPrograms(Wrapper):
@@ -41,7 +41,7 @@ class StoredPrograms(Wrapper):
     def __init__(
         self, input_size: int, hidden_size: int, core: MakeCore = NTM, programs: int = 2, key_size: int = 2
     ) -> None:
-        slotted = inside(self._name, core(input_size, hidden_size), Steered, "NTM, DNC or SAM")
+        slotted = inside(self._name, made(self._name, core, input_size, hidden_size), Steered, "NTM, DNC or SAM")
         super().__init__(input_size, slotted)
         require_sizes(self, programs=programs, key_size=key_size)
         if programs < 2:

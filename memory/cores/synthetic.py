@@ -49,7 +49,7 @@ class SyntheticGradients(nn.Module):
         last = nn.Linear(hidden, size)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
-        self.foretells = nn.Sequential(nn.Linear(size, hidden), nn.Tanh(), last)
+        self.foretells = nn.Sequential(nn.Linear(size, hidden), nn.Tanh(), last).to(next(core.parameters()))
 
     def opened(self, state: State) -> State:
         """The state, cut off from what went before, and differentiable."""

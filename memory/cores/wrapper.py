@@ -64,6 +64,26 @@ class Wrapper(Core):
         return self.core._read_weights(self._inner(state))
 
 
+def made(wrapper: str, make: MakeCore, input_size: int, hidden_size: int) -> Core:
+    """The core that a wrapper is to wrap.
+
+    Raises:
+        TypeError: What is given makes no core.
+        ValueError: It makes one for inputs of another size.
+    """
+    if isinstance(make, Core | str) or not callable(make):
+        raise TypeError(
+            f"{wrapper} takes what makes its core of two sizes, such as core=DNC or core=partial(DNC, slots=16), got "
+            f"{type(make).__name__ if isinstance(make, Core) else repr(make)}"
+        )
+    core = make(input_size, hidden_size)
+    if not isinstance(core, Core):
+        raise TypeError(f"{wrapper}'s core=... makes {type(core).__name__}, which is no core")
+    if core.input_size != input_size:
+        raise ValueError(f"{wrapper}'s core is to take {input_size} numbers; core=... makes one of {core.input_size}")
+    return core
+
+
 def inside(wrapper: str, core: Core, kind: type[Kind], such_as: str) -> Kind:
     """The core, which is of a kind that a wrapper can wrap.
 

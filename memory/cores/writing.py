@@ -9,7 +9,7 @@ from engram_rl.memory.cores.addressing import linear
 from engram_rl.memory.cores.core import Losses, State, require_sizes
 from engram_rl.memory.cores.dnc import DNC
 from engram_rl.memory.cores.steered import Steered
-from engram_rl.memory.cores.wrapper import MakeCore, Wrapper, inside
+from engram_rl.memory.cores.wrapper import MakeCore, Wrapper, inside, made
 
 
 class UniformWriting(Wrapper):
@@ -36,7 +36,9 @@ class UniformWriting(Wrapper):
     own: tuple[str, ...] = ("tick",)
 
     def __init__(self, input_size: int, hidden_size: int, core: MakeCore = DNC, write_every: int = 4) -> None:
-        super().__init__(input_size, inside(self._name, core(input_size, hidden_size), Steered, "DNC, NTM or SAM"))
+        super().__init__(
+            input_size, inside(self._name, made(self._name, core, input_size, hidden_size), Steered, "DNC, NTM or SAM")
+        )
         require_sizes(self, write_every=write_every)
         self.write_every = write_every
 

@@ -17,9 +17,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from engram_rl.memory.checks import UNSIGNED, require_held, require_ram, unknown
+from engram_rl.memory.checks import UNSIGNED, real, require_held, require_ram, unknown
 from engram_rl.memory.keys.identity import identify
 from engram_rl.memory.keys.space import KeySpace, Modality
+from engram_rl.memory.modes import in_own_mode
 
 BLOCK = 2
 
@@ -50,9 +51,11 @@ class RandomProjection(nn.Module):
         drawn = torch.randn(observation_size, size, generator=torch.Generator().manual_seed(seed))
         self.register_buffer("matrix", drawn / math.sqrt(size))  # [observation_size, D]
 
+    @in_own_mode
     def forward(self, observations: Tensor) -> Tensor:
         """`[B, ...]` with `observation_size` numbers each -> keys `[B, D]`."""
-        flat = observations.reshape(len(observations), -1)
+        observations = real("observations", observations)
+        flat = observations.reshape(len(observations), math.prod(observations.shape[1:]))
         if flat.shape[1] != len(self.matrix):
             raise ValueError(f"observations have {flat.shape[1]} numbers each, the projection takes {len(self.matrix)}")
         return flat.to(self.matrix) @ self.matrix
@@ -81,7 +84,7 @@ class RecursivePooling:
         most = math.ceil(math.log2(max(shape[:2]))) + 1
         if scales is not None and not 1 <= scales <= most:
             raise ValueError(f"scales is {scales}; a grid of {shape[0]} x {shape[1]} has 1 to {most}")
-        self.shape, self.rule = shape, rule
+        self.shape, self.rule = tuple(shape), rule
         self.scales = most if scales is None else scales
         self.space = KeySpace([self._modality(scale) for scale in range(self.scales)])
 
@@ -91,9 +94,9 @@ class RecursivePooling:
 
     def pyramid(self, grids: Tensor) -> list[Tensor]:
         """The grids at each scale, the finest first.  `[B, H', W', C]` each."""
-        if grids.shape[1:] != self.shape:
+        if real("grids", grids).shape[1:] != self.shape:
             raise ValueError(f"grids have shape {list(grids.shape)}, expected {['batch', *self.shape]}")
-        cells = grids.reshape(*grids.shape[:3], -1)
+        cells = grids.reshape(*grids.shape[:3], math.prod(self.shape[2:]))
         if self.rule != "majority":
             cells = _numbers(cells)
         elif cells.dtype in UNSIGNED:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -96,7 +97,7 @@ class KeySpace:
     """
 
     def __init__(self, modalities: int | list[Modality] | KeySpace) -> None:
-        if isinstance(modalities, int):
+        if isinstance(modalities, int | np.integer):
             modalities = [Modality("key", modalities)]
         if not isinstance(modalities, KeySpace | list | tuple) or not all(isinstance(m, Modality) for m in modalities):
             raise TypeError(f"a key is made of {shown(modalities)}; give its size, or a list of Modality")

@@ -11,12 +11,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from engram_rl.memory.checks import whole
+from engram_rl.memory.checks import shown, whole
 from engram_rl.memory.forgetting import FORGETTING, Forgetting
 from engram_rl.memory.indexes import Index
 from engram_rl.memory.keys.space import KeySpace, Modality
@@ -58,7 +59,7 @@ def write_file(path: str | Path, settings: dict[str, Any], state: dict[str, Any]
     """
     path = Path(path)
     tensors, values = _flat(state)
-    note = json.dumps({"schema": SCHEMA, "settings": settings, "values": values})
+    note = json.dumps({"schema": SCHEMA, "settings": settings, "values": values}, default=_plain)
     partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         save_file(tensors, partial, {"note": note})
@@ -243,6 +244,13 @@ def _flat(state: Mapping[str, Any], prefix: str = "") -> tuple[dict[str, Tensor]
         else:
             values[prefix + name] = value
     return tensors, values
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy's, as sizes and settings often are, as one of Python's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"a setting is {shown(value)}, which a memory file cannot hold; give a number or a text")
 
 
 def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:

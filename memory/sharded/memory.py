@@ -338,11 +338,12 @@ class ShardedMemory(OwnMode):
         self._fetch_ends()
         return self.links.follow(slots, steps, kind=kind)
 
-    def optimised_by(self, make: Callable[[DifferentiableNeuralDictionary], RowSGD]) -> int:
-        """Have each shard make an optimiser of its rows; its number, for `stepped`."""
+    def optimised_by(self, make: Callable[[DifferentiableNeuralDictionary], RowSGD]) -> tuple[int, RowSGD]:
+        """Have each shard make an optimiser of its rows; its number, for `stepped`, and one with the same settings."""
+        like = make(self._like)
         self._optimisers.append(make)
         self._ask("optimise", [(len(self._optimisers) - 1, make)] * self.shards)
-        return len(self._optimisers) - 1
+        return len(self._optimisers) - 1, like
 
     def stepped(self, optimiser: int, slots: Tensor, generation: Tensor, keys: Tensor, values: Tensor) -> None:
         """Take a step on rows `[n]` with gradients `[n, D]` and `[n, V]`; -1 and entries that went are passed over."""

@@ -29,21 +29,20 @@ class ShardedOptimiser:
 
     def __init__(self, memory: ShardedMemory, kind: Callable[..., RowSGD] = RowRMSprop, **arguments: Any) -> None:
         self.memory = memory
-        self._number = memory.optimised_by(partial(kind, **arguments))
+        self._number, self._like = memory.optimised_by(partial(kind, **arguments))
 
     def step(self, *found: Found) -> None:
         """Move keys and values of what was found; gradients are used up by that.
 
         Raises:
-            RuntimeError: A lookup ran without gradients, or no backward pass has reached it.
+            RuntimeError: A lookup ran without gradients, or no backward pass has reached what has a step size above 0.
             ValueError: A gradient is NaN, infinite or too large: nothing has been changed then; or leads where no key
                 or value may be: then that shard has not changed.
         """
-        for one in found:
-            if one.keys is None or one.values.grad is None:
-                raise RuntimeError("no gradient has reached this lookup; call backward() on its value first")
-        keys = torch.cat([one.keys.grad.flatten(0, 1) for one in found])  # type: ignore[union-attr]
-        values = torch.cat([one.values.grad.flatten(0, 1) for one in found])  # type: ignore[union-attr]
+        found, leaves = self._like._gradients_of(found)
+        if not found:
+            return
+        keys, values = (torch.cat([part.flatten(0, 1) for part in parts]) for parts in zip(*leaves, strict=True))
         if not (limited(keys, LARGEST_GRADIENT) and limited(values, LARGEST_GRADIENT)):
             raise ValueError(
                 f"a gradient is NaN, infinite or above {LARGEST_GRADIENT:g} in size; lower the learning rate or clip it"

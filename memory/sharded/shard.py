@@ -142,6 +142,8 @@ class Shard:
     def standing(self) -> Standing:
         """See `Standing`."""
         spread = getattr(self.memory.store, "spread", None)
+        if spread is not None:
+            self.memory.store.penalties()  # sums up anew where entries that went took the digits of the others along
         return Standing(len(self.memory), None if spread is None else spread.state_dict())
 
     def holds(self, slots: Tensor, generation: Tensor | None = None) -> Tensor:

@@ -191,5 +191,8 @@ class TestOptimisers:
         assert torch.equal(memory.values, twin_memory.values)
         for name, part in optimiser.state_dict().items():
             assert torch.equal(part, twin.state_dict()[name])
+        for other in (DifferentiableNeuralDictionary(D, 3, 20), DifferentiableNeuralDictionary(D, 2, 19)):
+            with pytest.raises(ValueError, match="this memory takes those of at most"):
+                RowRMSprop(other).load_state_dict(state)
         twin.load_state_dict({name: part[:3] for name, part in state.items()})
         assert twin.state_dict()["keys"][:3].any() and not twin.state_dict()["keys"][3:].any()

@@ -249,9 +249,17 @@ def test_the_links_of_a_dictionary_outlive_saving_and_not_its_entries():
         assert as_dict(memory.follow(slots[1:2])) == {}
         assert len(memory.links) == 0
     narrow = DifferentiableNeuralDictionary(2, 1, capacity=4, k=1, links_per_entry=2)
-    with pytest.raises(ValueError, match="per_source"):
+    with pytest.raises(ValueError, match="raise capacity or links_per_entry"):
         narrow.load_state_dict(dnd.state_dict())
     assert len(narrow) == 0
+
+
+def test_activation_may_be_whole_numbers_and_none_is_below_0():
+    memory = DifferentiableNeuralDictionary(2, 1, 4)
+    slots = memory.write(torch.eye(2), torch.zeros(2, 1)).unsqueeze(0)
+    assert memory.links.spread(slots, torch.tensor([[2, 1]])).weights.tolist() == [[2.0, 1.0]]
+    with pytest.raises(ValueError, match="all at least 0"):  # rather than left out in silence
+        memory.links.spread(slots, torch.tensor([[2.0, -1.0]]))
 
 
 def test_settings_of_a_walk_are_refused_beyond_their_limits_and_taken_on_them():

@@ -28,6 +28,27 @@ class TestReencoder:
         torch.testing.assert_close(moved[:10], (encoder(observations) - old).norm(dim=1))
         assert memory.lookup(encoder(observations)).slots.squeeze(1).tolist() == slots.tolist()
 
+    @pytest.mark.parametrize("made", [lambda x: x[:, :1], lambda x: x[0, :2], lambda x: x, lambda x: x[:, :2].numpy()])
+    def test_what_an_encoder_makes_of_another_shape_is_spread_over_no_keys(self, made):
+        memory, _, reencoder, _, slots = encoded_memory()
+        old = memory.key_vectors[slots].clone()
+        reencoder.encoder = made
+        with pytest.raises((ValueError, TypeError), match=r"the encoder made .*(expected \[10, 2\]|must be a tensor)"):
+            reencoder.refresh()
+        assert torch.equal(memory.key_vectors[slots], old)
+
+    def test_arrays_and_slots_that_are_not_there_are_named(self):
+        _, _, reencoder, observations, slots = encoded_memory()
+        for given, error in (
+            ((slots, observations.numpy()), TypeError),
+            ((slots.tolist(), observations), TypeError),
+            ((slots + 99, observations), ValueError),
+        ):
+            with pytest.raises(error, match=r"observations|slots"):
+                reencoder.remember(*given)
+        with pytest.raises(TypeError, match=r"rows is 1\.5"):
+            reencoder.refresh(1.5)
+
     def test_a_call_touches_no_more_than_it_was_allowed_to(self):
         memory, encoder, reencoder, _, slots = encoded_memory()
         old = memory.key_vectors[slots].clone()

@@ -98,6 +98,17 @@ def test_gradients_are_those_of_differences():
         assert part.grad[at].item() == pytest.approx((ends[0] - ends[1]) / 2e-6, abs=1e-7), name
 
 
+def test_autocast_rounds_no_set():
+    torch.manual_seed(0)
+    bloom, items = NeuralBloomFilter(5), torch.randn(2, 3, 5).bfloat16()
+    memory = bloom.write(bloom.empty(2), items.float())
+    logits = bloom.logits(memory, items.float())
+    with torch.autocast("cpu", torch.bfloat16):
+        again = bloom.write(bloom.empty(2), items)
+        assert torch.equal(again, memory) and torch.equal(bloom.logits(again, items), logits)
+        assert torch.equal(bloom.threshold(memory, items), logits.amin(1, keepdim=True))
+
+
 @pytest.mark.parametrize(
     ("items", "message"),
     [

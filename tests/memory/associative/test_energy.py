@@ -94,6 +94,32 @@ def test_without_gradients_it_does_the_same_and_asks_for_none():
     assert not read.requires_grad and not any(part.requires_grad for part in weights.values())
 
 
+def test_frozen_it_does_the_same_and_asks_for_no_gradient_but_what_is_given_may():
+    memory, items = small(), torch.randn(2, 3, C).double()
+    learning = memory.read(memory.write(items), 2 * items)
+    memory.requires_grad_(False)
+    read = memory.read(memory.write(items), 2 * items)
+    torch.testing.assert_close(read, learning)
+    assert not read.requires_grad
+    asked = items.clone().requires_grad_()
+    memory.read(memory.write(asked), 2 * items).sum().backward()
+    assert asked.grad.abs().sum() > 0
+
+
+def test_autocast_rounds_nothing():
+    memory, items = small().float(), torch.randn(2, 3, C).bfloat16()
+    read, loss = memory.read(memory.write(items.float()), items.float()), memory.loss(items.float(), items.float())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(memory.read(memory.write(items), items), read)
+        assert torch.equal(memory.loss(items, damaged=items), loss)
+
+
+@pytest.mark.parametrize("damaged", [torch.zeros(2, 1, 3), torch.zeros(1, 3, 3), torch.full((2, 3, 3), math.nan)])
+def test_a_loss_is_of_as_many_damaged_items(damaged):
+    with pytest.raises(ValueError, match=r"damaged items have shape \[2, 1, 3\]|items are of 1 sets|NaN or infinity"):
+        small().loss(torch.zeros(2, 3, 3).double(), damaged.double())
+
+
 def test_in_inference_mode_it_does_the_same():
     memory, items = small(), torch.randn(2, 3, C).double()
     with torch.no_grad():

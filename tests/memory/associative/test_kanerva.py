@@ -175,6 +175,36 @@ def test_bad_input_is_refused_by_name(call, message):
         call(memory, memory.empty(1))
 
 
+@pytest.mark.parametrize("at_addresses", [False, True])
+def test_autocast_rounds_no_belief(at_addresses):
+    torch.manual_seed(0)
+    memory, items = KanervaMemory(32, 16), torch.randn(1, 12, 32).sign()  # which bfloat16 holds as they are
+    addresses = torch.randn(1, 12, 16).bfloat16().float() if at_addresses else None
+    belief = memory.write(memory.empty(1), items, addresses)
+    read, loss = memory.read(belief, items), memory.loss(items)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = None if addresses is None else addresses.bfloat16()
+        again = memory.write(memory.empty(1), items.bfloat16(), rounded)
+        assert torch.equal(memory.read(again, items=items.bfloat16()), read)
+        assert torch.equal(memory.loss(items), loss)
+        assert memory.sample(again, 2).isfinite().all()  # of a covariance that is one
+    assert torch.equal(again.mean, belief.mean) and torch.equal(again.covariance, belief.covariance)
+
+
+@pytest.mark.parametrize(
+    ("items", "error"),
+    [
+        (torch.zeros(2, 0, 8), ValueError),
+        (torch.full((2, 3, 8), math.nan), ValueError),
+        (torch.zeros(2, 3, 8).double(), ValueError),
+        (np.zeros((2, 3, 8), np.float32), TypeError),
+    ],
+)
+def test_the_loss_refuses_what_a_write_would(items, error):
+    with pytest.raises(error, match="items"):
+        KanervaMemory(8, 6).loss(items)
+
+
 def test_who_writes_into_an_empty_memory_changes_no_prior():
     memory = KanervaMemory(8, 6)
     prior = memory.mean.detach().clone()

@@ -3,6 +3,7 @@
 import io
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -206,6 +207,12 @@ def test_nothing_is_kept_on_the_module_and_nothing_is_drawn(name):
     assert torch.equal(torch.get_rng_state(), chance)
     assert core.state_dict().keys() == before.keys() == dict(core.named_parameters()).keys()
     assert all(torch.equal(part, before[leaf]) for leaf, part in core.state_dict().items())
+
+
+@ALL
+def test_sizes_may_be_numbers_of_numpy(name):
+    core = sized(name, np.int64(D), np.int64(H))  # as np.prod gives them of a shape
+    assert core(inputs(2), core.initial_state(np.int64(B)))[0].shape == (2, B, core.output_size)
 
 
 @ALL

@@ -86,3 +86,10 @@ def test_heads_begin_as_those_of_a_tape_do(reach):
     for _ in range(5):
         _, state, _ = core.step(torch.zeros(1, 3), state)
     assert state["weights"].argmax(-1).tolist() == [[5, 5, 5]]
+
+
+def test_a_head_reaches_no_farther_than_around_the_tape():
+    core = make_core("ntm", 3, 4, slots=2, reach=2)
+    assert core(torch.randn(3, 2, 3), core.initial_state(2))[0].isfinite().all()
+    with pytest.raises(ValueError, match="reach=3 goes beyond all of slots=2"):
+        make_core("ntm", 3, 4, slots=2, reach=3)

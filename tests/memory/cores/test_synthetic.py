@@ -144,3 +144,11 @@ def test_it_begins_as_mere_truncation_and_leaves_whole_numbers_alone():
 def test_a_size_that_is_none_is_refused():
     with pytest.raises(ValueError, match="SyntheticGradients's hidden is 0"):
         SyntheticGradients(NTM(D, H), 0)
+
+
+def test_it_computes_in_the_precision_of_the_core():
+    core = make_core("gru", 3, 4).double()
+    foretold = SyntheticGradients(core)
+    state = foretold.opened(core.initial_state(2))
+    outputs, after, _ = core(torch.randn(3, 2, 3).double(), state)
+    foretold.error(state, outputs.sum() + foretold.beyond(after)).backward()

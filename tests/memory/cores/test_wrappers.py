@@ -263,3 +263,22 @@ def test_what_the_heads_of_the_core_read_is_told():
 def test_what_cannot_be_wrapped_is_refused_by_name(name, settings, message):
     with pytest.raises(ValueError, match=message):
         make_core(name, D, H, **settings)
+
+
+@pytest.mark.parametrize("name", ["adaptive_computation", "uniform_writing", "stored_programs", "dual"])
+@pytest.mark.parametrize(
+    ("core", "error", "message"),
+    [
+        (DNC(D, H, slots=2), TypeError, r"takes what makes its core .* such as core=DNC .* got DNC"),
+        ("dnc", TypeError, r"takes what makes its core .* got 'dnc'"),
+        (lambda inputs, outputs: None, TypeError, "makes NoneType, which is no core"),
+        (
+            lambda inputs, outputs: DNC(inputs + 5, outputs, slots=2),
+            ValueError,
+            "is to take . numbers; .* makes one of",
+        ),
+    ],
+)
+def test_what_makes_no_core_of_the_sizes_is_refused(name, core, error, message):
+    with pytest.raises(error, match=message):
+        make_core(name, D, H, core=core)

@@ -36,6 +36,24 @@ class TestRandomProjection:
         with pytest.raises(ValueError, match="at least 1"):
             RandomProjection(0, 8)
 
+    def test_autocast_rounds_no_key(self):
+        project, x = RandomProjection(30, 8), torch.randn(2, 30, generator=torch.Generator().manual_seed(0))
+        keys = project(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(project(x), keys)
+
+
+@pytest.mark.parametrize("make", [RandomProjection(16, 8), RecursivePooling((4, 4)), RecursivePooling((4, 4), "mean")])
+def test_no_rows_have_no_keys_and_arrays_are_named(make):
+    keys = make(torch.zeros(0, 4, 4))
+    assert all(len(part) == 0 for part in (keys.values() if isinstance(keys, dict) else [keys]))
+    with pytest.raises(TypeError, match=r"ndarray .* torch\.as_tensor"):
+        make(np.zeros((2, 4, 4)))
+
+
+def test_a_shape_may_be_a_list_as_configurations_give_it():
+    assert len(RecursivePooling([4, 4])(torch.zeros(2, 4, 4))["scale_1"]) == 2
+
 
 def slow_pool(grid, rule):
     """One step of coarse-graining over lists of lists."""

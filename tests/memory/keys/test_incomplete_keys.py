@@ -3,6 +3,7 @@
 import math
 import random
 
+import numpy as np
 import pytest
 import torch
 
@@ -28,6 +29,10 @@ def random_parts(n, seed):
         "action": torch.randint(0, 2, (n, 1), generator=g),
         "cell": torch.randint(-1, 1, (n, 2), generator=g),
     }
+
+
+def test_the_size_of_a_key_may_be_a_number_of_numpy():
+    assert DifferentiableNeuralDictionary(np.prod((2, 3)), 1, 5).space == DifferentiableNeuralDictionary(6, 1, 5).space
 
 
 def random_present(n, seed):

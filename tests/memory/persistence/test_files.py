@@ -55,6 +55,27 @@ def overwrite(state):
 
 
 class TestRoundTrip:
+    def test_settings_may_be_numbers_of_numpy_as_shapes_and_configurations_give_them(self, tmp_path):
+        space = [Modality("view", np.int64(3), weight=np.float32(2.0), penalty=np.float32(0.5))]
+        parts = {
+            "kernel": Gaussian(np.float32(0.5)),
+            "write_rule": Blend(np.float32(0.25)),
+            "forgetting": Decay(np.int64(50)),
+        }
+        memory = DifferentiableNeuralDictionary(
+            space, 1, 10, match_within=np.float32(0.25), links_per_entry=np.int64(3), **parts
+        )
+        memory.save(tmp_path / "memory.safetensors")
+        again = load(tmp_path / "memory.safetensors")
+        assert again.space == memory.space and again.kernel == Gaussian(0.5) and again.write_rule == Blend(0.25)
+        assert again.forgetting.half_life == 50 and again.match_within == 0.25 and again.links.per_source == 3
+
+    def test_a_setting_that_no_file_can_hold_is_named(self, tmp_path):
+        memory = DifferentiableNeuralDictionary(1, 1, 2, forgetting=Decay(5))
+        memory.forgetting.half_life = torch.tensor(5.0)
+        with pytest.raises(TypeError, match="which a memory file cannot hold"):
+            memory.save(tmp_path / "memory.safetensors")
+
     def test_it_goes_on_exactly_as_the_memory_that_was_saved(self, memory, tmp_path):
         memory.save(tmp_path / "memory.safetensors")
         twin = load(tmp_path / "memory.safetensors")

@@ -97,6 +97,18 @@ def test_whole_lives_are_those_of_one_memory(name, shards, rule, scale, offset, 
             same(one, many, {space[1].name: query[space[1].name]}, k=200)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_what_an_absent_part_costs_survives_that_all_but_one_went(seed):
+    chance = torch.Generator().manual_seed(seed)
+    one, many = pair([*SPACES["cosine"][:1], Modality("place", 2)], 1)
+    parts = rows_of(one.space, 9, chance, 1e-6, 1e-3)
+    values = torch.randn(9, 2, generator=chance, dtype=torch.float64)
+    for memory in (one, many):
+        slots = memory.write(parts, values, present={"place": torch.arange(9) < 5})
+        memory.forget(slots[1:5])  # of those with a place the first is left
+    same(one, many, rows_of(one.space, 3, chance, 1e-6, 1e-3))
+
+
 def filled(space="parts", shards=3, seed=0, n=60, **given):
     chance = torch.Generator().manual_seed(seed)
     one, many = pair(SPACES[space], shards, **given)
@@ -122,6 +134,34 @@ def test_gradients_reach_the_query_and_the_rows(kind):
             step.step(found)
         torch.testing.assert_close(reached[1], reached[0])
         same(one, many, query)
+
+
+def test_a_step_takes_lookups_as_that_of_one_memory_does():
+    codes = [Modality("act", kind="discrete")]
+    for space, query in ((codes, {"act": torch.tensor([[1]])}), (2, torch.zeros(1, 2, dtype=torch.float64))):
+        memories = pair(space, 2, k=2)
+        keys = {"act": torch.tensor([[0], [1], [1]])} if space is codes else torch.ones(3, 2).double().cumsum(0)
+        steps = [RowSGD(memories[0], lr=0.1), ShardedOptimiser(memories[1], RowSGD, lr=0.1)]
+        told = []
+        for memory, optimiser in zip(memories, steps, strict=True):
+            memory.write(keys, torch.ones(3, 2).double())
+            found = memory.lookup(query)
+            (found.value.sum() + found.distances.sum()).backward()
+            optimiser.step(found, found)  # once is enough
+            optimiser.step()
+            told.append(memory.lookup(query, touch=False).value)
+            with pytest.raises(RuntimeError, match="no gradient has reached the"):
+                optimiser.step(found)
+        torch.testing.assert_close(told[0], told[1])
+
+
+def test_a_step_asks_for_no_gradient_where_its_rate_is_0():
+    _, memory = pair(2, 2, k=2)
+    memory.write(torch.ones(3, 2).double().cumsum(0), torch.ones(3, 2).double())
+    found = memory.lookup(torch.zeros(1, 2, dtype=torch.float64))
+    found.distances.sum().backward()  # reaches the keys alone
+    ShardedOptimiser(memory, RowSGD, lr=0.1, value_lr=0.0).step(found)
+    assert (memory.lookup(torch.zeros(1, 2).double(), touch=False).distances < found.distances).all()
 
 
 def test_a_step_leaves_entries_alone_that_were_replaced():

@@ -172,7 +172,7 @@ class TestOptimiser:
     def test_a_lookup_without_gradients_or_backward_is_refused(self):
         memory = filled()
         optimiser = ShardedOptimiser(memory)
-        with torch.no_grad(), pytest.raises(RuntimeError, match="no gradient has reached"):
+        with torch.no_grad(), pytest.raises(RuntimeError, match="this lookup ran without gradients"):
             optimiser.step(memory.lookup(KEYS))
         with pytest.raises(RuntimeError, match="no gradient has reached"):
             optimiser.step(memory.lookup(KEYS))
