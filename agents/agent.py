@@ -82,6 +82,7 @@ class Agent(Protocol):
     - `frozen`: an attribute; set, what is trained rests while the memory lives on
     - `act(..., rows=None)`: it can act for some of its environments, `observation` and `mask` being theirs, and is then
       shown transitions of those that stepped, with `rows`. Only such an agent goes with workers that are not in step
+    - `close()`: end what it holds in other processes; it is not used any more
     - `inspect()`: what is worth watching of its inside, by TensorBoard name; asked when a point of a curve is due
     - `read_weights()`: what its memory core's heads read, for people
       (`engram_rl.agents.policy_gradient.read_weights.ReadWeights`), or None

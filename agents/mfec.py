@@ -25,7 +25,7 @@ from engram_rl.agents.common.seeding import generator_for
 from engram_rl.agents.episodic_control.action_memories import ActionMemories, make_memories, restricted
 from engram_rl.agents.episodic_control.modality_keys import make_keys
 from engram_rl.agents.episodic_control.returns import MonteCarloReturns, Returns
-from engram_rl.memory import DifferentiableNeuralDictionary
+from engram_rl.memory.sharded import AnyMemory
 
 
 class Seen(NamedTuple):
@@ -137,6 +137,10 @@ class MFEC:
         """All environments begin anew, wherever they were; of the open episodes nothing is written."""
         self._returns.clear()
 
+    def close(self) -> None:
+        """End what lies in shards."""
+        self.memories.close()
+
     def _tries(self, identity: Tensor) -> Tensor | None:
         """What was tried in these situations during the episodes. `[E, A]`."""
         if not self._novelty:
@@ -213,7 +217,7 @@ def make_mfec(
     num_envs: int,
     seed: int,
     *,
-    memory: Callable[..., DifferentiableNeuralDictionary],
+    memory: Callable[..., AnyMemory],
     key_size: int = 64,
     modalities: Mapping[str, Any] | None = None,
     exploration: float | Schedule = EPSILON,

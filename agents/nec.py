@@ -41,8 +41,9 @@ from engram_rl.agents.episodic_control.action_memories import (
 from engram_rl.agents.episodic_control.modality_keys import make_keys
 from engram_rl.agents.episodic_control.overestimates import STEPS, errors_by_age
 from engram_rl.agents.episodic_control.returns import NStepReturns, Returns
-from engram_rl.memory import DifferentiableNeuralDictionary, Found, RowRMSprop, RowSGD
+from engram_rl.memory import Found, RowRMSprop, RowSGD
 from engram_rl.memory.checks import whole
+from engram_rl.memory.sharded import AnyMemory, ShardedMemory, ShardedOptimiser
 
 
 def q_loss(q_tm1: Tensor, target_tm1: Tensor) -> Tensor:
@@ -87,7 +88,7 @@ class NEC:
         memories: ActionMemories,
         actions: Actions,
         optimiser: torch.optim.Optimizer | None,
-        row_optimisers: Sequence[RowSGD],
+        row_optimisers: Sequence[RowSGD | ShardedOptimiser],
         returns: NStepReturns,
         replay: Replay,
         explore: EpsilonGreedy,
@@ -174,6 +175,10 @@ class NEC:
     def begin_episodes(self) -> None:
         """All environments begin anew, wherever they were; of the open episodes nothing is written."""
         self._returns.clear()
+
+    def close(self) -> None:
+        """End what lies in shards."""
+        self.memories.close()
 
     def _action_values(self, observation: Observation, touch: bool) -> tuple[Tensor, Lookups]:
         """`Q(s, a)` for every action, 0 where its memory is empty. `[B, A]` on the CPU."""
@@ -315,7 +320,7 @@ def make_nec(
     num_envs: int,
     seed: int,
     *,
-    memory: Callable[..., DifferentiableNeuralDictionary],
+    memory: Callable[..., AnyMemory],
     key_size: int = 64,
     modalities: Mapping[str, Any] | None = None,
     hidden: Sequence[int] = (64,),
@@ -391,8 +396,14 @@ def _optimiser_of(
 
 def _row_optimisers_of(
     memories: ActionMemories, optimiser: Callable[..., RowSGD] | None, rate: float | None
-) -> list[RowSGD]:
+) -> list[RowSGD | ShardedOptimiser]:
     """One for each memory, or none at all."""
     if optimiser is None or rate is None:
         return []
-    return [optimiser(memory, lr=rate) for memory in memories.per_action]
+    return [_row_optimiser_of(memory, optimiser, rate) for memory in memories.per_action]
+
+
+def _row_optimiser_of(memory: AnyMemory, optimiser: Callable[..., RowSGD], rate: float) -> RowSGD | ShardedOptimiser:
+    if isinstance(memory, ShardedMemory):
+        return ShardedOptimiser(memory, optimiser, lr=rate)
+    return optimiser(memory, lr=rate)

@@ -27,7 +27,7 @@ from engram_rl.agents.retrieval.options import AttentionOptions, RetrievalOption
 from engram_rl.agents.retrieval.retrieved import Retrieved
 from engram_rl.agents.retrieval.situations import Situations
 from engram_rl.agents.retrieval.tokens import NEIGHBOURS
-from engram_rl.memory import DifferentiableNeuralDictionary
+from engram_rl.memory.sharded import AnyMemory
 
 
 class RetrievalPPO(PPO):
@@ -60,6 +60,10 @@ class RetrievalPPO(PPO):
             return fusion.read(self.policy.actor(features), shown)[1].mean(1)
 
         return memory_input.look(observation, attention)
+
+    def close(self) -> None:
+        """End what lies in shards."""
+        self._memory_input.close()
 
     @property
     def _memory_input(self) -> MemoryInput:
@@ -98,7 +102,7 @@ def make_retrieval_ppo(
     seed: int,
     *,
     view: Callable[..., Situations],
-    memory: Callable[..., DifferentiableNeuralDictionary],
+    memory: Callable[..., AnyMemory],
     retrieval: RetrievalOptions,
     attention: AttentionOptions = AttentionOptions(),  # noqa: B008  (frozen)
     control: str = "none",

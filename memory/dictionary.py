@@ -189,6 +189,11 @@ class DifferentiableNeuralDictionary(OwnMode):
         return self.slot_table.evictions
 
     @property
+    def recall(self) -> float | None:
+        """The share of true neighbours that the index finds, by its own sample; None where it does not estimate it."""
+        return self.index.report().get("recall")
+
+    @property
     def slots(self) -> Tensor:
         """All slots that hold an entry, ascending; a pass over all.  `[len(self)]`."""
         return self.alive[: self.used].nonzero().squeeze(1)
@@ -368,6 +373,12 @@ class DifferentiableNeuralDictionary(OwnMode):
         """Time has passed for forgetting curves that count ticks; removes some of the entries that are too weak now."""
         self.forgetting.tick(number("amount", amount, 0))
         self._expire(SWEEP)
+
+    @in_own_mode
+    def touch(self, slots: Tensor) -> None:
+        """These entries were of use, as if a lookup had found them; may hold repeats.  `[n]`."""
+        slots = slots_of("slots", slots, self.capacity, nobody=False)
+        self.forgetting.retrieved(slots[self.alive[slots]])
 
     @in_own_mode
     def strength(self, slots: Tensor) -> Tensor:

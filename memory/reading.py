@@ -154,11 +154,16 @@ class Usage:
 
     @torch.no_grad()
     def add(self, found: Found) -> None:
-        """Count one lookup's neighbours."""
+        """Count one lookup and its neighbours."""
+        self.hits.index_add_(0, found.slots.clamp(min=0).reshape(-1), found.valid.reshape(-1).to(torch.int32))
+        self.note(found)
+
+    @torch.no_grad()
+    def note(self, found: Found) -> None:
+        """Count one lookup, but not its neighbours; one of no queries is none."""
         if not len(found.slots):
             return
         self.lookups += 1
-        self.hits.index_add_(0, found.slots.clamp(min=0).reshape(-1), found.valid.reshape(-1).to(torch.int32))
         share = max(RECENT, 1 / self.lookups)
         hits = found.valid[:, 0].sum().clamp(min=1)
         self.hit_distance.lerp_((found.distances[:, 0].sum() / hits).to(self.hit_distance), share)

@@ -26,7 +26,8 @@ from engram_rl.memory.checks import shown
 from engram_rl.training.callbacks import Callback
 from engram_rl.training.cli import in_whole_numbers, stored_config
 from engram_rl.training.composing import composed, environment_words, value_words
-from engram_rl.training.construction import build_agent, build_agent_for, build_environment, space_shown
+from engram_rl.training.construction import build_agent, build_agent_for, build_environment, end, space_shown
+from engram_rl.training.distributed.cluster import ray_for_shards
 from engram_rl.training.environments import require_same_step
 from engram_rl.training.errors import UsageError
 from engram_rl.training.evaluate import Evaluation, evaluated
@@ -161,7 +162,11 @@ def evaluate(
     given: dict[str, Any] = {"run": str(_path(run)), "episodes": episodes, "checkpoint": checkpoint, "seed": seed}
     with composed("evaluate", value_words({**given, "memory_mode": memory}), config_dir) as config:
         folder = RunFolder.open(_path(run))
-        return evaluated(config, folder, stored_config(folder, config, []))[0]
+        stored = stored_config(folder, config, [])
+        with ray_for_shards(stored):
+            evaluation, trained = evaluated(config, folder, stored)
+            end(trained)
+        return evaluation
 
 
 def make_agent(

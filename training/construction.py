@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from functools import partial
 from inspect import signature
@@ -17,7 +18,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from engram_rl.agents.agent import Agent, Transition
 from engram_rl.agents.episodic_control.modality_keys import parts_named
+from engram_rl.memory import TransitionMemory
 from engram_rl.training.configuration.signatures import in_whole_numbers, require_types
+from engram_rl.training.distributed.cluster import lies_in_shards
 from engram_rl.training.environments import Resumable, make_environments
 from engram_rl.training.errors import FAILURES, UsageError, in_your
 from engram_rl.training.intake.spaces import presented
@@ -38,6 +41,27 @@ def build_agent(config: DictConfig, environments: gym.vector.VectorEnv, seed: in
     )
 
 
+@contextmanager
+def agent_in(environments: gym.vector.VectorEnv, config: DictConfig) -> Iterator[Agent]:
+    """The agent of a run, built for these environments; what it holds in other processes ends with the context.
+
+    Args:
+        environments: Where it acts.
+        config: Of the run.
+    """
+    agent = build_agent(config.agent, environments, config.seed)
+    try:
+        yield agent
+    finally:
+        end(agent)
+
+
+def end(agent: Agent) -> None:
+    """End what an agent holds in other processes, if it does."""
+    if hasattr(agent, "close"):
+        agent.close()
+
+
 def build_agent_for(
     config: DictConfig, observation_space: Space, action_space: Space, num_envs: int, seed: int
 ) -> Agent:
@@ -45,6 +69,7 @@ def build_agent_for(
     config = in_whole_numbers(config)
     require_types(config, "agent")
     _refuse_core(config)
+    _refuse_shards(config)
     factory = instantiate(config, _partial_=True)
     try:
         return factory(
@@ -74,6 +99,22 @@ def _refuse_core(config: DictConfig) -> None:
             f"{config._target_.rpartition('.')[2]} makes an agent without a memory core, so it takes no core "
             f"({str(made).rpartition('.')[2]}). Leave core=... out, or choose an agent of the PPO family: agent=ppo, "
             f"agent=retrieval_ppo, agent=self_imitation_ppo."
+        )
+
+
+def _refuse_shards(config: DictConfig) -> None:
+    """Raise where a memory in shards was chosen for an agent that has none which could lie there."""
+    if not lies_in_shards(config) or not isinstance(config.get("_target_"), str):
+        return
+    try:
+        parameters = signature(get_object(config._target_)).parameters
+    except (ImportError, TypeError, ValueError):
+        return
+    if "memory" not in parameters or TransitionMemory.__name__ in str(parameters["memory"].annotation):
+        lacks = "whose memory cannot lie in shards" if "memory" in parameters else "without a memory of this kind"
+        raise UsageError(
+            f"{config._target_.rpartition('.')[2]} makes an agent {lacks}. Leave shards=... out, or choose agent=nec, "
+            f"agent=mfec, agent=episodic or agent=retrieval_ppo."
         )
 
 

@@ -19,7 +19,8 @@ from rich.table import Table
 from engram_rl.agents.agent import Agent
 from engram_rl.agents.random import RandomAgent
 from engram_rl.training.cli import require_positive, stored_config
-from engram_rl.training.construction import build_agent
+from engram_rl.training.construction import build_agent, end
+from engram_rl.training.distributed.cluster import ray_for_shards
 from engram_rl.training.evaluation import FROZEN, MODES, fitting, require_mode
 from engram_rl.training.judging import Judge
 from engram_rl.training.logging.closing import shown
@@ -88,8 +89,10 @@ def evaluate_run(config: DictConfig) -> float:
     """Play with a random, the untrained and the trained agent; print a table, keep it as JSON, record an episode."""
     folder = RunFolder.open(Path(config.run))
     stored = stored_config(folder, config)
-    evaluation, trained = evaluated(config, folder, stored)
-    frames = _frames(trained, stored, config) if config.video else []
+    with ray_for_shards(stored):
+        evaluation, trained = evaluated(config, folder, stored)
+        frames = _frames(trained, stored, config) if config.video else []
+        end(trained)
     _show(evaluation, config)
     out = Path(config.out or folder.path)
     out.mkdir(parents=True, exist_ok=True)
@@ -137,6 +140,7 @@ def evaluated(config: DictConfig, folder: RunFolder, stored: DictConfig) -> tupl
             "trained": trained,
         }
         results = {name: judge.play(agent, mode, checkpoint["environments"]) for name, agent in players.items()}
+        end(untrained)
     return Evaluation(stored.env.id, mode, checkpoint["step"], results), trained
 
 

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from engram_rl.agents.agent import Agent, Observation
 from engram_rl.agents.random import RandomAgent
-from engram_rl.training.construction import build_agent, build_environments
+from engram_rl.training.construction import build_agent, build_environments, end
 from engram_rl.training.environments import Resumable
 from engram_rl.training.errors import UsageError, say_once
 from engram_rl.training.evaluation import FRESH, FROZEN, evaluate, forgotten, shares
@@ -57,7 +57,11 @@ class Judge:
             lives_in: The state of the environments that the agent is in.
         """
         with undisturbed():
-            return self._play(self._copy(agent, fresh=mode == FRESH), mode, purpose, lives_in)
+            copy = self._copy(agent, fresh=mode == FRESH)
+            try:
+                return self._play(copy, mode, purpose, lives_in)
+            finally:
+                end(copy)
 
     def play(self, agent: Agent, mode: str, lives_in: dict[str, Any]) -> Episodes:
         """Evaluate for `engram evaluate`: a copy of an agent of the run's kind, or the random one itself."""

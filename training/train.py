@@ -16,7 +16,8 @@ from tqdm import tqdm
 from engram_rl.training.cadence import Every
 from engram_rl.training.callbacks import Callback, Moment, end_asked
 from engram_rl.training.cli import require_cadences, require_choices, require_positive, set_aside, stored_config
-from engram_rl.training.construction import build_agent, build_curves, build_environments, check_agent
+from engram_rl.training.construction import agent_in, build_curves, build_environments, check_agent
+from engram_rl.training.distributed.cluster import ray_for_shards
 from engram_rl.training.evaluation import fitting
 from engram_rl.training.interrupt import StopRequest
 from engram_rl.training.judging import Judge
@@ -72,8 +73,12 @@ def train(
     seed_everything(config.seed)
     use_threads(config.threads)
     cluster = config.get("cluster")
-    with closing(build_environments(config.env, cluster)) as environments, closing(Judge(config)) as judge:
-        agent = build_agent(config.agent, environments, config.seed)
+    with (
+        ray_for_shards(config),
+        closing(build_environments(config.env, cluster)) as environments,
+        closing(Judge(config)) as judge,
+        agent_in(environments, config) as agent,
+    ):
         require_turns(agent, environments)
         beside = build_curves(config, folder.path)
         now, spent, best = 0, 0.0, None

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from engram_rl.agents.episodic_control.overestimates import STEPS, errors_by_age
-from engram_rl.memory import DifferentiableNeuralDictionary, Found, KeySpace
+from engram_rl.memory import Found, KeySpace
 from engram_rl.memory.checks import require_ram
+from engram_rl.memory.sharded import AnyMemory, ShardedMemory
 
 
 class Lookups(NamedTuple):
@@ -47,12 +48,13 @@ class ActionMemories:
         memories: One per action, of keys `[D]` and values `[1]`.
     """
 
-    def __init__(self, memories: Sequence[DifferentiableNeuralDictionary]):
+    def __init__(self, memories: Sequence[AnyMemory]):
         self.per_action = list(memories)
         self._written = [torch.zeros(memory.capacity, dtype=torch.int64) for memory in memories]  # [N] step of writing
+        self._in_shards = [memory for memory in memories if isinstance(memory, ShardedMemory)]
         self._known = self._writes = 0  # of the rows written since the last report
 
-    def __getitem__(self, action: int) -> DifferentiableNeuralDictionary:
+    def __getitem__(self, action: int) -> AnyMemory:
         return self.per_action[action]
 
     def __len__(self) -> int:
@@ -89,7 +91,7 @@ class ActionMemories:
             q[known, action] = memory.values[stored].squeeze(1).cpu().float()
             lookups.stored[action] = stored
             if touch and len(stored):
-                memory.forgetting.retrieved(stored)
+                memory.touch(stored)
             if not known.all():
                 found = lookups.found[action] = memory.lookup(keys[(~known).to(keys.device)], touch=touch)
                 q[~known, action] = found.value.squeeze(1).cpu().float()
@@ -192,15 +194,18 @@ class ActionMemories:
         """How the memories answered, for TensorBoard; distances, weights, ages and strengths are means.
 
         `memory/match_rate` is the share of the rows written since the last report whose situation was known,
-        `memory/recall` the share of true neighbours that approximate indexes find, by their own samples.
+        `memory/recall` the share of true neighbours that approximate indexes find, by their own samples, `memory/lost`
+        how many entries were lost with shards.
         """
         metrics = {
             "memory/size": float(len(self)),
             "memory/evictions": float(sum(memory.evictions for memory in self.per_action)),
         }
-        recalls = [recall for memory in self.per_action if (recall := memory.index.report().get("recall")) is not None]
+        recalls = [recall for memory in self.per_action if (recall := memory.recall) is not None]
         if recalls:
             metrics["memory/recall"] = float(np.mean(recalls))
+        if self._in_shards:
+            metrics["memory/lost"] = float(sum(memory.lost for memory in self._in_shards))
         if self._writes:
             metrics["memory/match_rate"] = self._known / self._writes
             self._known = self._writes = 0
@@ -223,15 +228,24 @@ class ActionMemories:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
-        for memory, saved in zip(self.per_action, state["memories"], strict=True):
-            memory.load_state_dict(saved)
-        for steps, saved in zip(self._written, state["written"], strict=True):
-            steps[: len(saved)] = saved
+        parts = zip(self.per_action, self._written, state["memories"], state["written"], strict=True)
+        for memory, steps, saved, written in parts:
+            slots = memory.load_state_dict(saved)
+            if slots is None:
+                steps[: len(written)] = written
+            else:  # entries have other slots now
+                stand = slots[: len(written)] >= 0
+                steps[slots[: len(written)][stand]] = written[stand]
         self._known, self._writes = state["known"], state["writes"]
+
+    def close(self) -> None:
+        """End what lies in shards."""
+        for memory in self._in_shards:
+            memory.close()
 
 
 def make_memories(
-    make: Callable[..., DifferentiableNeuralDictionary], space: KeySpace, actions: int, device: torch.device
+    make: Callable[..., AnyMemory], space: KeySpace, actions: int, device: torch.device
 ) -> ActionMemories:
     """Empty memories, one per action, if there is room for all of them.
 

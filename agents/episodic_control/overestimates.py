@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from engram_rl.memory import DifferentiableNeuralDictionary
+from engram_rl.memory.sharded import AnyMemory
 
 STEPS = {"young": (0, 1_000), "middle": (1_000, 10_000), "old": (10_000, math.inf)}
 """Environment steps since an entry was written, by which errors are told apart."""
@@ -22,9 +22,7 @@ def errors_by_age(errors: Tensor, age: Tensor, groups: Mapping[str, tuple[float,
     return {f"memory/value_error_{name}": float(errors[rows].mean()) for name, rows in of.items() if rows.any()}
 
 
-def met_again(
-    memory: DifferentiableNeuralDictionary, values: Tensor, identity: Tensor, column: int | None
-) -> dict[str, float]:
+def met_again(memory: AnyMemory, values: Tensor, identity: Tensor, column: int | None) -> dict[str, float]:
     """Of what is about to be written: which share is known, and how wrong what is stored of it proves.
 
     Args:

@@ -10,7 +10,7 @@ from engram_rl.agents.agent import Observation
 from engram_rl.agents.retrieval.entries import STEP, Entries
 from engram_rl.agents.retrieval.logit_bias import NEAR
 from engram_rl.agents.retrieval.situations import Situations
-from engram_rl.memory import DifferentiableNeuralDictionary
+from engram_rl.memory.sharded import AnyMemory
 
 
 class Continuing:
@@ -30,7 +30,7 @@ class Continuing:
     @torch.no_grad()
     def __call__(
         self,
-        memory: DifferentiableNeuralDictionary,
+        memory: AnyMemory,
         observation: Observation,
         envs: np.ndarray,
         mask: np.ndarray | None = None,

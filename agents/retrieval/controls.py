@@ -8,19 +8,17 @@ import torch
 from torch import Tensor
 
 from engram_rl.agents.common.seeding import copied, generator_for
-from engram_rl.memory import DifferentiableNeuralDictionary
+from engram_rl.memory.sharded import AnyMemory
 
 
 class Control:
     """Retrieval as it is; what breaks it says otherwise in `choose`, `alter` or both."""
 
-    def choose(self, slots: Tensor, memory: DifferentiableNeuralDictionary) -> Tensor:
+    def choose(self, slots: Tensor, memory: AnyMemory) -> Tensor:
         """Which entries are retrieved instead of these, -1 for none. `[R, K]` -> `[R, K]`."""
         return slots
 
-    def alter(
-        self, slots: Tensor, values: Tensor, confidence: Tensor, memory: DifferentiableNeuralDictionary
-    ) -> tuple[Tensor, Tensor]:
+    def alter(self, slots: Tensor, values: Tensor, confidence: Tensor, memory: AnyMemory) -> tuple[Tensor, Tensor]:
         """What is said of them instead: values `[R, K, V]` and confidence `[R, K]` of slots `[R, K]`."""
         return values, confidence
 
@@ -39,7 +37,7 @@ class Control:
 class Empty(Control):
     """Nothing is ever retrieved."""
 
-    def choose(self, slots: Tensor, memory: DifferentiableNeuralDictionary) -> Tensor:
+    def choose(self, slots: Tensor, memory: AnyMemory) -> Tensor:
         """None. `[R, K]`."""
         return torch.full_like(slots, -1)
 
@@ -54,13 +52,11 @@ class Random(Control):
     def __init__(self, generator: torch.Generator) -> None:
         self._generator = generator
 
-    def choose(self, slots: Tensor, memory: DifferentiableNeuralDictionary) -> Tensor:
+    def choose(self, slots: Tensor, memory: AnyMemory) -> Tensor:
         """Uniform over the memory. `[R, K]`."""
         return torch.where(slots >= 0, self._drawn(slots, memory), -1)
 
-    def alter(
-        self, slots: Tensor, values: Tensor, confidence: Tensor, memory: DifferentiableNeuralDictionary
-    ) -> tuple[Tensor, Tensor]:
+    def alter(self, slots: Tensor, values: Tensor, confidence: Tensor, memory: AnyMemory) -> tuple[Tensor, Tensor]:
         """All are believed: how far could tell which of them are right."""
         return values, (slots >= 0).float()
 
@@ -76,7 +72,7 @@ class Random(Control):
         """Restore what `state_dict` gave."""
         self._generator.set_state(state["generator"])
 
-    def _drawn(self, slots: Tensor, memory: DifferentiableNeuralDictionary) -> Tensor:
+    def _drawn(self, slots: Tensor, memory: AnyMemory) -> Tensor:
         every = memory.slots
         if not len(every):
             return torch.full_like(slots, -1)
@@ -99,13 +95,11 @@ class Shuffled(Random):
         """One that will draw the same."""
         return Shuffled(copied(self._generator), self._outcome)
 
-    def choose(self, slots: Tensor, memory: DifferentiableNeuralDictionary) -> Tensor:
+    def choose(self, slots: Tensor, memory: AnyMemory) -> Tensor:
         """The right ones. `[R, K]`."""
         return slots
 
-    def alter(
-        self, slots: Tensor, values: Tensor, confidence: Tensor, memory: DifferentiableNeuralDictionary
-    ) -> tuple[Tensor, Tensor]:
+    def alter(self, slots: Tensor, values: Tensor, confidence: Tensor, memory: AnyMemory) -> tuple[Tensor, Tensor]:
         """The first columns of their values are those of any entries."""
         if not len(memory):
             return values, confidence

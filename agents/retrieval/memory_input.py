@@ -31,8 +31,8 @@ from engram_rl.agents.retrieval.options import RetrievalOptions
 from engram_rl.agents.retrieval.retrieved import Retrieved, in_plain_numbers
 from engram_rl.agents.retrieval.situations import Situations
 from engram_rl.agents.retrieval.tokens import ACTION_RETURNS, NEIGHBOURS, SHOWN, Tokens
-from engram_rl.memory import DifferentiableNeuralDictionary
 from engram_rl.memory.forgetting import Forgetting
+from engram_rl.memory.sharded import AnyMemory, ShardedMemory
 from engram_rl.memory.writing.rules import Blend, Max, SurpriseGated
 
 
@@ -63,7 +63,7 @@ class MemoryInput:
         self,
         *,
         situations: Situations,
-        make_memory: Callable[[], DifferentiableNeuralDictionary],
+        make_memory: Callable[[], AnyMemory],
         action_space: spaces.Space,
         num_envs: int,
         options: RetrievalOptions,
@@ -266,9 +266,16 @@ class MemoryInput:
         self._rewarded[:] = False
         self._dropped[:] = False
 
+    def close(self) -> None:
+        """End what lies in shards."""
+        if isinstance(self.memory, ShardedMemory):
+            self.memory.close()
+
     def metrics(self) -> dict[str, float]:
         """Size and evictions; how near lookups hit; age in episodes and confidence of what was shown last."""
         metrics = {"memory/size": float(len(self.memory)), "memory/evictions": float(self.memory.evictions)}
+        if isinstance(self.memory, ShardedMemory):
+            metrics["memory/lost"] = float(self.memory.lost)
         if self._options.neighbours:
             usage = self.memory.usage
             metrics["memory/hit_distance"] = float(usage.hit_distance)
@@ -296,9 +303,12 @@ class MemoryInput:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
-        self.memory.load_state_dict(state["memory"])
+        moved = self.memory.load_state_dict(state["memory"])
         self._returns.load_state_dict(state["returns"])
-        self._retrieve.sites.load_state_dict(state["sites"])
+        if moved is None:
+            self._retrieve.sites.load_state_dict(state["sites"])
+        else:
+            self._retrieve.sites.clear()
         self._dropped = state["dropped"].clone()
         self._generator.set_state(state["generator"])
         if self._retrieve.control:
@@ -309,7 +319,7 @@ class MemoryInput:
             setattr(self, f"_{name}", state[name].copy())
 
 
-def _require_fitting(memory: DifferentiableNeuralDictionary, options: RetrievalOptions, places: bool) -> None:
+def _require_fitting(memory: AnyMemory, options: RetrievalOptions, places: bool) -> None:
     """Raise unless the memory can do what retrieval asks of it; `places` says whether entries tell any."""
     forgetting, rule = memory.forgetting, memory.write_rule
     if memory.device.type != "cpu":

@@ -13,7 +13,7 @@ from engram_rl.agents.agent import Observation
 from engram_rl.agents.retrieval.controls import Control
 from engram_rl.agents.retrieval.entries import REWARD, STEP, TIME_UNIT, Entries
 from engram_rl.agents.retrieval.situations import Situations
-from engram_rl.memory import DifferentiableNeuralDictionary
+from engram_rl.memory.sharded import AnyMemory
 
 WIDER = 4
 """Times as many reward sites are looked up as are shown; of these the most credible and latest are."""
@@ -57,7 +57,7 @@ class Retriever:
 
     def __init__(
         self,
-        memory: DifferentiableNeuralDictionary,
+        memory: AnyMemory,
         situations: Situations,
         entries: Entries,
         *,
@@ -138,7 +138,12 @@ class RewardSites:
         """Something was written in the worlds of these environments. `[R]`."""
         self._outdated[envs] = True
 
-    def refresh(self, memory: DifferentiableNeuralDictionary, episodes: np.ndarray) -> None:
+    def clear(self) -> None:
+        """Entries lie elsewhere now: all are looked up anew before they are shown."""
+        self.slots.fill_(-1)
+        self._outdated[:] = True
+
+    def refresh(self, memory: AnyMemory, episodes: np.ndarray) -> None:
         """Look up anew what may have changed.
 
         Args:
@@ -168,13 +173,13 @@ class RewardSites:
         self.slots, self._held = state["slots"].clone(), state["held"].clone()
         self._outdated = state["outdated"].copy()
 
-    def _gone(self, memory: DifferentiableNeuralDictionary) -> Tensor:
+    def _gone(self, memory: AnyMemory) -> Tensor:
         """Whether the entry of a site has been removed since it was looked up. `[E, S]` of bool."""
         present = memory.alive[self.slots] & (memory.generation[self.slots] == self._held)
         return (self.slots >= 0) & ~present
 
 
-def confidence_in(memory: DifferentiableNeuralDictionary, slots: Tensor) -> Tensor:
+def confidence_in(memory: AnyMemory, slots: Tensor) -> Tensor:
     """How far a memory believes entries, 0 where there is none. `[R, K]`."""
     confidence = memory.strength(slots.clamp(min=0).flatten()).view(slots.shape)
     return confidence.float().masked_fill(slots < 0, 0.0)

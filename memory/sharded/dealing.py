@@ -78,8 +78,10 @@ def _columns(state: dict[str, Any], at: Tensor) -> dict[str, Tensor]:
     found = {name: memory[name][at] for name in BY_SLOT} | {"turns": state["turns"][at]}
     found |= {f"slots.{name}": memory["slots"][name][at] for name in ("generation", "writes")}
     found["usage.hits"] = memory["usage"]["hits"][at]
-    kept = memory["forgetting"].items()
-    return found | {f"forgetting.{name}": part[at] for name, part in kept if isinstance(part, Tensor)}
+    kept = {f"forgetting.{name}": part for name, part in memory["forgetting"].items()}
+    for number, optimiser in state.get("optimisers", {}).items():
+        kept |= {f"optimisers.{number}.{name}": part for name, part in optimiser.items()}
+    return found | {name: part[at] for name, part in kept.items() if isinstance(part, Tensor)}
 
 
 def _side_by_side(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -115,4 +117,9 @@ def _state(entries: dict[str, Tensor], states: list[dict[str, Any]], first: bool
     state["links"] = memory["links"]
     if "spread" in memory:
         state["spread"] = memory["spread"] | {"until_centred": 0}
-    return {"memory": state, "turns": entries["turns"], "optimisers": {}}
+    optimisers: dict[str, dict[str, Any]] = {number: {} for number in states[0].get("optimisers", {})}
+    for name, part in entries.items():
+        if name.startswith("optimisers."):
+            _, number, column = name.split(".")
+            optimisers[number][column] = part
+    return {"memory": state, "turns": entries["turns"], "optimisers": optimisers}

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from engram_rl.memory.buffers import zeros
-from engram_rl.memory.checks import LARGEST_VALUE, check_moved, checked_k, number, slots_of, truth, unknown, whole
+from engram_rl.memory.checks import (
+    LARGEST_VALUE,
+    check_moved,
+    checked_k,
+    checked_place,
+    number,
+    slots_of,
+    truth,
+    unknown,
+    whole,
+)
 from engram_rl.memory.dictionary import DifferentiableNeuralDictionary, read
 from engram_rl.memory.forgetting import Forgetting, make_forgetting
 from engram_rl.memory.indexes import Index
@@ -22,20 +34,23 @@ from engram_rl.memory.indexes.exact import Neighbours
 from engram_rl.memory.keys.identity import mix
 from engram_rl.memory.keys.masked import typical_of
 from engram_rl.memory.keys.space import KeyInput, Keys, KeySpace, Modality, Present
-from engram_rl.memory.keys.store import make_store
+from engram_rl.memory.keys.store import entry_bytes, make_store
 from engram_rl.memory.keys.subsets import References, subsets_of, under_each
 from engram_rl.memory.learning import RowSGD
 from engram_rl.memory.links import Links, Reached
 from engram_rl.memory.modes import OwnMode, in_own_mode
 from engram_rl.memory.persistence.file import PARTS, named, read_state, remade, write_file
-from engram_rl.memory.reading import Found, InverseDistance, Kernel, make_kernel
+from engram_rl.memory.reading import Found, InverseDistance, Kernel, Usage, make_kernel
+from engram_rl.memory.sharded.column import Column
 from engram_rl.memory.sharded.crew import PATIENCE, Crew, Here, Lost, OnRay
 from engram_rl.memory.sharded.dealing import dealt, moved
-from engram_rl.memory.sharded.shard import Candidates
+from engram_rl.memory.sharded.shard import Candidates, Standing
 from engram_rl.memory.writing.batch import checked_batch, checked_identity, checked_slots
 from engram_rl.memory.writing.rules import WriteRule, make_write_rule
 
 MOST_SHARDS = 1024
+NOTHING_YET = Standing(size=0, used=0, evictions=0, recall=None, spread=None)
+USAGE = {"lookups", "hit_distance", "top_weight"}
 DIRECTORY = "memory.safetensors"
 """In a saved folder: settings and links; beside it a file for each shard."""
 
@@ -54,9 +69,9 @@ class ShardedMemory(OwnMode):
     as retrieved is what was found by the whole memory. So the entry that goes is the weakest of such a sample, not of
     all.
 
-    A shard that dies or does not answer is begun anew: with the entries of the latest `save`, if there was one, else
-    empty. What was written to it since then is lost, and counted in `lost`; all names of its entries from before
-    (slots with generations, links) name nobody from then on.
+    A shard that dies or does not answer is begun anew: with the entries of the latest `save` or `state_dict`, if there
+    was one, else empty. What was written to it since then is lost, and counted in `lost`; all names of its entries
+    from before (slots with generations, links) name nobody from then on.
 
     Args:
         space: As of one memory, like the next four and all that is not said here.
@@ -69,12 +84,16 @@ class ShardedMemory(OwnMode):
         cpus: Processors that a shard reserves; 0 where there are more shards than processors.
         patience: Seconds after which a shard that does not answer counts as lost.
         index: Of each shard, by name.
+        match_within: Not offered, as all shards would have to be asked for each row: None.
+        device: Of the shards: "cpu".
 
     Attributes:
         lost: Entries that were lost with shards.
+        usage: Of lookups, as of one memory, but for `hits`, which shards count (`to_arrays`).
 
     Raises:
         ImportError: `where="ray"` and Ray is not installed.
+        ValueError: A value is out of range, or not offered.
     """
 
     @in_own_mode
@@ -94,12 +113,16 @@ class ShardedMemory(OwnMode):
         kernel: Kernel | str = InverseDistance(),  # noqa: B008 - frozen
         write_rule: WriteRule | str = "append",
         forgetting: Forgetting | str = "lru",
+        match_within: float | None = None,
         links_per_entry: int = 8,
+        device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.shards = whole("shards", shards, most=MOST_SHARDS)
         if where not in ("ray", "here"):
             raise unknown("place of shards (where)", str(where), ("ray", "here"))
+        self.device, _ = checked_place(device, dtype)
+        _refuse_what_is_not_offered(match_within, self.device)
         number("cpus", cpus, 0.0)
         number("patience", patience, above=0.0)
         each = -(-whole("capacity", capacity) // self.shards)
@@ -122,8 +145,8 @@ class ShardedMemory(OwnMode):
         self._like, self._largest = like, like.largest_keys
         given = [self._settings] * self.shards
         self._crew: Crew = OnRay(given, address, cpus, patience) if where == "ray" else Here(given)
-        self._sizes = [0] * self.shards
-        self._spreads: list[dict[str, Tensor] | None] = [None] * self.shards
+        self._ended = weakref.finalize(self, self._crew.close)
+        self._standings = [NOTHING_YET] * self.shards
         self._penalties: Tensor | None = None
         self._alive = zeros(self.capacity, dtype=torch.bool)
         self._generation = zeros(self.capacity, dtype=torch.int32)
@@ -131,20 +154,22 @@ class ShardedMemory(OwnMode):
         self._optimisers: list[Callable[[DifferentiableNeuralDictionary], RowSGD]] = []
         self._dealt = self._turns = 0
         """Rows without an identity, and rows in all, that were written so far."""
-        self.lookups, self.lost = 0, 0
+        self.usage, self.lost = Usage(0, self.device), 0
         self._saved: Path | None = None
+        self._kept: list[dict[str, Any]] | None = None
+        """What shards that die are begun anew from: a folder, or the latest state."""
 
     def __len__(self) -> int:
-        return sum(self._sizes)
+        return sum(one.size for one in self._standings)
 
     def __repr__(self) -> str:
-        sizes = ", ".join(map(str, self._sizes[:8])) + (", ..." if self.shards > 8 else "")
+        sizes = ", ".join(str(one.size) for one in self._standings[:8]) + (", ..." if self.shards > 8 else "")
         lost = f", {self.lost} lost" if self.lost else ""
         return f"ShardedMemory: {len(self)} of {self.capacity} entries in {self.shards} shards ({sizes}){lost}"
 
     def close(self) -> None:
         """End the shards; what was not saved is gone."""
-        self._crew.close()
+        self._ended()
 
     def __enter__(self) -> Self:
         return self
@@ -181,7 +206,7 @@ class ShardedMemory(OwnMode):
         answers: list[Candidates] = self._ask("nearest", [(plain, k, one, penalties) for one in excluded])
         found = self._read(answers, asked, k, subsets, penalties)
         if touch and len(found.slots):
-            self.lookups += 1
+            self.usage.note(found)
             named = found.slots[found.valid]
             parts = self._by_shard(named)
             self._tell("retrieved", [(named[rows] // self.shards,) if len(rows) else None for rows in parts])
@@ -238,6 +263,62 @@ class ShardedMemory(OwnMode):
         for rows, answer in self._each("strength", slots):
             out[rows] = answer
         return out
+
+    @in_own_mode
+    def touch(self, slots: Tensor) -> None:
+        """These entries were of use, as if a lookup had found them; may hold repeats.  `[n]`."""
+        parts = self._by_shard(slots_of("slots", slots, self.capacity, nobody=False))
+        self._tell("asked", [("touch", slots[rows] // self.shards) if len(rows) else None for rows in parts])
+
+    @property
+    def values(self) -> Column:
+        """The values of entries: `memory.values[slots]` fetches them.  `[n, V]`."""
+        return Column(partial(self._rows_of, "values", self.value_dim))
+
+    @property
+    def key_vectors(self) -> Column:
+        """The vectors of their keys likewise, the modalities side by side.  `[n, D]`."""
+        return Column(partial(self._rows_of, "key_vectors", self._like.key_vectors.shape[1]))
+
+    @property
+    def write_rule(self) -> WriteRule:
+        """Of each shard."""
+        rule: WriteRule = self._settings["write_rule"]
+        return rule
+
+    @property
+    def forgetting(self) -> Forgetting:
+        """What kind each shard has; the scores are theirs."""
+        policy: Forgetting = self._settings["forgetting"]
+        return policy
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes up in this process once every slot has been used; links come on top."""
+        names = self._alive.element_size() + self._generation.element_size()
+        entry = 0 if self._crew.mortal else entry_bytes(self.space, self.value_dim, self.dtype)
+        return self.capacity * (names + entry)
+
+    @property
+    def used(self) -> int:
+        """Slots from here on have never held an entry."""
+        return max((one.used - 1) * self.shards + shard + 1 for shard, one in enumerate(self._standings))
+
+    @property
+    def evictions(self) -> int:
+        """Entries that have had to make room so far."""
+        return sum(one.evictions for one in self._standings)
+
+    @property
+    def recall(self) -> float | None:
+        """The share of true neighbours that the shards' indexes find, when last written to; None if they are exact."""
+        known = [one.recall for one in self._standings if one.recall is not None]
+        return sum(known) / len(known) if known else None
+
+    @property
+    def slots(self) -> Tensor:
+        """All slots that hold an entry, ascending; a pass over all.  `[len(self)]`."""
+        return self.alive.nonzero().squeeze(1)
 
     @property
     def generation(self) -> Tensor:
@@ -370,7 +451,6 @@ class ShardedMemory(OwnMode):
         for shard in range(self.shards):
             state = self._ask_one(shard, "state_dict")
             write_file(folder / _name(shard, self.shards), {}, state)
-        used = int(self._alive.nonzero().max()) + 1 if self._alive.any() else 0
         settings = {name: self._settings[name] for name in ("value_dim", "k")} | {
             "space": [asdict(m) for m in self.space],
             "capacity": self.capacity,
@@ -378,14 +458,41 @@ class ShardedMemory(OwnMode):
             "links_per_entry": self.links.per_source,
         }
         settings |= {name: named(name, self._settings[name]) for name in ("kernel", "write_rule", "forgetting")}
-        ends = {"alive": self._alive[:used], "generation": self._generation[:used]}
-        counts = {"dealt": self._dealt, "turns": self._turns, "lookups": self.lookups, "lost": self.lost}
-        write_file(folder / DIRECTORY, settings, {"links": self.links.state_dict(used), "ends": ends, "counts": counts})
+        write_file(folder / DIRECTORY, settings, self._directory())
         for older in set(folder.glob("shard-*.safetensors")) - {
             folder / _name(n, self.shards) for n in range(self.shards)
         }:
             older.unlink()
-        self._saved = folder
+        self._saved, self._kept = folder, None
+
+    @in_own_mode
+    def state_dict(self) -> dict[str, Any]:
+        """Everything, of all shards, in this process; shards on Ray that are lost from now on are begun from it."""
+        self._fetch_ends()
+        states = self._ask("state_dict", [()] * self.shards)
+        self._keep(states)
+        return {"shards": states} | self._directory()
+
+    @in_own_mode
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Any]) -> Tensor | None:
+        """Restore what `state_dict` gave, which may be of another number of shards: see `load`.
+
+        Returns:
+            Of each slot that there was its new one, -1 where its entry has gone; None where all keep theirs, as there
+            are as many shards. `[old slots]`
+
+        Raises:
+            ValueError: It is no such state, or of other keys and values.
+        """
+        if not isinstance(state, Mapping) or "shards" not in state:
+            raise ValueError(
+                "this is no state of a memory in shards; load it into a memory of the kind that gave it, which for a "
+                "run that was begun without shards is one without"
+            )
+        slots = self._take_over(state["shards"], state)
+        self._keep(state["shards"] if slots is None else None)
+        return slots
 
     @classmethod
     def load(
@@ -450,20 +557,33 @@ class ShardedMemory(OwnMode):
             memory._saved = folder
         return memory
 
-    def _take_over(self, states: list[dict[str, Any]], directory: dict[str, Any]) -> None:
-        """Become what was saved, by as many shards or by others."""
-        links, each = directory["links"], self.capacity // self.shards
+    def _keep(self, states: list[dict[str, Any]] | None) -> None:
+        """Begin shards that die from these states from now on; where none can die they are not held."""
+        self._kept, self._saved = states if self._crew.mortal else None, None
+
+    def _directory(self) -> dict[str, Any]:
+        """What is kept here of all shards, as it is saved; it knows where entries end."""
+        used = int(self._alive.nonzero().max()) + 1 if self._alive.any() else 0
+        ends = {"alive": self._alive[:used].clone(), "generation": self._generation[:used].clone()}
+        counts = {"dealt": self._dealt, "turns": self._turns, "lost": self.lost}
+        usage = {name: part for name, part in self.usage.state_dict(0).items() if name != "hits"}
+        return {"links": self.links.state_dict(used), "ends": ends, "counts": counts | usage}
+
+    def _take_over(self, states: list[dict[str, Any]], directory: dict[str, Any]) -> Tensor | None:
+        """Become what was saved, by as many shards or by others; then says which slot each has now."""
+        links, each, slots = directory["links"], self.capacity // self.shards, None
         if len(states) != self.shards:
             states, slots = dealt(states, self.shards, each, self._owners)
             links = moved(links, slots, self.capacity)
         counts = directory["counts"]
-        self._dealt, self._turns, self.lookups, self.lost = (
-            int(counts[name]) for name in ("dealt", "turns", "lookups", "lost")
-        )
+        self._dealt, self._turns, self.lost = (int(counts[name]) for name in ("dealt", "turns", "lost"))
+        self.usage.load_state_dict(self.usage.state_dict(0) | {name: counts[name] for name in USAGE & counts.keys()})
         for shard, standing in enumerate(self._ask("load_state_dict", [(state,) for state in states])):
             self._stands(shard, standing)
+        self._alive.zero_(), self._generation.zero_()
         self._fetch_ends()
         self.links.load_state_dict(links)
+        return slots
 
     # ---- looking in
 
@@ -471,7 +591,7 @@ class ShardedMemory(OwnMode):
         """Sizes, what was lost, and what each shard says of itself."""
         parts = self._ask("asked", [("describe", most_used)] * self.shards)
         total = {name: sum(part[name] for part in parts) for name in ("size", "capacity", "evictions", "bytes")}
-        return total | {"links": len(self.links), "lookups": self.lookups, "lost": self.lost, "shards": parts}
+        return total | {"links": len(self.links), "lookups": self.usage.lookups, "lost": self.lost, "shards": parts}
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Every entry by column, as of one memory; `slot` is that of the whole."""
@@ -502,34 +622,40 @@ class ShardedMemory(OwnMode):
 
     def _begin_anew(self, shard: int) -> None:
         """Have a shard in the place of a lost one, with what was saved of it."""
-        before = self._sizes[shard]
+        before = self._standings[shard].size
         self._crew.begin(shard)
         for optimiser, make in enumerate(self._optimisers):
             self._ask_one(shard, "optimise", optimiser, make)
         self._stands(shard, self._ask_one(shard, "standing"))
-        if self._saved is not None:
-            with suppress(FileNotFoundError):
-                state = read_state(self._saved / _name(shard, self.shards))[1]
+        with suppress(FileNotFoundError):
+            if (state := self._state_of(shard)) is not None:
                 self._stands(shard, self._ask_one(shard, "load_state_dict", state))
         ours = slice(shard, None, self.shards)
         self._alive[ours] = False
-        lost = max(0, before - self._sizes[shard])
+        stands = self._standings[shard].size
+        lost, of = max(0, before - stands), "the latest checkpoint" if self._kept else self._saved
         self.lost += lost
         warnings.warn(
-            f"shard {shard} of {self.shards} died or did not answer; it was begun anew with {self._sizes[shard]} "
-            f"entries{' from ' + str(self._saved) if self._saved else ''}, {lost} were lost",
+            f"shard {shard} of {self.shards} died or did not answer; it was begun anew with {stands} "
+            f"entries{f' from {of}' if of else ''}, {lost} were lost",
             RuntimeWarning,
             stacklevel=2,
         )
 
-    def _stands(self, shard: int, standing: Any) -> None:
-        self._sizes[shard], self._spreads[shard] = standing
+    def _state_of(self, shard: int) -> dict[str, Any] | None:
+        """What was kept last of a shard."""
+        if self._kept is not None:
+            return self._kept[shard]
+        return None if self._saved is None else read_state(self._saved / _name(shard, self.shards))[1]
+
+    def _stands(self, shard: int, standing: Standing) -> None:
+        self._standings[shard] = standing
         self._penalties = None
 
     def _typical(self) -> Tensor | None:
         """What lacking each part costs, by all shards together; None where nothing can be absent.  `[M]`."""
-        if self._penalties is None and any(one is not None for one in self._spreads):
-            spreads = [one for one in self._spreads if one is not None]
+        spreads = [one.spread for one in self._standings if one.spread is not None]
+        if self._penalties is None and spreads:
             self._penalties = typical_of(self.space, spreads, self.dtype)
         return self._penalties
 
@@ -575,12 +701,38 @@ class ShardedMemory(OwnMode):
             out[rows] = answer
         return out
 
+    def _rows_of(self, column: str, width: int, slots: Tensor) -> Tensor:
+        """Rows of a column, zeros where a slot is -1.  `[n]` -> `[n, W]`."""
+        out = torch.zeros(len(slots), width, dtype=self.dtype)
+        parts = self._by_shard(slots)
+        given = [(slots[rows] // self.shards, column) if len(rows) else None for rows in parts]
+        for rows, answer in zip(parts, self._ask("rows", given), strict=True):
+            if len(rows):
+                out[rows] = answer
+        return out
+
     @in_own_mode
     def _fetch_ends(self) -> None:
         """Learn which slots hold which entry, where that has changed."""
         for shard, (slots, alive, generation) in enumerate(self._ask("ends", [()] * self.shards)):
             at = slots * self.shards + shard
             self._alive[at], self._generation[at] = alive, generation
+
+
+AnyMemory: TypeAlias = DifferentiableNeuralDictionary | ShardedMemory
+"""One memory, whole or in shards: agents read and write either in the same way."""
+
+
+def _refuse_what_is_not_offered(match_within: float | None, device: torch.device) -> None:
+    if match_within is not None:
+        raise ValueError(
+            f"match_within is {match_within}, which a memory in shards does not offer: all shards would have to be "
+            f"asked for each row. Leave match_within out and give rows an identity, or leave shards out"
+        )
+    if device.type != "cpu":
+        raise ValueError(
+            f"device is {device}; shards lie in the main memory of their machines: give cpu, or leave shards out"
+        )
 
 
 def _name(shard: int, shards: int) -> str:

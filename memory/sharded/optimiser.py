@@ -52,3 +52,10 @@ class ShardedOptimiser:
         self.memory.stepped(self._number, slots, generation, keys, values)
         for one in found:
             one.keys.grad = one.values.grad = None  # type: ignore[union-attr]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: what shards remember of their rows is in the state of the memory."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """There is nothing to restore."""

@@ -47,10 +47,16 @@ class Standing(NamedTuple):
 
     Attributes:
         size: Entries.
+        used: Slots from here on have never held an entry.
+        evictions: Entries that have had to make room.
+        recall: As the index estimates it; None where it does not.
         spread: The sums that penalties of absent parts go by; None where nothing can be absent.
     """
 
     size: int
+    used: int
+    evictions: int
+    recall: float | None
     spread: dict[str, Tensor] | None
 
 
@@ -60,12 +66,9 @@ class Shard:
     Args:
         settings: Arguments of its `DifferentiableNeuralDictionary`.
         era: How many shards were lost in its place before.
-        alone: Whether it has a process to itself, which then computes on one thread.
     """
 
-    def __init__(self, settings: dict[str, Any], era: int = 0, alone: bool = False) -> None:
-        if alone:
-            torch.set_num_threads(1)
+    def __init__(self, settings: dict[str, Any], era: int = 0) -> None:
         self.memory = DifferentiableNeuralDictionary(**settings)
         self._era = era
         if era:
@@ -136,7 +139,7 @@ class Shard:
         return self.standing()
 
     def asked(self, method: str, *arguments: Any) -> Any:
-        """Call a method of the dictionary that answers: `find`, `describe`, `to_arrays`."""
+        """Call a method of the dictionary that changes nothing that the driver knows: `find`, `describe`, `touch`."""
         return getattr(self.memory, method)(*arguments)
 
     def standing(self) -> Standing:
@@ -144,7 +147,13 @@ class Shard:
         spread = getattr(self.memory.store, "spread", None)
         if spread is not None:
             self.memory.store.penalties()  # sums up anew where entries that went took the digits of the others along
-        return Standing(len(self.memory), None if spread is None else spread.state_dict())
+        memory, sums = self.memory, None if spread is None else spread.state_dict()
+        return Standing(len(memory), memory.used, memory.evictions, memory.recall, sums)
+
+    def rows(self, slots: Tensor, column: str) -> Tensor:
+        """Rows of a column of the dictionary, `values` or `key_vectors`.  `[n]` -> `[n, W]`."""
+        rows: Tensor = getattr(self.memory, column)[slots]
+        return rows
 
     def holds(self, slots: Tensor, generation: Tensor | None = None) -> Tensor:
         """Whether each slot holds an entry, and the one that is meant.  `[n]` bool."""
@@ -201,9 +210,10 @@ class Shard:
         self.memory.load_state_dict(state["memory"])
         self._written.zero_()
         self._written[: len(state["turns"])] = state["turns"]
+        saved = state.get("optimisers", {})
         for number, one in self._optimisers.items():
-            if str(number) in state["optimisers"]:
-                one.load_state_dict(state["optimisers"][str(number)])
+            if str(number) in saved:
+                one.load_state_dict(saved[str(number)])
         self.memory.generation[: self.memory.used] += self._era * ERA
         self._told = None
         return self.standing()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -69,8 +70,18 @@ class Cluster:
         return cls(**values)
 
 
-def ray() -> Any:
+WITHOUT_RAY = {
+    "env.vectorization=ray": "On one machine env.vectorization=async gives every environment a process without it.",
+    "shards=ray": "shards=here keeps the shards in this process.",
+}
+"""What needs Ray, and what does without."""
+
+
+def ray(needed_by: str = "env.vectorization=ray") -> Any:
     """The package.
+
+    Args:
+        needed_by: One of `WITHOUT_RAY`.
 
     Raises:
         UsageError: It is not installed.
@@ -79,17 +90,42 @@ def ray() -> Any:
         import ray
     except ModuleNotFoundError as error:
         raise UsageError(
-            "env.vectorization=ray needs the package ray, which is not installed here: pip install "
-            "'engram-rl[cluster]'. On one machine env.vectorization=async gives every environment a process without it."
+            f"{needed_by} needs the package ray, which is not installed here: pip install 'engram-rl[cluster]'. "
+            f"{WITHOUT_RAY[needed_by]}"
         ) from error
     return ray
+
+
+SHARDED = "engram_rl.memory.sharded.ShardedMemory"
+
+
+def lies_in_shards(agent: Any) -> bool:
+    """Whether the memory of an agent, as configured, does."""
+    return OmegaConf.select(agent, "memory._target_") == SHARDED
+
+
+@contextmanager
+def ray_for_shards(config: Any) -> Iterator[None]:
+    """Ray, begun or joined as `cluster` of a run says, for as long as the run's memory lies there; else nothing.
+
+    Raises:
+        UsageError: As `enter`.
+    """
+    if not lies_in_shards(config.agent) or config.agent.memory.get("where", "ray") != "ray":
+        yield
+        return
+    enter(Cluster.of(config.get("cluster")), "shards=ray")
+    try:
+        yield
+    finally:
+        leave()
 
 
 _users = 0
 _ours = False
 
 
-def enter(cluster: Cluster) -> Any:
+def enter(cluster: Cluster, needed_by: str = "env.vectorization=ray") -> Any:
     """The package, connected: to what runs in this process already, to `cluster.address`, or to a Ray begun here.
 
     Every `enter` is followed by a `leave`; with the last one a Ray that was begun or joined here is left.
@@ -98,7 +134,7 @@ def enter(cluster: Cluster) -> Any:
         UsageError: It is not installed, cannot be begun, or nobody answers at the address.
     """
     global _users, _ours
-    package = ray()
+    package = ray(needed_by)
     if not package.is_initialized():
         _connect(package, cluster)
         _ours = True

@@ -11,6 +11,7 @@ import numpy as np
 from engram_rl.agents.agent import Agent
 from engram_rl.agents.episodic_control.action_memories import ActionMemories
 from engram_rl.memory import DifferentiableNeuralDictionary, TransitionMemory
+from engram_rl.memory.sharded import AnyMemory, ShardedMemory
 from engram_rl.training.legacy import metrics_today
 from engram_rl.training.logging.logger import METRICS, read_rows
 from engram_rl.training.runs.folder import write_atomically
@@ -63,7 +64,7 @@ def entries(agent: Agent) -> Entries | None:
             return _of_actions(part)
         if isinstance(part, TransitionMemory):
             return _of_transitions(part)
-        if isinstance(part, DifferentiableNeuralDictionary):
+        if isinstance(part, DifferentiableNeuralDictionary | ShardedMemory):
             return Entries(*_of_dictionary(part), None)
     return None
 
@@ -86,7 +87,7 @@ def _of_actions(memories: ActionMemories) -> Entries:
     return Entries(keys, columns, np.concatenate(written))
 
 
-def _of_dictionary(memory: DifferentiableNeuralDictionary) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def _of_dictionary(memory: AnyMemory) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     held = memory.to_arrays()
     keys = np.concatenate([np.nan_to_num(held[part.name].astype(np.float64)) for part in memory.space], axis=1)
     return keys, {"value": held["value"][:, 0], "strength": held["strength"], "hits": held["hits"]}

@@ -8,8 +8,7 @@ import torch
 
 from engram_rl.memory import DifferentiableNeuralDictionary
 from engram_rl.memory.sharded import ShardedMemory, crew
-from engram_rl.memory.sharded.crew import PATIENCE, Here, Lost, OnRay
-from engram_rl.memory.sharded.shard import Shard
+from engram_rl.memory.sharded.crew import PATIENCE, Here, Host, Hosts, Lost, OnRay
 
 
 class RayActorError(Exception):
@@ -30,12 +29,21 @@ class Actor:
     """Calls of a method of its part, each noted, and answered when they are asked for."""
 
     def __init__(self, ray, kind, arguments):
-        self.ray, self.part, self.alive = ray, kind(*arguments[:2]), True
-        self.settings, self.lost, self.alone = arguments
+        self.ray, self.part = ray, kind(*arguments)
+        self.begun, self.ended = [], []
+
+    @property
+    def shards(self):
+        return list(self.part._shards.values())
 
     def __getattr__(self, method):
         def remote(*arguments):
-            self.ray.called.append(method)
+            if method == "begin":
+                self.begun.append(arguments[1:])
+            elif method == "end":
+                self.ended.append(arguments[0])
+            elif method == "call":
+                self.ray.called.append(arguments[1])
             try:
                 return [getattr(self.part, method)(*arguments)]
             except Exception as error:  # told to who asks for the answer
@@ -102,18 +110,30 @@ SETTINGS = [{"space": 2, "value_dim": 1, "capacity": 5}] * 3
 def ray(monkeypatch):
     made = Ray()
     monkeypatch.setattr(crew, "_ray", lambda: made)
+    monkeypatch.setattr(Hosts, "_all", {})
+    monkeypatch.setattr(Hosts, "_ray_is_ours", False)
     return made
 
 
+@pytest.fixture(autouse=True)
+def _threads():
+    """Hosts of these tests are in this process, whose threads they take for their own."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
 def on(ray, cpus=0.5, patience=7.0, address=None):
-    return OnRay(SETTINGS, address, cpus, patience)
+    made = OnRay(SETTINGS, address, cpus, patience)
+    ray.waited.clear()
+    return made
 
 
 def test_each_shard_is_an_actor_with_what_it_reserves(ray, monkeypatch):
     monkeypatch.setattr(crew.os, "cpu_count", lambda: 2)
     made = on(ray)
     assert ray.reserved == [{"num_cpus": 0.5, "max_restarts": 0}] * 3
-    assert [(actor.settings, actor.lost, actor.alone) for actor in ray.actors] == [(SETTINGS[0], 0, True)] * 3
+    assert [actor.begun for actor in ray.actors] == [[(SETTINGS[0], 0)]] * 3
     assert len(ray.started) == 1 and ray.started[0]["num_cpus"] == 3  # at least one each
     assert made.processes() == [crew.os.getpid()] * 3
 
@@ -144,11 +164,11 @@ def test_those_that_die_or_do_not_answer_are_lost_with_what_the_others_said(ray,
         made.ask("holds", [(torch.tensor([0]),)] * 3)
     assert lost.value.shards == [1] and [one is None for one in lost.value.answers] == [False, True, False]
     made.begin(1)
-    assert ray.killed == [ray.actors[1]] and [actor.lost for actor in ray.actors] == [0, 0, 0, 1]
+    assert ray.killed == [ray.actors[1]] and [actor.begun[0][1] for actor in ray.actors] == [0, 0, 0, 1]
     made.begin(1)
-    assert ray.killed == [ray.actors[1], ray.actors[3]] and ray.actors[-1].lost == 2
+    assert ray.killed == [ray.actors[1], ray.actors[3]] and ray.actors[-1].begun[0][1] == 2
     made.ask("optimise", [None, (0, lambda memory: memory), None])
-    assert ray.actors[-1].part._optimisers and not ray.actors[1].part._optimisers
+    assert ray.actors[-1].shards[0]._optimisers and not ray.actors[1].shards[0]._optimisers
 
 
 def test_a_mistake_in_a_shard_is_raised_as_it_would_be_here(ray):
@@ -232,15 +252,81 @@ def test_lost_shards_begin_under_names_that_nobody_had():
     assert made.close() is None
 
 
-@pytest.mark.parametrize("alone", [False, True])
-def test_a_shard_with_a_process_to_itself_computes_on_one_thread(alone):
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(2)
-        Shard(SETTINGS[0], 0, *([True] if alone else []))
-        assert torch.get_num_threads() == (1 if alone else 2)
-    finally:
-        torch.set_num_threads(before)
+def test_a_host_computes_on_one_thread():
+    torch.set_num_threads(2)
+    Host()
+    assert torch.get_num_threads() == 1
+
+
+class TestSharedHosts:
+    def test_memories_of_as_many_shards_lie_on_the_same_actors(self, ray):
+        one, other = on(ray), on(ray)
+        assert len(ray.actors) == 3 and [len(actor.shards) for actor in ray.actors] == [2] * 3
+        one.ask("write", [(torch.ones(1, 2), torch.ones(1, 1), None, None, None, torch.tensor([0]))] * 3)
+        assert [answer.size for answer in other.ask("standing", [()] * 3)] == [0] * 3
+        assert [answer.size for answer in one.ask("standing", [()] * 3)] == [1] * 3
+
+    def test_memories_of_another_number_or_reservation_have_their_own(self, ray):
+        on(ray), on(ray, cpus=0.25), OnRay(SETTINGS[:2], None, 0.5, 7.0)
+        assert len(ray.actors) == 3 + 3 + 2
+
+    def test_what_ends_is_the_shards_and_with_the_last_memory_actors_and_ray(self, ray):
+        one, other = on(ray), on(ray)
+        one.close()
+        assert [len(actor.shards) for actor in ray.actors] == [1] * 3 and ray.killed == [] and ray.begun
+        one.close()
+        other.ask("standing", [()] * 3)
+        other.close()
+        assert ray.killed == ray.actors and not ray.begun and Hosts._all == {}
+
+    def test_ray_stays_as_long_as_hosts_of_any_number_need_it(self, ray):
+        three, two = on(ray), OnRay(SETTINGS[:2], None, 0.5, 7.0)
+        three.close()
+        assert ray.begun and ray.killed == ray.actors[:3]
+        two.close()
+        assert not ray.begun
+
+    def test_who_lost_its_host_to_another_memory_learns_it_and_takes_the_new_one(self, ray):
+        one, other = on(ray), on(ray)
+        one.begin(1)
+        assert ray.killed == [ray.actors[1]] and len(ray.actors) == 4
+        other.tell("retrieved", [None, (torch.tensor([0]),), None])  # to nobody
+        with pytest.raises(Lost, match=r"shards \[1\]") as lost:
+            other.ask("holds", [(torch.tensor([0]),)] * 3)
+        assert [answer is None for answer in lost.value.answers] == [False, True, False]
+        other.begin(1)
+        assert len(ray.actors) == 4 and [entry[1] for entry in ray.actors[3].begun] == [1, 1]
+        other.ask("holds", [(torch.tensor([0]),)] * 3)
+        one.begin(2)
+        other.close()  # of its shards those that there are
+        assert [len(actor.ended) for actor in ray.actors] == [1, 0, 0, 1, 0]
+
+    def test_a_closed_memory_says_so(self, ray):
+        made = on(ray)
+        made.close()
+        for call in (made.ask, made.tell):
+            with pytest.raises(RuntimeError, match=r"this memory was closed.*load what was saved"):
+                call("standing", [()] * 3)
+
+    def test_a_ray_that_ended_meanwhile_is_begun_again_for_new_memories(self, ray):
+        one = on(ray)
+        ray.shutdown()
+        other = on(ray)
+        assert len(ray.actors) == 6 and ray.begun
+        other.close()
+        one.close()
+        assert ray.killed == ray.actors[3:]
+
+    def test_hosts_that_do_not_begin_in_time_are_named_with_the_remedy(self, ray):
+        ray.fails = {2: GetTimeoutError()}
+        with pytest.raises(ConnectionError, match=r"shards \[1\] did not begin within patience=7 seconds; raise"):
+            on(ray)
+        assert ray.killed == ray.actors and not ray.begun
+
+    def test_settings_that_a_shard_refuses_are_refused_here(self, ray):
+        with pytest.raises(ValueError, match="capacity is 0"):
+            OnRay([{"space": 2, "value_dim": 1, "capacity": 0}], None, 0.0, 7.0)
+        assert not ray.begun
 
 
 def test_a_memory_on_ray_answers_as_one_here_and_patience_has_its_default(ray):

@@ -201,7 +201,7 @@ class TestFolder:
         memory.save(tmp_path / "a" / "deep" / "memory")
         memory.save(tmp_path / "a" / "deep" / "memory")
         again = ShardedMemory.load(tmp_path / "a" / "deep" / "memory", where="here")
-        assert (again.lookups, again.lost, again.shards, again.capacity, again.k) == (1, 4, 3, 30, 2)
+        assert (again.usage.lookups, again.lost, again.shards, again.capacity, again.k) == (1, 4, 3, 30, 2)
         assert again.kernel == Uniform() and again.links.per_source == 3
         assert again.write(KEYS[:2], VALUES[:2]).tolist() == memory.write(KEYS[:2], VALUES[:2]).tolist() == [10, 11]
         assert torch.equal(again.strength(torch.arange(12)), memory.strength(torch.arange(12)))
@@ -332,7 +332,7 @@ class TestDealing:
 def test_what_a_shard_is_told_of_an_empty_memory_is_nothing():
     memory = made()
     assert not memory.lookup(KEYS).valid.any() and memory.find(torch.arange(3)).tolist() == [-1] * 3
-    assert memory.lookups == 1
+    assert memory.usage.lookups == 1
 
 
 def test_a_shard_is_restored_with_the_state_of_its_optimisers():
