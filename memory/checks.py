@@ -107,6 +107,18 @@ def ending(name: str, value: Any) -> bool:
     raise TypeError(f"{name} is {shown(value)}, not one truth value; give True or False")
 
 
+def endings(name: str, values: Any, count: int) -> np.ndarray:
+    """The same of environments side by side. `[count]` of bool.
+
+    Raises:
+        TypeError: They are not one truth value each.
+    """
+    found = np.asarray(values)
+    if found.dtype.kind not in "biuf" or found.shape not in ((count,), (count, 1)) or np.isnan(found).any():
+        raise TypeError(f"{name} is {shown(values)}, not {count} truth values; give True or False for each")
+    return found.reshape(count).astype(bool)
+
+
 def real(name: str, value: Any) -> Tensor:
     """The value, which is a tensor of real numbers.
 

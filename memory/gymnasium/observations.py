@@ -57,6 +57,8 @@ def rows_of(batch: Any, rows: np.ndarray) -> Any:
         return {name: rows_of(part, rows) for name, part in batch.items()}
     if isinstance(batch, tuple):
         return tuple(rows_of(part, rows) for part in batch)
+    if isinstance(batch, list):
+        return _stacked([batch[row] for row in rows])
     chosen = batch[rows]
     return _stacked(list(chosen)) if chosen.dtype == object else chosen
 
@@ -82,7 +84,7 @@ def _numeric(space: Space) -> bool:
 
 
 def _tensor(batch: Any, place: str) -> Tensor:
-    numbers = np.array(batch)
+    numbers = np.array(np.asarray(batch))  # in two, as tensors know no argument copy
     if numbers.dtype.kind not in "biuf":
         raise ValueError(
             f"the {place} is {batch!r}, no array of numbers; mend the environment, or convert in a wrapper"

@@ -20,7 +20,7 @@ from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
-from engram_rl.memory.checks import ending, unknown
+from engram_rl.memory.checks import ending, endings, unknown
 from engram_rl.memory.dictionary import DifferentiableNeuralDictionary
 from engram_rl.memory.gymnasium.episodes import ACTION, MakeKeys, RunningEpisodes, keys_of_parts
 from engram_rl.memory.gymnasium.observations import as_tensors, batch_of_one, parts_of, row_of, rows_of
@@ -123,7 +123,7 @@ class MemoryVectorWrapper(VectorWrapper):
     ) -> None:
         super().__init__(env)
         mode = env.metadata.get("autoreset_mode")
-        if mode != AutoresetMode.SAME_STEP:
+        if getattr(mode, "value", mode) != AutoresetMode.SAME_STEP.value:
             raise ValueError(
                 f"these environments reset in mode {mode}, whose step after an episode's end is not a real transition; "
                 "make them with autoreset_mode=AutoresetMode.SAME_STEP"
@@ -147,6 +147,8 @@ class MemoryVectorWrapper(VectorWrapper):
     def step(self, actions: Any) -> tuple[dict, Any, Any, Any, dict]:
         """Step all, write the episodes that ended, then recall for what each acts on next."""
         observation, reward, terminated, truncated, info = self.env.step(actions)
+        terminated = endings("terminated", terminated, self.num_envs)
+        truncated = endings("truncated", truncated, self.num_envs)
         ended = np.flatnonzero(terminated | truncated)
         last_values = np.zeros(0)
         if len(ended):
@@ -165,8 +167,12 @@ class MemoryVectorWrapper(VectorWrapper):
 
     def _with_final_memory(self, info: dict[str, Any], ended: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
         """`info` with the memory's part in its final observations, and the best values recalled of them `[n]`."""
-        final = info["final_obs"]
-        last = rows_of(final, ended)  # [n, ...]
+        if info.get("final_obs") is None:
+            raise ValueError(
+                "these environments give no info['final_obs'] where an episode ends, so its last observation is lost; "
+                "mend them, or step single ones side by side with gymnasium.vector.SyncVectorEnv"
+            )
+        last = rows_of(info["final_obs"], ended)  # [n, ...]
         recalled, best = self.episodes.recall(self.episodes.keys(last), touch=False)
         extended = np.full(self.num_envs, None, dtype=object)
         for row, e in enumerate(ended):

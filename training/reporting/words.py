@@ -8,7 +8,7 @@ from pathlib import Path
 
 from engram_rl.training.errors import UsageError, did_you_mean
 from engram_rl.training.runs.folder import RunFolder, write_atomically
-from engram_rl.training.runs.naming import shell
+from engram_rl.training.runs.naming import shell, unquoted
 
 HELP = ("-h", "--help")
 
@@ -35,7 +35,7 @@ def read(arguments: Sequence[str], options: Mapping[str, str]) -> tuple[list[str
         elif not value:
             raise UsageError(f"{key}= has no value; leave it out, or give one.")
         else:
-            values[key] = value
+            values[key] = unquoted(value)
     return places, values
 
 

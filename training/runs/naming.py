@@ -70,6 +70,12 @@ def quoted(argument: str, places: Iterable[str]) -> str:
     return f"{place}='{inside}'"
 
 
+def unquoted(value: str) -> str:
+    """A value as it was before `quoted`, or before somebody put it in quotes for Hydra."""
+    inside = len(value) > 1 and value[0] == value[-1] == "'"
+    return value[1:-1].replace(r"\'", "'") if inside else value
+
+
 def _plain(words: str) -> str:
     """What of some words shells, file systems and Hydra take as it is."""
     return re.sub(r"[^\w.+-]+", "", words, flags=re.ASCII)[:LONGEST]

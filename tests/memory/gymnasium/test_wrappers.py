@@ -6,7 +6,7 @@ import pytest
 import torch
 from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from engram_rl.memory import DifferentiableNeuralDictionary, Modality, RandomProjection
 from engram_rl.memory.gymnasium import MemoryVectorWrapper, MemoryWrapper
@@ -270,6 +270,53 @@ class TestManyEnvironments:
         made = SyncVectorEnv([Corridor], autoreset_mode=AutoresetMode.NEXT_STEP)
         with pytest.raises(ValueError, match="not a real transition; make them with autoreset_mode"):
             MemoryVectorWrapper(made, dictionary())
+
+
+class Others(VectorEnv):
+    """Two environments of somebody else; their episodes have two steps, each of which pays 1."""
+
+    num_envs, single_observation_space, single_action_space = 2, spaces.Box(0, 9, (2,)), spaces.Discrete(2)
+
+    def __init__(self, form=np.array, mode=AutoresetMode.SAME_STEP, final="final_obs"):
+        self.form, self.final, self.metadata, self.places = form, final, {"autoreset_mode": mode}, np.zeros((2, 2))
+
+    def reset(self, *, seed=None, options=None):
+        return self.places.copy(), {}
+
+    def step(self, actions):
+        self.places += 1
+        done, info = self.places[:, 0] == 2, {}
+        if done.any():
+            info[self.final] = self.form(self.places.copy())
+            self.places[done] = 0
+        return self.places.copy(), np.ones(2), self.form(done), self.form(done & False), info
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, "SameStep"])
+@pytest.mark.parametrize("form", [np.array, list, torch.tensor, lambda rows: rows.astype(float)])
+def test_vector_environments_of_others_say_in_their_way_what_ended(form, mode):
+    environments = MemoryVectorWrapper(Others(form, mode), dictionary(), discount=1.0)
+    environments.reset()
+    for _ in range(2):
+        environments.step(np.zeros(2, int))
+    columns = environments.episodes.memory.to_arrays()
+    assert columns["state"][:, 0].tolist() == [0, 1] and columns["value"][:, 0].tolist() == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("others", "error", "message"),
+    [
+        (Others(final="final_observation"), ValueError, r"no info\['final_obs'\]"),
+        (Others(lambda rows: ["yes", "no"]), TypeError, "terminated is .*not 2 truth values"),
+        (Others(lambda rows: rows[:1]), TypeError, "terminated is .*not 2 truth values"),
+    ],
+)
+def test_what_vector_environments_of_others_do_not_say_is_asked_for(others, error, message):
+    environments = MemoryVectorWrapper(others, dictionary())
+    environments.reset()
+    with pytest.raises(error, match=message):
+        for _ in range(2):
+            environments.step(np.zeros(2, int))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from engram_rl.training import evaluate, train
+from engram_rl.training.reporting.words import read
 from engram_rl.training.runs.folder import RunFolder
 from engram_rl.training.runs.naming import LONGEST, claimed, quoted, run_folder_name, shell, short_name
 
@@ -97,6 +98,14 @@ def test_only_paths_that_are_there_are_put_into_quotes(tmp_path, monkeypatch):
     assert quoted("resume=plain", ["resume"]) == "resume=plain"
     for given in ("resume=c=d", "other=a=b", "resume", "resume='a=b'"):
         assert quoted(given, ["resume"]) == given
+
+
+def test_commands_that_are_not_hydras_take_quotes_off_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a b", "it's", "plain"):
+        Path(name).mkdir()
+        for given in (f"run={name}", quoted(f"run={name}", ["run"])):
+            assert read([given], {"run": "latest"}) == ([], {"run": name})
 
 
 NAMES = ["a b (c)", "it's $HOME", "{x: 1}", "ünï cödé", "plain-1.2", "semi;colon & more", "-dash", "~"]
