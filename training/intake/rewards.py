@@ -14,8 +14,8 @@ from gymnasium.utils import RecordConstructorArgs
 
 from engram_rl.training.errors import UsageError
 
-LARGEST = float(np.finfo(np.float32).max)
-"""Networks compute in this precision."""
+LARGEST = 1e12
+"""In size; of a sum over a million steps even the square is a number in the precision of networks, float32."""
 
 NUMBERS = (float, int, np.floating, np.integer, np.bool_)
 
