@@ -119,7 +119,7 @@ def make_retrieval_ppo(
     if retrieval.logit_bias and isinstance(action_space, spaces.Box):
         raise ValueError(
             f"logit_bias={retrieval.logit_bias} adds to the logits of discrete actions, but this environment has "
-            f"{action_space}: set retrieval.logit_bias=0."
+            f"{action_space}: set agent.retrieval.logit_bias=0."
         )
     if control == "novelty":
         return make_ppo(observation_space, action_space, num_envs, seed, **ppo)

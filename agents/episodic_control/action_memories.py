@@ -254,7 +254,7 @@ def make_memories(
     """
     first = make(space, value_dim=1, device=device)  # whose pages are taken as they fill
     what = f"memory.capacity={first.capacity} with keys of {space.dim} numbers for each of {actions} actions"
-    require_ram(what, actions * first.nbytes, "lower memory.capacity or key_size", device)
+    require_ram(what, actions * first.nbytes, "lower agent.memory.capacity or agent.key_size", device)
     return ActionMemories([first, *(make(space, value_dim=1, device=device) for _ in range(actions - 1))])
 
 

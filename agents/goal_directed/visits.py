@@ -20,7 +20,7 @@ class EpisodeVisits:
 
     def __init__(self, capacity: int, num_actions: int, num_envs: int) -> None:
         what = f"counts of {num_actions} actions in {capacity} states of {num_envs} environments"
-        require_ram(what, num_envs * capacity * (4 * num_actions + 4), "lower memory.capacity or env.num_envs")
+        require_ram(what, num_envs * capacity * (4 * num_actions + 4), "lower agent.memory.capacity or env.num_envs")
         self._counts = np.zeros((num_envs, capacity, num_actions), np.int32)  # [E, S, A]
         self._counted_in = np.zeros((num_envs, capacity), np.int32)  # [E, S], the episode that the counts are from
         self._episode = np.ones(num_envs, np.int32)  # [E]

@@ -74,7 +74,7 @@ class MemoryInput:
         if options.reward_sites and not situations.place_size:
             raise ValueError(
                 f"{options.reward_sites} reward sites cannot be retrieved, as observations do not say where the agent "
-                f"is: set retrieval.reward_sites=0, or read places from columns (view=place)."
+                f"is: set agent.retrieval.reward_sites=0, or read places from columns (view@agent.view=place)."
             )
         self._built_from = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         self.memory, self._options = make_memory(), options
@@ -325,19 +325,19 @@ def _require_fitting(memory: AnyMemory, options: RetrievalOptions, places: bool)
     if memory.device.type != "cpu":
         raise ValueError(
             f"memory.device is {memory.device}, but what is retrieved is looked up on the processor: leave "
-            f"memory.device out; agent.device is where the policy computes."
+            f"agent.memory.device out; agent.device is where the policy computes."
         )
     refutes = options.reward_sites > 0 and options.refuted > 0
     if refutes and type(forgetting).weakened is Forgetting.weakened:
         raise ValueError(
             f"memory.forgetting is {type(forgetting).__name__}, which keeps no confidence that a reward site could "
-            f"lose: use memory.Confidence or memory.Decay, or set retrieval.refuted=0, which forgets such a site."
+            f"lose: use agent.memory.forgetting=confidence, or set agent.retrieval.refuted=0, which forgets it."
         )
     whole = places or not options.by_action  # numbers of an entry only mean something together
     if whole and isinstance(rule, Blend | Max | SurpriseGated):
         raise ValueError(
             f"memory.write_rule is {type(rule).__name__}, which treats each number of an entry by itself and would mix "
-            f"the places, or the actions, of two: use memory.write_rule=last."
+            f"the places, or the actions, of two: use agent.memory.write_rule=last."
         )
 
 

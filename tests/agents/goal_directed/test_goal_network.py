@@ -117,5 +117,5 @@ def test_visits_are_counted_where_four_bytes_for_each_action_and_four_more_fit(m
     monkeypatch.setattr(checks, "ram", lambda device: taken)
     EpisodeVisits(100, 5, 3)
     monkeypatch.setattr(checks, "ram", lambda device: taken - 1)
-    with pytest.raises(ValueError, match=r"5 actions in 100 states of 3 environments .*; lower memory.capacity or"):
+    with pytest.raises(ValueError, match=r"5 actions in 100 states of 3 env.*; lower agent.memory.capacity or"):
         EpisodeVisits(100, 5, 3)

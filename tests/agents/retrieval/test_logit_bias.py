@@ -136,5 +136,5 @@ def test_a_strength_must_be_positive(strength):
 
 def test_there_are_no_votes_on_continuous_actions():
     make = instantiate({**agent_config("retrieval_ppo_view"), "_partial_": True})
-    with pytest.raises(ValueError, match=r"set retrieval\.logit_bias=0"):
+    with pytest.raises(ValueError, match=r"set agent\.retrieval\.logit_bias=0"):
         make(spaces.Box(-1, 1, (3,)), spaces.Box(-1, 1, (2,)), 2, 0)

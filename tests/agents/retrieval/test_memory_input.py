@@ -210,7 +210,7 @@ PLACES = {0: ProjectionSituations(SPACE, 0, size=5)} | {
         ("last", "lru", 2, {"reward_sites": 1}, "LeastRecentlyUsed, which keeps no confidence"),
         ("last", "lru", 2, {"refuted": 0.0}, None),
         ("last", "lru", 2, {"reward_sites": 0}, None),
-        ("max", "confidence", 2, {}, r"write_rule is Max.* use memory\.write_rule=last"),
+        ("max", "confidence", 2, {}, r"write_rule is Max.* use agent\.memory\.write_rule=last"),
         ("blend", "confidence", 2, {}, "write_rule is Blend"),
         ("surprise_gated", "confidence", 2, {}, "write_rule is SurpriseGated"),
         ("max", "lru", 2, {"reward_sites": 0, "by_action": True}, "write_rule is Max"),
@@ -413,5 +413,5 @@ def test_what_is_shown_carries_no_gradient():
 def test_a_memory_that_is_not_on_the_processor_is_refused():
     memory = DifferentiableNeuralDictionary(key_space(PLACES[0], True, False), value_size(PLACES[0], ACTIONS), 9)
     memory.device = torch.device("cuda")
-    with pytest.raises(ValueError, match=r"memory\.device is cuda.* leave memory\.device out"):
+    with pytest.raises(ValueError, match=r"memory\.device is cuda.* leave agent\.memory\.device out"):
         memory_input(situations=PLACES[0], make_memory=lambda: memory, reward_sites=0)
