@@ -144,6 +144,19 @@ def test_an_answer_shows_eight_queries_three_neighbours_and_four_numbers():
     ]
 
 
+def test_where_a_kernel_calls_nobody_similar_all_are_equally_so(tmp_path):
+    class WithinOne:
+        def log_similarity(self, squared_distances):
+            return torch.log((1 - squared_distances).clamp(min=0))
+
+    memory = DifferentiableNeuralDictionary(1, 1, 5, k=2, kernel=WithinOne())
+    memory.write(torch.tensor([[0.0], [3.0]]), torch.tensor([[2.0], [4.0]]))
+    found = memory.lookup(torch.tensor([[0.5], [9.0]]))
+    assert found.value.flatten().tolist() == [2.0, 3.0]
+    memory.save(tmp_path / "memory.safetensors")  # and no NaN is counted, with which it could not be loaded
+    DifferentiableNeuralDictionary.load(tmp_path / "memory.safetensors", kernel=WithinOne())
+
+
 def test_usage_is_a_mean_over_the_first_hundred_lookups_and_then_a_running_one():
     usage, mean, top = Usage(3, torch.device("cpu")), 0.0, 0.0
     draw = torch.Generator().manual_seed(0)
