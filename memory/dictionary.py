@@ -488,6 +488,11 @@ class DifferentiableNeuralDictionary(OwnMode):
         slots, values = rows.slots[again], rows.values.clone()
         context = WriteContext(slots, self.slot_table.writes[slots], rows.priority[again])
         combined = self.write_rule.combine(self.values[slots], values[again], context)
+        if combined.shape != context.slots.shape + self.values.shape[1:]:
+            raise ValueError(
+                f"write_rule={shown(self.write_rule)} makes values of shape {list(combined.shape)} for "
+                f"{len(slots)} entries; expected [{len(slots)}, {self.value_dim}]"
+            )
         if not limited(combined, LARGEST_VALUE):
             raise ValueError(
                 f"write_rule={shown(self.write_rule)} makes a value that is NaN, infinite or above {LARGEST_VALUE:g} "
