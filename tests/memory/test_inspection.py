@@ -93,6 +93,14 @@ def test_columns_hold_what_is_stored_and_say_what_is_lacking():
     assert "has_cell" not in memory.to_arrays()
 
 
+def test_modalities_that_are_called_as_other_columns_have_columns_of_their_own():
+    memory = DifferentiableNeuralDictionary([Modality("value", 2), Modality("slot", kind="discrete")], 1, 10)
+    memory.write({"value": torch.ones(1, 2), "slot": torch.tensor([[7]])}, torch.tensor([[3.0]]))
+    columns = memory.to_arrays()
+    assert columns["key_value"].tolist() == [[1.0, 1.0]] and columns["key_slot"].tolist() == [[7]]
+    assert columns["value"].tolist() == [[3.0]] and columns["slot"].tolist() == [0]
+
+
 def test_a_table_has_a_column_for_each_number():
     pytest.importorskip("pandas")
     table = made().to_pandas()
