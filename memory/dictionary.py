@@ -449,11 +449,14 @@ class DifferentiableNeuralDictionary(OwnMode):
         }
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Every entry by column: modalities (NaN or code 0 where lacking), value, strength, hits, identity, slot."""
+        """Every entry by column: modalities (NaN or code 0 where lacking), value, strength, hits, identity, slot.
+
+        A modality that is called as one of the others stands under `key_NAME`.
+        """
         slots = self.slots
         at = slots.cpu().numpy()
         identities = self.identities.identities_at(at)
-        return inspection.key_columns(self.store, slots) | {
+        own = {
             "slot": at,
             "value": self.values[slots].cpu().numpy(),
             "strength": self.strength(slots).cpu().numpy(),
@@ -461,6 +464,8 @@ class DifferentiableNeuralDictionary(OwnMode):
             "identity": np.where(identities == NOBODY, 0, identities),
             "has_identity": identities != NOBODY,
         }
+        keys = inspection.key_columns(self.store, slots)
+        return {f"key_{name}" if name in own else name: column for name, column in keys.items()} | own
 
     def to_pandas(self) -> pd.DataFrame:
         """Every entry as a row of a table; needs pandas."""
@@ -499,6 +504,11 @@ class DifferentiableNeuralDictionary(OwnMode):
         slots, values = rows.slots[again], rows.values.clone()
         context = WriteContext(slots, self.slot_table.writes[slots], rows.priority[again])
         combined = self.write_rule.combine(self.values[slots], values[again], context)
+        if combined.shape != context.slots.shape + self.values.shape[1:]:
+            raise ValueError(
+                f"write_rule={shown(self.write_rule)} makes values of shape {list(combined.shape)} for "
+                f"{len(slots)} entries; expected [{len(slots)}, {self.value_dim}]"
+            )
         if not limited(combined, LARGEST_VALUE):
             raise ValueError(
                 f"write_rule={shown(self.write_rule)} makes a value that is NaN, infinite or above {LARGEST_VALUE:g} "

@@ -71,7 +71,11 @@ class Uniform:
 
 
 def weigh(log_similarities: Tensor, valid: Tensor | None) -> Tensor:
-    """Weights that sum to 1 over the valid neighbours (None: all of them), 0 elsewhere and where there is none."""
+    """Weights that sum to 1 over the valid neighbours (None: all of them), 0 elsewhere and where there is none.
+
+    Where a kernel calls none of them similar, they are equally so.
+    """
+    log_similarities = log_similarities.clamp(min=torch.finfo(log_similarities.dtype).min)
     if valid is None:
         return torch.softmax(log_similarities, dim=-1)
     lacking = ~valid & valid.any(-1, keepdim=True)  # where there is none at all, a softmax of nothing would be NaN

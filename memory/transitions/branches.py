@@ -53,7 +53,7 @@ class RandomBranches:
         states = np.full((self.depth + 1, len(env)), ABSENT, np.int64)
         cells = np.full((self.depth, len(env)), ABSENT, np.int64)
         states[0] = here = starts[env]
-        lengths = np.where(wanted(here), 0, ABSENT)
+        lengths = np.where(wanted(here) & (here != ABSENT), 0, ABSENT)
         walking = (lengths != 0) & (here != ABSENT)
         luck = rng.random(cells.shape, np.float32)
         for step in range(self.depth):  # count_nonzero, as any() takes five times as long on so few

@@ -35,6 +35,14 @@ def checked_states(
     return states, owners
 
 
+def checked_owners(owners: np.ndarray, num_owners: int) -> np.ndarray:
+    """Owners `[N]`."""
+    owners = np.asarray(owners)
+    if owners.size and (owners.ndim != 1 or not _within(owners, num_owners)):
+        raise ValueError(f"owners must be [N] integers below {num_owners}, got {owners}")
+    return owners.astype(np.int64)
+
+
 def checked_actions(actions: np.ndarray, batch: int, num_actions: int) -> np.ndarray:
     """Actions `[B]`."""
     actions = np.asarray(actions)
@@ -47,9 +55,12 @@ def checked_outcome(
     batch: int, rewards: np.ndarray | float, terminals: np.ndarray | bool, harms: np.ndarray | float
 ) -> Outcome:
     """What came of B experiences, all but the next state."""
+    ends = np.asarray(terminals)
+    if ends.dtype.kind not in "biuf" or np.isnan(ends.astype(np.float64)).any():
+        raise ValueError(f"terminal must be one truth value or [{batch}] of them, got {terminals!r}")
     outcome = {
         "reward": np.asarray(rewards, np.float32),
-        "terminal": np.asarray(terminals, bool),
+        "terminal": ends.astype(bool),
         "harm": np.asarray(harms, np.float32),
     }
     for name, value in outcome.items():
@@ -63,12 +74,8 @@ def _within(numbers: np.ndarray, limit: int) -> bool:
     return numbers.dtype.kind in "iu" and bool(((numbers >= 0) & (numbers < limit)).all())
 
 
-def check_settings(
-    num_actions: int, owners: int, half_life: float, keep_refuted: float, same_within: float, decimals: int | None
-) -> None:
+def check_settings(half_life: float, keep_refuted: float, same_within: float, decimals: int | None) -> None:
     """Raise what is wrong with the settings of a transition memory."""
-    if num_actions < 1 or owners < 1:
-        raise ValueError(f"needs num_actions >= 1 and owners >= 1, got {num_actions} and {owners}")
     if not half_life > 0:
         raise ValueError(f"half_life must be above 0 ticks (infinite: nothing fades), got {half_life}")
     if not 0 <= keep_refuted < 1:

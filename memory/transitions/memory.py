@@ -9,9 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from engram_rl.memory.checks import require_ram
+from engram_rl.memory.checks import require_ram, whole
 from engram_rl.memory.keys.identity import occurrence
-from engram_rl.memory.transitions.checks import check_settings, checked_actions, checked_outcome, checked_states
+from engram_rl.memory.transitions.checks import (
+    check_settings,
+    checked_actions,
+    checked_outcome,
+    checked_owners,
+    checked_states,
+)
 from engram_rl.memory.transitions.movements import MovementMemory
 from engram_rl.memory.transitions.outcomes import Expansion, Written
 from engram_rl.memory.transitions.states import ABSENT, StateTable, first_of_each
@@ -62,7 +68,9 @@ class TransitionMemory:
         movement_context: Sequence[int] = (),
         decimals: int | None = None,
     ) -> None:
-        check_settings(num_actions, owners, half_life, keep_refuted, same_within, decimals)
+        sizes = {"dim": dim, "num_actions": num_actions, "capacity": capacity, "owners": owners}
+        dim, num_actions, capacity, owners = (whole(name, size, most=2**62) for name, size in sizes.items())
+        check_settings(half_life, keep_refuted, same_within, decimals)
         what = f"capacity={capacity} states of {dim} numbers and {num_actions} actions"
         require_ram(what, capacity * (4 * dim + 41 + 33 * num_actions), "lower the capacity")
         self.states = StateTable(dim, capacity, decimals=decimals)
@@ -170,12 +178,13 @@ class TransitionMemory:
         """Let time pass for owners `[N]` (None: all): strength fades; a leap makes everything old uncertain at once."""
         if not (amount >= 0 and np.isfinite(amount)):
             raise ValueError(f"time goes forward by a finite number of ticks >= 0, got {amount}")
-        self.clock[slice(None) if owners is None else owners] += amount
+        self.clock[slice(None) if owners is None else checked_owners(owners, self.num_owners)] += amount
 
     def clear(self, owners: np.ndarray) -> None:
         """Forget everything of owners `[N]`. O(S A)."""
+        owners = checked_owners(owners, self.num_owners)
         self._evict(np.flatnonzero(self.states.used & np.isin(self.states.owners, owners)))
-        self.movements.forget(np.asarray(owners))
+        self.movements.forget(owners)
         self.movement_changes += 1
 
     def known(self, ids: np.ndarray) -> np.ndarray:

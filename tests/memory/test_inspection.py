@@ -93,6 +93,14 @@ def test_columns_hold_what_is_stored_and_say_what_is_lacking():
     assert "has_cell" not in memory.to_arrays()
 
 
+def test_modalities_that_are_called_as_other_columns_have_columns_of_their_own():
+    memory = DifferentiableNeuralDictionary([Modality("value", 2), Modality("slot", kind="discrete")], 1, 10)
+    memory.write({"value": torch.ones(1, 2), "slot": torch.tensor([[7]])}, torch.tensor([[3.0]]))
+    columns = memory.to_arrays()
+    assert columns["key_value"].tolist() == [[1.0, 1.0]] and columns["key_slot"].tolist() == [[7]]
+    assert columns["value"].tolist() == [[3.0]] and columns["slot"].tolist() == [0]
+
+
 def test_a_table_has_a_column_for_each_number():
     pytest.importorskip("pandas")
     table = made().to_pandas()
@@ -142,6 +150,19 @@ def test_an_answer_shows_eight_queries_three_neighbours_and_four_numbers():
         "Found: 1 queries, 0 of 50 neighbours",
         "  0: value [0, 0, 0, 0]; slot (weight at distance): nobody",
     ]
+
+
+def test_where_a_kernel_calls_nobody_similar_all_are_equally_so(tmp_path):
+    class WithinOne:
+        def log_similarity(self, squared_distances):
+            return torch.log((1 - squared_distances).clamp(min=0))
+
+    memory = DifferentiableNeuralDictionary(1, 1, 5, k=2, kernel=WithinOne())
+    memory.write(torch.tensor([[0.0], [3.0]]), torch.tensor([[2.0], [4.0]]))
+    found = memory.lookup(torch.tensor([[0.5], [9.0]]))
+    assert found.value.flatten().tolist() == [2.0, 3.0]
+    memory.save(tmp_path / "memory.safetensors")  # and no NaN is counted, with which it could not be loaded
+    DifferentiableNeuralDictionary.load(tmp_path / "memory.safetensors", kernel=WithinOne())
 
 
 def test_usage_is_a_mean_over_the_first_hundred_lookups_and_then_a_running_one():

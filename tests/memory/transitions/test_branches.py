@@ -27,6 +27,15 @@ def test_branches_follow_remembered_transitions_until_goal_dead_end_or_depth():
     assert (walks.lengths[1] == -1).all() and (walks.states[1, :, 2:] == -1).all()
 
 
+def test_who_starts_nowhere_has_not_arrived_though_the_goal_has_no_name_either():
+    memory = TransitionMemory(2, 4, 5)
+    memory.write(np.zeros((1, 2)), np.array([0]), np.ones((1, 2)))
+    nowhere, last = np.array([-1]), np.arange(5)[None] == 4
+    for goals in (nowhere, last):
+        walks = RandomBranches(memory, 3, 2).walk(nowhere, goals, np.random.default_rng(0))
+        assert (walks.lengths == -1).all()
+
+
 def test_branches_choose_evenly_among_what_is_known():
     grid, memory = Grid(9), TransitionMemory(2, 4)
     experience(memory, grid, [((4, 4), action) for action in (0, 2, 3)])

@@ -437,6 +437,8 @@ def test_a_state_dict_that_does_not_fit_is_refused_before_anything_changes():
         ({"rewards": np.zeros(2)}, r"reward must be one finite number or \[1\] of them"),
         ({"harms": np.zeros((1, 1))}, "harm must be one finite number"),
         ({"harms": np.nan}, "harm must be one finite number"),
+        ({"terminals": "False"}, "terminal must be one truth value or .* got 'False'"),
+        ({"terminals": np.nan}, "terminal must be one truth value"),
         ({"terminals": np.zeros(2, bool)}, "terminal must be one finite number"),
         ({"actions": np.array([A])}, "actions must be"),
         ({"actions": np.array([0.5])}, "actions must be"),
@@ -456,19 +458,37 @@ def test_bad_input_is_refused_before_anything_changes(change, message):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"num_actions": 0}, "needs num_actions >= 1 and owners >= 1, got 0 and 1"),
-        ({"owners": 0}, "needs num_actions >= 1 and owners >= 1, got 2 and 0"),
+        ({"num_actions": 0}, "num_actions is 0; it must be at least 1"),
+        ({"owners": 0}, "owners is 0; it must be at least 1"),
         *(({"half_life": bad}, f"half_life must be above 0 .* got {bad}") for bad in (0, -1, np.nan)),
         *(({"keep_refuted": bad}, "keep_refuted must be in") for bad in (1.0, -0.01, np.nan)),
         *(({"same_within": bad}, "same_within must be a distance >= 0") for bad in (-0.01, np.inf, np.nan)),
         *(({"movement_context": [bad]}, rf"context \[{bad}\] must name .* 0 to 1") for bad in (-1, 2)),
-        ({"capacity": 0}, "dim=2, capacity=0"),
-        ({"dim": 0}, "dim=0, capacity=9"),
+        ({"capacity": 0}, "capacity is 0; it must be at least 1"),
+        ({"dim": 0}, "dim is 0; it must be at least 1"),
     ],
 )
 def test_impossible_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         TransitionMemory(**{"dim": 2, "num_actions": 2, "capacity": 9} | settings)
+
+
+def test_sizes_may_be_numbers_of_numpy_and_no_fractions():
+    memory = TransitionMemory(np.int64(2), np.int64(3), np.int64(5), owners=np.int64(2))
+    memory.write(np.zeros((1, 2)), np.array([2]), np.ones((1, 2)), owners=np.array([1]))
+    assert len(memory) == 1
+    with pytest.raises(TypeError, match=r"capacity is 10\.0 .*; it must be a whole number"):
+        TransitionMemory(2, 3, 10.0)
+
+
+@pytest.mark.parametrize("owners", [np.array([-1]), np.array([2]), 0, np.array([0.0])])
+def test_owners_that_are_none_have_no_time_and_nothing_to_forget(owners):
+    memory = TransitionMemory(2, 3, 5, owners=2)
+    for call in (lambda: memory.tick(1, owners), lambda: memory.clear(owners)):
+        with pytest.raises(ValueError, match="owners must be"):  # -1 was the last, in silence
+            call()
+    memory.tick(1, np.array([], np.int64))
+    assert not memory.clock.any()
 
 
 def test_settings_may_lie_on_their_limits():

@@ -117,6 +117,22 @@ def test_what_is_no_rule_is_refused_when_the_memory_is_built(rule, message):
         DifferentiableNeuralDictionary(1, 1, 8, write_rule=rule)
 
 
+@pytest.mark.parametrize("made", [lambda s, v: (s + v).sum(0), lambda s, v: s[:, :0], lambda s, v: s[:1]])
+def test_what_a_rule_makes_of_another_shape_is_spread_over_no_values(made):
+    class Odd:
+        matches = True
+
+        def combine(self, stored, value, context):
+            return made(stored, value)
+
+    memory = DifferentiableNeuralDictionary(2, 1, 10, write_rule=Odd())
+    names = torch.tensor([1, 2])
+    memory.write(torch.eye(2), torch.ones(2, 1), identity=names)
+    with pytest.raises(ValueError, match=r"makes values of shape .* for 2 entries; expected \[2, 1\]"):
+        memory.write(torch.eye(2), torch.ones(2, 1), identity=names)
+    assert memory.values[:2].tolist() == [[1.0], [1.0]]
+
+
 class TestMatchingByDistance:
     def memory(self, space=1, **options):
         return DifferentiableNeuralDictionary(space, 1, 16, k=1, write_rule="max", match_within=0.25, **options)
