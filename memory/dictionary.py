@@ -40,6 +40,7 @@ from engram_rl.memory.persistence.file import load, named, write_file
 from engram_rl.memory.persistence.names import state_today
 from engram_rl.memory.persistence.state import State
 from engram_rl.memory.reading import Found, InverseDistance, Kernel, Usage, make_kernel, weigh
+from engram_rl.memory.waiting import AT_HAND, Checks
 from engram_rl.memory.writing.batch import Placed, Placing, checked_batch, checked_identity, checked_slots
 from engram_rl.memory.writing.rules import WriteContext, WriteRule, make_write_rule
 from engram_rl.memory.writing.slots import Slots
@@ -230,12 +231,13 @@ class DifferentiableNeuralDictionary(OwnMode):
         """
         k = self.k if k is None else checked_k(k)
         touch = touch if isinstance(touch, bool) else truth("touch", touch)
-        asked, excluded, S = self._asked(query, present, exclude, references)  # [B S] rows
-        near = nearest(self.store, self.index, asked, k, self.slot_table, excluded)  # [B S, k]
+        checks = self._put_off()
+        asked, excluded, S = self._asked(query, present, exclude, references, checks)  # [B S] rows
+        near = nearest(self.store, self.index, asked, k, self.slot_table, excluded, checks)  # [B S, k]
         found = read(self.store, self.values, self.generation, asked, near, S, self.kernel)
         if touch:
             self.usage.add(found)
-            self.forgetting.retrieved(found.slots.reshape(-1) if near.complete else found.slots[found.valid])
+            self.forgetting.retrieved(found.slots.reshape(-1) if near.complete else _found_at(found, near.nobody))
         return found
 
     @in_own_mode
@@ -283,23 +285,25 @@ class DifferentiableNeuralDictionary(OwnMode):
         Raises:
             ValueError: Shapes, names or numbers are not those of an entry. Nothing has been changed then.
         """
-        batch = checked_batch(self.store.pack(keys, present), values, priority, identity, like=self.values)
+        checks = self._put_off()
+        packed = self.store.pack(keys, present, checks)
+        batch = checked_batch(packed, values, priority, identity, like=self.values, checks=checks)
         total = batch.values.shape[0]
         stored = [torch.empty(0, dtype=torch.int64, device=self.device)]
         generations: list[Tensor] = []
         done, most = 0, min(total, self.capacity)
         while done < total:
             piece = batch if most == total - done == total else batch[done : done + most]
-            placed = self._placing.first(piece)
-            rows = placed.rows if len(placed.fresh) == len(placed.rows.slots) else self._combined(placed.rows)
+            placed = self._placing.first(piece, checks)
+            rows = self._combined(placed.rows, placed.again) if len(placed.again) else placed.rows
             self.values[rows.slots] = rows.values
             self.slot_table.take(placed.fresh, placed.victims, *(() if placed.births is None else (placed.births,)))
             self.usage.hits[placed.fresh] = 0
             if piece.identity is not None:
                 self._name(piece.identity, placed)
             elif len(placed.victims):
-                self.identities.remove(placed.victims.cpu().numpy())
-            self.store.put(rows.slots, rows.keys)
+                self.identities.remove(placed.victims_told)
+            self.store.put(rows.slots, rows.keys, self.slot_table.used)
             self.index.written(rows.slots)
             self.forgetting.written(rows)
             stored.append(placed.slots)
@@ -345,11 +349,7 @@ class DifferentiableNeuralDictionary(OwnMode):
         slots = slots_of("slots", slots, self.capacity, self.device)
         slots = torch.unique(slots[slots >= 0])
         slots = slots[self.alive[slots]]
-        self.slot_table.release(slots)
-        self.identities.remove(slots.cpu().numpy())
-        self.store.erase(slots)
-        self.index.written(slots)
-        self.forgetting.removed(slots)
+        self._remove(slots, slots.cpu().numpy())
 
     @in_own_mode
     def contradict(self, slots: Tensor, factor: float = 0.0) -> None:
@@ -471,15 +471,20 @@ class DifferentiableNeuralDictionary(OwnMode):
         """Every entry as a row of a table; needs pandas."""
         return inspection.table(self.to_arrays())
 
+    def _put_off(self) -> Checks | None:
+        """What takes checks that are made together, where an answer has to be waited for; None if they are not."""
+        return None if self.device.type in AT_HAND else []
+
     def _asked(
         self,
         query: KeyInput,
         present: Present,
         exclude: Tensor | tuple[Tensor, Tensor] | None,
         references: References | None,
+        checks: Checks | None,
     ) -> tuple[Keys, Tensor | None, int]:
         """What to search for, without which slots, and how many searches each query takes: one for each key subset."""
-        asked = self.store.pack(query, present)  # [B]
+        asked = self.store.pack(query, present, checks)  # [B]
         rows = asked.vectors.shape[0]
         excluded = None if exclude is None else checked_slots(exclude, rows, self.device, self.generation)
         if references is None:
@@ -495,12 +500,12 @@ class DifferentiableNeuralDictionary(OwnMode):
         if placed.kept is not None:  # of rows that made room at once nothing is left, not even what had their name
             earlier = self.identities.find(identity)
             self.identities.remove(earlier[earlier >= 0])
-            identity = identity[placed.kept.cpu().numpy()]
-        self.identities.set(placed.fresh.cpu().numpy(), identity[placed.rows.new.cpu().numpy()])
+            identity = identity[placed.kept]
+        self.identities.set(placed.fresh_told, np.delete(identity, placed.again))
 
-    def _combined(self, rows: WrittenRows) -> WrittenRows:
-        """The rows with the values that their entries get, and the parts they keep, where some are written again."""
-        again = ~rows.new
+    def _combined(self, rows: WrittenRows, written: np.ndarray) -> WrittenRows:
+        """The rows with the values that their entries get, and the parts they keep, where these are written again."""
+        again = torch.from_numpy(written).to(self.device)
         slots, values = rows.slots[again], rows.values.clone()
         context = WriteContext(slots, self.slot_table.writes[slots], rows.priority[again])
         combined = self.write_rule.combine(self.values[slots], values[again], context)
@@ -523,11 +528,11 @@ class DifferentiableNeuralDictionary(OwnMode):
 
         Args:
             keys: Of B rows.
-            again: Which rows write an entry again. `[B]` bool
+            again: Which rows write an entry again. `[n]` ascending
             slots: Where these are. `[n]`
         """
         lacking = ~keys.present[again] & self.store.present[slots]  # [n, M]
-        if not lacking.any():
+        if lacking.device.type in AT_HAND and not lacking.any():
             return keys
         vectors, codes, present = keys.vectors.clone(), keys.codes.clone(), keys.present.clone()
         kept = Keys(self.key_vectors[slots], self.store.codes[slots], lacking)
@@ -543,8 +548,17 @@ class DifferentiableNeuralDictionary(OwnMode):
         held = self.used - self.slot_table.holes
         expired = self.forgetting.expired(min(most, held), self.used)
         if len(expired):
-            self.forget(expired)
+            told = np.unique(expired.cpu().numpy())
+            self._remove(torch.from_numpy(told).to(self.device), told)
         return len(expired) > 0
+
+    def _remove(self, slots: Tensor, told: np.ndarray) -> None:
+        """These distinct slots, which the host has been told, hold an entry no longer.  `[n]`s."""
+        self.slot_table.release(slots)
+        self.identities.remove(told)
+        self.store.erase(slots)
+        self.index.written(slots)
+        self.forgetting.removed(slots)
 
 
 def read(
@@ -595,6 +609,13 @@ def read(
         generation=generation.take(at.reshape(shape)),
         evidence=shares,
     )
+
+
+def _found_at(found: Found, nobody: bool) -> Tensor:
+    """The slots that were found, with repeats in place of those that were not if these are not at hand.  `[n]`."""
+    if found.valid.device.type in AT_HAND:
+        return found.slots[found.valid]
+    return found.slots[:0].reshape(-1) if nobody else found.slots.where(found.valid, found.slots.max()).reshape(-1)
 
 
 def _own(part: Any) -> Any:

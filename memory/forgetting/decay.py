@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from engram_rl.memory.buffers import zeros
 from engram_rl.memory.checks import LARGEST_VALUE, number, unknown
 from engram_rl.memory.forgetting.policy import Forgetting, WrittenRows
+from engram_rl.memory.waiting import AT_HAND, told
 
 HIGHEST = 1000.0
 """Of levels, in size; strengths are powers of two, which a float64 holds up to there."""
@@ -79,9 +81,9 @@ class Decay(Forgetting):
         if self.unit == "writes":
             self.now += len(rows)
 
-    def lowest_birth(self, rows: WrittenRows) -> float:
+    def lowest_birth(self, rows: WrittenRows) -> Tensor:
         """The least of the priorities, now."""
-        return float(_level(rows.priority).min()) + self.now / self.half_life
+        return _level(rows.priority).min() + self.now / self.half_life
 
     def births(self, rows: WrittenRows) -> Tensor:
         """By their priorities, each a write later if writes are what counts."""
@@ -115,7 +117,11 @@ class Decay(Forgetting):
         if self.threshold == 0:
             return super().expired(most, used)
         weakest = self.weakest(most, used)
-        return weakest[self.strength(weakest) < self.threshold]
+        weak = self.strength(weakest) < self.threshold
+        if weak.device.type in AT_HAND:
+            return weakest[weak]
+        slots, too_weak = told([], weakest, weak)
+        return torch.from_numpy(slots[too_weak > 0].astype(np.int64))
 
     def state_dict(self, used: int) -> dict[str, Any]:
         """Scores, levels, latest uses and the time; and how fast strength fades, by which scores are to be read."""

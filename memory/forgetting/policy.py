@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from engram_rl.memory.buffers import zeros
-from engram_rl.memory.forgetting.weakest import WeakestEntries
+from engram_rl.memory.forgetting.weakest import WeakestEntries, WeakestOfAll
 from engram_rl.memory.keys.space import Keys
+from engram_rl.memory.waiting import AT_HAND
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class WrittenRows:
         turns: Which of the rows written together each is, ascending, where others came between that have made room
             again already; None: they are all. `[B]` int64
         together: How many were written together.
+        fresh: Where the new entries are, in order; None: as `slots` and `new` say. `[n]`
     """
 
     slots: Tensor
@@ -37,6 +39,7 @@ class WrittenRows:
     values: Tensor
     turns: Tensor | None = None
     together: int = 0
+    fresh: Tensor | None = None
 
     def __len__(self) -> int:
         """Rows written together, those that have made room again already included."""
@@ -75,7 +78,7 @@ class Forgetting(ABC):
     by_use = False
     """Whether entries of one score are ordered by `since`, then by slot; else by slot at once."""
 
-    _weakest: WeakestEntries
+    _weakest: WeakestEntries | WeakestOfAll
 
     def __reduce__(self) -> tuple[Any, ...]:
         """All that it holds, also where a frozen dataclass with slots would tell of its fields only."""
@@ -91,7 +94,8 @@ class Forgetting(ABC):
         """Make room for `capacity` slots; called once by the dictionary."""
         score = zeros(capacity, dtype=torch.float64, device=device)
         since = zeros(capacity, dtype=torch.float64, device=device) if self.by_use else None
-        own = {"score": score, "since": since, "_weakest": WeakestEntries(score, since)}
+        weakest = WeakestEntries if score.device.type in AT_HAND else WeakestOfAll
+        own = {"score": score, "since": since, "_weakest": weakest(score, since)}
         for name, value in own.items():
             object.__setattr__(self, name, value)  # so, because a frozen dataclass may be a policy
 
@@ -103,7 +107,7 @@ class Forgetting(ABC):
     def retrieved(self, slots: Tensor) -> None:
         """Entries that were neighbours of one lookup; may hold repeats."""
 
-    def lowest_birth(self, rows: WrittenRows) -> float:
+    def lowest_birth(self, rows: WrittenRows) -> float | Tensor:
         """A score that none of these rows falls short of if it is written now as a new entry.
 
         As long as it is above the scores of the entries that make room, rows are stored many at a time. The values
@@ -123,7 +127,7 @@ class Forgetting(ABC):
         raise ValueError(f"{type(self).__name__} keeps no strength to weaken; use Decay or factor=0, which removes")
 
     def expired(self, most: int, used: int) -> Tensor:
-        """At most `most` entries too weak to keep; policies without a threshold have none."""
+        """At most `most` entries too weak to keep, on any device; policies without a threshold have none."""
         return torch.empty(0, dtype=torch.int64, device=self.score.device)
 
     def removed(self, slots: Tensor) -> None:

@@ -51,7 +51,7 @@ class FirstInFirstOut(LeastRecentlyUsed):
 
     def written(self, rows: WrittenRows) -> None:
         """A new entry's age begins; one written again keeps its own."""
-        self._use(rows.slots[rows.new])
+        self._use(rows.slots[rows.new] if rows.fresh is None else rows.fresh)
 
     def retrieved(self, slots: Tensor) -> None:
         """An entry keeps its age."""

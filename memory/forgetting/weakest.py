@@ -74,6 +74,35 @@ class WeakestEntries:
         self._full, self._next = len(self._members), None
 
 
+class WeakestOfAll:
+    """The same by a pass over all, which a GPU has made before it would have said how many candidates there are.
+
+    Args:
+        score: Of each slot. `[N]` float64
+        since: What orders equal scores before their slots do. `[N]`
+    """
+
+    def __init__(self, score: Tensor, since: Tensor | None = None) -> None:
+        self._order = _Order(score, since)
+
+    def lowest(self, n: int, used: int) -> Tensor:
+        """The `n` lowest in order among the first `used` slots, which hold as many entries at least.  `[n]`."""
+        if n == 0:
+            return _none(self._order.score)
+        keys = [key[:used] for key in (self._order.score, self._order.since) if key is not None]
+        among = torch.zeros_like(keys[0], dtype=torch.bool)  # whatever the next key says
+        equal = ~among
+        for key in keys:
+            key = key.masked_fill(~equal, torch.inf).masked_fill(among, -torch.inf)
+            last = key.topk(n, largest=False).values.amax()
+            among, equal = key < last, key == last
+        slots = torch.arange(used, device=among.device).masked_fill(~equal, used).masked_fill(among, -1)
+        return self._order.lowest(slots.topk(n, largest=False).indices.sort().values, n)
+
+    def lowered(self, slots: Tensor) -> None:
+        """Nothing is kept."""
+
+
 class _Gathering:
     """Candidates to come: slots up to a bound, found a chunk at a time among the first `used`."""
 

@@ -13,6 +13,7 @@ from functools import cache
 from threading import Lock
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +21,7 @@ from engram_rl.memory.indexes.index import Index, Proposer
 from engram_rl.memory.keys.coded import Group
 from engram_rl.memory.keys.space import Keys
 from engram_rl.memory.keys.store import KeyStore
+from engram_rl.memory.waiting import AT_HAND, Checks, told
 from engram_rl.memory.writing.slots import Slots
 
 BLAS_THRESHOLD = 700
@@ -55,19 +57,27 @@ class Neighbours(NamedTuple):
         distances: Weighted squared distances, 0 where there is none. `[B, k]`
         valid: Whether there is one. `[B, k]` bool
         complete: Whether there is one everywhere.
+        nobody: Whether it is known that there is none anywhere.
     """
 
     slots: Tensor
     distances: Tensor
     valid: Tensor
     complete: bool
+    nobody: bool = False
 
 
 @torch.no_grad()
 def nearest(
-    store: KeyStore, index: Index, query: Keys, k: int, slots: Slots, excluded: Tensor | None = None
+    store: KeyStore,
+    index: Index,
+    query: Keys,
+    k: int,
+    slots: Slots,
+    excluded: Tensor | None = None,
+    checks: Checks | None = None,
 ) -> Neighbours:
-    """The k nearest entries, without those excluded for their query (`[B, E]` slots).
+    """The k nearest entries, without those excluded for their query (`[B, E]` slots); after these checks, if any.
 
     Of entries with the codes that are asked for, if nothing else is, those written last are the nearest.
     """
@@ -75,36 +85,69 @@ def nearest(
     proposer = index.serving(query, used)
     proposals = proposer.propose(query, wanted, used)  # [B, k']
     anyone = proposer.exact and excluded is None and not slots.holes and store.by_distance
-    if anyone and proposals.shape[1] == k < used:  # compared by differences, so in order
+    if anyone and proposals.shape[1] == k < used and not checks:  # compared by differences, so in order
         distances = store.distances_at(query, proposals)
         return Neighbours(proposals, distances, torch.ones_like(proposals, dtype=torch.bool), True)
     distances = store.distances_at(query, proposals.clamp(min=0))  # [B, k']
     if not anyone:
         distances = distances.masked_fill(proposals < 0, torch.inf)
+    doubtful = None
     if proposer.exact and wanted < proposals.shape[1] < used:
         kth = distances.kthvalue(wanted, dim=1).values  # [B]
         farthest = distances.masked_fill(distances.isinf(), 0).amax(1)  # what was not proposed is hardly nearer
         hidden = store.rounding(query, torch.minimum(kth, farthest))
         doubtful = (farthest - hidden).clamp(min=0) < (1 - TOLERANCE) * kth
-        if doubtful.any():
-            doubtful &= (proposals >= 0).all(1)  # else there are no others
-            _search_again(store, query, doubtful.nonzero().squeeze(1), proposals, distances, used)
+    at_hand = proposals.device.type in AT_HAND
+    if at_hand and doubtful is not None and doubtful.any():
+        doubtful &= (proposals >= 0).all(1)  # else there are no others
+        _search_again(store, query, doubtful.nonzero().squeeze(1), proposals, distances, used)
+    near = distances
     if not anyone:
         usable = (proposals >= 0) & slots.alive[proposals.clamp(min=0)]
         if not store.by_distance:
             usable &= query.present.any(1, keepdim=True)  # who asks for nothing finds nothing
         if excluded is not None:
             usable &= (proposals.unsqueeze(2) != excluded.unsqueeze(1)).all(2)
-        distances = distances.masked_fill(~usable, torch.inf)
+        near = near.masked_fill(~usable, torch.inf)
     if store.codes.shape[1]:  # many may be equally near, and the first are those that count
-        distances, order = (part[:, :k] for part in distances.sort(dim=1, stable=True))
+        near, order = (part[:, :k] for part in near.sort(dim=1, stable=True))
     else:
-        distances, order = distances.topk(min(k, distances.shape[1]), dim=1, largest=False)
-    valid = distances.isfinite()
-    found = proposals.gather(1, order)
-    if found.shape[1] == k and valid.all():
-        return Neighbours(found, distances, valid, True)
-    return _padded(found, distances, valid, k)
+        near, order = near.topk(min(k, near.shape[1]), dim=1, largest=False)
+    valid = near.isfinite()
+    found = Neighbours(proposals.gather(1, order), near, valid, False)
+    if not at_hand:
+        return _told(found, store, index, query, k, slots, excluded, checks or [], proposals, distances, doubtful)
+    return found._replace(complete=True) if near.shape[1] == k and valid.all() else _padded(found, k)
+
+
+def _told(
+    found: Neighbours,
+    store: KeyStore,
+    index: Index,
+    query: Keys,
+    k: int,
+    slots: Slots,
+    excluded: Tensor | None,
+    checks: Checks,
+    proposals: Tensor,
+    distances: Tensor,
+    doubtful: Tensor | None,
+) -> Neighbours:
+    """The nearest, which were found as if nothing were in doubt, once all that is has been asked at once."""
+    none, valid = found.valid.new_zeros(0), found.valid
+    doubtful = none if doubtful is None else doubtful & (proposals >= 0).all(1)  # else there are no others
+    stale = none if store.doubt is None else store.doubt
+    everywhere, anywhere, doubts, lost = told(checks, valid.all(), valid.any(), doubtful, stale)
+    store.settle(bool(lost.any()))
+    if lost.any():
+        return nearest(store, index, query, k, slots, excluded)
+    if doubts.any():
+        rows = torch.from_numpy(np.flatnonzero(doubts)).to(proposals.device)
+        _search_again(store, query, rows, proposals, distances, slots.used)
+        return nearest(store, _Proposed(proposals), query, k, slots, excluded)
+    if valid.shape[1] == k and everywhere:
+        return found._replace(complete=True)
+    return _padded(found, k)._replace(nobody=not anywhere)
 
 
 def nearest_alike(store: KeyStore, index: Index, query: Keys, slots: Slots) -> Neighbours:
@@ -132,7 +175,7 @@ def nearest_alike(store: KeyStore, index: Index, query: Keys, slots: Slots) -> N
         _search_again(store, query[rows], again, proposals, near, used, among)
         distances[rows], best = near.min(dim=1, keepdim=True)
         found[rows] = proposals.gather(1, best)
-    return _padded(found, distances, distances.isfinite(), 1)
+    return _padded(Neighbours(found, distances, distances.isfinite(), False), 1)
 
 
 def _search_again(
@@ -174,8 +217,9 @@ def by_differences(store: KeyStore, query: Keys, k: int, used: int, among: Tenso
     return slots.masked_fill(scores.isinf(), -1)
 
 
-def _padded(slots: Tensor, distances: Tensor, valid: Tensor, k: int) -> Neighbours:
+def _padded(found: Neighbours, k: int) -> Neighbours:
     """With k columns, and nothing said where there is no neighbour."""
+    slots, distances, valid, *_ = found
     short, pad = (0, k - slots.shape[1]), torch.nn.functional.pad
     slots, distances = slots.masked_fill(~valid, -1), distances.masked_fill(~valid, 0)
     return Neighbours(pad(slots, short, value=-1), pad(distances, short), pad(valid, short), False)
@@ -265,6 +309,19 @@ class ExactIndex:
     def report(self) -> dict[str, Any]:
         """Its kind."""
         return {"kind": "exact"}
+
+
+class _Proposed(ExactIndex):
+    """Has proposed already, and is not to be doubted."""
+
+    exact = False
+
+    def __init__(self, proposals: Tensor) -> None:
+        self._proposals = proposals
+
+    def propose(self, query: Keys, k: int, used: int) -> Tensor:
+        """What has been proposed.  `[B, k']`."""
+        return self._proposals
 
 
 class _Early:

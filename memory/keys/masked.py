@@ -23,6 +23,7 @@ from torch import Tensor
 from engram_rl.memory.buffers import zeros
 from engram_rl.memory.keys.coded import Codes, Group
 from engram_rl.memory.keys.space import KeyInput, Keys, KeySpace, Present, unit
+from engram_rl.memory.waiting import AT_HAND, Checks
 
 LAST = 1e36
 """What the last column of a row without an entry holds, so that the search ranks it last."""
@@ -57,6 +58,7 @@ class MaskedStore:
         self._having = torch.zeros(len(space), dtype=torch.int64, device=device)  # [M], entries that have each
         self._penalties: Tensor | None = None
         """Of what is stored, once they have been asked for."""
+        self.doubt: Tensor | None = None
         self._until_centred = 0
         self._end = 0
         """Slots from here on have never held an entry."""
@@ -73,9 +75,9 @@ class MaskedStore:
         columns = space.vector_size + continuous + len(space) + 1
         return -(-columns // 16) * 16  # rows of whole cache lines search faster
 
-    def pack(self, keys: KeyInput, present: Present = None) -> Keys:
+    def pack(self, keys: KeyInput, present: Present = None, checks: Checks | None = None) -> Keys:
         """Check keys and lay them out."""
-        return self.space.pack(keys, present, dtype=self.rows.dtype, device=self.rows.device)
+        return self.space.pack(keys, present, dtype=self.rows.dtype, device=self.rows.device, checks=checks)
 
     # ---- comparing
 
@@ -101,15 +103,33 @@ class MaskedStore:
 
     def penalties(self) -> Tensor:
         """What lacking each modality costs, as a squared distance.  `[M]`."""
+        penalties = self._typical()
+        if self.doubt is None:
+            return penalties
+        self.settle(bool(self.doubt))
+        return self._typical()
+
+    def _typical(self) -> Tensor:
+        """The penalties, if nothing is in doubt.  `[M]`."""
         if self._penalties is None:
-            if self.spread.lost_digits():
+            lost = self.spread.lost_digits()
+            if lost.device.type not in AT_HAND:
+                self.doubt = lost
+            elif lost:
                 self._sum_up()
             self._penalties = self.spread.typical()
         return self._penalties
 
     def assume(self, penalties: Tensor) -> None:
         """Have these in place of what is stored, until that changes: it is part of something larger.  `[M]`."""
-        self._penalties = penalties
+        self._penalties, self.doubt = penalties, None
+
+    def settle(self, doubtful: bool) -> None:
+        """The answer to `doubt`: whether the sums by which penalties go have to be begun anew."""
+        self.doubt = None
+        if doubtful:
+            self._sum_up()
+            self._penalties = None
 
     def _parts(self, query: Keys, entries: Keys) -> Tensor:
         squared = (query.vectors.unsqueeze(1) - entries.vectors).square()  # [B, k, D]
@@ -119,7 +139,7 @@ class MaskedStore:
         if self._discrete:
             same = self.coded.same(query.codes, entries.codes)
             parts[..., self._discrete] = torch.where(same, 0.0, torch.inf).to(parts)
-        return torch.where(entries.present, parts, self.penalties())
+        return torch.where(entries.present, parts, self._typical())
 
     def _by_part(self, columns: Tensor) -> Tensor:
         """Sums over the columns of each continuous modality, without products of any precision.  `[..., D]`."""
@@ -146,7 +166,7 @@ class MaskedStore:
         at = self.space.vector_size
         away = (query.vectors - self.centre) * query.present[:, self._owner]  # [B, D]
         out[:, :at] = 2 * away * asked[:, self._owner]
-        lacking = -asked * self.penalties()
+        lacking = -asked * self._typical()
         if self._continuous:
             lacking[:, self._continuous] += asked[:, self._continuous] * self._by_part(away * (away + 2 * self.centre))
         out[:, at : at + len(self._continuous)] = -asked[:, self._continuous]
@@ -164,18 +184,19 @@ class MaskedStore:
         root = self.column_weights.sqrt()
         away = ((query.vectors - self.centre) * root * query.present[:, self._owner]).norm(dim=1)  # [B]
         terms = (2 * away + near.sqrt()).square() + 4 * away * (self.centre * root).norm()
-        if not (self._having == self._end).all():
-            terms = terms + (query.present * self._weights * self.penalties()).sum(1)
+        lacking = (self._having != self._end).any()
+        if lacking.device.type not in AT_HAND or lacking:
+            terms = terms + (query.present * self._weights * self._typical() * lacking).sum(1)
         return 8 * torch.finfo(near.dtype).eps * terms
 
     # ---- changing
 
-    def put(self, slots: Tensor, keys: Keys) -> None:
-        """Store new or replacing keys."""
+    def put(self, slots: Tensor, keys: Keys, used: int) -> None:
+        """Store new or replacing keys; slots from `used` on have never held an entry."""
         if not len(slots):
             return
         self._leave(slots)
-        self._end = max(self._end, int(slots.max()) + 1)
+        self._end = used
         self.present[slots] = keys.present
         self._having += keys.present.sum(0)
         if self._discrete:
@@ -229,7 +250,7 @@ class MaskedStore:
     def _leave(self, slots: Tensor) -> None:
         """What these slots held counts no more."""
         present = self.present[slots]
-        if present.any():
+        if present.device.type not in AT_HAND or present.any():
             self._having -= present.sum(0)
             self.spread.remove(self.vectors[slots], present[:, self._owner])
 
@@ -244,9 +265,11 @@ class MaskedStore:
         self._until_centred -= changed
         if self._until_centred > 0:
             return
-        self._until_centred = int(self._having.max())
         off = self.spread.mean.to(self.centre) - self.centre
-        if (off.square() * self.column_weights).sum() > (self.spread.variance() * self.column_weights).sum():
+        away = (off.square() * self.column_weights).sum() > (self.spread.variance() * self.column_weights).sum()
+        most, beside = torch.stack([self._having.max(), away]).tolist()
+        self._until_centred = most
+        if beside:
             self.centre = self.spread.mean.to(self.centre)
             self._refresh_all()
 
@@ -276,7 +299,10 @@ class Spread:
     """
 
     def __init__(self, space: KeySpace, dtype: torch.dtype, device: torch.device) -> None:
-        self._parts = [(part, space.columns[part.name]) for part in space]
+        stated = [1.0 if part.penalty is None else part.penalty for part in space]
+        self._stated = torch.tensor(stated, dtype=torch.float64, device=device)  # [M]
+        unstated = [part.penalty is None and part.kind != "discrete" for part in space]
+        self._unstated = [(m, space.columns[part.name]) for m, part in enumerate(space) if unstated[m]]
         self._size, self._dtype, self._device = space.vector_size, dtype, device
         self.clear()
 
@@ -311,9 +337,9 @@ class Spread:
         self.squares = torch.where(left > 0, (self.squares - squares - both).clamp(min=0), 0)
         self.mean, self.count = mean_left, left
 
-    def lost_digits(self) -> bool:
-        """Whether the sums have to be begun anew."""
-        return bool(((self.squares < CANCELLED * self._largest) & (self.count > 0)).any())
+    def lost_digits(self) -> Tensor:
+        """Whether the sums have to be begun anew.  `[]` bool."""
+        return ((self.squares < CANCELLED * self._largest) & (self.count > 0)).any()
 
     def variance(self) -> Tensor:
         """`[D]`, 0 where all are equal."""
@@ -326,16 +352,11 @@ class Spread:
         Where that says nothing yet, since there is one entry or all are equal, what it would be of entries as far from
         the origin on either side; 1 at the origin, and for codes. `[M]`
         """
-        variance = self.variance()
-        typical = torch.ones(len(self._parts), dtype=torch.float64, device=self._device)
-        for m, (part, columns) in enumerate(self._parts):
-            if part.penalty is not None:
-                typical[m] = part.penalty
-            elif part.kind != "discrete":
-                for known in (variance[columns].sum(), self.mean[columns].square().sum()):
-                    if known > 0:
-                        typical[m] = 2 * known
-                        break
+        variance, square = self.variance(), self.mean.square()
+        typical = self._stated.clone()
+        for m, columns in self._unstated:
+            apart, away = variance[columns].sum(), square[columns].sum()
+            typical[m] = 2 * torch.where(apart > 0, apart, torch.where(away > 0, away, 0.5))
         return typical.to(self._dtype)
 
     def state_dict(self) -> dict[str, Tensor]:

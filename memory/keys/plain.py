@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from engram_rl.memory.buffers import zeros
-from engram_rl.memory.keys.space import KeyInput, Keys, KeySpace, Present, largest_of, unit
+from engram_rl.memory.keys.space import KeyInput, Keys, KeySpace, Present, largest_of, too_large, unit
+from engram_rl.memory.waiting import Checks
 
 FAR = 1e15
 """What a row without an entry holds, so that the search ranks it last; its square is still finite in float32."""
@@ -20,6 +21,7 @@ class PlainStore:
     """A `KeyStore` of one vector modality; nothing can be absent, and there are no codes."""
 
     by_distance = True
+    doubt: Tensor | None = None
 
     def __init__(self, space: KeySpace, capacity: int, dtype: torch.dtype, device: torch.device) -> None:
         self.space = space
@@ -41,17 +43,17 @@ class PlainStore:
         """Numbers in a row: those of the key."""
         return space.vector_size
 
-    def pack(self, keys: KeyInput, present: Present = None) -> Keys:
+    def pack(self, keys: KeyInput, present: Present = None, checks: Checks | None = None) -> Keys:
         """One tensor, flat or by name, is checked here; everything else, and whatever is wrong, by the key space."""
         part = keys.get(self._modality.name) if isinstance(keys, Mapping) and len(keys) == 1 else keys
-        vectors = self._vectors(part) if isinstance(part, Tensor) and present is None else None
+        vectors = self._vectors(part, checks) if isinstance(part, Tensor) and present is None else None
         if vectors is None:
-            return self.space.pack(keys, present, dtype=self.rows.dtype, device=self.rows.device)
+            return self.space.pack(keys, present, dtype=self.rows.dtype, device=self.rows.device, checks=checks)
         rows, device = vectors.shape[0], vectors.device
         codes = torch.empty(rows, 0, dtype=torch.int64, device=device)
         given = torch.ones(rows, 1, dtype=torch.bool, device=device)
         if self._modality.kind == "cosine":
-            vectors = unit(self._modality.name, vectors, given[:, 0])
+            vectors = unit(self._modality.name, vectors, given[:, 0], checks)
         return Keys(vectors, codes, given)
 
     def queries(self, query: Keys) -> Tensor:
@@ -82,6 +84,9 @@ class PlainStore:
     def assume(self, penalties: Tensor) -> None:
         """No entry lacks anything."""
 
+    def settle(self, doubtful: bool) -> None:
+        """Nothing is ever in doubt."""
+
     def rounding(self, query: Keys, near: Tensor) -> Tensor:
         """A few units in the last place of the largest terms, `weight (2 |q| + |q - x|)^2`.  `[B]`."""
         weight = self._modality.weight
@@ -98,7 +103,7 @@ class PlainStore:
         """As they are: it matters to codes only.  `[m]`."""
         return slots
 
-    def put(self, slots: Tensor, keys: Keys) -> None:
+    def put(self, slots: Tensor, keys: Keys, used: int) -> None:
         """Store new or replacing keys."""
         self.present[slots] = True
         self.rows[slots] = keys.vectors
@@ -121,15 +126,19 @@ class PlainStore:
     def load_state_dict(self, state: dict[str, Any], used: int) -> None:
         """Restore what `state_dict` gave."""
 
-    def _vectors(self, part: Tensor) -> Tensor | None:
+    def _vectors(self, part: Tensor, checks: Checks | None) -> Tensor | None:
         """What is given in this store's precision, if it is well."""
         if part.dim() != 2 or part.shape[1] != self.rows.shape[1] or part.is_complex():
             return None
         vectors = part.to(dtype=self.rows.dtype, device=self.rows.device)
-        if vectors.numel() and not torch.linalg.vector_norm(vectors.detach(), ord=math.inf) <= self._largest:
-            return None
         if not part.is_floating_point():
             return None  # integers that would be rounded are looked for there
+        if vectors.numel():
+            sound = torch.linalg.vector_norm(vectors.detach(), ord=math.inf) <= self._largest
+            if checks is not None:
+                checks.append((sound, lambda: too_large(self._modality)))
+            elif not sound:
+                return None
         return vectors
 
     def _squared(self, query: Keys, entries: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from engram_rl.memory.checks import LARGEST_KEY, LARGEST_VALUE, number, real, require_held, shown, unknown, whole
+from engram_rl.memory.waiting import AT_HAND, Checks
 
 KeyInput: TypeAlias = Tensor | Mapping[str, Tensor]
 """Flat keys `[B, D]`, or one tensor per modality by name; a modality that is left out is not matched."""
@@ -134,8 +135,16 @@ class KeySpace:
         *,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str | None = None,
+        checks: Checks | None = None,
     ) -> Keys:
         """Check keys and lay them out; gradients flow through to `Keys.vectors`.
+
+        Args:
+            keys: Flat or by name, of B rows.
+            present: Per modality, which rows have it.
+            dtype: Of the vectors.
+            device: Where they are to lie.
+            checks: Takes what is to be checked of the numbers, if that is done later; by default it is done here.
 
         Raises:
             ValueError: A name is unknown, a shape or row count is off, a number is not finite, a code is not whole,
@@ -147,14 +156,14 @@ class KeySpace:
             )
         parts = self._split(keys) if isinstance(keys, Tensor) else keys
         rows = self._rows_of(parts)
-        given = self._given(parts, present, rows, device)  # [B, M]
+        given = self._given(parts, present, rows, device, checks)  # [B, M]
         vectors: list[Tensor] = []
         codes: list[Tensor] = []
         for m, has in zip(self.modalities, given.unbind(1), strict=True):
             if m.kind == "discrete":
-                codes.append(_codes(m, parts.get(m.name), has))
+                codes.append(_codes(m, parts.get(m.name), has, checks))
             else:
-                vectors.append(_vector(m, parts.get(m.name), has, dtype))
+                vectors.append(_vector(m, parts.get(m.name), has, dtype, checks))
         return Keys(_side_by_side(vectors, given, dtype), _side_by_side(codes, given, torch.int64), given)
 
     def _place(self, modalities: list[Modality]) -> int:
@@ -193,7 +202,12 @@ class KeySpace:
         return rows.pop()
 
     def _given(
-        self, parts: Mapping[str, Tensor], present: Present, rows: int, device: torch.device | str | None
+        self,
+        parts: Mapping[str, Tensor],
+        present: Present,
+        rows: int,
+        device: torch.device | str | None,
+        checks: Checks | None,
     ) -> Tensor:
         given = torch.tensor([[name in parts for name in self.names]], device=device).repeat(rows, 1)
         if present is None:
@@ -206,12 +220,20 @@ class KeySpace:
             if real(f"present[{name!r}]", has).shape != (rows,) or has.dtype != torch.bool:
                 raise ValueError(f"present[{name!r}] is {has.dtype} {tuple(has.shape)}; expected bool [{rows}]")
             given[:, self.names.index(name)] = has
-        if present and not given.any(1).all():
-            raise ValueError("a key has no modality at all: give every row at least one")
+        if present:
+            some = given.any(1).all()
+            if checks is not None:
+                checks.append((some, _without_modality))
+            elif not some:
+                raise _without_modality()
         return given
 
 
-def _vector(modality: Modality, part: Tensor | None, has: Tensor, dtype: torch.dtype) -> Tensor:
+def _without_modality() -> ValueError:
+    return ValueError("a key has no modality at all: give every row at least one")
+
+
+def _vector(modality: Modality, part: Tensor | None, has: Tensor, dtype: torch.dtype, checks: Checks | None) -> Tensor:
     if part is None:
         return torch.zeros(len(has), modality.size, dtype=dtype, device=has.device)
     if not part.is_floating_point():
@@ -219,12 +241,21 @@ def _vector(modality: Modality, part: Tensor | None, has: Tensor, dtype: torch.d
         require_held(f"{modality.name!r}", part[has.to(part.device)], dtype, remedy)
     part = torch.where(has.unsqueeze(1), part.to(dtype=dtype, device=has.device), 0)
     largest = largest_of(modality)
-    if part.numel() and not torch.linalg.vector_norm(part.detach(), ord=math.inf) <= largest:
-        raise ValueError(
-            f"{modality.name!r} has a value that is NaN, infinite or above {largest:g} in size; keys must be "
-            "finite and smaller: scale what they are made of"
-        )
-    return unit(modality.name, part, has) if modality.kind == "cosine" else part
+    if part.numel():
+        sound = torch.linalg.vector_norm(part.detach(), ord=math.inf) <= largest
+        if checks is not None:
+            checks.append((sound, lambda: too_large(modality)))
+        elif not sound:
+            raise too_large(modality)
+    return unit(modality.name, part, has, checks) if modality.kind == "cosine" else part
+
+
+def too_large(modality: Modality) -> ValueError:
+    """The error for a number that is not finite, or larger than this modality's may be."""
+    return ValueError(
+        f"{modality.name!r} has a value that is NaN, infinite or above {largest_of(modality):g} in size; keys must be "
+        "finite and smaller: scale what they are made of"
+    )
 
 
 def largest_of(modality: Modality) -> float:
@@ -232,30 +263,44 @@ def largest_of(modality: Modality) -> float:
     return LARGEST_KEY / max(1.0, modality.weight) ** 0.5
 
 
-def unit(name: str, part: Tensor, has: Tensor) -> Tensor:
+def unit(name: str, part: Tensor, has: Tensor, checks: Checks | None = None) -> Tensor:
     """The directions of the rows that are there; the others are 0.  `[B, S]`."""
     length = torch.where(has.unsqueeze(1), part.norm(dim=1, keepdim=True), 1)
-    if (small := length < 1e4 * torch.finfo(part.dtype).tiny ** 0.5).any():  # squares have lost digits, or all
+    small = length < 1e4 * torch.finfo(part.dtype).tiny ** 0.5
+    if part.device.type not in AT_HAND or small.any():  # squares have lost digits, or all
         largest = part.detach().abs().amax(1, keepdim=True)
-        if (small & (largest == 0)).any():
-            raise ValueError(
-                f"cosine modality {name!r} was given a zero vector, which has no direction; mark it absent"
-            )
-        part = torch.where(small, part / largest, part)
+        nowhere = (small & (largest == 0)).any()
+        if checks is not None:
+            checks.append((~nowhere, lambda: _without_direction(name)))
+        elif nowhere:
+            raise _without_direction(name)
+        part = torch.where(small, part / torch.where(small, largest, 1), part)  # no gradient of 0 / 0
         length = torch.where(small, part.norm(dim=1, keepdim=True), length)
     return part / length
 
 
-def _codes(modality: Modality, part: Tensor | None, has: Tensor) -> Tensor:
+def _without_direction(name: str) -> ValueError:
+    return ValueError(f"cosine modality {name!r} was given a zero vector, which has no direction; mark it absent")
+
+
+def _codes(modality: Modality, part: Tensor | None, has: Tensor, checks: Checks | None) -> Tensor:
     if part is None:
         return torch.zeros(len(has), modality.size, dtype=torch.int64, device=has.device)
     part = torch.where(has.unsqueeze(1), part.to(has.device), 0)
-    if part.is_floating_point() and not ((part == part.round()) & (part.abs() <= LARGEST_EXACT_CODE)).all():
-        raise ValueError(
-            f"discrete modality {modality.name!r} has a value that is no whole number up to 2**24; "
-            "give larger codes, such as hashes, by name as an int64 tensor"
-        )
+    if part.is_floating_point():
+        whole_numbers = ((part == part.round()) & (part.abs() <= LARGEST_EXACT_CODE)).all()
+        if checks is not None:
+            checks.append((whole_numbers, lambda: _not_whole(modality)))
+        elif not whole_numbers:
+            raise _not_whole(modality)
     return part.to(torch.int64)
+
+
+def _not_whole(modality: Modality) -> ValueError:
+    return ValueError(
+        f"discrete modality {modality.name!r} has a value that is no whole number up to 2**24; "
+        "give larger codes, such as hashes, by name as an int64 tensor"
+    )
 
 
 def _side_by_side(parts: list[Tensor], given: Tensor, dtype: torch.dtype) -> Tensor:

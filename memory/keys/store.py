@@ -11,6 +11,7 @@ from engram_rl.memory.keys.coded import Group
 from engram_rl.memory.keys.masked import MaskedStore
 from engram_rl.memory.keys.plain import PlainStore
 from engram_rl.memory.keys.space import KeyInput, Keys, KeySpace, Present
+from engram_rl.memory.waiting import Checks
 
 
 class KeyStore(Protocol):
@@ -25,6 +26,7 @@ class KeyStore(Protocol):
         column_weights: Factor of each column of the vectors in the squared distance. `[D]`
         codes: Codes of the discrete modalities. `[N, C]` int64
         present: Which modalities an entry has. `[N, M]` bool
+        doubt: Whether what was last computed has to be computed again, if that has not been asked yet. `[]` bool
     """
 
     space: KeySpace
@@ -33,12 +35,13 @@ class KeyStore(Protocol):
     column_weights: Tensor
     codes: Tensor
     present: Tensor
+    doubt: Tensor | None
 
     @property
     def vectors(self) -> Tensor:
         """The keys' vectors, in place.  `[N, D]`."""
 
-    def pack(self, keys: KeyInput, present: Present = None) -> Keys:
+    def pack(self, keys: KeyInput, present: Present = None, checks: Checks | None = None) -> Keys:
         """Check keys and lay them out, as `KeySpace.pack` does, where this store lives."""
 
     def queries(self, query: Keys) -> Tensor:
@@ -70,6 +73,9 @@ class KeyStore(Protocol):
     def assume(self, penalties: Tensor) -> None:
         """Have these in place of what is stored, until that changes: it is part of something larger.  `[M]`."""
 
+    def settle(self, doubtful: bool) -> None:
+        """The answer to `doubt`."""
+
     def rounding(self, query: Keys, near: Tensor) -> Tensor:
         """How wrong a search may rank rows at a squared distance of `near`, by rounding.  `[B]` -> `[B]`."""
 
@@ -85,8 +91,8 @@ class KeyStore(Protocol):
     def latest_first(self, slots: Tensor) -> Tensor:
         """The slots in the order of their writes, the latest first, where codes are kept.  `[m]`."""
 
-    def put(self, slots: Tensor, keys: Keys) -> None:
-        """Store new or replacing keys."""
+    def put(self, slots: Tensor, keys: Keys, used: int) -> None:
+        """Store new or replacing keys; slots from `used` on have never held an entry."""
 
     def move(self, slots: Tensor, vectors: Tensor) -> None:
         """Put the vectors of existing entries elsewhere; what an entry lacks stays absent.  `[n, D]`."""

@@ -226,7 +226,7 @@ class ShardedMemory(OwnMode):
         near = Neighbours(rows.masked_fill(~valid, -1), distances.masked_fill(~valid, 0), valid, bool(valid.all()))
         store = make_store(self.space, order.numel(), self.dtype, torch.device("cpu"))  # of what came back
         keys = Keys(*(_taken([getattr(one.keys, name) for one in answers], order) for name in Keys.__annotations__))
-        store.put(rows[valid], keys[valid.flatten()])
+        store.put(rows[valid], keys[valid.flatten()], order.numel())
         if penalties is not None:
             store.assume(penalties)
         values = _taken([one.values for one in answers], order)

@@ -17,6 +17,7 @@ from engram_rl.memory.indexes.index import Index
 from engram_rl.memory.keys.identity import NOBODY, IdentityTable
 from engram_rl.memory.keys.space import Keys
 from engram_rl.memory.keys.store import KeyStore
+from engram_rl.memory.waiting import AT_HAND, Checks, told
 from engram_rl.memory.writing.slots import Slots
 
 AT_ONCE = 128
@@ -54,8 +55,17 @@ class Batch:
         return int(repeats[0])
 
 
-def checked_batch(keys: Keys, values: Tensor, priority: Tensor | None, identity: Tensor | None, like: Tensor) -> Batch:
+def checked_batch(
+    keys: Keys,
+    values: Tensor,
+    priority: Tensor | None,
+    identity: Tensor | None,
+    like: Tensor,
+    checks: Checks | None = None,
+) -> Batch:
     """The rows on the device and in the precision of `like`, the values stored so far `[N, V]`.
+
+    Numbers are checked here, unless `checks` takes what is to be checked of them.
 
     Raises:
         ValueError: Shapes or numbers are not those of entries.
@@ -69,26 +79,40 @@ def checked_batch(keys: Keys, values: Tensor, priority: Tensor | None, identity:
     if not values.is_floating_point():
         require_held("values", values, like.dtype, "scale it, or build the memory with dtype=torch.float64")
     values = values.to(like)
-    if values.numel() and not torch.linalg.vector_norm(values.detach(), ord=math.inf) <= LARGEST_VALUE:
-        raise ValueError(
-            f"a value is NaN, infinite or above {LARGEST_VALUE:g} in size; values must be finite and smaller"
-        )
+    if values.numel():
+        sound = torch.linalg.vector_norm(values.detach(), ord=math.inf) <= LARGEST_VALUE
+        if checks is not None:
+            checks.append((sound, _value_too_large))
+        elif not sound:
+            raise _value_too_large()
     names = None if identity is None else checked_identity(identity)
     if names is not None and len(names) != rows:
         raise ValueError(f"identity has {len(names)} rows; expected {rows}")
-    weights = like.new_zeros(rows) if priority is None else _checked_priority(priority, rows).to(like)
+    weights = like.new_zeros(rows) if priority is None else _checked_priority(priority, rows, checks).to(like)
     return Batch(keys, values, weights, names)
 
 
-def _checked_priority(priority: Tensor, rows: int) -> Tensor:
+def _value_too_large() -> ValueError:
+    return ValueError(f"a value is NaN, infinite or above {LARGEST_VALUE:g} in size; values must be finite and smaller")
+
+
+def _checked_priority(priority: Tensor, rows: int, checks: Checks | None) -> Tensor:
     if real("priority", priority).shape != (rows,):
         raise ValueError(f"priority has shape {tuple(priority.shape)}; expected [{rows}]")
     if priority.dtype not in (torch.float32, torch.float64):  # of which some hold no such number, some no order
         priority = priority.to(torch.float64)
-    if not (sound := (priority >= 0) & (priority <= LARGEST_VALUE)).all():
-        wrong = float(priority[~sound][0])
-        raise ValueError(f"priority holds {wrong}; it must be at least 0 and at most {LARGEST_VALUE:g}: scale it")
+    sound = (priority >= 0) & (priority <= LARGEST_VALUE)
+    if checks is not None and priority.device.type not in AT_HAND:
+        checks.append((sound.all(), lambda: _priority_out_of_range(priority[~sound])))
+    elif not sound.all():
+        raise _priority_out_of_range(priority[~sound])
     return priority
+
+
+def _priority_out_of_range(wrong: Tensor) -> ValueError:
+    return ValueError(
+        f"priority holds {float(wrong[0])}; it must be at least 0 and at most {LARGEST_VALUE:g}: scale it"
+    )
 
 
 def checked_identity(identity: Tensor) -> np.ndarray:
@@ -146,17 +170,78 @@ class Placed:
         slots: Of all these rows; -1 for those that have made room again. `[C]`
         rows: Those that stay, and their slots. `[B]`
         kept: Which these are; None if all. `[B]` ascending
-        fresh: The slots of those that are new entries, in order. `[n]`
+        again: Which of those that stay write an entry again. `[m]` ascending
+        fresh: The slots of the others, which are new entries, in order. `[n]`
         victims: Those of `fresh` whose entry makes room. `[v]`
         births: How many new entries each of `fresh` is given in turn; None for one each. `[n]`
+        fresh_told: `fresh` on the host; empty where no identity and no victim needs it. `[n]`
+        victims_told: `victims` on the host. `[v]`
     """
 
     slots: Tensor
     rows: WrittenRows
-    kept: Tensor | None
+    kept: np.ndarray | None
+    again: np.ndarray
     fresh: Tensor
     victims: Tensor
-    births: Tensor | None
+    births: np.ndarray | None
+    fresh_told: np.ndarray
+    victims_told: np.ndarray
+
+
+@dataclass(frozen=True)
+class Rivals:
+    """What decides who makes room for whom, on the host.
+
+    Attributes:
+        slots: Of new entries, the last of them in place of the weakest. `[n]`
+        score: Of the entries that make room, ascending. `[v]`
+        since: What orders equal scores among these; None if nothing does. `[v]`
+        lowest_birth: A score that no new entry falls short of.
+    """
+
+    slots: np.ndarray
+    score: np.ndarray
+    since: np.ndarray | None
+    lowest_birth: float
+
+    @property
+    def victims(self) -> np.ndarray:
+        """Where the entries are that make room.  `[v]`."""
+        return self.slots[len(self.slots) - len(self.score) :]
+
+    def may_be_stronger(self) -> bool:
+        """Whether one of the entries that make room might stand in the order behind a new one."""
+        birth, last = self.lowest_birth, self.score[-1]
+        return birth < last or (birth == last and self.since is None)  # otherwise later uses come later in the order
+
+    def apart(self, known: np.ndarray) -> int:
+        """Rows before one that writes an entry again which makes room for another of them; their slots are `[B]`."""
+        writers = np.flatnonzero(np.isin(known, self.victims)) if len(self.slots) < len(known) else known[:0]
+        if not len(writers):
+            return len(known)
+        newcomers = np.flatnonzero(known < 0)[len(self.slots) - len(self.score) :]  # [v], one for each victim
+        order = np.argsort(self.victims)
+        met = order[np.searchsorted(self.victims, known[writers], sorter=order)]
+        return int(np.maximum(writers, newcomers[met]).min())
+
+    def undecided(self, births: np.ndarray) -> bool:
+        """Whether it goes by their slots which of some equally weak rows is the weakest."""
+        score = np.concatenate([self.score, births])
+        return self.since is None and len(np.unique(score)) < len(score)
+
+    def ranks(self, births: np.ndarray) -> np.ndarray:
+        """The place of victims, ascending already, and of rows to come among them all, the weakest first.  `[v + B]`.
+
+        Of one score, rows come behind entries, as they are used later, and in turn.
+        """
+        score = np.concatenate([self.score, births])
+        used = np.full(len(score), np.inf)
+        if self.since is not None:
+            used[: len(self.since)] = self.since
+        ranks = np.empty(len(score), np.int64)
+        ranks[np.lexsort((np.arange(len(score)), used, score))] = np.arange(len(score))
+        return ranks
 
 
 class Placing:
@@ -190,70 +275,87 @@ class Placing:
         self._store, self._index = store, index
         self._slots, self._identities, self._forgetting = slots, identities, forgetting
 
-    def first(self, batch: Batch) -> Placed:
-        """Place rows up to the first that depends on an earlier one."""
+    def first(self, batch: Batch, checks: Checks | None = None) -> Placed:
+        """Place rows up to the first that depends on an earlier one, if these checks hold."""
         batch, known = self._matched(batch)
-        new = known < 0
-        fresh, victims = self._slots.for_new(int(new.sum()), self._forgetting)
-        slots = fresh if fresh.shape[0] == new.shape[0] else known.masked_scatter(new, fresh)
-        rows = WrittenRows(slots, new, batch.priority, batch.keys, batch.values)
-        if victims.shape[0] and slots.shape[0] > 1 and self._entangled(rows, known, victims):
-            births = getattr(self._forgetting, "births", lambda rows: None)(rows) if bool(new.all()) else None
-            if births is None or self._undecided(victims, births):
-                return self.first(batch[: slots.shape[0] // 2])
-            return self._in_turn(rows, victims, births)
-        return Placed(slots, rows, None, fresh, victims, None)
+        new, device = known < 0, self._store.rows.device
+        count = int(np.count_nonzero(new))
+        fresh, victims = self._slots.for_new(count, self._forgetting)
+        if count == len(new):
+            marks, slots = torch.ones(count, dtype=torch.bool, device=device), fresh
+        else:
+            marks = torch.from_numpy(new).to(device)
+            slots = torch.from_numpy(known).to(device).masked_scatter(marks, fresh)
+        rows = WrittenRows(slots, marks, batch.priority, batch.keys, batch.values, fresh=fresh)
+        again, apart = np.flatnonzero(~new), len(known)
+        if batch.identity is None and not victims.shape[0]:  # nobody asks which slots they are
+            if checks:
+                told(checks)
+            return Placed(slots, rows, None, again, fresh, victims, None, again[:0], again[:0])
+        rivals = self._rivals(rows, fresh, victims, checks)
+        if len(rivals.score) and apart > 1:
+            if rivals.may_be_stronger():
+                births = self._births(rows) if count == len(new) else None
+                if births is None or rivals.undecided(births):
+                    return self.first(batch[: len(known) // 2])
+                return self._in_turn(rows, rivals, births)
+            apart = rivals.apart(known)
+        placed = Placed(slots, rows, None, again, fresh, victims, None, rivals.slots, rivals.victims)
+        return placed if apart == len(known) else _first_of(placed, apart)
 
-    def _in_turn(self, rows: WrittenRows, victims: Tensor, births: Tensor) -> Placed:
+    def _rivals(self, rows: WrittenRows, fresh: Tensor, victims: Tensor, checks: Checks | None) -> Rivals:
+        """What decides who makes room for whom, asked together with these checks."""
+        policy, some = self._forgetting, victims.shape[0] > 0
+        since = getattr(policy, "since", None) if some else None
+        birth = policy.lowest_birth(rows) if some else 0.0
+        asked = [fresh, policy.score[victims]]
+        asked += [] if since is None else [since[victims]]
+        asked += [birth] if isinstance(birth, Tensor) else []
+        at_hand = fresh.device.type in AT_HAND
+        slots, score, *more = [one.numpy() for one in asked] if at_hand else told(checks or [], *asked)
+        lowest = more.pop() if isinstance(birth, Tensor) else birth
+        return Rivals(slots.astype(np.int64, copy=False), score, more[0] if more else None, float(lowest))
+
+    def _births(self, rows: WrittenRows) -> np.ndarray | None:
+        """The score of each row as a new entry, if the policy says it.  `[B]`."""
+        births = getattr(self._forgetting, "births", lambda rows: None)(rows)
+        return None if births is None else told([], births)[0]
+
+    def _in_turn(self, rows: WrittenRows, rivals: Rivals, births: np.ndarray) -> Placed:
         """Place new rows of which one may make room for another: each in turn takes the place of the weakest."""
-        slots = _taken(self._ranks(victims, births), victims.cpu().numpy(), rows.slots.cpu().numpy())
-        total, every = len(slots), torch.from_numpy(slots).to(victims.device)
+        slots, device = _taken(rivals.ranks(births), rivals.victims, rivals.slots), rows.slots.device
+        total = len(slots)
         _, last, births_of = np.unique(slots[::-1], return_index=True, return_counts=True)
         order = np.argsort(-last)  # by the turn that stays
-        kept = torch.from_numpy(total - 1 - last[order]).to(victims.device)
-        fresh = every[kept]
+        turns = total - 1 - last[order]
+        gone = rivals.victims[np.isin(rivals.victims, slots[turns])]
+        kept, fresh, victims = (torch.from_numpy(one).to(device) for one in (turns, slots[turns], gone))
         stay = WrittenRows(
-            fresh, rows.new[kept], rows.priority[kept], rows.keys[kept], rows.values[kept], turns=kept, together=total
+            fresh,
+            rows.new[kept],
+            rows.priority[kept],
+            rows.keys[kept],
+            rows.values[kept],
+            turns=kept,
+            together=total,
+            fresh=fresh,
         )
-        births_each = torch.from_numpy(births_of[order]).to(victims.device)
-        standing = torch.full_like(every, -1).index_copy_(0, kept, fresh)
-        return Placed(standing, stay, kept, fresh, victims[torch.isin(victims, fresh)], births_each)
+        standing = torch.full((total,), -1, device=device).index_copy_(0, kept, fresh)
+        return Placed(standing, stay, turns, turns[:0], fresh, victims, births_of[order], slots[turns], gone)
 
-    def _undecided(self, victims: Tensor, births: Tensor) -> bool:
-        """Whether it goes by their slots which of some equally weak rows is the weakest."""
-        if getattr(self._forgetting, "since", None) is not None:
-            return False
-        score = torch.cat([self._forgetting.score[victims], births])
-        return len(torch.unique(score)) < len(score)
-
-    def _ranks(self, victims: Tensor, births: Tensor) -> np.ndarray:
-        """The place of victims, ascending already, and of rows to come among them all, the weakest first.  `[v + B]`.
-
-        Of one score, rows come behind entries, as they are used later, and in turn.
-        """
-        since = getattr(self._forgetting, "since", None)
-        score = torch.cat([self._forgetting.score[victims], births]).cpu().numpy()
-        used = np.full(len(score), np.inf)
-        if since is not None:
-            used[: len(victims)] = since[victims].cpu().numpy()
-        ranks = np.empty(len(score), np.int64)
-        ranks[np.lexsort((np.arange(len(score)), used, score))] = np.arange(len(score))
-        return ranks
-
-    def _matched(self, batch: Batch) -> tuple[Batch, Tensor]:
+    def _matched(self, batch: Batch) -> tuple[Batch, np.ndarray]:
         """The first rows, up to one that might stand for the entry of an earlier one; and their slots, -1 if new."""
-        distinct, device = batch.distinct(), self._store.rows.device
-        within = self._within
+        distinct, within = batch.distinct(), self._within
         batch = _up_to(batch, distinct if within is None else min(distinct, AT_ONCE))
         if self._updates and batch.identity is not None:
-            known = torch.from_numpy(self._identities.find(batch.identity)).to(device)
+            known = self._identities.find(batch.identity)
         elif within is not None:
-            known = self._close(batch, within)
+            known = self._close(batch, within).cpu().numpy()
         else:
-            known = torch.full((batch.values.shape[0],), -1, device=device)
+            known = np.full(batch.values.shape[0], -1)
         if within is None:
             return batch, known
-        rows = self._first_repeat(batch, known, within)
+        rows = self._first_repeat(batch, torch.from_numpy(known).to(batch.values.device), within)
         return _up_to(batch, rows), known[:rows]
 
     def _close(self, batch: Batch, within: float) -> Tensor:
@@ -271,12 +373,23 @@ class Placing:
         repeats = (near | same).tril(-1).any(1).nonzero().squeeze(1)
         return int(repeats[0]) if len(repeats) else rows
 
-    def _entangled(self, rows: WrittenRows, known: Tensor, victims: Tensor) -> bool:
-        """Whether storing one row might change which entry makes room for another."""
-        birth, last = self._forgetting.lowest_birth(rows), float(self._forgetting.score[victims[-1]])
-        if birth < last or (birth == last and getattr(self._forgetting, "since", None) is None):
-            return True  # otherwise later uses come later in the order
-        return bool((known >= 0).any() and torch.isin(victims, known).any())
+
+def _first_of(placed: Placed, rows: int) -> Placed:
+    """The first of these rows, each of them new or written again, in the slots that they have among all."""
+    again = placed.again[placed.again < rows]
+    new = rows - len(again)
+    gone = max(0, new - (len(placed.fresh_told) - len(placed.victims_told)))
+    all_rows, fresh = placed.rows, placed.fresh[:new]
+    some = WrittenRows(
+        all_rows.slots[:rows],
+        all_rows.new[:rows],
+        all_rows.priority[:rows],
+        all_rows.keys[:rows],
+        all_rows.values[:rows],
+        fresh=fresh,
+    )
+    told_of = placed.fresh_told[:new], placed.victims_told[:gone]
+    return Placed(some.slots, some, None, again, fresh, placed.victims[:gone], None, *told_of)
 
 
 def _taken(ranks: np.ndarray, victims: np.ndarray, slots: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -50,7 +51,7 @@ class Slots:
         victims = forgetting.weakest(lacking, self.used) if lacking else self.free[:0]
         return torch.cat([again, fresh, victims]), victims
 
-    def take(self, slots: Tensor, victims: Tensor, births: Tensor | None = None) -> None:
+    def take(self, slots: Tensor, victims: Tensor, births: np.ndarray | None = None) -> None:
         """Slots from `for_new` now hold new entries.
 
         Args:
@@ -64,7 +65,7 @@ class Slots:
         self.used += fresh - again
         self.evictions += victims.shape[0]
         self.alive[slots] = True
-        self.generation[slots] += 1 if births is None else births.to(self.generation)
+        self.generation[slots] += 1 if births is None else torch.as_tensor(births).to(self.generation)
         if births is not None:
             self.evictions += int(births.sum()) - slots.shape[0]
         self.writes[slots] = 1

@@ -4,6 +4,7 @@ import inspect
 import math
 from dataclasses import FrozenInstanceError
 
+import numpy as np
 import pytest
 import torch
 
@@ -41,7 +42,7 @@ from engram_rl.memory.gymnasium import MemoryVectorWrapper, MemoryWrapper
 from engram_rl.memory.indexes import INDEXES, make_index
 from engram_rl.memory.links import Links, Reached
 from engram_rl.memory.reading import KERNELS, Found, make_kernel
-from engram_rl.memory.writing.batch import Batch, Placed
+from engram_rl.memory.writing.batch import Batch, Placed, Rivals
 from engram_rl.memory.writing.rules import WRITE_RULES, make_write_rule
 
 NONE = inspect.Parameter.empty
@@ -122,6 +123,7 @@ def test_parts_by_name_are_those_with_their_defaults():
 
 KEYS = Keys(torch.zeros(1, 2), torch.zeros(1, 0, dtype=torch.int64), torch.ones(1, 1, dtype=torch.bool))
 ONE = torch.zeros(1)
+EMPTY = np.zeros(0)
 ROWS = WrittenRows(ONE, ONE, ONE, KEYS, ONE)
 FROZEN = [
     Modality("a"),
@@ -133,7 +135,8 @@ FROZEN = [
     WriteContext(ONE, ONE, ONE),
     ROWS,
     Batch(KEYS, ONE, ONE, None),
-    Placed(ONE, ROWS, None, ONE, ONE, None),
+    Placed(ONE, ROWS, None, EMPTY, ONE, ONE, None, EMPTY, EMPTY),
+    Rivals(EMPTY, EMPTY, None, 0.0),
     Reached(ONE, ONE),
     Found(ONE, ONE, ONE, ONE, ONE, ONE, None, ONE),
 ]
