@@ -298,7 +298,7 @@ class DifferentiableNeuralDictionary(OwnMode):
             rows = self._combined(placed.rows, placed.again) if len(placed.again) else placed.rows
             self.values[rows.slots] = rows.values
             self.slot_table.take(placed.fresh, placed.victims, *(() if placed.births is None else (placed.births,)))
-            self.usage.hits[placed.fresh] = 0
+            self.usage.hits.index_fill_(0, placed.fresh, 0)
             if piece.identity is not None:
                 self._name(piece.identity, placed)
             elif len(placed.victims):
@@ -505,7 +505,7 @@ class DifferentiableNeuralDictionary(OwnMode):
 
     def _combined(self, rows: WrittenRows, written: np.ndarray) -> WrittenRows:
         """The rows with the values that their entries get, and the parts they keep, where these are written again."""
-        again = torch.from_numpy(written).to(self.device)
+        again = torch.from_numpy(written).to(self.device, non_blocking=True)
         slots, values = rows.slots[again], rows.values.clone()
         context = WriteContext(slots, self.slot_table.writes[slots], rows.priority[again])
         combined = self.write_rule.combine(self.values[slots], values[again], context)
@@ -549,7 +549,7 @@ class DifferentiableNeuralDictionary(OwnMode):
         expired = self.forgetting.expired(min(most, held), self.used)
         if len(expired):
             told = np.unique(expired.cpu().numpy())
-            self._remove(torch.from_numpy(told).to(self.device), told)
+            self._remove(torch.from_numpy(told).to(self.device, non_blocking=True), told)
         return len(expired) > 0
 
     def _remove(self, slots: Tensor, told: np.ndarray) -> None:
@@ -613,9 +613,9 @@ def read(
 
 def _found_at(found: Found, nobody: bool) -> Tensor:
     """The slots that were found, with repeats in place of those that were not if these are not at hand.  `[n]`."""
-    if found.valid.device.type in AT_HAND:
-        return found.slots[found.valid]
-    return found.slots[:0].reshape(-1) if nobody else found.slots.where(found.valid, found.slots.max()).reshape(-1)
+    if nobody or found.valid.device.type in AT_HAND:
+        return found.slots[:0].reshape(-1) if nobody else found.slots[found.valid]
+    return found.slots.where(found.valid, found.slots.amax(keepdim=True)).reshape(-1)
 
 
 def _own(part: Any) -> Any:

@@ -42,7 +42,7 @@ class Confidence(LeastRecentlyUsed):
     def written(self, rows: WrittenRows) -> None:
         """Full confidence again, and one use."""
         super().written(rows)
-        self.lost[rows.slots] = 0
+        self.lost.index_fill_(0, rows.slots, 0)
 
     def weakened(self, slots: Tensor, factor: float) -> None:
         """Confidence falls by `factor`."""

@@ -58,6 +58,7 @@ class Decay(Forgetting):
         self.most, self.threshold = most, threshold
 
     by_use = True
+    since: Tensor
 
     def settings(self) -> dict[str, Any]:
         """The arguments that make another like it."""
@@ -75,7 +76,7 @@ class Decay(Forgetting):
         slots, level = rows.slots, _level(rows.priority)
         level = torch.where(rows.new, level, torch.maximum(level, self.level[slots]))
         self.level[slots] = level
-        self._used(slots, self.uses + rows.order())
+        self.since[slots] = self.uses + rows.order()
         self.set_scores(slots, level + self._times(rows) / self.half_life)
         self.uses += len(rows)
         if self.unit == "writes":
@@ -95,7 +96,7 @@ class Decay(Forgetting):
         level = torch.maximum(level, (level + self.durability).clamp(max=self.most))
         self.level[slots] = level
         self.score[slots] = level + self.now / self.half_life
-        self._used(slots, float(self.uses))
+        self.since.index_fill_(0, slots, float(self.uses))
         self.uses += 1
 
     def weakened(self, slots: Tensor, factor: float) -> None:
@@ -138,10 +139,6 @@ class Decay(Forgetting):
 
     def _times(self, rows: WrittenRows) -> Tensor | float:
         return self.now + rows.order() if self.unit == "writes" else self.now
-
-    def _used(self, slots: Tensor, when: Tensor | float) -> None:
-        assert self.since is not None
-        self.since[slots] = when
 
 
 def passed(now: float, amount: float) -> float:

@@ -132,7 +132,7 @@ class Forgetting(ABC):
 
     def removed(self, slots: Tensor) -> None:
         """Slots that hold no entry any more."""
-        self.score[slots] = math.inf
+        self.score.index_fill_(0, slots, math.inf)
 
     def tick(self, amount: float) -> None:  # noqa: B027 - most policies have nothing to do
         """Time has passed; only policies with a forgetting curve care."""

@@ -28,7 +28,7 @@ class LeastRecentlyUsed(Forgetting):
 
     def retrieved(self, slots: Tensor) -> None:
         """One use, at the same time for all."""
-        self.score[slots] = float(self.uses)
+        self.score.index_fill_(0, slots, float(self.uses))
         self.uses += 1
 
     def _use(self, slots: Tensor) -> None:

@@ -142,7 +142,7 @@ def _told(
     if lost.any():
         return nearest(store, index, query, k, slots, excluded)
     if doubts.any():
-        rows = torch.from_numpy(np.flatnonzero(doubts)).to(proposals.device)
+        rows = torch.from_numpy(np.flatnonzero(doubts)).to(proposals.device, non_blocking=True)
         _search_again(store, query, rows, proposals, distances, slots.used)
         return nearest(store, _Proposed(proposals), query, k, slots, excluded)
     if valid.shape[1] == k and everywhere:

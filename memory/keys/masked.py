@@ -44,6 +44,8 @@ class MaskedStore:
         self.space = space
         self._discrete = [m for m, part in enumerate(space) if part.kind == "discrete"]
         self._continuous = [m for m, part in enumerate(space) if part.kind != "discrete"]
+        self._of_codes = torch.tensor(self._discrete, dtype=torch.int64, device=device)
+        self._of_vectors = torch.tensor(self._continuous, dtype=torch.int64, device=device)
         self._sizes = [space.modalities[m].size for m in self._continuous]
         owner = [m for m, size in zip(self._continuous, self._sizes, strict=True) for _ in range(size)]
         self._owner = torch.tensor(owner, dtype=torch.int64, device=device)  # [D], the modality of a column
@@ -99,7 +101,7 @@ class MaskedStore:
 
     def weighted(self, parts: Tensor, query: Keys) -> Tensor:
         """The sum of the parts that are asked for, by weight.  `[B, k, M]` -> `[B, k]`."""
-        return torch.where(query.present.unsqueeze(1), parts * self._weights, 0).sum(-1)
+        return (parts * self._weights).masked_fill(~query.present.unsqueeze(1), 0).sum(-1)
 
     def penalties(self) -> Tensor:
         """What lacking each modality costs, as a squared distance.  `[M]`."""
@@ -135,10 +137,10 @@ class MaskedStore:
         squared = (query.vectors.unsqueeze(1) - entries.vectors).square()  # [B, k, D]
         parts = squared.new_zeros(*entries.present.shape)
         if self._continuous:
-            parts[..., self._continuous] = self._by_part(squared)
+            parts[..., self._of_vectors] = self._by_part(squared)
         if self._discrete:
             same = self.coded.same(query.codes, entries.codes)
-            parts[..., self._discrete] = torch.where(same, 0.0, torch.inf).to(parts)
+            parts[..., self._of_codes] = parts.new_zeros(same.shape).masked_fill(~same, torch.inf)
         return torch.where(entries.present, parts, self._typical())
 
     def _by_part(self, columns: Tensor) -> Tensor:
@@ -168,8 +170,8 @@ class MaskedStore:
         out[:, :at] = 2 * away * asked[:, self._owner]
         lacking = -asked * self._typical()
         if self._continuous:
-            lacking[:, self._continuous] += asked[:, self._continuous] * self._by_part(away * (away + 2 * self.centre))
-        out[:, at : at + len(self._continuous)] = -asked[:, self._continuous]
+            lacking[:, self._of_vectors] += asked[:, self._of_vectors] * self._by_part(away * (away + 2 * self.centre))
+        out[:, at : at + len(self._continuous)] = -asked[:, self._of_vectors]
         at += len(self._continuous)
         out[:, at : at + asked.shape[1]] = lacking
         out[:, -1] = -1
@@ -213,7 +215,7 @@ class MaskedStore:
         parts = []
         for m in self._continuous:
             part, has = self.space.modalities[m], present[:, m]
-            moved = torch.where(has.unsqueeze(1), vectors[:, self.space.columns[part.name]], 0)
+            moved = vectors[:, self.space.columns[part.name]].masked_fill(~has.unsqueeze(1), 0)
             parts.append(unit(part.name, moved, has) if part.kind == "cosine" else moved)
         moved, has = torch.cat(parts, dim=1), present[:, self._owner]
         self.spread.remove(self.vectors[slots], has)
@@ -226,9 +228,9 @@ class MaskedStore:
         self._leave(slots)
         self._penalties = None
         self.coded.erase(slots)
-        self.present[slots] = False
-        self.rows[slots] = 0
-        self.rows[slots, -1] = LAST
+        self.present.index_fill_(0, slots, False)
+        self.rows.index_fill_(0, slots, 0)
+        self.rows[:, -1].index_fill_(0, slots, LAST)
 
     def state_dict(self, used: int) -> dict[str, Any]:
         """The sums over the vectors, by which penalties go, where they are seen from, and the order of the writes."""
@@ -281,7 +283,7 @@ class MaskedStore:
     def _refresh(self, slots: Tensor, vectors: Tensor, present: Tensor) -> None:
         columns = [vectors]
         if self._continuous:
-            columns.append(self._by_part((vectors - self.centre).square()) * present[:, self._continuous])
+            columns.append(self._by_part((vectors - self.centre).square()) * present[:, self._of_vectors])
         row = torch.cat([*columns, (~present).to(vectors)], dim=1)
         self.rows[slots] = torch.nn.functional.pad(row, (0, self.rows.shape[1] - row.shape[1]))
 
@@ -332,9 +334,10 @@ class Spread:
         """Leave out keys that were taken in."""
         n, mean, squares = _sums(vectors, has)
         left = self.count - n
-        mean_left = torch.where(left > 0, self.mean + (self.mean - mean) * n / left.clamp(min=1), 0)
+        none = left <= 0
+        mean_left = (self.mean + (self.mean - mean) * n / left.clamp(min=1)).masked_fill(none, 0)
         both = (mean - mean_left).square() * left * n / self.count.clamp(min=1)
-        self.squares = torch.where(left > 0, (self.squares - squares - both).clamp(min=0), 0)
+        self.squares = (self.squares - squares - both).clamp(min=0).masked_fill(none, 0)
         self.mean, self.count = mean_left, left
 
     def lost_digits(self) -> Tensor:
@@ -344,7 +347,7 @@ class Spread:
     def variance(self) -> Tensor:
         """`[D]`, 0 where all are equal."""
         variance = self.squares / self.count.clamp(min=1)
-        return torch.where(variance > SAME * self.mean.square(), variance, 0)
+        return variance.masked_fill(variance <= SAME * self.mean.square(), 0)
 
     def typical(self) -> Tensor:
         """The penalties that modalities state; else the mean squared distance of two entries drawn from those stored.
@@ -356,7 +359,7 @@ class Spread:
         typical = self._stated.clone()
         for m, columns in self._unstated:
             apart, away = variance[columns].sum(), square[columns].sum()
-            typical[m] = 2 * torch.where(apart > 0, apart, torch.where(away > 0, away, 0.5))
+            typical[m] = 2 * torch.where(apart > 0, apart, away.masked_fill(away <= 0, 0.5))
         return typical.to(self._dtype)
 
     def state_dict(self) -> dict[str, Tensor]:

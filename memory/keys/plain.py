@@ -75,11 +75,11 @@ class PlainStore:
 
     def weighted(self, parts: Tensor, query: Keys) -> Tensor:
         """The part by its weight, where it is asked for.  `[B, k, 1]` -> `[B, k]`."""
-        return torch.where(query.present, parts.squeeze(2) * self._modality.weight, 0)
+        return (parts.squeeze(2) * self._modality.weight).masked_fill(~query.present, 0)
 
     def penalties(self) -> Tensor:
         """What the modality states, else nothing: no entry lacks it.  `[1]`."""
-        return self.rows.new_tensor([self._modality.penalty or 0.0])
+        return self.rows.new_full((1,), self._modality.penalty or 0.0)
 
     def assume(self, penalties: Tensor) -> None:
         """No entry lacks anything."""
@@ -105,7 +105,7 @@ class PlainStore:
 
     def put(self, slots: Tensor, keys: Keys, used: int) -> None:
         """Store new or replacing keys."""
-        self.present[slots] = True
+        self.present.index_fill_(0, slots, True)
         self.rows[slots] = keys.vectors
 
     def move(self, slots: Tensor, vectors: Tensor) -> None:
@@ -116,8 +116,8 @@ class PlainStore:
 
     def erase(self, slots: Tensor) -> None:
         """Put these rows farther away than any entry."""
-        self.rows[slots] = FAR
-        self.present[slots] = False
+        self.rows.index_fill_(0, slots, FAR)
+        self.present.index_fill_(0, slots, False)
 
     def state_dict(self, used: int) -> dict[str, Any]:
         """Nothing beside the rows."""
@@ -130,7 +130,7 @@ class PlainStore:
         """What is given in this store's precision, if it is well."""
         if part.dim() != 2 or part.shape[1] != self.rows.shape[1] or part.is_complex():
             return None
-        vectors = part.to(dtype=self.rows.dtype, device=self.rows.device)
+        vectors = part.to(dtype=self.rows.dtype, device=self.rows.device, non_blocking=not part.is_cuda)
         if not part.is_floating_point():
             return None  # integers that would be rounded are looked for there
         if vectors.numel():

@@ -209,7 +209,8 @@ class KeySpace:
         device: torch.device | str | None,
         checks: Checks | None,
     ) -> Tensor:
-        given = torch.tensor([[name in parts for name in self.names]], device=device).repeat(rows, 1)
+        every = torch.tensor([[name in parts for name in self.names]])
+        given = every.to(device, non_blocking=True).repeat(rows, 1)
         if present is None:
             return given
         if not isinstance(present, Mapping):
@@ -219,7 +220,7 @@ class KeySpace:
                 raise unknown("modality in `present`", str(name), parts)
             if real(f"present[{name!r}]", has).shape != (rows,) or has.dtype != torch.bool:
                 raise ValueError(f"present[{name!r}] is {has.dtype} {tuple(has.shape)}; expected bool [{rows}]")
-            given[:, self.names.index(name)] = has
+            given[:, self.names.index(name)].copy_(has, non_blocking=not has.is_cuda)
         if present:
             some = given.any(1).all()
             if checks is not None:
@@ -239,7 +240,7 @@ def _vector(modality: Modality, part: Tensor | None, has: Tensor, dtype: torch.d
     if not part.is_floating_point():
         remedy = "give it as a discrete modality, or scale it"
         require_held(f"{modality.name!r}", part[has.to(part.device)], dtype, remedy)
-    part = torch.where(has.unsqueeze(1), part.to(dtype=dtype, device=has.device), 0)
+    part = part.to(dtype=dtype, device=has.device, non_blocking=not part.is_cuda).masked_fill(~has.unsqueeze(1), 0)
     largest = largest_of(modality)
     if part.numel():
         sound = torch.linalg.vector_norm(part.detach(), ord=math.inf) <= largest
@@ -265,7 +266,7 @@ def largest_of(modality: Modality) -> float:
 
 def unit(name: str, part: Tensor, has: Tensor, checks: Checks | None = None) -> Tensor:
     """The directions of the rows that are there; the others are 0.  `[B, S]`."""
-    length = torch.where(has.unsqueeze(1), part.norm(dim=1, keepdim=True), 1)
+    length = part.norm(dim=1, keepdim=True).masked_fill(~has.unsqueeze(1), 1)
     small = length < 1e4 * torch.finfo(part.dtype).tiny ** 0.5
     if part.device.type not in AT_HAND or small.any():  # squares have lost digits, or all
         largest = part.detach().abs().amax(1, keepdim=True)
@@ -274,7 +275,7 @@ def unit(name: str, part: Tensor, has: Tensor, checks: Checks | None = None) -> 
             checks.append((~nowhere, lambda: _without_direction(name)))
         elif nowhere:
             raise _without_direction(name)
-        part = torch.where(small, part / torch.where(small, largest, 1), part)  # no gradient of 0 / 0
+        part = torch.where(small, part / largest.masked_fill(~small, 1), part)  # no gradient of 0 / 0
         length = torch.where(small, part.norm(dim=1, keepdim=True), length)
     return part / length
 
@@ -286,7 +287,7 @@ def _without_direction(name: str) -> ValueError:
 def _codes(modality: Modality, part: Tensor | None, has: Tensor, checks: Checks | None) -> Tensor:
     if part is None:
         return torch.zeros(len(has), modality.size, dtype=torch.int64, device=has.device)
-    part = torch.where(has.unsqueeze(1), part.to(has.device), 0)
+    part = part.to(has.device, non_blocking=not part.is_cuda).masked_fill(~has.unsqueeze(1), 0)
     if part.is_floating_point():
         whole_numbers = ((part == part.round()) & (part.abs() <= LARGEST_EXACT_CODE)).all()
         if checks is not None:

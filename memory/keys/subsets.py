@@ -52,7 +52,8 @@ def subsets_of(space: KeySpace, given: Sequence[str], references: References) ->
 
 def under_each(query: Keys, space: KeySpace, chosen: list[tuple[str, ...]]) -> Keys:
     """Each query once per subset, asking for that only; nothing where the query lacks a part.  `[B * S]` rows."""
-    masks = torch.tensor([[name in c for name in space.names] for c in chosen], device=query.present.device)  # [S, M]
+    masks = torch.tensor([[name in c for name in space.names] for c in chosen])
+    masks = masks.to(query.present.device, non_blocking=True)  # [S, M]
     given = query.present.unsqueeze(1)  # [B, 1, M]
     complete = (given | ~masks).all(2, keepdim=True)  # [B, S, 1]
     S = len(chosen)
@@ -77,7 +78,7 @@ def evidence(parts: Tensor, asked: Tensor, typical: Tensor, weights: Tensor, sub
     Returns:
         Sums to 1 over the subsets that found something, 0 for the others. `[B, S]`
     """
-    parts = torch.where(asked.unsqueeze(1) & (weights > 0).unsqueeze(2), parts, 0)  # others may be infinitely far
+    parts = parts.masked_fill(~(asked.unsqueeze(1) & (weights > 0).unsqueeze(2)), 0)  # others may be infinitely far
     near = (weights.unsqueeze(2) * parts).sum(1)  # [B * S, M]
     typical = typical.clamp(min=torch.finfo(parts.dtype).tiny / SHARPNESS)
     ratio = torch.log((1 + SHARPNESS) * typical) - torch.log(near + SHARPNESS * typical)

@@ -78,7 +78,7 @@ def checked_batch(
         raise ValueError(f"values have shape {tuple(values.shape)}; expected [{rows}, {width}]")
     if not values.is_floating_point():
         require_held("values", values, like.dtype, "scale it, or build the memory with dtype=torch.float64")
-    values = values.to(like)
+    values = values.to(like, non_blocking=not values.is_cuda)
     if values.numel():
         sound = torch.linalg.vector_norm(values.detach(), ord=math.inf) <= LARGEST_VALUE
         if checks is not None:
@@ -88,8 +88,10 @@ def checked_batch(
     names = None if identity is None else checked_identity(identity)
     if names is not None and len(names) != rows:
         raise ValueError(f"identity has {len(names)} rows; expected {rows}")
-    weights = like.new_zeros(rows) if priority is None else _checked_priority(priority, rows, checks).to(like)
-    return Batch(keys, values, weights, names)
+    if priority is None:
+        return Batch(keys, values, like.new_zeros(rows), names)
+    weights = _checked_priority(priority, rows, checks)
+    return Batch(keys, values, weights.to(like, non_blocking=not weights.is_cuda), names)
 
 
 def _value_too_large() -> ValueError:
@@ -145,7 +147,7 @@ def checked_slots(
         if len(exclude) != 2:
             raise TypeError(f"exclude has {len(exclude)} parts; give slots, or a pair (slots, generation[slots])")
         exclude, meant = exclude
-    slots = real("exclude", exclude).to(device)
+    slots = real("exclude", exclude).to(device, non_blocking=not exclude.is_cuda)
     slots = slots.unsqueeze(1) if slots.dim() == 1 else slots
     if slots.dim() != 2 or len(slots) != rows or slots.dtype != torch.int64:
         raise ValueError(
@@ -158,7 +160,9 @@ def checked_slots(
             f"the generation in exclude is {meant.dtype} {tuple(meant.shape)}; expected integers, one for each slot"
         )
     there = (slots >= 0) & (slots < len(generation))
-    same = generation[slots.where(there, 0)] == meant.to(device).reshape(slots.shape)
+    same = generation[slots.masked_fill(~there, 0)] == meant.to(device, non_blocking=not meant.is_cuda).reshape(
+        slots.shape
+    )
     return slots.masked_fill(~(there & same), -1)
 
 
@@ -284,8 +288,8 @@ class Placing:
         if count == len(new):
             marks, slots = torch.ones(count, dtype=torch.bool, device=device), fresh
         else:
-            marks = torch.from_numpy(new).to(device)
-            slots = torch.from_numpy(known).to(device).masked_scatter(marks, fresh)
+            marks, slots = (torch.from_numpy(one).to(device, non_blocking=True) for one in (new, known))
+            slots = slots.masked_scatter(marks, fresh)
         rows = WrittenRows(slots, marks, batch.priority, batch.keys, batch.values, fresh=fresh)
         again, apart = np.flatnonzero(~new), len(known)
         if batch.identity is None and not victims.shape[0]:  # nobody asks which slots they are
@@ -329,7 +333,8 @@ class Placing:
         order = np.argsort(-last)  # by the turn that stays
         turns = total - 1 - last[order]
         gone = rivals.victims[np.isin(rivals.victims, slots[turns])]
-        kept, fresh, victims = (torch.from_numpy(one).to(device) for one in (turns, slots[turns], gone))
+        host = (turns, slots[turns], gone)
+        kept, fresh, victims = (torch.from_numpy(one).to(device, non_blocking=True) for one in host)
         stay = WrittenRows(
             fresh,
             rows.new[kept],

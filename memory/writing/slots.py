@@ -64,15 +64,17 @@ class Slots:
         self.holes -= again
         self.used += fresh - again
         self.evictions += victims.shape[0]
-        self.alive[slots] = True
-        self.generation[slots] += 1 if births is None else torch.as_tensor(births).to(self.generation)
+        self.alive.index_fill_(0, slots, True)
+        self.generation[slots] += (
+            1 if births is None else torch.as_tensor(births).to(self.generation, non_blocking=True)
+        )
         if births is not None:
             self.evictions += int(births.sum()) - slots.shape[0]
-        self.writes[slots] = 1
+        self.writes.index_fill_(0, slots, 1)
 
     def release(self, slots: Tensor) -> None:
         """These distinct slots hold no entry any more."""
-        self.alive[slots] = False
+        self.alive.index_fill_(0, slots, False)
         end = self.holes + slots.shape[0]
         if end > self._stack.shape[0]:  # twice as large, so that what is there is hardly ever copied
             self._stack = torch.cat([self.free, self.free.new_empty(2 * end - self.holes)])
