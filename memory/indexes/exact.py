@@ -33,8 +33,11 @@ MOST_ON_GPU = 2048
 SPARE = 16
 """Proposals beyond k, so that hardly ever one of the k nearest is lost to rounding."""
 
-MOST_BYTES = 256 * 2**20
-"""What a search in torch may take up beside its answer."""
+MOST_BYTES = {"cpu": 256 * 2**20}
+"""What a search in torch may take up beside its answer, by kind of device."""
+
+MOST_BYTES_ELSEWHERE = 2**31
+"""On a GPU, where a few large steps take less time than many small ones."""
 
 MOST_QUERIES = 1024
 """Rows of which a block holds at least the scores."""
@@ -398,7 +401,12 @@ def faiss_search(rows: Tensor, queries: Tensor, k: int, by_distance: bool) -> Te
 
 
 def torch_search(
-    rows: Tensor, queries: Tensor, k: int, by_distance: bool, block: int | None = None, most_bytes: int = MOST_BYTES
+    rows: Tensor,
+    queries: Tensor,
+    k: int,
+    by_distance: bool,
+    block: int | None = None,
+    most_bytes: int | None = None,
 ) -> Tensor:
     """The same search in torch, on any device and in any precision, in blocks whose scores fit into so many bytes.
 
@@ -408,11 +416,13 @@ def torch_search(
         k: How many, at most n.
         by_distance: By L2 distance, else by inner product.
         block: Rows at a time; by default as many as fit.
-        most_bytes: What a search may take up beside its answer.
+        most_bytes: What a search may take up beside its answer; by default what such a device has to spare.
 
     Returns:
         `[B, k]`
     """
+    if most_bytes is None:
+        most_bytes = MOST_BYTES.get(rows.device.type, MOST_BYTES_ELSEWHERE)
     size = rows.element_size()
     each = 2 * size + 16  # bytes of a score on its way to the best: itself, the best before, their columns
     at_once = max(1, most_bytes // (2 * each * (k + MOST_QUERIES)))
@@ -426,7 +436,7 @@ def torch_search(
         part = rows[start : start + block]
         if not by_distance:
             return queries @ part.T  # [B, block]
-        return torch.addmm(part.square().sum(1), queries, part.T, beta=-1, alpha=2)
+        return torch.addmm(torch.linalg.vector_norm(part, dim=1).square_(), queries, part.T, beta=-1, alpha=2)
 
     return torch_topk(score, range(0, len(rows), block), k)[1]
 
