@@ -39,7 +39,7 @@ from engram_rl.memory.modes import OwnMode, in_own_mode
 from engram_rl.memory.persistence.file import load, named, write_file
 from engram_rl.memory.persistence.names import state_today
 from engram_rl.memory.persistence.state import State
-from engram_rl.memory.reading import Found, InverseDistance, Kernel, Usage, make_kernel, weigh
+from engram_rl.memory.reading import Found, InverseDistance, Kernel, Usage, log_similarity, make_kernel, weigh
 from engram_rl.memory.waiting import AT_HAND, Checks
 from engram_rl.memory.writing.batch import Placed, Placing, checked_batch, checked_identity, checked_slots
 from engram_rl.memory.writing.rules import WriteContext, WriteRule, make_write_rule
@@ -594,7 +594,7 @@ def read(
         distances = store.weighted(parts, asked)
     elif entries is not None:
         distances = store.distances_at(asked, at, entries)
-    weights = weigh(kernel.log_similarity(distances), valid)  # [B S, k]
+    weights = weigh(log_similarity(kernel, distances), valid)  # [B S, k]
     if subsets > 1:
         shares = evidence(parts, asked.present, store.penalties(), weights, subsets)  # [B, S]
         weights = weights * shares.reshape(-1, 1)

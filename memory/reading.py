@@ -71,11 +71,7 @@ class Uniform:
 
 
 def weigh(log_similarities: Tensor, valid: Tensor | None) -> Tensor:
-    """Weights that sum to 1 over the valid neighbours (None: all of them), 0 elsewhere and where there is none.
-
-    Where a kernel calls none of them similar, they are equally so.
-    """
-    log_similarities = log_similarities.clamp(min=torch.finfo(log_similarities.dtype).min)
+    """Weights that sum to 1 over the valid neighbours (None: all of them), 0 elsewhere and where there is none."""
     if valid is None:
         return torch.softmax(log_similarities, dim=-1)
     lacking = ~valid & valid.any(-1, keepdim=True)  # where there is none at all, a softmax of nothing would be NaN
@@ -83,6 +79,14 @@ def weigh(log_similarities: Tensor, valid: Tensor | None) -> Tensor:
 
 
 KERNELS = {"inverse_distance": InverseDistance, "gaussian": Gaussian, "uniform": Uniform}
+
+
+def log_similarity(kernel: Kernel, squared_distances: Tensor) -> Tensor:
+    """What a kernel says; where one of the user's own calls nobody similar, all are equally so."""
+    said = kernel.log_similarity(squared_distances)
+    if isinstance(kernel, InverseDistance | Gaussian | Uniform):
+        return said
+    return said.clamp(min=torch.finfo(said.dtype).min)
 
 
 def make_kernel(kernel: Kernel | str) -> Kernel:
@@ -158,9 +162,10 @@ class Usage:
 
     @torch.no_grad()
     def add(self, found: Found) -> None:
-        """Count one lookup and its neighbours."""
-        self.hits.index_add_(0, found.slots.clamp(min=0).reshape(-1), found.valid.reshape(-1).to(torch.int32))
-        self.note(found)
+        """Count one lookup and its neighbours; one of no queries is none."""
+        if len(found.slots):
+            self.hits.index_add_(0, found.slots.clamp(min=0).reshape(-1), found.valid.reshape(-1).to(torch.int32))
+            self.note(found)
 
     @torch.no_grad()
     def note(self, found: Found) -> None:
