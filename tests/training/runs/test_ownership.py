@@ -66,7 +66,7 @@ def test_where_files_have_no_links_the_key_is_put_in_place_all_the_same(tmp_path
         raise PermissionError(1, "Operation not permitted")
 
     state = Path(os.environ["XDG_STATE_HOME"]) / "engram"
-    state.mkdir()
+    state.mkdir(parents=True)
     monkeypatch.setattr(os, "link", without)
     sign(tmp_path, NAMES)
     assert begun_here(tmp_path, NAMES) and [path.name for path in state.iterdir()] == ["key"]
