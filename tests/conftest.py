@@ -9,6 +9,12 @@ from hydra.core.global_hydra import GlobalHydra
 from engram_rl.training.cli import run_command
 
 
+def pytest_ignore_collect(collection_path, config):
+    """Where only tests for a cluster are asked for, files that do not name one need not be imported."""
+    only = config.option.markexpr == "cluster" and collection_path.suffix == ".py"
+    return True if only and "cluster" not in collection_path.read_text(encoding="utf-8") else None
+
+
 @pytest.fixture(scope="session")
 def _states(tmp_path_factory):
     """Paths of folders, each another, that are made by whoever writes there."""
