@@ -123,7 +123,7 @@ def test_what_was_named_on_the_command_line_resumes_and_is_evaluated(command, tm
     Path("own_slow.py").write_text(OWN)
     folder = ("hydra.run.dir=run",)
     if "Rescale" in given:
-        folder = (*folder, "env.id=Acrobot-v1")
+        folder = (*folder, "env.id=MountainCar-v0", "env.max_episode_steps=40")
     status, printed = command(train.main, *TINY, given, *folder, "steps=40")
     assert status == 0, printed
     status, printed = command(train.main, "resume=run", "steps=80")
