@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Collection, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def environment_config(name: str, options: dict[str, Any]) -> dict[str, Any]:
         known = [path.stem for path in (CONF / "env").glob("*.yaml")] + list(gym.registry)
         raise UsageError(f"There is no environment {name!r}, in conf/env or registered. {did_you_mean(name, known)}")
     given = [f"{key}={json.dumps(value)}" for key, value in _leaves("env", options)]
-    return plain(_compose([*chosen, *given]).env)
+    return plain(_compose(*chosen, *given).env)
 
 
 def given_of(environment: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,8 +66,8 @@ def agent_config(given: str, others: Collection[str] = (), core: str | None = No
     if name not in known:
         raise UsageError(f"There is no agent {name!r}. {did_you_mean(name, [*known, *others])}")
     chosen = [f"agent={name}", *([f"core={core}"] if core else [])]
-    base = _compose(chosen).agent if overrides else {}
-    return plain(_compose([*chosen, *(_of_agent(override, base) for override in overrides)]).agent)
+    base = _compose(*chosen).agent if overrides else {}
+    return plain(_compose(*chosen, *(_of_agent(override, base) for override in overrides)).agent)
 
 
 def _of_agent(override: str, base: Mapping[str, Any]) -> str:
@@ -102,10 +103,13 @@ def plain(config: DictConfig) -> dict[str, Any]:
     return OmegaConf.to_container(config, resolve=True)  # type: ignore[return-value]
 
 
-def _compose(overrides: list[str]) -> DictConfig:
+@cache
+def _compose(*overrides: str) -> DictConfig:
     prepare()
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            return compose("train", overrides)
+            composed = compose("train", list(overrides))
     except (HydraException, OmegaConfBaseException) as error:
         raise UsageError(explain(error)) from error
+    OmegaConf.set_readonly(composed, True)  # as others are given the same
+    return composed

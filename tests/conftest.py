@@ -1,6 +1,7 @@
 """What tests of several folders share."""
 
 import sys
+from itertools import count
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
@@ -8,10 +9,23 @@ from hydra.core.global_hydra import GlobalHydra
 from engram_rl.training.cli import run_command
 
 
+def pytest_ignore_collect(collection_path, config):
+    """Where only tests for a cluster are asked for, files that do not name one need not be imported."""
+    only = config.option.markexpr == "cluster" and collection_path.suffix == ".py"
+    return True if only and "cluster" not in collection_path.read_text(encoding="utf-8") else None
+
+
+@pytest.fixture(scope="session")
+def _states(tmp_path_factory):
+    """Paths of folders, each another, that are made by whoever writes there."""
+    folder = tmp_path_factory.mktemp("states")
+    return (folder / str(number) for number in count())
+
+
 @pytest.fixture(autouse=True)
-def _users_files(tmp_path_factory, monkeypatch):
+def _users_files(_states, monkeypatch):
     """What the project keeps for a user goes to a folder of the test."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+    monkeypatch.setenv("XDG_STATE_HOME", str(next(_states)))
 
 
 @pytest.fixture

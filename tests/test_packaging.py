@@ -95,7 +95,9 @@ def works_beside_the_users_own(folder, start, path=()):
     asked = "from engram_rl.memory import DifferentiableNeuralDictionary as D; print(D(2, 1, 3).capacity)"
     assert run(folder, "-c", asked, path=path) == "3\n"
     tiny = ("progress=false", "evaluation.episodes=1", "agent.memory.capacity=500")
-    trained = run(folder, *start("train"), "agent=nec", "env=cartpole", "steps=2000", *tiny, path=path)
+    trained = run(
+        folder, *start("train"), "agent=nec", "agent.learn_after=100", "env=cartpole", "steps=200", *tiny, path=path
+    )
     assert "TensorBoard" in trained
     robot = ("env=gym", "env.id=envs.robot:Robot-v0", "hydra.run.dir=robot", "steps=200")
     assert "TensorBoard" in run(folder, *start("train"), "agent=mfec", *robot, *tiny, path=path)

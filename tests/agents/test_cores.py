@@ -352,7 +352,7 @@ def environment_rows():
 
 @pytest.mark.parametrize("name", ["gru", "dnc", "store", "lifelong"])
 def test_self_imitation_imitates_whole_episodes_with_a_core(name):
-    agent, metrics = played("self_imitation_ppo", name, env="newgoal_searched", steps=90)
+    agent, metrics = played("self_imitation_ppo", name, env="newgoal_searched", steps=90, more="batches=2")
     assert "train/imitation_loss" in metrics and len(agent._replay)
     rows = agent.state_dict()["imitation"]["replay"]["rows"]
     assert rows["starts"][0] and rows["starts"].sum() >= 2
@@ -365,7 +365,7 @@ def test_self_imitation_refuses_a_state_that_is_carried_over_episodes():
 
 
 def test_what_is_imitated_is_judged_from_the_first_step_of_its_episode():
-    agent, _ = played("self_imitation_ppo", "lstm", env="newgoal_searched", steps=90)
+    agent, _ = played("self_imitation_ppo", "lstm", env="newgoal_searched", steps=90, more="batches=2")
     batch = agent._replay.sample_episodes(64, "starts")
     seen, starts = torch.from_numpy(batch["seen"]), torch.from_numpy(batch["starts"])
     assert len(seen) >= 64 and starts[0]

@@ -431,7 +431,7 @@ def test_walks_of_any_length_and_strength_arrive():
     slots = memory.write(torch.rand(2, 2), torch.zeros(2, 1))
     for weight in (0.5, 1e30):
         memory.link(slots, slots.flip(0), weight)
-        for steps in (160, 10_000):
+        for steps in (160, 1_200):
             reached = memory.follow(slots, steps)
             assert reached.slots.tolist() == [[0], [1]] and (reached.weights > 0).all()
             assert reached.weights.isfinite().all()

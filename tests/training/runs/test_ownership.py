@@ -66,7 +66,7 @@ def test_where_files_have_no_links_the_key_is_put_in_place_all_the_same(tmp_path
         raise PermissionError(1, "Operation not permitted")
 
     state = Path(os.environ["XDG_STATE_HOME"]) / "engram"
-    state.mkdir()
+    state.mkdir(parents=True)
     monkeypatch.setattr(os, "link", without)
     sign(tmp_path, NAMES)
     assert begun_here(tmp_path, NAMES) and [path.name for path in state.iterdir()] == ["key"]
@@ -123,7 +123,7 @@ def test_what_was_named_on_the_command_line_resumes_and_is_evaluated(command, tm
     Path("own_slow.py").write_text(OWN)
     folder = ("hydra.run.dir=run",)
     if "Rescale" in given:
-        folder = (*folder, "env.id=Acrobot-v1")
+        folder = (*folder, "env.id=MountainCar-v0", "env.max_episode_steps=40")
     status, printed = command(train.main, *TINY, given, *folder, "steps=40")
     assert status == 0, printed
     status, printed = command(train.main, "resume=run", "steps=80")
