@@ -16,12 +16,13 @@ Row = Mapping[str, Any]
 
 REPEATABLE = {
     "benchmarks.adaptation": ("benchmarks.adaptation.runs", "benchmarks.adaptation.measure"),
+    "benchmarks.cores": ("benchmarks.cores.measure", "benchmarks.cores.measure"),
     "benchmarks.control": ("benchmarks.control.runs", "benchmarks.control.measure"),
     "benchmarks.costly_room": ("benchmarks.costly_room", "benchmarks.costly_room"),
     "benchmarks.partial": ("benchmarks.partial", "benchmarks.partial"),
     "benchmarks.shift": ("benchmarks.shift.specs", "benchmarks.shift.measure"),
 }
-"""Benchmarks of agent runs: where `run_of` makes a run of a row, and `measure` a row of a run."""
+"""Benchmarks whose runs begin alike: where `run_of` makes a run of a row, and `measure` a row of a run."""
 
 ELSEWHERE = ("cpu", "versions")
 """What a fingerprint depends on beside the code."""

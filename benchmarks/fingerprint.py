@@ -1,5 +1,7 @@
 """A fingerprint of a run: a digest of what was done, paid and shown in its first 1,000 steps.
 
+Of a core that learns a task it is one of the losses of its first updates.
+
 It is taken while the run is measured and kept in its row. The same agent, environment, settings and seed give the same
 fingerprint, so a row stays true for as long as the code gives the same one. Runs compute with one thread, so it does
 not depend on how many there are; it does depend on the processor and on the versions of torch, numpy and the
@@ -53,6 +55,15 @@ class Trace:
         if self._stops and self.steps == self._wanted:
             raise EnoughSeenError
 
+    def end(self) -> None:
+        """There is no more to see.
+
+        Raises:
+            EnoughSeenError: This trace stops its run.
+        """
+        if self._stops:
+            raise EnoughSeenError
+
     @property
     def fingerprint(self) -> str:
         """A digest of 16 letters."""
@@ -87,6 +98,12 @@ def note(action: Any, reward: Any, done: Any, observation: Any) -> None:
     """Tell of a step where another library steps."""
     for trace in _watching:
         trace.take(action, reward, done, observation)
+
+
+def ended() -> None:
+    """Tell that no more steps will be told of."""
+    for trace in _watching:
+        trace.end()
 
 
 def step(

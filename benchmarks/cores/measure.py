@@ -18,10 +18,13 @@ from torch.nn import functional
 from benchmarks.cores.sets import TRIALS
 from benchmarks.cores.speed import speed
 from benchmarks.cores.tasks import SPEED, TASKS, Episodes, Task
+from benchmarks.fingerprint import ended, note
 from benchmarks.identity import digest
 from benchmarks.runs import Row
 from engram_rl.memory.cores import CORES, WRAPPERS, Core, make_core
 
+FINGERPRINT = 20
+"""Updates whose losses a row remembers: code that gives the same is the same."""
 CHECK_EVERY = 50
 """Updates between two looks at whether half of what the limit allows is wrong."""
 IN_A_ROW = 3
@@ -58,6 +61,11 @@ class CoreRun:
 
     def __str__(self) -> str:
         return f"{self.core} on {self.task}, seed {self.seed}"
+
+
+def run_of(row: Row) -> CoreRun:
+    """The run of a stored row."""
+    return CoreRun(*(row[name] for name in ("core", "task", "seed", "settings", "limit", "tiny")))
 
 
 def measure(run: CoreRun) -> Row:
@@ -140,6 +148,10 @@ def _train(core: Core, read_out: nn.Module, task: Task, limit: str, chance: torc
         loss = functional.binary_cross_entropy_with_logits(logits, episodes.bits[episodes.asked])
         optimiser.param_groups[0]["lr"] = task.rate_at(update)
         optimiser.zero_grad()
+        if update < FINGERPRINT:
+            note((), loss.item(), False, ())
+        elif update == FINGERPRINT:
+            ended()
         (loss + sum(losses.values())).backward()
         nn.utils.clip_grad_norm_(parameters, task.clip)
         optimiser.step()

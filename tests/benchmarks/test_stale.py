@@ -1,6 +1,7 @@
 """A row stands while it is as it was written and its run gives the same episodes; else it is history."""
 
 import json
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -8,6 +9,8 @@ from benchmarks import again, code, fingerprint, provenance, stale
 from benchmarks.again import doubt, repeated
 from benchmarks.control.measure import measure
 from benchmarks.control.runs import resolve
+from benchmarks.cores import measure as cores
+from benchmarks.cores.measure import CoreRun
 from benchmarks.fingerprint import EnoughSeenError, Trace, fingerprint_of, watched
 from benchmarks.provenance import complete, sealed
 from benchmarks.report import stored
@@ -272,3 +275,24 @@ def test_a_new_row_of_the_same_takes_the_place_of_the_history(row, results):
 def test_an_unknown_environment_of_a_row_is_refused(row):
     with pytest.raises(UsageError, match="no environment"):
         repeated(row | {"env": "CartPole-v99"})
+
+
+# The same first updates
+
+
+def test_a_core_that_learns_is_known_by_the_losses_of_its_first_updates(monkeypatch):
+    run, drawn = CoreRun("delta", "retrieval", 0, {}, ">= 0.98"), []
+    task = cores.TASKS["retrieval"]
+    watching = replace(task, draw=lambda *given: drawn.append(given) or task.draw(*given))
+    monkeypatch.setitem(cores.TASKS, "retrieval", watching)
+    mark = fingerprint_of(run, cores.measure)
+    assert len(drawn) == 1 + cores.FINGERPRINT + 1  # one that shows the sizes, one with which it would go on
+    assert fingerprint_of(run, cores.measure) == mark
+    others = [replace(run, seed=1), replace(run, core="gated_delta"), replace(run, task="recall_first")]
+    assert len({mark, *(fingerprint_of(one, cores.measure) for one in others)}) == 4
+
+
+def test_a_row_of_a_core_is_repeated_from_what_it_says():
+    run = CoreRun("gru", "recall_first", 3, {}, ">= 0.99", tiny=True)
+    row = asdict(run) | {"command": "python -m benchmarks.cores seeds=1"}
+    assert repeated(row) == run
