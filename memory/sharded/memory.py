@@ -593,11 +593,13 @@ class ShardedMemory(OwnMode):
         return total | {"links": len(self.links), "lookups": self.usage.lookups, "lost": self.lost, "shards": parts}
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Every entry by column, as of one memory; `slot` is that of the whole."""
+        """Every entry by column, by ascending slot, as of one memory; `slot` is that of the whole."""
         parts = self._ask("asked", [("to_arrays",)] * self.shards)
         for shard, part in enumerate(parts):
             part["slot"] = part["slot"] * self.shards + shard
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        order = columns["slot"].argsort(kind="stable")
+        return {name: column[order] for name, column in columns.items()}
 
     # ---- shards
 
