@@ -155,6 +155,8 @@ class Usage:
     @torch.no_grad()
     def add(self, found: Found) -> None:
         """Count one lookup and its neighbours."""
+        if not len(found.slots):
+            return
         self.hits.index_add_(0, found.slots.clamp(min=0).reshape(-1), found.valid.reshape(-1).to(torch.int32))
         self.note(found)
 

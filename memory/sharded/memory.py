@@ -702,6 +702,7 @@ class ShardedMemory(OwnMode):
             out[rows] = answer
         return out
 
+    @in_own_mode
     def _rows_of(self, column: str, width: int, slots: Tensor) -> Tensor:
         """Rows of a column, zeros where a slot is -1.  `[n]` -> `[n, W]`."""
         out = torch.zeros(len(slots), width, dtype=self.dtype)

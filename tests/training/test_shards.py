@@ -1,5 +1,7 @@
 """Runs whose memory lies in shards: those of one memory, and what is refused."""
 
+import os
+import signal
 from shutil import copytree
 
 import pytest
@@ -139,3 +141,20 @@ def test_on_ray_it_is_the_same_run_again_and_nothing_is_left(plain, tmp_path):
     from engram_rl.memory.sharded.crew import Hosts
 
     assert Hosts._all == {}
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("ray_here")
+@pytest.mark.filterwarnings("default")
+def test_a_shard_that_is_killed_does_not_end_the_run(tmp_path):
+    killed = []
+
+    def kill(moment):
+        if moment.step > 60 and not killed:
+            killed.append(moment.agent.memories[0]._crew.processes()[1])
+            os.kill(killed[0], signal.SIGKILL)
+
+    with pytest.warns(RuntimeWarning, match="shard 1 of 2 died.*begun anew with .* entries from the latest checkpoint"):
+        other = run("mfec", tmp_path / "run", "shards=ray", callbacks=[kill])
+    assert killed and other.summary["steps"] == 80 and other.summary["memory_entries"] > 0
+    assert other.metrics()[-1]["memory/lost"] > 0
