@@ -135,7 +135,7 @@ class OnRay:
             if given is not None and self._is_gone(shard):
                 gone.append(shard)
             elif given is not None:
-                asked[shard] = host.call.remote(self._memory, method, packed(given))
+                asked[shard] = host.call.remote(self._memory, method, _sent(given))
         return self._answers(asked, gone)
 
     def tell(self, method: str, arguments: Sequence[Sequence[Any] | None]) -> None:
@@ -143,7 +143,7 @@ class OnRay:
         self._require_open()
         for shard, (host, given) in enumerate(zip(self._hosts.actors, arguments, strict=True)):
             if given is not None and not self._is_gone(shard):
-                host.call.remote(self._memory, method, packed(given))
+                host.call.remote(self._memory, method, _sent(given))
 
     def begin(self, shard: int) -> None:
         """Have a new, empty shard in this place, on a new host unless another memory has seen to that already."""
@@ -281,13 +281,18 @@ class Host:
         """Hold it no more."""
         self._shards.pop(memory, None)
 
-    def call(self, memory: int, method: str, given: bytes) -> bytes:
-        """What a method of its shard answers, both as `packed`."""
-        return packed(getattr(self._shards[memory], method)(*unpacked(given)))
+    def call(self, memory: int, method: str, given: Any) -> bytes:
+        """What a method of its shard answers, as `packed`, to what was `_sent`."""
+        return packed(getattr(self._shards[memory], method)(*(unpacked(given) if isinstance(given, bytes) else given)))
 
     def process(self) -> int:
         """Its number."""
         return os.getpid()
+
+
+def _sent(given: Sequence[Any]) -> Any:
+    """As `packed`; but where there are functions, which may stand in a script or a notebook, as Ray packs them."""
+    return tuple(given) if any(map(callable, given)) else packed(given)
 
 
 def _ray() -> Any:

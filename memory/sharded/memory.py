@@ -594,11 +594,13 @@ class ShardedMemory(OwnMode):
         return total | {"links": len(self.links), "lookups": self.usage.lookups, "lost": self.lost, "shards": parts}
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Every entry by column, as of one memory; `slot` is that of the whole."""
+        """Every entry by column, by ascending slot, as of one memory; `slot` is that of the whole."""
         parts = self._ask("asked", [("to_arrays",)] * self.shards)
         for shard, part in enumerate(parts):
             part["slot"] = part["slot"] * self.shards + shard
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        order = columns["slot"].argsort(kind="stable")
+        return {name: column[order] for name, column in columns.items()}
 
     # ---- shards
 
@@ -701,6 +703,7 @@ class ShardedMemory(OwnMode):
             out[rows] = answer
         return out
 
+    @in_own_mode
     def _rows_of(self, column: str, width: int, slots: Tensor) -> Tensor:
         """Rows of a column, zeros where a slot is -1.  `[n]` -> `[n, W]`."""
         out = torch.zeros(len(slots), width, dtype=self.dtype)

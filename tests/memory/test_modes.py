@@ -64,6 +64,7 @@ def lived(kind):
     return memory, memory.find(torch.arange(64, 70))
 
 
+KINDS = {DifferentiableNeuralDictionary: "one", ShardedMemory: "sharded"}
 CALLS = {
     "lookup": lambda m, s: m.lookup(
         parts(3, 9), references="all", present={"place": torch.tensor([True, False, True])}
@@ -78,8 +79,10 @@ CALLS = {
     "link": lambda m, s: m.link(s[:3], s[3:]),
     "tick": lambda m, s: m.tick(3),
     "strength": lambda m, s: m.strength(s),
+    "touch": lambda m, s: m.touch(s),
+    "values": lambda m, s: m.values[s],
     "state_dict": lambda m, s: m.state_dict(),
-    "load_state_dict": lambda m, s: m.load_state_dict(lived("one")[0].state_dict()),
+    "load_state_dict": lambda m, s: m.load_state_dict(lived(KINDS[type(m)])[0].state_dict()),
     "describe": lambda m, s: m.describe(),
     "to_arrays": lambda m, s: m.to_arrays(),
     "alive": lambda m, s: m.alive,

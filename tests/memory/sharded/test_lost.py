@@ -16,6 +16,8 @@ ERA = 2**20
 class Dying(Here):
     """Shards of which some do not answer until they are begun anew."""
 
+    mortal = True
+
     def __init__(self, settings):
         super().__init__(settings)
         self.dead = set()
@@ -87,6 +89,38 @@ def test_where_its_file_is_gone_it_comes_back_empty(many, tmp_path):
     lose(many, 1)
     with warned(1, 0, 3, tmp_path / "memory"):
         assert len(many.to_arrays()["slot"]) == 6
+
+
+def test_with_a_state_that_was_given_or_taken_it_comes_back_as_it_was_then(many, tmp_path):
+    many.save(tmp_path / "memory")
+    many.write(100 + torch.arange(6.0).reshape(3, 2), torch.zeros(3, 1))
+    state = many.state_dict()
+    many.write(200 + torch.arange(6.0).reshape(3, 2), torch.zeros(3, 1))
+    lose(many, 1)
+    with warned(1, 4, 1, "the latest checkpoint"):
+        many.tick()
+    other = ShardedMemory(2, 1, 30, k=2, shards=3, where="here")
+    other.load_state_dict(state)
+    lose(other, 2)
+    with warned(2, 4, 0, "the latest checkpoint"):
+        other.tick()
+    other.save(tmp_path / "other")
+    lose(other, 2)
+    with warned(2, 4, 0, tmp_path / "other"):
+        other.tick()
+    fewer = ShardedMemory(2, 1, 30, k=2, shards=2, where="here")
+    fewer.load_state_dict(state)  # of other shards
+    lose(fewer, 0)
+    with pytest.warns(RuntimeWarning, match="begun anew with 0 entries, 6 were lost"):
+        fewer.tick()
+
+
+def test_who_cannot_lose_shards_keeps_no_copy(many):
+    assert many.state_dict()["shards"] is many._kept
+    here = ShardedMemory(2, 1, 30, shards=3, where="here")
+    here._crew = Here([here._settings] * 3)
+    here.state_dict()
+    assert here._kept is None
 
 
 def test_what_was_asked_of_a_lost_shard_is_done_by_the_new_one(many):

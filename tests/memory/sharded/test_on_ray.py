@@ -77,6 +77,21 @@ def test_without_a_save_it_comes_back_empty_and_writing_goes_on(many):
     assert ((links[:9] % 2 == 0) | (ends.slots[:, 0] == -1)).all()
 
 
+def test_memories_share_processes_and_all_come_back_as_their_states_were_taken(many):
+    with ShardedMemory(4, 1, 1000, k=5, shards=2, patience=60) as other:
+        assert many._crew.processes() == other._crew.processes()
+        for memory, seed in ((many, 0), (other, 1)):
+            written(memory, seed=seed)
+            memory.state_dict()
+        killed(many, 1)
+        for memory in (many, other):
+            with pytest.warns(RuntimeWarning, match="shard 1 of 2 died.*from the latest checkpoint, 0 were lost"):
+                memory.tick()
+            assert len(memory) == 100 and len(memory.lookup(torch.zeros(1, 4)).value) == 1
+        assert many._crew.processes() == other._crew.processes()
+    many.tick()
+
+
 def test_the_extra_that_is_missing_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ImportError, match=r"pip install 'engram-rl\[cluster\]'.*where=\"here\""):

@@ -355,3 +355,125 @@ def test_a_shard_is_restored_with_the_state_of_its_optimisers():
         moved()
     shard.load_state_dict(saved)
     assert moved() == pytest.approx(second, rel=1e-5)
+
+
+class TestAsAgentsRead:
+    """What `ActionMemories` and retrieval ask of a memory."""
+
+    def test_columns_are_read_by_slots_of_any_shape_and_nobody_is_zero(self):
+        memory = filled()
+        slots = torch.tensor([[4, -1], [0, 4]])
+        assert torch.equal(
+            memory.values[slots], torch.stack([VALUES[[4, 0]] * torch.tensor([[1.0], [0.0]]), VALUES[[0, 4]]])
+        )
+        assert torch.equal(memory.key_vectors[torch.tensor([8, 1])], KEYS[[8, 1]])
+        assert memory.values[torch.zeros(0, dtype=torch.int64)].shape == (0, 1)
+
+    def test_what_is_touched_stays_and_counts_as_no_hit(self):
+        memory = made(capacity=9)
+        memory.write(KEYS, VALUES)
+        memory.touch(torch.tensor([0, 1, 2, 0]))
+        memory.write(KEYS[:3] + 100, VALUES[:3])
+        assert memory.generation.tolist() == [1, 1, 1, 2, 2, 2, 1, 1, 1] and memory.to_arrays()["hits"].sum() == 0
+        memory.forget(torch.tensor([0]))
+        memory.touch(torch.tensor([0]))  # nobody is there
+        with pytest.raises(ValueError, match="slots go from 0 to 8"):
+            memory.touch(torch.tensor([9]))
+
+    def test_used_slots_evictions_and_slots_are_those_of_the_whole(self):
+        memory = made(capacity=6)
+        assert memory.used == 0 and memory.evictions == 0 and memory.slots.tolist() == []
+        memory.write(KEYS[:4], VALUES[:4])
+        assert memory.used == 4
+        memory.write(KEYS[4:], VALUES[4:])
+        memory.forget(torch.tensor([1, 5]))
+        assert (memory.used, memory.evictions, memory.slots.tolist()) == (6, 3, [0, 2, 3, 4])
+
+    def test_recall_is_the_mean_of_the_indexes_that_estimate_it(self):
+        memory = made()
+        assert memory.recall is None
+        stands = memory._standings
+        memory._standings = [stands[0], stands[1]._replace(recall=0.5), stands[2]._replace(recall=1.0)]
+        assert memory.recall == 0.75
+
+    def test_running_means_are_those_of_one_memory(self):
+        memory, one = filled(), DifferentiableNeuralDictionary(2, 1, 30, k=2)
+        one.write(KEYS, VALUES)
+        for query in (KEYS[:2] + 0.25, KEYS[3:7]):
+            memory.lookup(query), one.lookup(query)
+        for name in ("lookups", "hit_distance", "top_weight"):
+            assert getattr(memory.usage, name) == getattr(one.usage, name) != 0, name
+
+    def test_columns_of_all_entries_are_by_ascending_slot(self):
+        columns = filled().to_arrays()
+        assert columns["slot"].tolist() == list(range(9)) and columns["value"][:, 0].tolist() == VALUES[:, 0].tolist()
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"match_within": 0.5}, "match_within is 0.5, which a memory in shards does not offer.*leave shards out"),
+            ({"device": "cuda:1"}, "device is cuda:1; shards lie in the main memory of their machines: give cpu"),
+        ],
+    )
+    def test_what_is_not_offered_is_named_with_the_remedy(self, options, message):
+        with pytest.raises(ValueError, match=message):
+            made(**options)
+
+    def test_bytes_are_those_of_this_process(self):
+        one = DifferentiableNeuralDictionary(2, 1, 30)
+        assert made().nbytes == one.nbytes + 5 * 30
+
+
+BESIDE = KEYS + 0.3  # where no two entries with other values are equally near
+
+
+class TestState:
+    @pytest.mark.parametrize("shards", [1, 2, 3, 5])
+    def test_it_goes_on_from_its_state_with_any_number_of_shards(self, shards):
+        memory = filled(write_rule="mean")
+        memory.write(KEYS, VALUES, identity=torch.arange(9))
+        memory.link(torch.tensor([0, 1]), torch.tensor([2, 3]))
+        memory.forget(torch.tensor([4]))
+        memory.lookup(KEYS[:1])
+        again = ShardedMemory(2, 1, 30, k=2, shards=shards, where="here", write_rule="mean")
+        again.write(torch.randn(20, 2), torch.ones(20, 1))  # all of which goes
+        slots = again.load_state_dict(memory.state_dict())
+        where = torch.arange(memory.used) if slots is None else slots[: memory.used]
+        assert (slots is None) == (shards == 3) and len(again) == len(memory)
+        held = memory.slots
+        assert torch.equal(again.slots, where[held].sort().values)
+        assert torch.equal(again.values[where[held]], memory.values[held])
+        assert torch.equal(again.generation[where[held]], memory.generation[held])
+        assert again.follow(where[[0, 1]]).slots[:, 0].tolist() == where[[2, 3]].tolist()
+        assert again.usage.lookups == 1 and torch.equal(again.lookup(BESIDE).value, memory.lookup(BESIDE).value)
+        for each in (again, memory):
+            each.write(KEYS + 1, VALUES, identity=torch.arange(9))
+        assert torch.equal(again.lookup(BESIDE).value, memory.lookup(BESIDE).value)
+
+    @pytest.mark.parametrize("shards", [2, 3])
+    def test_optimisers_go_on_too(self, shards):
+        memory = filled()
+        again = ShardedMemory(2, 1, 30, k=2, shards=shards, where="here")
+        first, then = (ShardedOptimiser(each, RowRMSprop, lr=0.1) for each in (memory, again))
+        step(memory, first)
+        again.load_state_dict(memory.state_dict())
+        then.load_state_dict(first.state_dict())
+        for _ in range(2):
+            step(memory, first), step(again, then)
+        assert torch.equal(again.lookup(BESIDE).value, memory.lookup(BESIDE).value)
+
+    def test_what_is_no_state_of_shards_is_refused_and_changes_nothing(self):
+        one = DifferentiableNeuralDictionary(2, 1, 30)
+        for wrong in (one.state_dict(), None):
+            memory = filled()
+            with pytest.raises(
+                ValueError, match=r"no state of a memory in shards.*begun without shards is one without"
+            ):
+                memory.load_state_dict(wrong)
+            assert len(memory) == 9
+
+
+def step(memory, optimiser):
+    found = memory.lookup(BESIDE)
+    found.value.square().sum().backward()
+    optimiser.step(found)

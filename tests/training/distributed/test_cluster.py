@@ -6,6 +6,7 @@ import sys
 from dataclasses import FrozenInstanceError, asdict, replace
 
 import pytest
+from omegaconf import OmegaConf
 
 from engram_rl.training.distributed import cluster as connection
 from engram_rl.training.distributed.cluster import Cluster, require_room
@@ -64,7 +65,7 @@ class Nobody:
     ],
 )
 def test_a_cluster_that_cannot_be_had_is_one_clear_message(monkeypatch, given, message):
-    monkeypatch.setattr(connection, "ray", Nobody)
+    monkeypatch.setattr(connection, "ray", lambda needed_by: Nobody())
     with pytest.raises(UsageError, match=message):
         connection.enter(Cluster.of(given))
 
@@ -185,3 +186,28 @@ def test_room_is_counted_in_what_workers_reserve():
     require_room(Empty(), 5, Cluster.of({}))
     with pytest.raises(UsageError, match="the cluster has 0"):
         require_room(Empty(), 1, Cluster.of({"worker_cpus": 0.5}))
+
+
+class TestRayForShards:
+    def run(self, target=connection.SHARDED, **memory):
+        return OmegaConf.create({"agent": {"memory": {"_target_": target} | memory}, "cluster": {}})
+
+    def test_who_has_no_shards_on_ray_needs_none(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "ray", None)
+        for config in (self.run(where="here"), self.run("my.Own", where="ray"), OmegaConf.create({"agent": {}})):
+            with connection.ray_for_shards(config):
+                pass
+
+    def test_the_extra_that_is_missing_is_named_with_what_does_without(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "ray", None)
+        message = r"shards=ray needs the package ray.*pip install 'engram-rl\[cluster\]'. shards=here keeps the shards"
+        with pytest.raises(UsageError, match=message), connection.ray_for_shards(self.run()):
+            pass
+
+    def test_ray_is_there_until_the_run_is_over_however_it_ends(self, monkeypatch):
+        told = []
+        monkeypatch.setattr(connection, "enter", lambda cluster, needed_by: told.append((cluster.patience, needed_by)))
+        monkeypatch.setattr(connection, "leave", lambda: told.append("left"))
+        with pytest.raises(KeyError), connection.ray_for_shards(self.run(where="ray")):
+            raise KeyError
+        assert told == [(300, "shards=ray"), "left"]
