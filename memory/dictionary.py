@@ -501,7 +501,8 @@ class DifferentiableNeuralDictionary(OwnMode):
             earlier = self.identities.find(identity)
             self.identities.remove(earlier[earlier >= 0])
             identity = identity[placed.kept]
-        self.identities.set(placed.fresh_told, np.delete(identity, placed.again))
+        new = np.delete(identity, placed.again) if len(placed.again) else identity
+        self.identities.set(placed.fresh_told, new)
 
     def _combined(self, rows: WrittenRows, written: np.ndarray) -> WrittenRows:
         """The rows with the values that their entries get, and the parts they keep, where these are written again."""

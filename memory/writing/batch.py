@@ -292,12 +292,13 @@ class Placing:
             slots = slots.masked_scatter(marks, fresh)
         rows = WrittenRows(slots, marks, batch.priority, batch.keys, batch.values, fresh=fresh)
         again, apart = np.flatnonzero(~new), len(known)
-        if batch.identity is None and not victims.shape[0]:  # nobody asks which slots they are
-            if checks:
-                told(checks)
-            return Placed(slots, rows, None, again, fresh, victims, None, again[:0], again[:0])
+        if not victims.shape[0]:
+            asked = victims if batch.identity is None else fresh  # else nobody has to know them
+            at_hand = device.type in AT_HAND
+            slots_told = asked.numpy() if at_hand else told(checks or [], asked)[0].astype(np.int64)
+            return Placed(slots, rows, None, again, fresh, victims, None, slots_told, again[:0])
         rivals = self._rivals(rows, fresh, victims, checks)
-        if len(rivals.score) and apart > 1:
+        if apart > 1:
             if rivals.may_be_stronger():
                 births = self._births(rows) if count == len(new) else None
                 if births is None or rivals.undecided(births):
@@ -309,16 +310,14 @@ class Placing:
 
     def _rivals(self, rows: WrittenRows, fresh: Tensor, victims: Tensor, checks: Checks | None) -> Rivals:
         """What decides who makes room for whom, asked together with these checks."""
-        policy, some = self._forgetting, victims.shape[0] > 0
-        since = getattr(policy, "since", None) if some else None
-        birth = policy.lowest_birth(rows) if some else 0.0
-        asked = [fresh, policy.score[victims]]
-        asked += [] if since is None else [since[victims]]
-        asked += [birth] if isinstance(birth, Tensor) else []
-        at_hand = fresh.device.type in AT_HAND
-        slots, score, *more = [one.numpy() for one in asked] if at_hand else told(checks or [], *asked)
-        lowest = more.pop() if isinstance(birth, Tensor) else birth
-        return Rivals(slots.astype(np.int64, copy=False), score, more[0] if more else None, float(lowest))
+        policy = self._forgetting
+        score, since, birth = policy.score[victims], getattr(policy, "since", None), policy.lowest_birth(rows)
+        since = None if since is None else since[victims]
+        if fresh.device.type in AT_HAND:
+            return Rivals(fresh.numpy(), score.numpy(), None if since is None else since.numpy(), float(birth))
+        least = birth if isinstance(birth, Tensor) else score.new_full((), birth)
+        slots, scores, uses, lowest = told(checks or [], fresh, score, score if since is None else since, least)
+        return Rivals(slots.astype(np.int64), scores, None if since is None else uses, float(lowest))
 
     def _births(self, rows: WrittenRows) -> np.ndarray | None:
         """The score of each row as a new entry, if the policy says it.  `[B]`."""

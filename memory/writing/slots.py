@@ -44,12 +44,13 @@ class Slots:
 
     def for_new(self, n: int, forgetting: Forgetting) -> tuple[Tensor, Tensor]:
         """Slots for `n` new entries (free ones, then unused ones, then the weakest), and those whose entry must go."""
-        again = self._stack[max(0, self.holes - n) : self.holes].flip(0)
-        unused = min(self.capacity - self.used, n - again.shape[0])
-        fresh = torch.arange(self.used, self.used + unused, device=self.alive.device)
-        lacking = n - again.shape[0] - unused
-        victims = forgetting.weakest(lacking, self.used) if lacking else self.free[:0]
-        return torch.cat([again, fresh, victims]), victims
+        again = min(n, self.holes)
+        unused = min(self.capacity - self.used, n - again)
+        lacking = n - again - unused
+        victims = forgetting.weakest(lacking, self.used) if lacking else self._stack[:0]
+        parts = [self._stack[self.holes - again : self.holes].flip(0)] if again else []
+        parts += [torch.arange(self.used, self.used + unused, device=self.alive.device)] if unused else []
+        return torch.cat([*parts, victims]) if parts else victims, victims
 
     def take(self, slots: Tensor, victims: Tensor, births: np.ndarray | None = None) -> None:
         """Slots from `for_new` now hold new entries.
