@@ -14,6 +14,7 @@ from benchmarks.adaptation.report import acted
 from benchmarks.adaptation.report import draw as draw_adaptation
 from benchmarks.adaptation.report import grouped as grouped_by_agent
 from benchmarks.control.report import draw_curves, grouped
+from benchmarks.performance import draw as draw_performance
 from benchmarks.report.stored import ROOT, index, rows_of, select
 from benchmarks.runs import Row
 from benchmarks.shift.figures import draw
@@ -65,6 +66,10 @@ def _soak(path: Path, rows: str) -> None:
     draw_soak(rows_of(rows), str(path))
 
 
+def _performance(path: Path, rows: str) -> None:
+    draw_performance(rows_of(rows), path)
+
+
 def _adaptation(path: Path, rows: str, title: str = "", names: Names | None = None, acting: str = "drawn") -> None:
     draw_adaptation(_named(grouped_by_agent(acted(rows_of(rows), acting)), names), path, title)
 
@@ -77,6 +82,7 @@ def _named(groups: dict[str, list[Row]], names: Names | None) -> dict[str, list[
 DRAWN: dict[str, Callable[..., None]] = {
     "adaptation": _adaptation,
     "control": _control,
+    "performance": _performance,
     "shift": _shift,
     "soak": _soak,
 }
