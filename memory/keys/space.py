@@ -286,7 +286,8 @@ def _without_direction(name: str) -> ValueError:
 def _codes(modality: Modality, part: Tensor | None, has: Tensor, checks: Checks | None) -> Tensor:
     if part is None:
         return torch.zeros(len(has), modality.size, dtype=torch.int64, device=has.device)
-    part = part.to(has.device, non_blocking=not part.is_cuda).masked_fill(~has.unsqueeze(1), 0)
+    part = part.to(has.device, non_blocking=not part.is_cuda)
+    part = torch.where(has.unsqueeze(1), part, part.new_zeros(1, 1))  # which unsigned integers can do, unlike filling
     if part.is_floating_point():
         whole_numbers = ((part == part.round()) & (part.abs() <= LARGEST_EXACT_CODE)).all()
         if checks is not None:
