@@ -43,7 +43,7 @@ class Waits(TorchDispatchMode):
             self.noted.append(str(function))
         if kind in BY_INDEX and any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in args[1]):
             self.noted.append(f"{function} by a mask")
-        if kind in BY_INDEX and len(args) > 2 and not args[2].dim():
+        if kind in BY_INDEX and len(args) > 2 and not args[2].dim() and args[1][0].numel() > 1:
             self.noted.append(f"{function} of a number")
         if kind is aten.where and len(args) > 1 and args[0].dim() and not (args[1].dim() and args[2].dim()):
             self.noted.append(f"{function} of a number")
@@ -100,4 +100,4 @@ def _warned():
             yield noted
         finally:
             torch.cuda.set_sync_debug_mode(before)
-            noted += [f"{one.filename}:{one.lineno}" for one in caught if "synchroniz" in str(one.message)]
+            noted += [f"{one.filename}:{one.lineno}" for one in caught if "called a synchronizing" in str(one.message)]

@@ -96,7 +96,7 @@ class TestWaits:
             with torch.no_grad():
                 assert len(waits := used.lookup()) <= 1, waits
             used.write(torch.arange(10**6, 10**6 + ROWS))
-        used.memory.forget(torch.arange(3))
+        used.memory.forget(torch.arange(3, device=device))
         assert len(waits := used.lookup()) <= 1, waits
 
     @pytest.mark.parametrize("held", [0, N])
