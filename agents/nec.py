@@ -27,7 +27,7 @@ from engram_rl.agents.common.observations import (
     to_tensors,
 )
 from engram_rl.agents.common.replay import Replay
-from engram_rl.agents.common.restoring import all_or_nothing
+from engram_rl.agents.common.restoring import all_or_nothing, restore_optimiser
 from engram_rl.agents.common.scaling import SCALE_RULE, require_rule, require_same_rule
 from engram_rl.agents.common.schedules import Schedule, as_schedule
 from engram_rl.agents.common.seeding import generator_for
@@ -299,7 +299,7 @@ class NEC:
         require_same_rule(state.get("scale_rule", 1), self._scale_rule)
         self.encoder.load_state_dict(state["encoder"])
         if self.optimiser:
-            self.optimiser.load_state_dict(state["optimiser"])
+            restore_optimiser(self.optimiser, state["optimiser"])
         self.memories.load_state_dict(state["memories"])
         for optimiser, saved in zip(self.row_optimisers, state["row_optimisers"], strict=True):
             optimiser.load_state_dict(saved)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from engram_rl.agents.agent import Agent, Transition
 
 
@@ -36,4 +38,9 @@ steps."""
 
 def end_asked(callbacks: Sequence[Callback], moment: Moment) -> bool:
     """Tell all of them; whether one asks for the end."""
-    return True in [callback(moment) is True for callback in callbacks]
+    return True in [_is_true(callback(moment)) for callback in callbacks]
+
+
+def _is_true(answer: Any) -> bool:
+    """Whether an answer is True itself, NumPy's included, which comparisons of arrays give."""
+    return isinstance(answer, bool | np.bool_) and bool(answer)

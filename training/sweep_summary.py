@@ -7,6 +7,7 @@ engram sweep-summary sweep=runs/<...>_sweep   another
 from __future__ import annotations
 
 import json
+import re
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
@@ -15,13 +16,17 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from engram_rl.training.errors import UsageError
 from engram_rl.training.logging.tensorboard import flat
-from engram_rl.training.runs.folder import CONFIG, RunFolder, write_atomically
+from engram_rl.training.runs.folder import RunFolder, runs_below, write_atomically
 from engram_rl.training.statistics import stratified_bootstrap
 
 SUMMARY = "sweep.json"
+
+SWEEP = re.compile(r"_sweep(?:_(\d+))?$")
+"""How a sweep's folder ends; those of one second are counted."""
 
 
 def _score(run: Path) -> float | None:
@@ -62,10 +67,16 @@ def find(given: str) -> Path:
         if not Path(given).is_dir():
             raise UsageError(f"{given} does not exist. Give a sweep's folder, such as runs/2026-01-31_12-00-00_sweep.")
         return Path(given)
-    found = sorted(Path("runs").glob("*_sweep"))
+    found = sorted((path for path in Path("runs").glob("*_sweep*") if SWEEP.search(path.name)), key=_begun)
     if not found:
         raise UsageError("There is no sweep below runs/. Make one first: engram train -m seed=1,2,3")
     return found[-1]
+
+
+def _begun(folder: Path) -> tuple[str, int]:
+    """The second of its name, and which of that second it is."""
+    second, _, number = folder.name.partition("_sweep")
+    return second, int(number.lstrip("_") or 1)
 
 
 def summarise(folder: Path) -> tuple[list[dict[str, Any]], int]:
@@ -78,7 +89,7 @@ def summarise(folder: Path) -> tuple[list[dict[str, Any]], int]:
     Raises:
         UsageError: No run has one.
     """
-    runs = [path.parent for path in sorted(folder.rglob(CONFIG))]
+    runs = runs_below(folder)
     done = [run for run in runs if _score(run) is not None]
     if not done:
         raise UsageError(f"{folder} holds no run that has ended: there is no summary.json in it.")
@@ -113,12 +124,14 @@ def _differing(settings: list[dict[str, Any]]) -> list[str]:
 
 
 def _show(folder: Path, groups: list[dict[str, Any]]) -> None:
-    table = Table(title=f"{folder}: interquartile mean of the scores over seeds")
+    table = Table(title=Text(f"{folder}: interquartile mean of the scores over seeds"))
     differing = list(groups[0]["setting"])
     for column in (*differing, "runs", "score", "95 % interval"):
-        table.add_column(column)
+        table.add_column(Text(column))
     for group in groups:
         low, high = group["interval"]
         values = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in group["setting"].values()]
-        table.add_row(*values, str(len(group["scores"])), f"{group['score']:.4g}", f"{low:.4g} to {high:.4g}")
+        table.add_row(
+            *map(Text, values), str(len(group["scores"])), f"{group['score']:.4g}", f"{low:.4g} to {high:.4g}"
+        )
     Console(width=max(120, Console().width)).print(table)

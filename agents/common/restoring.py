@@ -7,6 +7,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, Protocol, TypeVar
 
+import torch
+
 
 class _Saved(Protocol):
     def state_dict(self) -> dict[str, Any]:
@@ -29,3 +31,11 @@ def all_or_nothing(load: Callable[[S, dict[str, Any]], None]) -> Callable[[S, di
             raise
 
     return guarded
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Give an optimiser what another has gathered; its rate and other settings stay those that it was made with."""
+    own = [{name: value for name, value in group.items() if name != "params"} for group in optimiser.param_groups]
+    optimiser.load_state_dict(copy.deepcopy(state))
+    for group, settings in zip(optimiser.param_groups, own, strict=True):
+        group.update(settings)

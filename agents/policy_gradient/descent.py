@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import deepcopy
 from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from engram_rl.agents.common.restoring import restore_optimiser
 from engram_rl.memory.checks import number
 
 
@@ -80,5 +80,7 @@ class Descent:
         return self._optimiser.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave."""
-        self._optimiser.load_state_dict(deepcopy(state))
+        """Restore what `state_dict` gave, the rate that was set last included."""
+        restore_optimiser(self._optimiser, state)
+        for group, saved in zip(self._optimiser.param_groups, state["param_groups"], strict=True):
+            group["lr"] = saved["lr"]

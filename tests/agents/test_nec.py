@@ -531,3 +531,9 @@ def test_of_open_episodes_nothing_is_written_after_a_new_beginning():
     agent.begin_episodes()
     several(agent, observations(1, 1), 1)
     assert len(agent.memories) == 1
+
+
+def test_an_agent_that_goes_on_learns_at_the_rate_that_it_is_given_now():
+    faster = make_agent(learning_rate=0.5)
+    faster.load_state_dict(filled().state_dict())
+    assert faster.optimiser.param_groups[0]["lr"] == 0.5

@@ -264,7 +264,14 @@ def test_metrics_say_nothing_where_there_is_nothing_to_say():
 
 
 @pytest.mark.parametrize(
-    ("answers", "ends"), [([], False), ([None, 1, "yes"], False), ([True], True), ([False, True, None], True)]
+    ("answers", "ends"),
+    [
+        ([], False),
+        ([None, 1, "yes"], False),
+        ([True], True),
+        ([np.False_, np.True_], True),
+        ([False, True, None], True),
+    ],
 )
 def test_every_callback_is_told_and_only_true_ends_a_run(answers, ends, tmp_path):
     told = []

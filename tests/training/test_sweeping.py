@@ -92,6 +92,21 @@ def test_the_newest_sweep_is_meant_where_none_is_named(tmp_path, monkeypatch, ca
             main([wrong])
 
 
+def test_of_the_sweeps_of_one_second_the_last_is_the_newest(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("2026-01-03_sweep", "2026-01-03_sweep_2", "2026-01-03_sweep_10", "2026-01-04_sweeping", "_sweep_of"):
+        (Path("runs") / name).mkdir(parents=True)
+    assert find("latest") == Path("runs/2026-01-03_sweep_10")
+
+
+def test_brackets_in_what_was_given_are_shown(tmp_path, capsys):
+    for number, tags in enumerate(("[bold]", "[/one]")):
+        ended(tmp_path / f"{number}", 1.0, [f"tags={tags}"])
+    main([f"sweep={tmp_path}"])
+    printed = capsys.readouterr().out
+    assert "[bold]" in printed and "[/one]" in printed
+
+
 def test_the_table_and_the_file_say_everything(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "30")  # narrow as a window may be, numbers are not broken
     for number, (rate, seed, score) in enumerate([(0.00125, 1, 10), (0.00125, 2, 20), (0.5, 1, 123.456)]):

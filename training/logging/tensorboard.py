@@ -81,7 +81,10 @@ def add_image(writer: SummaryWriter, tag: str, image: np.ndarray, step: int) -> 
 
 
 def flat(config: DictConfig) -> dict[str, bool | int | float | str]:
-    """The values that describe a run, by dotted name: of agent, environment and seed."""
+    """The values that describe a run, by dotted name: of agent, environment and seed.
+
+    A node that names a class or function is described by that, under its own name; the agent's factory is left out.
+    """
     content = OmegaConf.to_container(config, resolve=True)
     assert isinstance(content, dict)
     described = {name: content[name] for name in ("agent", "env", "seed", "steps") if name in content}
@@ -93,4 +96,12 @@ def _leaves(node: Any, place: str) -> list[tuple[str, Any]]:
         inner = [(f"{place}.{key}" if place else str(key), value) for key, value in node.items()]
         return [leaf for name, value in inner for leaf in _leaves(value, name)]
     plain = node if isinstance(node, bool | int | float | str) else str(node)
-    return [] if place.endswith(("_partial_", "_target_")) else [(place, plain)]
+    of, _, name = place.rpartition(".")
+    if name == "_target_":
+        return [(of, _short(str(node)))] if "." in of else []
+    return [] if name == "_partial_" else [(place, plain)]
+
+
+def _short(target: str) -> str:
+    """What a class or function is called; where it is ours, without its module."""
+    return target.rpartition(".")[2] if target.startswith("engram_rl.") else target

@@ -108,7 +108,7 @@ def write_mp4(frames: Sequence[np.ndarray], path: Path, seconds: float = 0.08) -
     """
     from imageio_ffmpeg import write_frames
 
-    height, width = (side - side % 2 for side in frames[0].shape[:2])
+    height, width = (max(side - side % 2, 2) for side in frames[0].shape[:2])
     writer = write_frames(str(path), (width, height), fps=1 / seconds, macro_block_size=2, ffmpeg_log_level="error")
     writer.send(None)
     for frame in frames:

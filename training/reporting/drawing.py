@@ -47,7 +47,7 @@ def draw_comparison(groups: Sequence[Group], path: Path, metric: str = RETURN) -
         for number, group in enumerate(group for group in groups if group.env == env):
             _draw(panel, group, metric, f"C{number % 10}", STYLES[number // 10 % len(STYLES)])
         ylabel = "return, last 20 episodes" if metric == RETURN else metric
-        panel.set(xlabel="environment steps", ylabel=ylabel, title=env)
+        panel.set(xlabel="environment steps", ylabel=ylabel, title=as_it_is(env))
         panel.set_xlim(left=0)
         panel.grid(alpha=0.3)
         panel.legend(frameon=False, fontsize="small")
@@ -58,7 +58,7 @@ def draw_comparison(groups: Sequence[Group], path: Path, metric: str = RETURN) -
 
 def _draw(axes: Axes, group: Group, metric: str, color: str, style: str) -> None:
     curves = [series for run in group.runs if len((series := series_of(run.path, metric))[0])]
-    label = fill(group.label, 44) + (f" ({len(curves)} seeds)" if len(group.runs) > 1 else "")
+    label = as_it_is(fill(group.label, 44)) + (f" ({len(curves)} seeds)" if len(group.runs) > 1 else "")
     if not curves:
         axes.plot([], [], color=color, linestyle=style, label=f"{label} (nothing recorded)")
         return
@@ -71,3 +71,9 @@ def _draw(axes: Axes, group: Group, metric: str, color: str, style: str) -> None
     curve = performance_curve(np.stack([at(grid, series) for series in curves]))  # of [R, P]
     axes.plot(grid, curve.point, color=color, linestyle=style, label=label)
     axes.fill_between(grid, curve.low, curve.high, alpha=0.2, color=color, linewidth=0)
+
+
+def as_it_is(words: str) -> str:
+    """Words for matplotlib, which takes dollars for formulas and leaves what begins with _ out of a legend."""
+    shown = words.replace("$", r"\$")
+    return f" {shown}" if shown.startswith("_") else shown

@@ -7,7 +7,7 @@ from glob import glob
 from pathlib import Path
 
 from engram_rl.training.errors import UsageError
-from engram_rl.training.runs.folder import CONFIG, RunFolder
+from engram_rl.training.runs.folder import CONFIG, RunFolder, runs_below
 
 
 def find_runs(words: Sequence[str]) -> list[Path]:
@@ -27,7 +27,7 @@ def _found(word: str) -> list[Path]:
     if word == "latest":
         return [RunFolder.open(Path(word)).path]
     given = [Path(word)] if Path(word).exists() else sorted(map(Path, glob(word, recursive=True)))  # noqa: PTH207  (of any root)
-    runs = [run for path in given for run in _below(path)]
+    runs = [run for path in given for run in runs_below(path)]
     if not runs:
         what = "holds no run" if given else "does not exist"
         raise UsageError(
@@ -35,9 +35,3 @@ def _found(word: str) -> list[Path]:
             f"sweep's, a pattern such as 'runs/*_nec_*', or latest."
         )
     return runs
-
-
-def _below(path: Path) -> list[Path]:
-    if (path / CONFIG).is_file():
-        return [path]
-    return [found.parent for found in sorted(path.rglob(CONFIG))]

@@ -26,7 +26,7 @@ from engram_rl.training.runs.lock import LOCK, lock
 from engram_rl.training.runs.naming import shell
 from engram_rl.training.runs.ownership import begun_here, named_code, sign
 
-CONFIG, OVERRIDES = "config.yaml", "overrides.json"
+CONFIG, OVERRIDES, SUMMARY = "config.yaml", "overrides.json", "summary.json"
 LARGEST_CONFIG = 1_000_000
 """Bytes; ours have a few thousand."""
 
@@ -98,7 +98,11 @@ class RunFolder:
         self._begun = True
 
     def keep(self, config: DictConfig) -> None:
-        """Store what a run that goes on is made with from here on; its signature, if it has one, goes along."""
+        """Store what a run that goes on is made with from here on; its signature, if it has one, goes along.
+
+        What it came to before goes: until it has ended again it has no score.
+        """
+        (self.path / SUMMARY).unlink(missing_ok=True)
         text = OmegaConf.to_yaml(config, resolve=True)
         path = self.path / CONFIG
         if text == path.read_text(encoding="utf-8"):
@@ -253,11 +257,18 @@ def _version(name: str) -> str:
         return ""
 
 
+def runs_below(folder: Path) -> list[Path]:
+    """The folders of runs in a folder, or it itself; what others keep inside a run, as wandb does, is none."""
+    found = [path.parent for path in sorted(folder.rglob(CONFIG))]
+    runs = set(found)
+    return [run for run in found if runs.isdisjoint(run.parents)]
+
+
 def _latest(runs: Path) -> Path:
-    found = sorted(runs.rglob(CONFIG), key=lambda path: path.stat().st_mtime)
+    found = runs_below(runs)
     if not found:
         raise UsageError(f"There is no run below {runs.resolve()}. Train one first: engram train agent=nec.")
-    return found[-1].parent
+    return max(found, key=lambda run: (run / CONFIG).stat().st_mtime)
 
 
 def _latest_or(runs: Path, otherwise: str) -> str:

@@ -72,5 +72,6 @@ def _same(one: Any, other: Any) -> bool:
 def _misfit(what: str, origin: Path, error: Exception) -> str:
     return (
         f"The {what} saved in {origin} do not fit those that its config.yaml describes ({type(error).__name__}: "
-        f"{error}): the configuration was edited, or another version of the code wrote them."
+        f"{error}). Leave out what changes their shape beside resume=; where there is no such value, the configuration "
+        f"was edited, or another version of the code wrote them."
     )

@@ -8,7 +8,7 @@ from engram_rl.training.logging.video import has_encoder, write_mp4
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")  # theirs
-@pytest.mark.parametrize(("height", "width"), [(64, 96), (65, 97), (240, 31)])
+@pytest.mark.parametrize(("height", "width"), [(64, 96), (65, 97), (240, 31), (1, 1)])
 def test_every_frame_is_there_and_looks_as_it_did(height, width, tmp_path):
     imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
     assert has_encoder()
@@ -19,7 +19,7 @@ def test_every_frame_is_there_and_looks_as_it_did(height, width, tmp_path):
     assert count == 10 and seconds == pytest.approx(0.8, abs=0.1)
     reader = imageio_ffmpeg.read_frames(str(tmp_path / "a.mp4"))
     size = next(reader)["size"]
-    assert size == (width - width % 2, height - height % 2)
+    assert size == tuple(max(side - side % 2, 2) for side in (width, height))
     for frame, content in zip(frames, reader, strict=True):
         seen = np.frombuffer(content, np.uint8).reshape(size[1], size[0], 3).mean(axis=(0, 1))
         np.testing.assert_allclose(seen, frame[0, 0], atol=12)  # colours are kept at half the resolution

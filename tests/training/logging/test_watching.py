@@ -98,7 +98,7 @@ def test_what_describes_a_run_is_of_agent_environment_and_seed_in_plain_values()
         }
     )  # fmt: skip
     described = {
-        "agent.rate.by": 5, "agent.sizes": "[6, 4]", "env.id": "X-v0", "env.kwargs.fast": True,
+        "agent.rate": "c", "agent.rate.by": 5, "agent.sizes": "[6, 4]", "env.id": "X-v0", "env.kwargs.fast": True,
         "env.kwargs.3": "None", "seed": 5, "steps": 1500.0,
     }  # fmt: skip
     assert flat(config) == described and type(flat(config)["env.kwargs.fast"]) is bool

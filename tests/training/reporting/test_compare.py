@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from engram_rl.training.errors import UsageError
 from engram_rl.training.reporting import compare
+from engram_rl.training.reporting.drawing import draw_comparison
 from engram_rl.training.reporting.finding import find_runs
 from engram_rl.training.reporting.series import area, series_of
 from engram_rl.training.reporting.settings import describe, grouped, read_given
@@ -68,6 +69,10 @@ def test_seeds_are_one_group_and_what_differs_names_it(runs):
         ({"given": ["agent=nec"]}, {"given": ["agent=nec_atari"], "discount": 0.9}, ["nec", "nec_atari"]),
         ({"top": {"name": "old"}}, {"top": {"name": "new"}}, ["old", "new"]),
         ({"top": {"steps": 7}}, {"top": {"steps": 9}}, ["steps=7", "steps=9"]),
+        ({"core": {"_target_": "engram_rl.memory.cores.GRU"}}, {"core": {"_target_": "engram_rl.memory.cores.LSTM"}},
+         ["core=GRU", "core=LSTM"]),
+        ({"rate": {"_target_": "mine.Fast"}}, {"rate": {"_target_": "yours.Fast"}},
+         ["rate=mine.Fast", "rate=yours.Fast"]),
         ({"a": {"rate": 1}, "b": {"rate": 1}}, {"a": {"rate": 2}, "b": {"rate": 2}},
          ["agent.a.rate=1 agent.b.rate=1", "agent.a.rate=2 agent.b.rate=2"]),
     ],
@@ -75,6 +80,13 @@ def test_seeds_are_one_group_and_what_differs_names_it(runs):
 def test_labels_say_no_more_than_what_differs(tmp_path, one, other, labels):
     made = [run(tmp_path / "one", **one), run(tmp_path / "other", seed=2, **other)]
     assert [group.label for group in grouped([describe(path) for path in made])] == labels
+
+
+def test_names_full_of_signs_are_drawn_as_they_are(tmp_path):
+    names = ("$a_{$", "_b", r"c\$d$e")
+    made = [run(tmp_path / f"{n}", seed=n, top={"name": name}) for n, name in enumerate(names)]
+    drawn = draw_comparison(grouped([describe(path) for path in made]), tmp_path / "signs.svg").read_text()
+    assert all(f"<!-- {shown} -->" in drawn for shown in ("$a_{$", " _b", r"c\$d$e"))
 
 
 def test_environments_have_panels_of_their_own_and_values_of_one_kind_are_compared_among_it(tmp_path):

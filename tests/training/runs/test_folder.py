@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from engram_rl.training.errors import UsageError
 from engram_rl.training.runs import folder as module
 from engram_rl.training.runs import lock as locks
-from engram_rl.training.runs.folder import CONFIG, RunFolder, versions, write_atomically
+from engram_rl.training.runs.folder import CONFIG, SUMMARY, RunFolder, runs_below, versions, write_atomically
 from engram_rl.training.runs.lock import LOCK, lock
 from engram_rl.training.runs.ownership import SIGNATURE, begun_here
 
@@ -39,7 +39,13 @@ def test_a_run_is_opened_by_its_folder_and_the_newest_by_latest(tmp_path, monkey
     for name, seconds in (("runs/a", 10), ("runs/sweep/b", 30), ("runs/c", 20)):
         begun(Path(name))
         aged(Path(name), seconds)
-    assert RunFolder.open(Path("latest")).path == Path("runs/sweep/b")
+    of_wandb = Path("runs/a/wandb/files")
+    of_wandb.mkdir(parents=True)
+    (of_wandb / CONFIG).write_text("agent: {value: {}}")
+    aged(of_wandb, 40)
+    assert RunFolder.open(Path("latest")).path == Path("runs/sweep/b"), "what lies in a run is none"
+    assert runs_below(Path("runs")) == [Path("runs/a"), Path("runs/c"), Path("runs/sweep/b")]
+    assert runs_below(Path("runs/a")) == [Path("runs/a")]
     assert RunFolder.open(Path("runs/a")).path == Path("runs/a")
     assert RunFolder.open(tmp_path / "runs" / "c").path == tmp_path / "runs" / "c"
 
@@ -91,11 +97,13 @@ def test_what_a_run_goes_on_with_is_kept_and_its_signature_only_if_it_had_one(tm
     if not signed:
         (tmp_path / SIGNATURE).unlink()
     before = (tmp_path / CONFIG).stat().st_ino
+    folder.write_json(SUMMARY, {"score": 1.0})
     which = "mine.Agent" if rate == 1 else "mine.Other"
     folder.keep(OmegaConf.create(NAMED | {"which": which, "agent": {"_target_": "${which}", "rate": rate}}))
     kept = folder.config()
     assert kept.agent.rate == rate and "${" not in (tmp_path / CONFIG).read_text()
     assert begun_here(tmp_path, {kept.agent._target_}) is signed
+    assert not (tmp_path / SUMMARY).exists(), "a run that goes on has no score until it ends again"
     assert ((tmp_path / CONFIG).stat().st_ino == before) is (rate == 1), "what has not changed is left alone"
 
 

@@ -30,7 +30,9 @@ class Restored:
 @pytest.mark.parametrize("kind", MISFITS)
 def test_a_state_of_another_shape_is_explained(kind):
     for what, restore in (("agent", restore_agent), ("environments", restore_environments)):
-        told = rf"The {what} saved in runs/x do not fit .*config.yaml describes \({kind.__name__}: .*odd"
+        told = (
+            rf"The {what} saved in runs/x do not fit .*config.yaml describes \({kind.__name__}: .*odd.*beside resume="
+        )
         with pytest.raises(UsageError, match=told):
             restore(Restored(error=kind("odd")), {"agent": {}, "environments": {}}, ORIGIN)
 
