@@ -42,7 +42,7 @@ from engram_rl.agents.episodic_control.modality_keys import make_keys
 from engram_rl.agents.episodic_control.overestimates import STEPS, errors_by_age
 from engram_rl.agents.episodic_control.returns import NStepReturns, Returns
 from engram_rl.memory import Found, RowRMSprop, RowSGD
-from engram_rl.memory.checks import whole
+from engram_rl.memory.checks import number, whole
 from engram_rl.memory.sharded import AnyMemory, ShardedMemory, ShardedOptimiser
 
 
@@ -391,7 +391,9 @@ def _optimiser_of(
 ) -> torch.optim.Optimizer | None:
     """None where there is nothing to train, as when all modalities are numbers as they are."""
     weights = list(encoder.parameters())
-    return optimiser(weights, lr=rate) if optimiser and rate is not None and weights else None
+    if not optimiser or rate is None or not weights:
+        return None
+    return optimiser(weights, lr=number("learning_rate", rate, 0))
 
 
 def _row_optimisers_of(

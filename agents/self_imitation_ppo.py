@@ -19,6 +19,7 @@ from engram_rl.agents.episodic_control.returns import MonteCarloReturns
 from engram_rl.agents.policy_gradient.action_heads import CodesHead
 from engram_rl.agents.policy_gradient.perception import ModestRewards, RewardScale
 from engram_rl.agents.ppo import PPO, make_ppo
+from engram_rl.memory.checks import number, whole
 
 
 def imitation_loss(
@@ -83,7 +84,8 @@ class SelfImitationPPO(PPO):
                 "Self-imitation compares an episode's return with its value, which must be of the same: set "
                 "agent.cut_at_episode_ends=true and leave agent.scale_rewards out."
             )
-        self._batches, self._value_weight, self._bootstrap = batches, imitation_value, bootstrap
+        self._batches, self._bootstrap = whole("batches", batches), bootstrap
+        self._value_weight = number("imitation_value", imitation_value, 0)
         self._masks = isinstance(self.policy.head, CodesHead)
         self._returns = MonteCarloReturns(self.discount, self.num_envs)
         self._replay = PrioritisedReplay(capacity, imitation_generator, exponent=prioritisation, correction=correction)

@@ -86,9 +86,14 @@ def build_agent_for(
 
 
 def _refuse_core(config: DictConfig) -> None:
-    """Raise where a memory core was chosen for an agent that has none."""
+    """Raise where a memory core was chosen for an agent that has none, or has no numbers from it."""
     if "core" not in config or not isinstance(config.get("_target_"), str):
         return
+    if config.get("recurrent") == 0:
+        raise UsageError(
+            "agent.recurrent is 0, so the memory core would be left out: give the numbers in its output, such as "
+            "agent.recurrent=64, or leave core=... out."
+        )
     try:
         parameters = signature(get_object(config._target_)).parameters
     except (ImportError, TypeError, ValueError):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from math import isnan
 from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from tqdm import tqdm
 
@@ -54,10 +58,23 @@ def train_run(config: DictConfig) -> float:
         hydra_config = HydraConfig.get()
         folder = RunFolder(Path(hydra_config.runtime.output_dir), given=list(hydra_config.overrides.task))
         with folder.lock():
-            return train(config, folder)
+            score = train(config, folder)
+        end_sweep_if_stopped(score, hydra_config)
+        return score
     folder = RunFolder.open(Path(config.resume))
     with folder.lock():
         return train(stored_config(folder, config), folder, folder.checkpoint_to_resume())
+
+
+def end_sweep_if_stopped(score: float, command: HydraConf) -> None:
+    """End a sweep in this process with the run that was asked to stop; its next run would begin in spite of that.
+
+    Args:
+        score: Of the run; NaN if it was stopped.
+        command: Hydra's own configuration.
+    """
+    if isnan(score) and command.mode == RunMode.MULTIRUN and command.launcher._target_.endswith(".BasicLauncher"):
+        sys.exit("The sweep ends with it: runs that have not begun are left out.")
 
 
 def train(

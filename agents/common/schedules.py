@@ -49,10 +49,18 @@ def as_schedule(value: float | Schedule, name: str, most: float = math.inf) -> S
         most: What it may be; never below 0.
 
     Raises:
-        ValueError: The number, or an end of a `Linear`, is out of range; or that takes a negative number of steps.
+        ValueError: It is neither; the number, or an end of a `Linear`, is out of range; or that takes a negative number
+            of steps.
     """
+    if isinstance(value, int | float):
+        return Constant(number(name, value, 0, most=most))
+    if not callable(value):
+        raise ValueError(
+            f"{name} is {value!r}; give a number, or a schedule: {{_target_: {Linear.__module__}.Linear, start: ..., "
+            f"end: ..., steps: ...}}"
+        )
     if isinstance(value, Linear):
         for end in ("start", "end"):
             number(f"{name}.{end}", getattr(value, end), 0, most=most)
         number(f"{name}.steps", value.steps, 0)
-    return Constant(number(name, value, 0, most=most)) if isinstance(value, int | float) else value
+    return value

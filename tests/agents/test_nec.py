@@ -537,3 +537,5 @@ def test_an_agent_that_goes_on_learns_at_the_rate_that_it_is_given_now():
     faster = make_agent(learning_rate=0.5)
     faster.load_state_dict(filled().state_dict())
     assert faster.optimiser.param_groups[0]["lr"] == 0.5
+    with pytest.raises(ValueError, match="learning_rate is -1; it must be at least 0"):
+        make_agent(learning_rate=-1)

@@ -94,8 +94,8 @@ def test_what_was_imitated_has_how_much_better_it_was_than_expected_as_its_prior
     assert (expected == 0).any() and (expected > 0).any()
 
 
-@pytest.mark.parametrize("settings", ["prioritisation=-1", "correction=2"])
-def test_exponents_out_of_range_are_refused(settings):
+@pytest.mark.parametrize("settings", ["prioritisation=-1", "correction=2", "batches=0", "imitation_value=-1"])
+def test_what_is_out_of_range_is_refused(settings):
     with pytest.raises(ValueError, match=settings.partition("=")[0]):
         played(settings, steps=1)
 

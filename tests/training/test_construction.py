@@ -109,6 +109,11 @@ def test_a_memory_core_is_for_agents_that_take_one(core):
         build_agent_for(of("make_plain", core=core), BOX, BOX, 1, 0)
 
 
+def test_a_memory_core_gives_numbers():
+    with pytest.raises(UsageError, match=r"agent\.recurrent is 0, so the memory core would be left out"):
+        build_agent_for(of("make_with_core", core=3, recurrent=0), BOX, BOX, 1, 0)
+
+
 def test_agents_that_take_a_memory_core_are_given_it():
     for name in ("make_with_core", "make_of_any"):
         assert build_agent_for(of(name, core=3), BOX, BOX, 1, 0).given == {"core": 3}

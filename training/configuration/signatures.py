@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from hydra.utils import get_object
@@ -69,7 +69,7 @@ def in_whole_numbers(config: DictConfig) -> DictConfig:
 def _whole(hint: Any, value: Any) -> Any:
     if isinstance(value, ListConfig) and typing.get_origin(hint) is Sequence:
         return [_whole(typing.get_args(hint)[0], one) for one in value]
-    kinds = {hint, *typing.get_args(hint)}
+    kinds = (hint, *typing.get_args(hint))  # no set: those of what makes a core hold a list
     if isinstance(value, float) and value.is_integer() and int in kinds and float not in kinds:
         return int(value)
     return value
@@ -105,6 +105,8 @@ def _takes(hint: Any, value: Any) -> bool:
         return isinstance(value, ListConfig) and all(_takes(arguments[0], one) for one in value)
     if origin is Mapping:
         return isinstance(value, DictConfig)
+    if origin is Callable:
+        return isinstance(value, DictConfig) and "_target_" in value
     if hint not in KINDS:
         return True
     return isinstance(value, KINDS[hint][0]) and (hint is bool or not isinstance(value, bool))
@@ -122,5 +124,7 @@ def _called(hint: Any) -> Iterator[str]:
         yield f"a list, each of it {' or '.join(_called(arguments[0]))}"
     elif origin is Mapping:
         yield "names with values"
+    elif origin is Callable:
+        yield "what makes it, {_target_: ..., _partial_: true}"
     else:
         yield KINDS[hint][1] if hint in KINDS else str(getattr(hint, "__name__", hint))

@@ -32,6 +32,10 @@ class UnwritableError(UsageError):
     """A full disk, or a folder that may not be written to."""
 
 
+class NewerVersionError(UsageError):
+    """A checkpoint that is whole, but of a version that this code does not know yet."""
+
+
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     """Write a nested state (dicts, lists, tensors, arrays, plain values) to `folder`, replacing it by renaming.
 
@@ -112,8 +116,11 @@ def _read_header(folder: Path) -> dict[str, Any]:
         raise UsageError(_damaged(path, str(error))) from error
     if not isinstance(header, dict) or header.get("format") != FORMAT or not {"sha256", "state"} <= header.keys():
         raise UsageError(f"{path} was not written by this project (its format is not {FORMAT!r}).")
-    if header.get("version") not in READABLE:
-        raise UsageError(f"{path} has version {header.get('version')}; this code reads versions up to {VERSION}.")
+    if (version := header.get("version")) not in READABLE:
+        told = f"{path} has version {version!r}; this code reads versions up to {VERSION}."
+        if isinstance(version, int) and version > VERSION:
+            raise NewerVersionError(f"{told} Install the newer engram-rl that wrote it. Nothing was changed.")
+        raise UsageError(told)
     return header
 
 

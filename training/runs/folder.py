@@ -21,7 +21,7 @@ from yaml import YAMLError
 
 from engram_rl.training.errors import UsageError
 from engram_rl.training.legacy import run_today
-from engram_rl.training.runs.checkpoint import load_checkpoint, save_checkpoint, whole_names
+from engram_rl.training.runs.checkpoint import NewerVersionError, load_checkpoint, save_checkpoint, whole_names
 from engram_rl.training.runs.lock import LOCK, lock
 from engram_rl.training.runs.naming import shell
 from engram_rl.training.runs.ownership import begun_here, named_code, sign
@@ -124,7 +124,7 @@ class RunFolder:
             loaded = OmegaConf.load(path)
         except (YAMLError, OmegaConfBaseException, UnicodeDecodeError, RecursionError) as error:
             raise UsageError(f"{path} is not readable YAML: {error}") from error
-        if not isinstance(loaded, DictConfig):
+        if not isinstance(loaded, DictConfig) or not loaded:
             raise UsageError(f"{path} is not a run's configuration.")
         return OmegaConf.create(run_today(OmegaConf.to_container(loaded)))  # type: ignore[arg-type]
 
@@ -172,12 +172,15 @@ class RunFolder:
         run comes by there again.
 
         Raises:
-            UsageError: There are checkpoints, but all of them are damaged. Nothing has changed then.
+            UsageError: There are checkpoints, but all of them are damaged, or a newer version of the code wrote one.
+                Nothing has changed then.
         """
         damaged: list[Path] = []
         for path in reversed(self._steps()):
             try:
                 checkpoint = load_checkpoint(path)
+            except NewerVersionError:
+                raise
             except UsageError as error:
                 print(error, file=sys.stderr)
                 damaged.append(path)

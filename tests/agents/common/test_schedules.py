@@ -27,6 +27,7 @@ def test_after_no_steps_at_all_it_is_at_its_end_and_a_number_stays():
         (-0.1, "epsilon is -0.1"),
         (-1, "epsilon is -1"),
         (1.01, "epsilon is 1.01"),
+        ({"begin": 1}, r"epsilon is {'begin': 1}; give a number, or a schedule: {_target_: .*schedules\.Linear, start"),
     ],
 )
 def test_what_is_out_of_range_is_named(schedule, message):

@@ -2,7 +2,7 @@
 
 import random
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal
 
@@ -40,6 +40,12 @@ def test_every_agent_of_ours_passes_as_it_is(agent):
         ("nec learning_rate=abc", "agent.learning_rate is 'abc', but .*make_nec takes a number"),
         ("nec +row_learning_rate=abc", "agent.row_learning_rate is 'abc'"),
         ("retrieval_ppo retrieval.neighbours=1.5", "agent.retrieval.neighbours is 1.5.* a whole number"),
+        (
+            "nec memory=null",
+            "agent.memory is None, but .*make_nec takes what makes it, {_target_: ..., _partial_: true}",
+        ),
+        ("ppo +core=gru", "agent.core is 'gru', but .*make_ppo takes what makes it"),
+        ("ppo +optimiser={lr:3}", "agent.optimiser is {'lr': 3}, but .*make_ppo takes what makes it"),
         ("nec modalities=3", "agent.modalities is 3.* names with values or null"),
         ("fast_slow slow=backwards", "agent.slow is 'backwards'.* one of search, branches, none"),
         ("fast_slow danger=1.5", "agent.danger is 1.5.* true or false"),
@@ -95,6 +101,7 @@ def takes(
     lists: Sequence[int] | int = 0,
     names: Mapping[str, int] = MappingProxyType({}),
     on: bool = False,
+    makes: Callable[[int, int], random.Random] = random.Random,
 ):
     """Of somebody's own; what stands before and after an annotation that is none is checked as well."""
 
@@ -123,6 +130,7 @@ TAKES, TAKING = f"{__name__}.takes", f"{__name__}.Taking"
         ({"plain": 1e5}, 1e5),
         ({"unknown": 1e5}, 1e5),
         ({"word": 1e5}, 1e5),
+        ({"makes": "x"}, "x"),
         ({"other": 1e5}, 1e5),
     ],
 )

@@ -117,6 +117,7 @@ def test_what_a_run_goes_on_with_is_kept_and_its_signature_only_if_it_had_one(tm
         ("a: 1".encode("utf-16"), "is not readable YAML"),
         (b"a: " + b"[" * 400 + b"]" * 400, "is not readable YAML"),
         (b"- 1\n- 2", "is not a run's configuration"),
+        (b"", "is not a run's configuration"),
     ],
     ids=["cut", "twice", "grammar", "bytes", "utf-16", "deep", "list"],
 )

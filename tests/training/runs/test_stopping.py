@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 from safetensors import SafetensorError
 
@@ -45,6 +46,14 @@ def test_a_run_goes_on_from_the_newest_checkpoint_that_is_whole(run, capsys):
     run.save_checkpoint(2, {"value": "again"}, keep=1)
     names = sorted(path.name for path in run.checkpoints.iterdir())
     assert names == ["step_000000000002", "step_000000000002.damaged", "step_000000000003.damaged"]
+
+
+def test_a_checkpoint_of_a_newer_version_is_not_set_aside_as_damaged(run):
+    path = run.checkpoints / "step_000000000003" / "state.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 99}))
+    with pytest.raises(UsageError, match=r"version 99; .* Install the newer engram-rl that wrote it"):
+        run.checkpoint_to_resume()
+    assert path.exists()
 
 
 def test_where_every_checkpoint_is_damaged_nothing_is_changed(run):
@@ -171,3 +180,16 @@ def test_a_state_that_does_not_fit_is_explained():
 
     with pytest.raises(UsageError, match=r"agent saved in runs/x do not fit.*KeyError: 'weights'"):
         restore_agent(Agent(), {"agent": {}}, Path("runs/x"))
+
+
+@pytest.mark.parametrize(
+    ("score", "mode", "launcher"),
+    [(1.0, "MULTIRUN", "Basic"), (np.nan, "RUN", "Basic"), (np.nan, "MULTIRUN", "Joblib")],
+)
+def test_a_run_that_is_stopped_ends_the_sweep_that_would_go_on_in_its_process(score, mode, launcher):
+    def command(mode, launcher):
+        return OmegaConf.create({"mode": RunMode[mode], "launcher": {"_target_": f"hydra.launcher.{launcher}Launcher"}})
+
+    train.end_sweep_if_stopped(score, command(mode, launcher))
+    with pytest.raises(SystemExit, match="The sweep ends with it"):
+        train.end_sweep_if_stopped(np.nan, command("MULTIRUN", "Basic"))
