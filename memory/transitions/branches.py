@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from engram_rl.memory.checks import whole
+from engram_rl.memory.transitions.checks import checked_ids
 from engram_rl.memory.transitions.memory import TransitionMemory
 from engram_rl.memory.transitions.planner import Walks
 from engram_rl.memory.transitions.states import ABSENT
@@ -24,7 +26,8 @@ class RandomBranches:
     """
 
     def __init__(self, memory: TransitionMemory, branches: int = 100, depth: int = 20) -> None:
-        self.memory, self.branches, self.depth = memory, branches, depth
+        self.memory = memory
+        self.branches, self.depth = whole("branches", branches), whole("depth", depth)
         cells = memory.table.next.shape
         self._number = np.zeros(cells[0], np.int64)  # [S], of known actions
         self._actions = np.zeros(cells, np.int64)  # [S, A], the known ones first
@@ -48,6 +51,9 @@ class RandomBranches:
             Walks of shape `[E, B]`.
         """
         self._refresh()
+        capacity = len(self._number)
+        starts = checked_ids("starts", starts, capacity, nobody=True)
+        goals = _checked_goals(goals, len(starts), capacity)
         env = np.repeat(np.arange(len(starts)), self.branches)  # [E B]
         wanted = _membership(goals, env)
         states = np.full((self.depth + 1, len(env)), ABSENT, np.int64)
@@ -73,7 +79,8 @@ class RandomBranches:
                     break
         actions = np.where(cells == ABSENT, ABSENT, self._actions.take(cells))
         shape = (len(starts), self.branches)
-        return Walks(states.T.reshape(*shape, -1), actions.T.reshape(*shape, -1), lengths.reshape(shape))
+        ways = [ids.T.reshape(*shape, len(ids)) for ids in (states, actions)]
+        return Walks(*ways, lengths.reshape(shape))
 
     def _refresh(self) -> None:
         """Take in what the memory has learned, dropped or let fade since the last time."""
@@ -95,6 +102,19 @@ class RandomBranches:
         if changed is None or faded:
             return np.arange(len(self._number))
         return np.unique(changed // table.num_actions) if len(changed) else changed
+
+
+def _checked_goals(goals: np.ndarray, starts: int, capacity: int) -> np.ndarray:
+    """Goals of so many starts, as for `RandomBranches.walk`."""
+    goals = np.asarray(goals)
+    if goals.dtype == bool and goals.shape == (starts, capacity):
+        return goals
+    if goals.shape != (starts,):
+        raise ValueError(
+            f"goals must be [{starts}] ids, one for each start, or [{starts}, {capacity}] truth values, got "
+            f"{list(goals.shape)} of {goals.dtype}"
+        )
+    return checked_ids("goals", goals, capacity, nobody=True)
 
 
 def _membership(goals: np.ndarray, env: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

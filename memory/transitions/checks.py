@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from engram_rl.memory.transitions.states import StateTable
+from engram_rl.memory.checks import whole
+from engram_rl.memory.transitions.states import ABSENT, StateTable
 from engram_rl.memory.transitions.table import Outcome
 
 MOST_DECIMALS = 30
@@ -18,6 +21,8 @@ def checked_states(
     states = np.asarray(states)
     if states.ndim != 2 or states.shape[1] != table.dim:
         raise ValueError(f"states must be [B, {table.dim}], got {list(states.shape)}")
+    if states.dtype.kind not in "biufO":
+        raise ValueError(f"states must be real numbers, got {states.dtype}")
     given, states = states, table.canonical(states)
     if given.dtype.kind in "iu":
         with np.errstate(invalid="ignore"):  # what is rounded up to what the type cannot hold differs too
@@ -35,12 +40,20 @@ def checked_states(
     return states, owners
 
 
-def checked_owners(owners: np.ndarray, num_owners: int) -> np.ndarray:
+def checked_owners(owners: np.ndarray | Sequence[int], num_owners: int) -> np.ndarray:
     """Owners `[N]`."""
     owners = np.asarray(owners)
     if owners.size and (owners.ndim != 1 or not _within(owners, num_owners)):
         raise ValueError(f"owners must be [N] integers below {num_owners}, got {owners}")
     return owners.astype(np.int64)
+
+
+def checked_ids(name: str, ids: np.ndarray, capacity: int, *, nobody: bool = False) -> np.ndarray:
+    """Ids of states `[N]`, as `TransitionMemory.name` gives them; `nobody` says whether -1 may stand for none."""
+    ids = np.asarray(ids)
+    if ids.ndim != 1 or (ids.size and not _within(ids, capacity, ABSENT if nobody else 0)):
+        raise ValueError(f"{name} must be [N] ids of states, integers below {capacity}, got {ids}")
+    return ids.astype(np.int64, copy=False)
 
 
 def checked_actions(actions: np.ndarray, batch: int, num_actions: int) -> np.ndarray:
@@ -69,13 +82,15 @@ def checked_outcome(
     return {name: np.broadcast_to(value, (batch,)) for name, value in outcome.items()}
 
 
-def _within(numbers: np.ndarray, limit: int) -> bool:
-    """Whether all are integers from 0 to below the limit."""
-    return numbers.dtype.kind in "iu" and bool(((numbers >= 0) & (numbers < limit)).all())
+def _within(numbers: np.ndarray, limit: int, least: int = 0) -> bool:
+    """Whether all are integers from the least to below the limit."""
+    return numbers.dtype.kind in "iu" and bool(((numbers >= least) & (numbers < limit)).all())
 
 
 def check_settings(half_life: float, keep_refuted: float, same_within: float, decimals: int | None) -> None:
     """Raise what is wrong with the settings of a transition memory."""
+    if decimals is not None:
+        whole("decimals", decimals, -(2**31))
     if not half_life > 0:
         raise ValueError(f"half_life must be above 0 ticks (infinite: nothing fades), got {half_life}")
     if not 0 <= keep_refuted < 1:

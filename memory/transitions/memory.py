@@ -77,6 +77,7 @@ class TransitionMemory:
         self.table = TransitionTable(capacity, num_actions, half_life, keep_refuted)
         self.movements = MovementMemory(owners, num_actions, dim, context=movement_context, decimals=decimals)
         self.movement_changes = self.support_changes = 0
+        self.times_cleared = np.zeros(owners, np.int64)  # [O]
         self.same_within = same_within
         self.clock = np.zeros(owners, np.float64)  # [O], in ticks
         self._seen = np.zeros(capacity, np.int64)  # [S], the write that last met a state
@@ -136,6 +137,10 @@ class TransitionMemory:
                 states than the table; nothing is written then.
         """
         states, owners = self._checked_states(states, owners)
+        if np.shape(next_states) != states.shape:
+            raise ValueError(
+                f"next_states must be {list(states.shape)} as states are, got {list(np.shape(next_states))}"
+            )
         next_states, _ = self._checked_states(next_states, owners)
         actions = checked_actions(actions, len(states), self.num_actions)
         outcome = checked_outcome(len(states), rewards, terminals, harms)
@@ -186,6 +191,7 @@ class TransitionMemory:
         self._evict(np.flatnonzero(self.states.used & np.isin(self.states.owners, owners)))
         self.movements.forget(owners)
         self.movement_changes += 1
+        self.times_cleared[owners] += 1
 
     def known(self, ids: np.ndarray) -> np.ndarray:
         """Whether the outcome of each action in states `[N]` (ids) is remembered. `[N, A]` of bool."""
@@ -208,7 +214,7 @@ class TransitionMemory:
 
     def frontier(self, owner: int = 0) -> np.ndarray:
         """Visited states in which the outcome of some action is unknown. `[N]`, ids."""
-        ids = np.flatnonzero(self.visited & (self.states.owners == owner))
+        ids = np.flatnonzero(self.visited & (self.states.owners == checked_owners([owner], self.num_owners)))
         return ids[~self.known(ids).all(1)]
 
     def predecessors(self, state: np.ndarray, owner: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -269,6 +275,7 @@ class TransitionMemory:
         prefix = "movements."
         self.movements.load_state_dict({n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)})
         self.movement_changes += 1
+        self.times_cleared += 1
 
     def _check_fits(self, arrays: dict[str, np.ndarray], ids: np.ndarray) -> None:
         if len(ids) and ids.max() >= self.states.capacity:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from engram_rl.memory.checks import whole
 from engram_rl.memory.keys.identity import occurrence
 
 _SAVED = ("displacements", "begun", "stored")
@@ -46,7 +47,7 @@ class MovementMemory:
             raise ValueError(f"a movement memory keeps size >= 1 displacements, got {size}")
         if any(not 0 <= number < dim for number in context):
             raise ValueError(f"context {list(context)} must name numbers of the state, 0 to {dim - 1}")
-        self.context = list(context)
+        self.context = [whole("a number of context", number, 0) for number in context]
         self.optimistic, self.decimals = optimistic, decimals
         self.displacements = np.zeros((owners * num_actions, size, dim), np.float32)  # [O A, M, D]
         self.begun = np.zeros((owners * num_actions, size, len(self.context)), np.float32)  # [O A, M, C]
@@ -100,6 +101,8 @@ class MovementMemory:
 
     def distribution(self, action: int, owner: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Remembered displacements of an action, most frequent first, and how often each is there. `[N, D]`, `[N]`."""
+        whole("action", action, 0, self._num_actions - 1)
+        whole("owner", owner, 0, len(self.stored) // self._num_actions - 1)
         ring = owner * self._num_actions + action
         remembered = self.displacements[ring, : min(self.stored[ring], self.size)]
         distinct, counts = np.unique(remembered, axis=0, return_counts=True)

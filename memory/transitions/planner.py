@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from engram_rl.memory.checks import number
+from engram_rl.memory.transitions.checks import checked_ids
 from engram_rl.memory.transitions.kept_costs import KeptCosts, padded
 from engram_rl.memory.transitions.memory import TransitionMemory
 from engram_rl.memory.transitions.shortest_paths import costs_from, costs_to
@@ -25,7 +27,7 @@ _CHANGING = (
     "successor",
     "cost",
     *(f"_{name}" for name in (*_SAVED_ROWS, *_SAVED_BY_OWNER)),
-    *("_versions", "_mark", "_movement_mark", "_num_free", "_kept"),
+    *("_versions", "_mark", "_movement_mark", "_num_free", "_kept", "_times_cleared"),
 )
 
 Goals = Sequence[np.ndarray] | np.ndarray
@@ -80,6 +82,7 @@ class Planner:
         min_support: float = 0.0,
         refused_cost: float = 0.0,
     ) -> None:
+        number("min_support", min_support, 0, most=1)
         if not unknown_cost > 0 or not harm_cost >= 0 or not refused_cost >= 0:
             raise ValueError(f"costs must be positive, got {unknown_cost=}, {harm_cost=}, {refused_cost=}")
         self.memory = memory
@@ -92,7 +95,8 @@ class Planner:
         self._refused = np.full(cells, ABSENT, np.int64)  # [S, A], the guess that a remembered step belies
         self._refusals = np.zeros(cells[0], np.int64)  # [S], how many steps belie a guess of this state
         self._covered = np.zeros(cells[0], bool)  # [S], states whose cells are up to date
-        self._given_bounds = bounds
+        self._given_bounds = None if bounds is None else _checked_bounds(bounds, memory.states.dim)
+        self._times_cleared = memory.times_cleared.copy()  # [O], of which the ranges know
         self._low = np.full((memory.num_owners, memory.states.dim), np.inf)  # [O, D]
         self._high = -self._low
         self._versions = np.zeros(memory.num_owners, np.int64)  # [O], of what is expected
@@ -102,19 +106,20 @@ class Planner:
 
     def cost_to_go(self, goals: Goals) -> np.ndarray:
         """Least cost from every state to the nearest of each set of goals; inf where there is no way. `[G, S]`."""
-        rows = self._rows(_padded(goals))
+        rows = self._rows(self._sets(goals))
         return self._kept.costs[rows]
 
     def action_costs(self, ids: np.ndarray, goals: Goals) -> np.ndarray:
         """Cost of each action in E states (ids) and of the way on from there, each to its set of goals. `[E, A]`."""
-        rows = self._rows(_padded(goals))
+        ids, sets = self._for_each(ids, goals)
+        rows = self._rows(sets)
         following = self.successor[ids]  # [E, A]
         onward = self._kept.costs[rows[:, None], following]
         return np.where(following == ABSENT, np.inf, self.cost[ids] + onward)
 
     def shortest_path(self, starts: np.ndarray, goals: Goals) -> Walks:
         """A least-cost way from each of E states (ids) to the nearest of its goals; of equals the first action."""
-        here, goals = np.asarray(starts), _padded(goals)
+        here, goals = self._for_each(starts, goals)
         rows = self._rows(goals)
         cost = self._kept.costs[rows, here]
         lengths = np.where(np.isfinite(cost), 0, ABSENT)
@@ -135,12 +140,14 @@ class Planner:
 
     def costs_from(self, starts: np.ndarray) -> np.ndarray:
         """Least cost from each of E states (ids) to every state; inf where there is no way. `[E, S]`."""
+        starts = checked_ids("starts", starts, len(self.successor))
         self.refresh()
-        return self._of_all_states(costs_from(*self._named(), starts))
+        return self._of_all_states(costs_from(*self._named(starts), starts))
 
     def refusals(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Remembered steps that should have led to one of states `[N]` and did not: where from, and which. `[M]`s."""
         self.refresh()
+        states = checked_ids("states", states, len(self.successor))
         states = states[self._refusals[states] > 0]
         starts, actions = np.nonzero(np.isin(self._refused, states)) if len(states) else (states, states)
         return starts, actions
@@ -178,6 +185,7 @@ class Planner:
 
         A new planner would expect something else where there was once more room, or less, to imagine states.
         """
+        self._forget_ranges()
         ids, pending = self.memory.ids(), self.memory.table.changed_since(self._mark)
         rows = {name: torch.from_numpy(getattr(self, f"_{name}")[ids]) for name in _SAVED_ROWS}
         rows |= {"successor": torch.from_numpy(self.successor[ids]), "cost": torch.from_numpy(self.cost[ids])}
@@ -202,6 +210,7 @@ class Planner:
         self.successor[ids], self.cost[ids] = arrays["successor"], arrays["cost"]
         for name in _SAVED_BY_OWNER:
             getattr(self, f"_{name}")[:] = arrays[name]
+        self._times_cleared = self.memory.times_cleared.copy()
         self._num_free, self._kept = int(state["free"]), KeptCosts(len(self.successor))
         self._mark = -1 if state["begin"] else table.changes
         table.note(arrays["pending"])
@@ -209,12 +218,15 @@ class Planner:
 
     def _rows(self, goals: np.ndarray) -> np.ndarray:
         """Which of the costs kept are those to each set of goals, worked out where something has changed. `[G]`."""
-        given = goals != ABSENT
+        given, owners = goals != ABSENT, self.memory.states.owners
         if not given.any(1).all():
             raise ValueError("a set of goals is empty: there is nowhere to go; leave it out")
+        owner = owners[goals.max(1, initial=0)]  # [G]
+        if (given & (owners[goals] != owner[:, None])).any():
+            raise ValueError("a set of goals has states of several owners; give each owner a set")
         self._forget_guesses_of(self._widen(goals[given]))
         self.refresh()
-        versions = self._versions[self.memory.states.owners[goals[:, 0]]]
+        versions = self._versions[owner]
         rows = self._kept.find(goals, versions)
         self._kept.touch(rows[rows != ABSENT])
         stale = rows == ABSENT
@@ -224,6 +236,20 @@ class Planner:
             self._kept.keep(missing, versions[stale][first], costs, len(goals))
             rows = self._kept.find(goals, versions)
         return rows
+
+    def _sets(self, goals: Goals) -> np.ndarray:
+        """Sets of goals as one array. `[G, n]`."""
+        capacity = len(self.successor)
+        if isinstance(goals, np.ndarray) and goals.ndim == 2:
+            return checked_ids("goals", goals.ravel(), capacity, nobody=True).reshape(goals.shape)
+        return padded([checked_ids("each set of goals", ids, capacity, nobody=True) for ids in goals])
+
+    def _for_each(self, ids: np.ndarray, goals: Goals) -> tuple[np.ndarray, np.ndarray]:
+        """States (ids), and a set of goals for each. `[E]`, `[E, n]`."""
+        ids, sets = checked_ids("states", ids, len(self.successor)), self._sets(goals)
+        if len(ids) != len(sets):
+            raise ValueError(f"{len(sets)} sets of goals for {len(ids)} states: give one for each")
+        return ids, sets
 
     @property
     def _movements(self) -> int:
@@ -312,11 +338,18 @@ class Planner:
         """Count states `[N]` among those met; returns the owners whose range became wider by that."""
         if self._given_bounds is not None:
             return np.array([], np.int64)
+        self._forget_ranges()
         owners = self.memory.states.owners[ids]
         low, high = self._low.copy(), self._high.copy()
         np.minimum.at(self._low, owners, self.memory.states.vectors[ids])
         np.maximum.at(self._high, owners, self.memory.states.vectors[ids])
         return np.flatnonzero(((low != self._low) | (high != self._high)).any(1))
+
+    def _forget_ranges(self) -> None:
+        """Owners that were cleared have met nothing."""
+        cleared = self._times_cleared != self.memory.times_cleared
+        self._low[cleared], self._high[cleared] = np.inf, -np.inf
+        self._times_cleared = self.memory.times_cleared.copy()
 
     def _forget_guesses_of(self, owners: np.ndarray) -> None:
         if len(owners):
@@ -332,9 +365,10 @@ class Planner:
         self._covered[:] = False
         self._versions[:] = self._versions.max() + 1  # above all there were: an id may be another owner's from now on
 
-    def _named(self) -> tuple[np.ndarray, np.ndarray]:
-        """Successors and costs up to the highest id in use. `[N, A]` each."""
-        nodes = int(np.flatnonzero(self.memory.states.used).max(initial=-1)) + 1
+    def _named(self, also: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Successors and costs up to the highest id in use, or asked for. `[N, A]` each."""
+        used = np.flatnonzero(self.memory.states.used)
+        nodes = int((used if also is None else np.concatenate([used, also])).max(initial=-1)) + 1
         return self.successor[:nodes], self.cost[:nodes]
 
     def _of_all_states(self, costs: np.ndarray) -> np.ndarray:
@@ -344,5 +378,8 @@ class Planner:
         return padded
 
 
-def _padded(goals: Goals) -> np.ndarray:
-    return goals if isinstance(goals, np.ndarray) and goals.ndim == 2 else padded(list(goals))
+def _checked_bounds(bounds: tuple[np.ndarray, np.ndarray], dim: int) -> tuple[np.ndarray, np.ndarray]:
+    low, high = (np.asarray(bound) for bound in bounds) if len(bounds) == 2 else (np.zeros(0), np.zeros(0))
+    if low.shape != (dim,) or high.shape != (dim,) or not (low <= high).all():
+        raise ValueError(f"bounds must be the lowest and the highest of {dim} numbers, [{dim}] each, got {bounds}")
+    return low, high

@@ -117,3 +117,22 @@ def test_by_default_a_hundred_walks_look_twenty_steps_ahead():
     branches = RandomBranches(TransitionMemory(1, 1, 4))
     assert (branches.branches, branches.depth) == (100, 20)
     assert signature(RandomBranches.walk).parameters["shortest_only"].default is False
+
+
+@pytest.mark.parametrize(("setting", "value"), [("branches", 0), ("depth", 0), ("branches", 2.5), ("depth", True)])
+def test_how_many_and_how_far_are_whole_numbers(setting, value):
+    with pytest.raises((TypeError, ValueError), match=f"{setting} is {value}"):
+        RandomBranches(TransitionMemory(2, 4), **{setting: value})
+
+
+@pytest.mark.parametrize("goals", [np.array([[3]]), np.array([3, 4]), np.ones((1, 3), bool), np.array([500])])
+def test_goals_that_are_not_one_for_each_start_are_refused(goals):
+    branches = RandomBranches(TransitionMemory(2, 4, 100), 3, 2)
+    with pytest.raises(ValueError, match="goals must be"):
+        branches.walk(np.array([0]), goals, np.random.default_rng(0))
+
+
+def test_nobody_walks_nowhere():
+    nobody = np.zeros(0, int)
+    walks = RandomBranches(TransitionMemory(2, 4, 100), 3, 2).walk(nobody, nobody, np.random.default_rng(0))
+    assert walks.states.shape == (0, 3, 3) and walks.lengths.shape == (0, 3)

@@ -389,3 +389,62 @@ def test_looking_leaves_a_planner_as_it_was():
     assert np.array_equal(planner.cost_to_go([goal]), before)
     after = planner.state_dict()
     assert all(np.array_equal(np.asarray(after[name]), np.asarray(part)) for name, part in saved.items())
+
+
+def chain(length=5, owners=1):
+    """Each state leads to the next by action 0."""
+    memory = TransitionMemory(1, 2, 100, owners=owners)
+    for owner in range(owners):
+        states = np.arange(length, dtype=float)[:, None]
+        memory.write(states, np.zeros(length, int), states + 1, owners=np.full(length, owner))
+    return memory
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_an_owner_that_was_cleared_has_met_nothing(saved):
+    memory = TransitionMemory(1, 2, 100)
+    planner = Planner(memory)
+    memory.write(np.array([[0.0], [50.0]]), np.array([0, 0]), np.array([[1.0], [51.0]]))
+    planner.refresh()
+    memory.clear(np.array([0]))
+    if saved:
+        held = memory.state_dict(), planner.state_dict()
+        memory = TransitionMemory(1, 2, 100)
+        planner = Planner(memory)
+        memory.load_state_dict(held[0])
+        planner.load_state_dict(held[1])
+    memory.write(np.array([[0.0]]), np.array([0]), np.array([[1.0]]))
+    planner.refresh()
+    assert sorted(memory.states.vectors[memory.ids()].ravel()) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("ask", "says"),
+    [
+        (lambda planner: planner.cost_to_go([np.array([300])]), "each set of goals must be .* below 100, got .300"),
+        (lambda planner: planner.cost_to_go(np.array([[3, -2]])), "goals must be"),
+        (lambda planner: planner.cost_to_go(np.array([3])), "each set of goals must be .N. ids of states"),
+        (lambda planner: planner.cost_to_go([np.array([0, 7])]), "a set of goals has states of several owners"),
+        (lambda planner: planner.action_costs(np.array([500]), [np.array([3])]), "states must be .* got .500"),
+        (lambda planner: planner.shortest_path(np.array([0, 1]), [np.array([3])]), "1 sets of goals for 2 states"),
+        (lambda planner: planner.costs_from(np.array([-1])), "starts must be .* got .-1"),
+    ],
+)
+def test_states_that_are_none_are_refused_by_name(ask, says):
+    planner = Planner(chain(owners=2), imagine=False)
+    with pytest.raises(ValueError, match=says):
+        ask(planner)
+
+
+def test_a_set_filled_up_in_front_is_worked_out_anew_as_any_other():
+    memory = chain(owners=2)
+    planner, goals = Planner(memory, imagine=False), np.array([[-1, 3]])
+    assert planner.cost_to_go(goals)[0, 0] == 3
+    memory.write(np.array([[0.0]]), np.array([1]), np.array([[3.0]]))
+    assert planner.cost_to_go(goals)[0, 0] == 1
+
+
+@pytest.mark.parametrize("bounds", [(np.zeros(1),), (np.ones(1), np.zeros(1)), (np.zeros(2), np.ones(2)), (0, 5)])
+def test_bounds_that_are_none_are_refused(bounds):
+    with pytest.raises(ValueError, match="bounds must be the lowest and the highest of 1 numbers"):
+        Planner(chain(), bounds=bounds)

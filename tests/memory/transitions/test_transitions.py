@@ -702,3 +702,25 @@ def test_integers_that_would_be_taken_for_each_other_are_refused(dtype, whole):
     with pytest.raises(ValueError, match=f"states hold the integer {whole + 1}"):
         memory.write(states, np.array([0, 0]), states[::-1])
     assert len(memory) == 1 and memory.states.num_free == 8
+
+
+@pytest.mark.parametrize("owner", [4, -1, 0.0])
+def test_the_frontier_of_an_owner_that_is_none_is_refused(owner):
+    with pytest.raises(ValueError, match="owners must be"):
+        TransitionMemory(1, 2, owners=2).frontier(owner)
+
+
+@pytest.mark.parametrize(("action", "owner"), [(2, 0), (-1, 1), (0, 2)])
+def test_movements_of_an_action_that_is_none_are_not_those_of_another_owner(action, owner):
+    with pytest.raises(ValueError, match=r"is -?[0-9]; it must be"):
+        MovementMemory(2, 2, 1).distribution(action, owner)
+
+
+def test_states_that_are_not_real_or_do_not_match_are_refused():
+    memory, here = TransitionMemory(1, 2, 9), np.zeros((1, 1))
+    with pytest.raises(ValueError, match="real numbers, got complex"):
+        memory.write(here + 1j, np.array([0]), here)
+    with pytest.raises(ValueError, match=r"next_states must be \[1, 1\]"):
+        memory.write(here, np.array([0]), np.zeros((2, 1)))
+    with pytest.raises(TypeError, match=r"decimals is 2\.5"):
+        TransitionMemory(1, 2, 9, decimals=2.5)
