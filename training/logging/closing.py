@@ -24,10 +24,10 @@ from engram_rl.training.logging.tensorboard import add_hyperparameters, add_imag
 from engram_rl.training.logging.video import contact_sheet, gif, has_encoder, record, write_mp4
 from engram_rl.training.rollout import Episodes
 from engram_rl.training.runs.checkpoint import UnwritableError
-from engram_rl.training.runs.folder import RunFolder, versions
+from engram_rl.training.runs.folder import SUMMARY, RunFolder, versions
 from engram_rl.training.runs.naming import shell
 
-VIDEO, SUMMARY, CURVE = "episode.gif", "summary.json", "learning_curve.png"
+VIDEO, CURVE = "episode.gif", "learning_curve.png"
 
 
 def close(

@@ -119,7 +119,7 @@ def test_what_a_run_goes_on_with_is_kept_and_its_signature_only_if_it_had_one(tm
         (b"- 1\n- 2", "is not a run's configuration"),
         (b"", "is not a run's configuration"),
     ],
-    ids=["cut", "twice", "grammar", "bytes", "utf-16", "deep", "list"],
+    ids=["cut", "twice", "grammar", "bytes", "utf-16", "deep", "list", "empty"],
 )
 def test_what_is_no_configuration_is_refused_with_the_file(tmp_path, content, why):
     (tmp_path / CONFIG).write_bytes(content)
