@@ -14,7 +14,7 @@ from benchmarks.adaptation.report import acted
 from benchmarks.adaptation.report import draw as draw_adaptation
 from benchmarks.adaptation.report import grouped as grouped_by_agent
 from benchmarks.control.report import draw_curves, grouped
-from benchmarks.performance import draw as draw_performance
+from benchmarks.report.performance import draw as draw_performance
 from benchmarks.report.stored import ROOT, index, rows_of, select
 from benchmarks.runs import Row
 from benchmarks.shift.figures import draw

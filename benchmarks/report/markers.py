@@ -8,7 +8,8 @@ count), `times=` a factor.
 A figure of rows that no longer stand (`docs/results/history`) is marked †, and so are agents in tables.
 
 `<!-- report: control FILE [key=value ...] -->`, `shift`, `adaptation`, `partial` and `rows` are the table of a
-benchmark, on lines of its own; `rows FILE by=FIELD columns=FIELD:STATISTIC,...` has a line for each value of a field.
+benchmark, on lines of its own; `rows FILE by=FIELD columns=FIELD:STATISTIC,...` has a line for each
+value of a field, and one for all unless `all=no`.
 """
 
 from __future__ import annotations
@@ -109,13 +110,14 @@ def adaptation(rows: Sequence[Row], words: Sequence[str]) -> str:
 
 def lines(rows: Sequence[Row], words: Sequence[str]) -> str:
     """A line for each value of the field `by`, with statistics of the fields in `columns`, and one for all rows."""
-    options, filters = _options(words, ("by", "columns", "as"))
+    options, filters = _options(words, ("by", "columns", "as", "all"))
     chosen = marked(select(rows, filters))
     columns = [column.rpartition(":")[::2] for column in options["columns"].split(",")]
     groups: dict[str, list[Row]] = {}
     for row in chosen:
         groups.setdefault(str(field(row, options["by"])), []).append(row)
-    groups["all"] = list(chosen)
+    if options.get("all") != "no":
+        groups["all"] = list(chosen)
     body = [
         [name, *(_cell(group, path, statistic, options.get("as", ".4g")) for path, statistic in columns)]
         for name, group in groups.items()

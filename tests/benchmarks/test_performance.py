@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks import performance
 from benchmarks.provenance import complete
+from benchmarks.report.performance import draw
 from engram_rl.training.errors import UsageError
 
 
@@ -32,7 +33,7 @@ def test_one_thing_is_varied_at_a_time_and_drawn(tmp_path, monkeypatch):
         ("entries", 60, 4), ("entries", 120, 4), ("actions", 60, 2), ("actions", 60, 3),
     ]  # fmt: skip
     agents = run(tmp_path / "agents.jsonl", "only=[parts]", "agents=[mfec]")
-    performance.draw([*agents, *rows], tmp_path / "picture.png")
+    draw([*agents, *rows], tmp_path / "picture.png")
     assert (tmp_path / "picture.png").stat().st_size > 10_000
 
 
