@@ -79,8 +79,8 @@ class RandomBranches:
                     break
         actions = np.where(cells == ABSENT, ABSENT, self._actions.take(cells))
         shape = (len(starts), self.branches)
-        ways = [ids.T.reshape(*shape, len(ids)) for ids in (states, actions)]
-        return Walks(*ways, lengths.reshape(shape))
+        visited, taken = (ids.T.reshape(*shape, len(ids)) for ids in (states, actions))
+        return Walks(visited, taken, lengths.reshape(shape))
 
     def _refresh(self) -> None:
         """Take in what the memory has learned, dropped or let fade since the last time."""
