@@ -15,6 +15,8 @@ import numpy as np
 from gymnasium import Space
 from gymnasium.spaces import Discrete
 
+from engram_rl.envs.checks import at_least
+
 Observation = np.ndarray | dict[str, np.ndarray]
 LayoutSeed = int | Sequence[int] | None
 
@@ -43,8 +45,8 @@ class Core(ABC):
     def __init__(
         self, num_envs: int, *, step_limit: int, layout_seed: LayoutSeed = None, episodes: int | None = None
     ) -> None:
-        self.num_envs = num_envs
-        self.step_limit = step_limit
+        self.num_envs = at_least(1, "num_envs", num_envs, "run")
+        self.step_limit = at_least(1, "step_limit", step_limit, "step")
         self.episodes = episodes
         self.layout_seed = seeds_for("layout_seed", layout_seed, num_envs)
         self.run_seed = np.zeros(num_envs, dtype=np.uint64)

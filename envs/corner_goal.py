@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engram_rl.envs import draws
+from engram_rl.envs.checks import at_least
 from engram_rl.envs.core import LayoutSeed
 from engram_rl.envs.hidden_goal import OpenGridCore
 from engram_rl.envs.suite import SuiteEnv, SuiteVectorEnv
@@ -34,9 +35,7 @@ class CornerGoalCore(OpenGridCore):
             tell_shift=tell_shift,
             step_limit=step_limit,
         )
-        if period < 1:
-            raise ValueError(f"period must be at least 1 step, got {period}.")
-        self._period = period
+        self._period = at_least(1, "period", period, "step")
         self._steps = np.zeros(num_envs, dtype=np.int64)  # [E]: of the whole run
         ends = np.array([0, n - 1])
         self._corners = self.geometry.cell(*np.meshgrid(ends, ends)).ravel()  # [4]

@@ -13,6 +13,7 @@ import numpy as np
 from gymnasium import Space
 from gymnasium.spaces import Box, Discrete
 
+from engram_rl.envs.checks import at_least, truth
 from engram_rl.envs.core import Core, LayoutSeed, Observation
 from engram_rl.envs.rendering import draw_grid
 
@@ -32,9 +33,7 @@ class Geometry:
     """
 
     def __init__(self, n: int) -> None:
-        if n < 2:
-            raise ValueError(f"n must be at least 2 cells along a side, got {n}.")
-        self.n = n
+        self.n = n = at_least(2, "n", n, "cells along a side")
         self.width = n + 2
         self.moves = np.array([-1, -self.width, 1, self.width])
         y, x = np.divmod(np.arange(self.width**2), self.width)
@@ -80,13 +79,14 @@ class GridCore(Core):
         show_goal: bool = True,
         tell_shift: bool = False,
     ) -> None:
+        n, num_envs = at_least(2, "n", n, "cells along a side"), at_least(1, "num_envs", num_envs, "run")
         if num_envs * (n + 2) ** 2 > MOST_CELLS:
             raise ValueError(f"{num_envs} grids of n={n} have more than {MOST_CELLS} cells: lower n or env.num_envs.")
         self.geometry = Geometry(n)
         limit = n * n if step_limit is None else step_limit
         super().__init__(num_envs, step_limit=limit, layout_seed=layout_seed, episodes=episodes)
-        self.show_goal = show_goal
-        self.tell_shift = tell_shift
+        self.show_goal = truth("show_goal", show_goal)
+        self.tell_shift = truth("tell_shift", tell_shift)
         self.walls = np.tile(self.geometry.border, (num_envs, 1))  # [E, C]
         self.start = np.zeros(num_envs, dtype=np.int64)
         self.cell = np.zeros(num_envs, dtype=np.int64)

@@ -9,6 +9,7 @@ from gymnasium import Space
 from gymnasium.spaces import Box, Dict, MultiDiscrete
 
 from engram_rl.envs import draws
+from engram_rl.envs.checks import at_least, integer, number
 from engram_rl.envs.core import LayoutSeed, Observation, seeds_for
 from engram_rl.envs.grid import GridCore
 from engram_rl.envs.searching import COLUMNS, Search
@@ -108,7 +109,8 @@ class HiddenGoalCore(OpenGridCore):
         **options: Any,
     ) -> None:
         super().__init__(num_envs, n=n, show_goal=show_goal, **options)
-        if not 0 <= jitter < period:
+        at_least(1, "period", period, "episode")
+        if not 0 <= integer("jitter", jitter) < period:
             raise ValueError(f"jitter must be from 0 to period - 1 = {period - 1}, got {jitter}.")
         self._period = period
         self._jitter = jitter
@@ -154,7 +156,7 @@ class RecurringGoalCore(HiddenGoalCore):
     ) -> None:
         super().__init__(num_envs, period=period, jitter=jitter, **options)
         cells = self.geometry.n**2
-        if not 2 <= sites <= cells:
+        if not 2 <= integer("sites", sites) <= cells:
             raise ValueError(f"sites must be from 2 to the grid's {cells} cells, got {sites}.")
         self._sites_seed = seeds_for("sites_seed", sites_seed, num_envs)
         self.sites = np.zeros((num_envs, sites), dtype=np.int64)  # [E, M]
@@ -208,12 +210,10 @@ class DriftGoalCore(OpenGridCore):
         **options: Any,
     ) -> None:
         super().__init__(num_envs, n=n, show_goal=show_goal, **options)
-        if not 0 <= q <= 1:
+        if not 0 <= number("q", q) <= 1:
             raise ValueError(f"q is a probability, from 0 to 1; got {q}.")
-        if stride < 1:
-            raise ValueError(f"stride must be at least 1 step, got {stride}.")
         self._q = q
-        self._stride = stride
+        self._stride = at_least(1, "stride", stride, "step")
 
     def _start_run(self, rows: np.ndarray) -> None:
         self.goal[rows] = self._sites(self.run_seed[rows], 1)[:, 0]

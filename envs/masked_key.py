@@ -6,6 +6,7 @@ import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete
 
 from engram_rl.envs import draws
+from engram_rl.envs.checks import integer
 from engram_rl.envs.core import Core, LayoutSeed
 from engram_rl.envs.rendering import draw_items
 from engram_rl.envs.suite import SuiteEnv, SuiteVectorEnv
@@ -36,11 +37,11 @@ class MaskedKeyCore(Core):
         test_episodes: int = 20,
         layout_seed: LayoutSeed = None,
     ) -> None:
-        if n < 2 or n % 2:
+        if integer("n", n) < 2 or n % 2:
             raise ValueError(f"n must be even and at least 2, so that no place is the origin; got {n}.")
         if withheld not in WITHHELD:
             raise ValueError(f"withheld must be one of {', '.join(WITHHELD)}; got {withheld!r}.")
-        if train_episodes < 1 or test_episodes < 1:
+        if integer("train_episodes", train_episodes) < 1 or integer("test_episodes", test_episodes) < 1:
             raise ValueError(f"A run needs both kinds of episodes, got {train_episodes} and {test_episodes}.")
         super().__init__(num_envs, step_limit=n * n, layout_seed=layout_seed, episodes=train_episodes + test_episodes)
         self._n = n

@@ -6,6 +6,7 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 
 from engram_rl.envs import draws
+from engram_rl.envs.checks import integer
 from engram_rl.envs.core import Core, LayoutSeed
 from engram_rl.envs.rendering import draw_items
 from engram_rl.envs.suite import SuiteEnv, SuiteVectorEnv
@@ -22,7 +23,7 @@ class MemoryChainCore(Core):
     """
 
     def __init__(self, num_envs: int, *, length: int = 10, bits: int = 1, layout_seed: LayoutSeed = None) -> None:
-        if length < 1 or bits < 1:
+        if integer("length", length) < 1 or integer("bits", bits) < 1:
             raise ValueError(f"MemoryChain needs a length and bits of at least 1, got {length} and {bits}.")
         super().__init__(num_envs, step_limit=length + 1, layout_seed=layout_seed)
         self._length = length

@@ -13,6 +13,7 @@ import numpy as np
 from minigrid.core.world_object import Wall
 from minigrid.minigrid_env import MiniGridEnv
 
+from engram_rl.envs.checks import integer
 from engram_rl.envs.shifting.schedules import Abrupt, OnSuccess, Periodic, Recurring, Schedule
 from engram_rl.envs.shifting.wrapper import ShiftingTarget
 
@@ -46,6 +47,7 @@ class MiniGridTarget:
     def __post_init__(self) -> None:
         if self.what not in ("goal", "key", "door"):
             raise ValueError(f'what must be "goal", "key" or "door", got {self.what!r}.')
+        integer("layout_seed", self.layout_seed)
 
     def __call__(self, env: MiniGridEnv, target: Position | None) -> None:
         """From the next reset on the target is there; None is its place in the layout."""
@@ -64,7 +66,7 @@ class MiniGridTarget:
     def draw_sites(self, env: MiniGridEnv, count: int) -> list[Position]:
         """Some of the sites, drawn at random from `layout_seed`."""
         sites = self.sites(env)
-        if not 2 <= count <= len(sites):
+        if not 2 <= integer("sites", count) <= len(sites):
             raise ValueError(
                 f"The {self.what} can be at {len(sites)} places here: give 2 to {len(sites)}, not {count}."
             )

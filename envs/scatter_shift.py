@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from engram_rl.envs import draws
+from engram_rl.envs.checks import at_least, number
 from engram_rl.envs.grid import GridCore
 from engram_rl.envs.paths import path_lengths
 from engram_rl.envs.suite import SuiteEnv, SuiteVectorEnv
@@ -22,7 +23,7 @@ class ScatterShiftCore(GridCore):
         self, num_envs: int, *, n: int = 10, density: float = 0.3, schedule: str | int = "mid", **options: Any
     ) -> None:
         super().__init__(num_envs, n=n, episodes=EPISODES, **options)
-        if not 0 <= density <= 0.6:
+        if not 0 <= number("density", density) <= 0.6:
             raise ValueError(f"density must be from 0 to 0.6, so that cells remain to walk between; got {density}.")
         self._blocked = round(density * n * n)
         self._period = _period(schedule)
@@ -112,6 +113,6 @@ def _period(schedule: str | int) -> int:
     periods = {"mid": EPISODES // 2, "each": 1}
     if isinstance(schedule, str) and schedule in periods:
         return periods[schedule]
-    if isinstance(schedule, int) and schedule >= 1:
-        return schedule
-    raise ValueError(f'schedule must be "mid", "each" or a number of episodes from 1, got {schedule!r}.')
+    if isinstance(schedule, str):
+        raise ValueError(f'schedule must be "mid", "each" or a number of episodes from 1, got {schedule!r}.')
+    return at_least(1, "schedule", schedule, "episode")

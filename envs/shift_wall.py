@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from engram_rl.envs import draws
+from engram_rl.envs.checks import integer
 from engram_rl.envs.grid import Geometry, GridCore
 from engram_rl.envs.suite import SuiteEnv, SuiteVectorEnv
 
@@ -19,7 +20,7 @@ class ShiftWallCore(GridCore):
     """E runs of ShiftWall; the arguments are those of `ShiftWall`, and `GridCore`'s."""
 
     def __init__(self, num_envs: int, *, n: int = 10, **options: Any) -> None:
-        if n < 3:
+        if integer("n", n) < 3:
             raise ValueError(f"ShiftWall needs n of at least 3, to have cells on both sides of the wall; got {n}.")
         super().__init__(num_envs, n=n, episodes=EPISODES, **options)
         self._layouts = wall_layouts(n)

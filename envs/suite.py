@@ -14,6 +14,7 @@ from gymnasium.vector.utils import batch_space
 from engram_rl.envs.core import Core, Observation
 
 _ONLY = np.array([0])
+_SEEDS = 2**64  # that tell runs apart; of larger ones, as entropy has them, the lowest bits count
 
 
 class SuiteEnv(gymnasium.Env[Any, Any]):
@@ -49,7 +50,7 @@ class SuiteEnv(gymnasium.Env[Any, Any]):
         super().reset(seed=seed)
         if seed is not None or not self._run_started:
             fresh = seed if seed is not None else int(self.np_random.integers(2**31))
-            self.core.start_runs(_ONLY, np.array([fresh], dtype=np.uint64))
+            self.core.start_runs(_ONLY, np.array([fresh % _SEEDS], dtype=np.uint64))
         else:
             self.core.next_episodes(_ONLY)
         self._run_started = self._running = True
@@ -178,8 +179,8 @@ class SuiteVectorEnv(VectorEnv[Any, Any, Any]):
     def _chosen(self, options: dict[str, Any] | None) -> np.ndarray:
         """Which runs to reset. `[E]` of bool."""
         every = np.ones(self.num_envs, dtype=np.bool_)
-        mask = (options or {}).get("reset_mask", every)
-        if np.shape(mask) != every.shape or np.asarray(mask).dtype != np.bool_:
+        mask = np.asarray((options or {}).get("reset_mask", every))
+        if mask.shape != every.shape or mask.dtype != np.bool_:
             raise ValueError(f"reset_mask must be {self.num_envs} truth values, got {mask!r}.")
         if not self._run_started and not mask.all():
             raise ValueError("The first reset begins all runs: leave out reset_mask.")
@@ -187,6 +188,8 @@ class SuiteVectorEnv(VectorEnv[Any, Any, Any]):
 
     def _refuse_bad(self, seed: int | list[int | None] | None) -> None:
         seeds = [seed] * self.num_envs if seed is None or isinstance(seed, int) else seed
+        if not hasattr(seeds, "__len__"):
+            raise ValueError(f"Seeds must be ints from 0, got {seed!r}.")
         if len(seeds) != self.num_envs:
             raise ValueError(f"Got {len(seeds)} seeds for {self.num_envs} environments: give an int or one seed each.")
         if any(one is not None and one < 0 for one in seeds):
@@ -198,8 +201,8 @@ class SuiteVectorEnv(VectorEnv[Any, Any, Any]):
         if seed is None:
             return drawn
         if isinstance(seed, int):
-            return np.arange(seed, seed + self.num_envs, dtype=np.uint64)
-        return np.array([drawn[j] if one is None else one for j, one in enumerate(seed)], dtype=np.uint64)
+            seed = [seed + run for run in range(self.num_envs)]
+        return np.array([drawn[j] if one is None else one % _SEEDS for j, one in enumerate(seed)], dtype=np.uint64)
 
 
 def _known_mode(render_mode: str | None) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from gymnasium.spaces import Box
 
+from engram_rl.envs.checks import integer, number, truth
 from engram_rl.envs.core import LayoutSeed
 from engram_rl.envs.suite import SuiteEnv, SuiteVectorEnv
 from engram_rl.envs.tmaze import TCore
@@ -29,11 +30,11 @@ class TimedTMazeCore(TCore):
         penalty: float | None = None,
         layout_seed: LayoutSeed = None,
     ) -> None:
-        lasts = length + 1 + 2 * active
+        lasts = integer("length", length) + 1 + 2 * truth("active", active)
         super().__init__(
             num_envs, length=length, active=active, shortest=lasts, step_limit=lasts, layout_seed=layout_seed
         )
-        self._penalty = 1.0 / length if penalty is None else penalty
+        self._penalty = 1.0 / length if penalty is None else number("penalty", penalty)
         if not self._penalty >= 0:
             raise ValueError(f"penalty is what a step behind costs, so at least 0; got {penalty}.")
         self.seen = np.zeros(num_envs, dtype=np.bool_)

@@ -6,6 +6,7 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 
 from engram_rl.envs import draws
+from engram_rl.envs.checks import integer, truth
 from engram_rl.envs.core import Core, LayoutSeed
 from engram_rl.envs.rendering import draw_grid
 from engram_rl.envs.suite import SuiteEnv, SuiteVectorEnv
@@ -84,7 +85,7 @@ class TMazeCore(TCore):
         layout_seed: LayoutSeed = None,
         step_limit: int | None = None,
     ) -> None:
-        shortest = length + 1
+        shortest, active = integer("length", length) + 1, truth("active", active)
         limit = 2 * (shortest + 2 * active) if step_limit is None else step_limit
         super().__init__(
             num_envs, length=length, active=active, shortest=shortest, step_limit=limit, layout_seed=layout_seed

@@ -251,7 +251,13 @@ class DifferentiableNeuralDictionary(OwnMode):
 
     @in_own_mode
     def same_entries(self, found: Found) -> Tensor:
-        """Whether each slot still holds the entry that was found there.  `[B, k]` bool."""
+        """Whether each slot still holds the entry that was found there.  `[B, k]` bool.
+
+        Raises:
+            ValueError: It was found by another memory, whose slots are others.
+        """
+        if found.source not in (None, id(self.store)):
+            raise ValueError("this was found by another memory: step it with an optimiser of the memory that was asked")
         slots = found.slots.clamp(min=0)
         return found.valid & (self.generation[slots] == found.generation) & self.alive[slots]
 
@@ -609,6 +615,7 @@ def read(
         keys=keys,
         generation=generation.take(at.reshape(shape)),
         evidence=shares,
+        source=id(store),
     )
 
 

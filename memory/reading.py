@@ -116,6 +116,7 @@ class Found:
         keys: Likewise the vectors of their keys; None if gradients are off. `[B, k, D]`
         generation: Which entry a slot held when it was read; `same_entries` of the dictionary compares it. `[B, k]`
         evidence: What share of the value each key subset gave; None if there was one only. `[B, S]`
+        source: Which memory was asked, the `id` of what holds its keys; None if that is not known.
     """
 
     value: Tensor
@@ -127,6 +128,7 @@ class Found:
     keys: Tensor | None
     generation: Tensor
     evidence: Tensor | None = None
+    source: int | None = None
 
     def __repr__(self) -> str:
         rows, k = self.slots.shape

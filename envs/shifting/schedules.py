@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from engram_rl.envs.checks import at_least, integer, number
+
 Target = Any
 Bound = float | Sequence[float]
 
@@ -89,6 +91,8 @@ class _Listed(Schedule):
     targets: Sequence[Target]
 
     def __post_init__(self) -> None:
+        if isinstance(self.targets, str) or not isinstance(self.targets, Sequence | np.ndarray):
+            raise TypeError(f"targets must be a list, got {self.targets!r}.")
         if len(self.targets) < 2:
             raise ValueError(f"A target that shifts needs at least 2 targets to shift between, got {self.targets!r}.")
 
@@ -105,6 +109,16 @@ class Abrupt(_Listed):
 
     at: Sequence[int] = (50,)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.at, str | int | float):
+            raise TypeError(f"at must be a list of episodes, got {self.at!r}.")
+        object.__setattr__(
+            self,
+            "at",
+            tuple(at_least(1, "each episode of at", one, "(none shifts before the first)") for one in self.at),
+        )
+
     def _due(self, moment: Moment, random: np.random.Generator) -> bool:
         return moment.episode in self.at
 
@@ -117,7 +131,7 @@ class Periodic(_Listed):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _refuse_unless(self.period >= 1, f"period must be at least 1 episode, got {self.period}.")
+        at_least(1, "period", self.period, "episode")
 
     def _due(self, moment: Moment, random: np.random.Generator) -> bool:
         return moment.since >= self.period
@@ -132,14 +146,17 @@ class Recurring(_Listed):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        within = 0 <= self.jitter < self.period
+        at_least(1, "period", self.period, "episode")
+        within = 0 <= integer("jitter", self.jitter) < self.period
+        alike = all(same(target, self.targets[0]) for target in self.targets)
+        _refuse_unless(not alike, f"targets to move between must differ, got {self.targets!r}.")
         _refuse_unless(within, f"jitter must be from 0 to period - 1 = {self.period - 1}, got {self.jitter}.")
 
     def _due(self, moment: Moment, random: np.random.Generator) -> bool:
         return moment.since >= moment.stay
 
     def _move(self, moment: Moment, random: np.random.Generator) -> Target:
-        others = [target for target in self.targets if target != moment.target]
+        others = [target for target in self.targets if not same(target, moment.target)]
         return others[random.integers(len(others))]
 
     def _stay(self, random: np.random.Generator) -> int:
@@ -154,7 +171,7 @@ class OnSuccess(_Listed):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _refuse_unless(self.needed >= 1, f"needed must be at least 1 solved episode, got {self.needed}.")
+        at_least(1, "needed", self.needed, "solved episode")
 
     def _due(self, moment: Moment, random: np.random.Generator) -> bool:
         return moment.successes >= self.needed
@@ -173,7 +190,9 @@ class Random(Schedule):
 
     def __post_init__(self) -> None:
         _refuse_crossed(self.low, self.high)
-        _refuse_unless(self.period >= 1, f"period must be at least 1 episode, got {self.period}.")
+        finite = bool(np.isfinite(np.subtract(self.high, self.low, dtype=np.float64)).all())
+        _refuse_unless(finite, f"low={self.low} and high={self.high} are too far apart to draw between.")
+        at_least(1, "period", self.period, "episode")
 
     def _begin(self, random: np.random.Generator) -> Target:
         low, high = np.asarray(self.low), np.asarray(self.high)
@@ -199,8 +218,12 @@ class Drifting(Schedule):
 
     def __post_init__(self) -> None:
         _refuse_crossed(self.low, self.high)
+        shaped = all(np.shape(bound) in ((), np.shape(self.start)) for bound in (self.low, self.high))
+        _refuse_unless(shaped, f"low={self.low} and high={self.high} must bound each number of start={self.start}.")
+        for name in ("q", "step"):
+            number(name, getattr(self, name))
         _refuse_unless(0 <= self.q <= 1, f"q is a probability, from 0 to 1; got {self.q}.")
-        _refuse_unless(self.step > 0, f"step must be above 0, got {self.step}.")
+        _refuse_unless(0 < self.step < np.inf, f"step must be above 0 and finite, got {self.step}.")
         _refuse_unless(bool(self._ways(self.start)), f"From {self.start} no step of {self.step} stays within bounds.")
 
     def _begin(self, random: np.random.Generator) -> Target:
@@ -218,7 +241,17 @@ class Drifting(Schedule):
         here = np.asarray(target)
         unit = np.eye(here.size, dtype=np.asarray(self.step).dtype).reshape(here.size, *here.shape)
         there = [here + sign * self.step * axis for axis in unit for sign in (1, -1)]
-        return [_plain(each) for each in there if (each >= self.low).all() and (each <= self.high).all()]
+        slack = 1e-9 * self.step  # by which sums of fractions are off
+        low, high = np.subtract(self.low, slack), np.add(self.high, slack)
+        within = [each for each in there if (each >= low).all() and (each <= high).all()]
+        return [_plain(np.clip(each, self.low, self.high).astype(each.dtype)) for each in within]
+
+
+def same(one: Target, other: Target) -> bool:
+    """Whether two targets are equal; arrays are if all their numbers are."""
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        return np.array_equal(one, other)
+    return bool(one == other)
 
 
 def _plain(value: Any) -> Target:

@@ -16,7 +16,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from engram_rl.envs.shifting.schedules import Moment, Schedule, Target
+from engram_rl.envs.checks import number
+from engram_rl.envs.shifting.schedules import Moment, Schedule, Target, same
 
 _MISSING = object()
 
@@ -57,7 +58,8 @@ class Attribute(Mover):
     def move(self, env: gymnasium.Env, target: Target) -> tuple[gymnasium.Env, dict[str, Any]]:
         """Set the attribute."""
         *way, last = self.name.split(".")
-        owner = reduce(getattr, way, env.unwrapped)
+        bare: Any = env.unwrapped
+        owner = reduce(lambda inner, name: getattr(inner, name, _MISSING), way, bare)
         if getattr(owner, last, _MISSING) is _MISSING:
             raise AttributeError(f"{env.unwrapped} has no attribute {self.name!r} to shift.")
         setattr(owner, last, target)
@@ -74,7 +76,7 @@ class ConstructorArgument(Mover):
         """Make the environment anew if the argument differs."""
         if env.spec is None:
             raise ValueError(f"{env} was not made by gymnasium.make, so it cannot be made anew with {self.name!r}.")
-        if env.spec.kwargs.get(self.name, _MISSING) == target:
+        if same(env.spec.kwargs.get(self.name, _MISSING), target):
             return env, {}
         spec = copy.deepcopy(env.spec)
         spec.kwargs[self.name] = target
@@ -128,7 +130,7 @@ class ShiftingTarget(gymnasium.Wrapper[Any, Any, Any, Any]):
         _require_parts(schedule, mover)
         self.schedule = schedule
         self.mover = mover if isinstance(mover, Mover) else Call(mover)
-        self.success_above = success_above
+        self.success_above = number("success_above", success_above)
         self.layout_seed = layout_seed
         self._oracle = oracle
         self._oracle_steps: int | None = None
@@ -189,12 +191,14 @@ class ShiftingTarget(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 def _require_parts(schedule: Any, mover: Any) -> None:
-    if not all(callable(getattr(schedule, verb, None)) for verb in ("first", "following")):
+    if isinstance(schedule, type) or not all(
+        callable(getattr(schedule, verb, None)) for verb in ("first", "following")
+    ):
         raise TypeError(
             f"schedule is {schedule!r}; it must be a Schedule, such as Periodic([9.8, 30.0], period=20) of "
             f"engram_rl.envs.shifting.schedules"
         )
-    if not isinstance(mover, Mover) and not callable(mover):
+    if isinstance(mover, type) or not (isinstance(mover, Mover) or callable(mover)):
         raise TypeError(
             f"mover is {mover!r}; it must be a Mover, such as Attribute('gravity'), or a function of the bare "
             f"environment and the target"

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from engram_rl.memory.buffers import zeros
+from engram_rl.memory.checks import whole
 from engram_rl.memory.indexes.exact import BLAS_THRESHOLD, ExactIndex, faiss_search
 from engram_rl.memory.keys.space import Keys
 from engram_rl.memory.keys.store import KeyStore
@@ -35,9 +36,7 @@ class CachedIndex(ExactIndex):
     """
 
     def __init__(self, most: int = 4096) -> None:
-        if most < 1:
-            raise ValueError(f"most is {most}: such a cache holds no answers; give at least 1, or use ExactIndex")
-        self._most = most
+        self._most = whole("most", most, hint=": such a cache holds no answers; use ExactIndex")
 
     def attach(self, store: KeyStore) -> None:
         """Search this store's rows; nothing has been asked."""

@@ -151,7 +151,7 @@ class SlowCopy(nn.Module):
     def update(self) -> None:
         """Follow the trained encoder one step."""
         for slow, fast in zip(self.slow.parameters(), self._fast[0].parameters(), strict=True):
-            slow.lerp_(fast, self.rate)
+            slow.lerp_(fast.to(slow), self.rate)
         for buffer, trained in zip(self.slow.buffers(), self._fast[0].buffers(), strict=True):
             buffer.copy_(trained)
 

@@ -56,8 +56,15 @@ def write_file(path: str | Path, settings: dict[str, Any], state: dict[str, Any]
         path: Where.
         settings: Arguments that build the memory; parts as `named` gives them.
         state: What the memory holds. Large tensors are written from where they are, on a CPU.
+
+    Raises:
+        OSError: There is no such folder, or it is one.
     """
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give the name of a file in it")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} to save {path.name} in; make it first")
     tensors, values = _flat(state)
     note = json.dumps({"schema": SCHEMA, "settings": settings, "values": values}, default=_plain)
     partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")

@@ -145,7 +145,10 @@ def checked_slots(
     meant = None
     if isinstance(exclude, tuple | list):
         if len(exclude) != 2:
-            raise TypeError(f"exclude has {len(exclude)} parts; give slots, or a pair (slots, generation[slots])")
+            raise TypeError(
+                f"exclude has {len(exclude)} parts; give slots as a tensor, or a pair of tensors, "
+                "(slots, generation[slots])"
+            )
         exclude, meant = exclude
     slots = real("exclude", exclude).to(device, non_blocking=not exclude.is_cuda)
     slots = slots.unsqueeze(1) if slots.dim() == 1 else slots

@@ -221,3 +221,41 @@ def test_some_runs_can_be_reset_alone(name):
 def test_autoreset_is_same_step(name):
     vector = gymnasium.make_vec(name, 2)
     assert vector.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "says"),
+    [
+        ("ShiftWall", {"step_limit": 0}, "step_limit must be at least 1 step, got 0"),
+        ("ShiftWall", {"step_limit": 2.5}, r"step_limit must be a whole number, got 2\.5"),
+        ("ShiftWall", {"n": 4.0}, r"n must be a whole number, got 4\.0"),
+        ("ShiftWall", {"show_goal": "no"}, "show_goal must be True or False, got 'no'"),
+        ("ScatterShift", {"density": "0.3"}, r"density must be a number, got '0\.3'"),
+        ("ScatterShift", {"schedule": True}, "schedule must be a whole number, got True"),
+        ("HiddenGoal", {"period": 2.5}, r"period must be a whole number, got 2\.5"),
+        ("HiddenGoal", {"period": 0}, "period must be at least 1 episode, got 0"),
+        ("HiddenGoal", {"jitter": 1.5}, r"jitter must be a whole number, got 1\.5"),
+        ("RecurringGoal", {"sites": 3.5}, r"sites must be a whole number, got 3\.5"),
+        ("DriftGoal", {"stride": 1.5}, r"stride must be a whole number, got 1\.5"),
+        ("DriftGoal", {"q": "1"}, "q must be a number, got '1'"),
+        ("CornerGoal", {"period": 2.5}, r"period must be a whole number, got 2\.5"),
+        ("MaskedKey", {"train_episodes": 1.5}, r"train_episodes must be a whole number, got 1\.5"),
+        ("TMaze", {"active": "yes"}, "active must be True or False, got 'yes'"),
+        ("TimedTMaze", {"penalty": "x"}, "penalty must be a number, got 'x'"),
+        ("MemoryChain", {"length": 2.5}, r"length must be a whole number, got 2\.5"),
+    ],
+)
+def test_options_of_another_kind_are_refused_by_name(name, options, says):
+    with pytest.raises((TypeError, ValueError), match=says):
+        gymnasium.make(f"engram/{name}-v0", **options)
+
+
+def test_seeds_may_be_as_large_as_entropy_and_masks_may_be_lists():
+    single, vector = gymnasium.make("engram/HiddenGoal-v0"), gymnasium.make_vec("engram/HiddenGoal-v0", 2)
+    first, _ = single.reset(seed=2**100 + 3)
+    both, _ = vector.reset(seed=2**100 + 3)
+    assert first.tolist() == both[0].tolist() and both[0].tolist() != both[1].tolist()
+    _, info = vector.reset(options={"reset_mask": [True, False]})
+    assert info["_episode_index"].tolist() == [True, False]
+    with pytest.raises(ValueError, match=r"Seeds must be ints from 0, got 1\.5"):
+        vector.reset(seed=1.5)

@@ -196,3 +196,14 @@ class TestOptimisers:
                 RowRMSprop(other).load_state_dict(state)
         twin.load_state_dict({name: part[:3] for name, part in state.items()})
         assert twin.state_dict()["keys"][:3].any() and not twin.state_dict()["keys"][3:].any()
+
+
+def test_what_another_memory_found_moves_nothing():
+    (memory, _), (other, _) = filled(), filled()
+    found = other.lookup(torch.zeros(1, D))
+    found.value.sum().backward()
+    before = memory.values.clone()
+    with pytest.raises(ValueError, match="found by another memory"):
+        RowSGD(memory, lr=0.1).step(found)
+    assert torch.equal(memory.values, before)
+    RowSGD(other, lr=0.1).step(found)

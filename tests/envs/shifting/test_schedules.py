@@ -99,3 +99,46 @@ def test_a_schedule_holds_no_state_so_many_environments_may_share_it():
 def test_schedules_that_make_no_sense_are_refused(make, says):
     with pytest.raises(ValueError, match=says):
         make()
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Periodic("ab"), "targets must be a list, got 'ab'"),
+        (lambda: Periodic(target for target in (1, 2)), "targets must be a list"),
+        (lambda: Periodic([1, 2], period=2.5), r"period must be a whole number, got 2\.5"),
+        (lambda: Recurring([1, 2], jitter=0.5), r"jitter must be a whole number, got 0\.5"),
+        (lambda: Recurring([1, 1]), "must differ"),
+        (lambda: OnSuccess([1, 2], needed=1.5), r"needed must be a whole number, got 1\.5"),
+        (lambda: Abrupt([1, 2], at=5), "at must be a list of episodes, got 5"),
+        (lambda: Abrupt([1, 2], at=[0]), "each episode of at must be at least 1"),
+        (lambda: Abrupt([1, 2], at=[2.5]), r"each episode of at must be a whole number, got 2\.5"),
+        (lambda: Random(0, np.inf), "too far apart"),
+        (lambda: Drifting((0, 0), (0, 0, 0), (1, 1, 1)), "must bound each number"),
+        (lambda: Drifting(0, -1, 1, step=np.inf), "step must be above 0 and finite"),
+    ],
+)
+def test_what_would_never_shift_or_fail_only_then_is_refused_when_it_is_made(make, says):
+    with pytest.raises((TypeError, ValueError), match=says):
+        make()
+
+
+def test_episodes_of_an_abrupt_shift_may_come_one_by_one():
+    schedule = Abrupt(["a", "b"], at=(episode for episode in (2, 4)))
+    assert run(schedule, 6)[0] == run(Abrupt(["a", "b"], at=[2, 4]), 6)[0]
+
+
+def test_a_drift_by_fractions_reaches_its_bounds_and_none_beyond():
+    moment, seen = Moment(0.0), set()
+    schedule, random = Drifting(0.0, low=0.0, high=0.3, step=0.1, q=1), np.random.default_rng(0)
+    for _ in range(100):
+        moment = schedule.following(moment, False, random)
+        seen.add(moment.target)
+    assert min(seen) == 0.0 and max(seen) == 0.3
+
+
+def test_targets_may_be_arrays():
+    moment = Moment(np.array([1.0, 2.0]))
+    schedule = Recurring(np.array([[1.0, 2.0], [3.0, 4.0]]), period=1, jitter=0)
+    after = schedule.following(schedule.first(np.random.default_rng(0)), False, np.random.default_rng(0))
+    assert moment.task_index == 0 and after.target.tolist() == [3.0, 4.0]

@@ -184,7 +184,7 @@ def test_an_attribute_that_is_not_there_is_refused_by_name():
     [
         ("periodic", Attribute("gravity"), "schedule is 'periodic'.*Periodic"),
         (None, Attribute("gravity"), "schedule is None"),
-        (Periodic, "gravity", "mover is 'gravity'.*Attribute"),
+        (Periodic([1, 2]), "gravity", "mover is 'gravity'.*Attribute"),
         (Periodic([1, 2]), None, "mover is None"),
     ],
 )
@@ -245,3 +245,23 @@ def test_it_is_vectorised_like_any_other_environment():
         *_, info = vector.step(np.ones(2, dtype=int))
         seen |= set(info["task_index"].tolist())
     assert {0, 1, 2} <= seen
+
+
+@pytest.mark.parametrize("name", ["gravity.deep", "no.such", "none"])
+def test_an_attribute_is_refused_by_its_whole_name(name):
+    with pytest.raises(AttributeError, match=f"no attribute '{name}' to shift"):
+        ShiftingTarget(gymnasium.make("CartPole-v1"), Periodic([1.0, 2.0]), Attribute(name)).reset()
+
+
+def test_a_constructor_argument_may_be_an_array():
+    maps = [np.array([list("SF"), list("FG")]), np.array([list("SH"), list("FG")])]
+    env = ShiftingTarget(gymnasium.make("FrozenLake-v1"), Periodic(maps, period=1), ConstructorArgument("desc"))
+    env.reset(seed=0)
+    env.reset()
+    assert env.unwrapped.desc[0, 1] == b"H"
+
+
+@pytest.mark.parametrize(("schedule", "mover"), [(Periodic, Attribute("gravity")), (Periodic([1, 2]), Attribute)])
+def test_a_class_is_no_schedule_and_no_mover(schedule, mover):
+    with pytest.raises(TypeError, match="is <class"):
+        ShiftingTarget(gymnasium.make("CartPole-v1"), schedule, mover)

@@ -428,3 +428,9 @@ def count(propose, calls):
         return propose(self, query, k, used)
 
     return counting
+
+
+@pytest.mark.parametrize("most", [1.5, True, 0])
+def test_a_cache_holds_a_whole_number_of_answers(most):
+    with pytest.raises((TypeError, ValueError), match=f"most is {most}"):
+        CachedIndex(most)

@@ -218,3 +218,12 @@ def test_symbols_that_are_whole_have_the_code_of_the_integer_however_large(value
     code = pool(torch.tensor([[[value]]], dtype=torch.float64))["scale_0"]
     integer = pool(torch.tensor([[[int(value)]]]))["scale_0"]
     assert torch.equal(code, integer) is (abs(value) <= 2.0**53 and value == int(value))
+
+
+def test_a_slow_copy_in_another_precision_follows_still():
+    encoder = torch.nn.Linear(2, 2)
+    slow = SlowCopy(encoder, rate=1.0).double()
+    with torch.no_grad():
+        encoder.weight += 1
+    slow.update()
+    assert torch.equal(slow.slow.weight, encoder.weight.double())

@@ -326,3 +326,11 @@ def rewrite_header(path, change):
     change(header)
     text = json.dumps(header).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + raw[8 + length :])
+
+
+def test_a_place_where_no_file_can_be_is_refused_by_the_name_that_was_given(tmp_path):
+    memory = DifferentiableNeuralDictionary(2, 1, 10)
+    with pytest.raises(FileNotFoundError, match=r"no folder .*such to save x in"):
+        memory.save(tmp_path / "no" / "such" / "x")
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        memory.save(tmp_path)
