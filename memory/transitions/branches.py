@@ -79,13 +79,8 @@ class RandomBranches:
                     break
         actions = np.where(cells == ABSENT, ABSENT, self._actions.take(cells))
         shape = (len(starts), self.branches)
-<<<<<<< HEAD
         along, taken = (ids.T.reshape(*shape, len(ids)) for ids in (states, actions))
         return Walks(along, taken, lengths.reshape(shape))
-=======
-        visited, taken = (ids.T.reshape(*shape, len(ids)) for ids in (states, actions))
-        return Walks(visited, taken, lengths.reshape(shape))
->>>>>>> 67284d85ac3039cd6a9cb92855c7faa53ed54aed
 
     def _refresh(self) -> None:
         """Take in what the memory has learned, dropped or let fade since the last time."""
