@@ -221,12 +221,9 @@ class Planner:
         given, owners = goals != ABSENT, self.memory.states.owners
         if not given.any(1).all():
             raise ValueError("a set of goals is empty: there is nowhere to go; leave it out")
-        owner = owners[goals.max(1, initial=0)]  # [G]
-        if (given & (owners[goals] != owner[:, None])).any():
-            raise ValueError("a set of goals has states of several owners; give each owner a set")
         self._forget_guesses_of(self._widen(goals[given]))
         self.refresh()
-        versions = self._versions[owner]
+        versions = (given * self._versions[owners[goals]]).sum(1)  # [G], another whenever one of its owners' is
         rows = self._kept.find(goals, versions)
         self._kept.touch(rows[rows != ABSENT])
         stale = rows == ABSENT

@@ -424,7 +424,6 @@ def test_an_owner_that_was_cleared_has_met_nothing(saved):
         (lambda planner: planner.cost_to_go([np.array([300])]), "each set of goals must be .* below 100, got .300"),
         (lambda planner: planner.cost_to_go(np.array([[3, -2]])), "goals must be"),
         (lambda planner: planner.cost_to_go(np.array([3])), "each set of goals must be .N. ids of states"),
-        (lambda planner: planner.cost_to_go([np.array([0, 7])]), "a set of goals has states of several owners"),
         (lambda planner: planner.action_costs(np.array([500]), [np.array([3])]), "states must be .* got .500"),
         (lambda planner: planner.shortest_path(np.array([0, 1]), [np.array([3])]), "1 sets of goals for 2 states"),
         (lambda planner: planner.costs_from(np.array([-1])), "starts must be .* got .-1"),
@@ -434,6 +433,19 @@ def test_states_that_are_none_are_refused_by_name(ask, says):
     planner = Planner(chain(owners=2), imagine=False)
     with pytest.raises(ValueError, match=says):
         ask(planner)
+
+
+@pytest.mark.parametrize("learning", [0, 1])
+def test_a_set_with_states_of_several_owners_is_worked_out_anew_when_any_of_them_learns(learning):
+    memory = chain(owners=2)
+    planner = Planner(memory, imagine=False)
+    ends = [np.concatenate([memory.states.find(np.array([[5.0]]), np.array([owner])) for owner in (0, 1)])]
+    before = planner.cost_to_go(ends).copy()
+    memory.write(np.array([[0.0]]), np.array([1]), np.array([[4.0]]), owners=np.array([learning]))
+    after = planner.cost_to_go(ends)
+    assert np.array_equal(after, Planner(memory, imagine=False).cost_to_go(ends))
+    start = memory.states.find(np.array([[0.0]]), np.array([learning]))[0]
+    assert before[0, start] == 5 and after[0, start] == 2
 
 
 def test_a_set_filled_up_in_front_is_worked_out_anew_as_any_other():
