@@ -83,6 +83,8 @@ class Agent(Protocol):
     - `act(..., rows=None)`: it can act for some of its environments, `observation` and `mask` being theirs, and is then
       shown transitions of those that stepped, with `rows`. Only such an agent goes with workers that are not in step
     - `close()`: end what it holds in other processes; it is not used any more
+    - `knowledge()`, `know(...)`, `noted()`, `note(...)`, `follow(...)`: copies of it act in other processes while it
+      learns (`ActsElsewhere`)
     - `inspect()`: what is worth watching of its inside, by TensorBoard name; asked when a point of a curve is due
     - `read_weights()`: what its memory core's heads read, for people
       (`engram_rl.agents.policy_gradient.read_weights.ReadWeights`), or None
@@ -110,3 +112,46 @@ class Agent(Protocol):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave, or raise before anything is changed."""
+
+
+class ActsElsewhere(Protocol):
+    """What an agent offers besides, so that copies of it act in other processes while it learns.
+
+    A copy acts as ever and is shown what followed by `follow` in place of `observe`. The learner takes each step of
+    the copies in with `note`, in place of acting itself, and then `observe` and `learn`.
+    """
+
+    def knowledge(self) -> dict[str, Any]:
+        """What acting goes by: weights, memories, counters of schedules; dicts and lists of tensors and values."""
+
+    def know(self, knowledge: dict[str, Any], rows: np.ndarray) -> None:
+        """Take in, as a copy, what the learner's `knowledge` gave; what is held of the open episodes stays.
+
+        Args:
+            knowledge: Of an agent built alike, but for the number of its environments.
+            rows: Which of the learner's environments this copy acts in. `[B]`
+        """
+
+    def noted(self) -> dict[str, Any]:
+        """What `observe` needs to know of the last `act`: tensors by name, nested. `[B, ...]` or `[n, ...]`."""
+
+    def note(self, noted: dict[str, Any], transition: Transition) -> None:
+        """Take in, as the learner, what the copies noted before this step, as if it had acted itself.
+
+        Args:
+            noted: What `noted` of all copies gave, side by side. `[E, ...]`
+            transition: The step, which `observe` is shown next.
+        """
+
+    def follow(self, transition: Transition) -> None:
+        """Take in, as a copy, as much of a step as acting needs; nothing is written to memory or learned from."""
+
+    def acting_state(self) -> dict[str, Any]:
+        """What a copy holds that no `knowledge` gives: generators, and what it needs of the open episodes."""
+
+    def load_acting_state(self, state: dict[str, Any]) -> None:
+        """Restore, as a copy, what `acting_state` gave."""
+
+
+WHOLE = ("knowledge", "know", "noted", "note", "follow", "acting_state", "load_acting_state")
+"""The methods of `ActsElsewhere`."""

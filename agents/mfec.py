@@ -22,7 +22,7 @@ from engram_rl.agents.common.restoring import all_or_nothing
 from engram_rl.agents.common.scaling import SCALE_RULE, require_rule, require_same_rule
 from engram_rl.agents.common.schedules import Schedule, as_schedule
 from engram_rl.agents.common.seeding import generator_for
-from engram_rl.agents.episodic_control.action_memories import ActionMemories, make_memories, restricted
+from engram_rl.agents.episodic_control.action_memories import ActionMemories, Lookups, make_memories, restricted
 from engram_rl.agents.episodic_control.modality_keys import make_keys
 from engram_rl.agents.episodic_control.returns import MonteCarloReturns, Returns
 from engram_rl.memory.sharded import AnyMemory
@@ -83,6 +83,7 @@ class MFEC:
         self._steps = 0
         self._diagnostics: dict[str, float] = {}
         self._acted_on: Seen | None = None
+        self._lookups = Lookups({}, {})  # when acting last
 
     memory_parts = ("memories", "returns")
     """The parts of the state that hold what was experienced, rather than what was trained."""
@@ -105,16 +106,23 @@ class MFEC:
         elapsed = time.perf_counter() - began
         if not explore:
             return self._actions.named(restricted(q, allowed).argmax(dim=1).numpy())
+        self._lookups = lookups
         self._diagnostics = self.memories.report(lookups, self._steps) | {"memory/lookup_ms": 1000 * elapsed}
         return self._actions.named(self._explore(q, self._steps, self._tries(identity), allowed).numpy())
 
     def observe(self, transition: Transition) -> None:
         """Hold the step; write the episodes that it ended."""
         self._steps += transition.steps
+        completed = self._hold(transition, self._final_values(transition))
+        if len(completed.target):
+            self._store(best_of_each(completed))
+
+    def _hold(self, transition: Transition, final_value: np.ndarray) -> Returns:
+        """Hold the step until its episode ends; the steps of those that ended with it."""
         acted_on = self._acted_on
         if acted_on is None or acted_on.observation is not transition.observation:
             acted_on = Seen(transition.observation, *self._keys(transition.observation))
-        completed = self._returns.push(
+        return self._returns.push(
             {
                 "key": acted_on.keys.cpu().numpy(),
                 "identity": acted_on.identity.numpy(),
@@ -123,11 +131,9 @@ class MFEC:
             self._actions.numbered(transition.action),
             transition.reward,
             transition.done,
-            self._final_values(transition),
+            final_value,
             transition.rows,
         )
-        if len(completed.target):
-            self._store(best_of_each(completed))
 
     def learn(self) -> dict[str, float]:
         """Nothing is left to learn; how the memories answered."""
@@ -140,6 +146,39 @@ class MFEC:
     def close(self) -> None:
         """End what lies in shards."""
         self.memories.close()
+
+    def knowledge(self) -> dict[str, Any]:
+        """The projection, memories and the steps that exploration goes by."""
+        memories = self.memories.state_dict()
+        return {"project": self.project.state_dict(), "memories": memories, "steps": self._steps}
+
+    def know(self, knowledge: dict[str, Any], rows: np.ndarray) -> None:
+        """Take in what the learner's `knowledge` gave."""
+        self.project.load_state_dict(knowledge["project"])
+        self.memories.load_state_dict(knowledge["memories"])
+        self._steps = knowledge["steps"]
+
+    def noted(self) -> dict[str, Any]:
+        """Which entries answered."""
+        return {"used": self.memories.used(self._lookups)}
+
+    def note(self, noted: dict[str, Any], transition: Transition) -> None:
+        """Take in what copies noted when they acted."""
+        self.memories.use(noted["used"])
+
+    def follow(self, transition: Transition) -> None:
+        """Count what was tried during the episodes, where exploration goes by it."""
+        if self._novelty:
+            self._hold(transition, np.zeros(transition.steps))
+
+    def acting_state(self) -> dict[str, Any]:
+        """What exploration draws from, and the open episodes."""
+        return {"explore": self._explore.state_dict(), "returns": self._returns.state_dict()}
+
+    def load_acting_state(self, state: dict[str, Any]) -> None:
+        """Restore what `acting_state` gave."""
+        self._explore.load_state_dict(state["explore"])
+        self._returns.load_state_dict(state["returns"])
 
     def _tries(self, identity: Tensor) -> Tensor | None:
         """What was tried in these situations during the episodes. `[E, A]`."""

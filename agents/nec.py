@@ -119,6 +119,7 @@ class NEC:
         self._steps = 0
         self._due = 0
         self._values = np.zeros(num_envs)  # [E] the value of what was last acted on
+        self._lookups = Lookups({}, {})  # when acting last
         self._diagnostics: dict[str, float] = {}
 
     memory_parts = ("memories", "replay", "returns", "values")
@@ -139,6 +140,7 @@ class NEC:
         allowed = self._actions.allowed(mask, len(q))
         if not explore:
             return self._actions.named(restricted(q, allowed).argmax(dim=1).numpy())
+        self._lookups = lookups
         self._values = self._values.copy()
         self._values[slice(None) if rows is None else rows] = self._state_values(q, lookups, allowed)
         self._diagnostics = self.memories.report(lookups, self._steps) | {"memory/lookup_ms": 1000 * elapsed}
@@ -179,6 +181,37 @@ class NEC:
     def close(self) -> None:
         """End what lies in shards."""
         self.memories.close()
+
+    def knowledge(self) -> dict[str, Any]:
+        """Encoder, memories and the steps that exploration goes by."""
+        memories = self.memories.state_dict()
+        return {"encoder": self.encoder.state_dict(), "memories": memories, "steps": self._steps}
+
+    def know(self, knowledge: dict[str, Any], rows: np.ndarray) -> None:
+        """Take in what the learner's `knowledge` gave."""
+        self.encoder.load_state_dict(knowledge["encoder"])
+        self.memories.load_state_dict(knowledge["memories"])
+        self._steps = knowledge["steps"]
+
+    def noted(self) -> dict[str, Any]:
+        """The values of what was acted on, from which is bootstrapped, and which entries gave them."""
+        return {"values": self._values, "used": self.memories.used(self._lookups)}
+
+    def note(self, noted: dict[str, Any], transition: Transition) -> None:
+        """Take in what copies noted when they acted."""
+        self._values = noted["values"]
+        self.memories.use(noted["used"])
+
+    def follow(self, transition: Transition) -> None:
+        """Acting needs nothing of what came before."""
+
+    def acting_state(self) -> dict[str, Any]:
+        """What exploration draws from."""
+        return {"explore": self._explore.state_dict()}
+
+    def load_acting_state(self, state: dict[str, Any]) -> None:
+        """Restore what `acting_state` gave."""
+        self._explore.load_state_dict(state["explore"])
 
     def _action_values(self, observation: Observation, touch: bool) -> tuple[Tensor, Lookups]:
         """`Q(s, a)` for every action, 0 where its memory is empty. `[B, A]` on the CPU."""

@@ -168,6 +168,10 @@ class PPO:
             extra.observe(transition)
         if self.policy.lifelong:
             self.policy.lifelong.commit(self._state_after)
+        self._go_on(transition)
+
+    def _go_on(self, transition: Transition) -> None:
+        """The state after the step is the one before the next."""
         self.state = self._state_after
         self.starts = torch.as_tensor(transition.done & (not self.carry_state), device=self.starts.device)
         self.acted = {}
@@ -218,6 +222,70 @@ class PPO:
         """
         extras = [extra.player(num_envs) for extra in self.extras]
         return Player(self.policy, self.perceive, extras, num_envs, self.carry_state, generator)
+
+    def knowledge(self) -> dict[str, Any]:
+        """The policy, running statistics of observations, and what the extras remember.
+
+        Raises:
+            ValueError: The policy's core remembers for life, which copies of it would each do apart.
+        """
+        if self.policy.lifelong:
+            raise ValueError(
+                "core=lifelong writes to one memory as it acts, which actors cannot do together: leave cluster.actors "
+                "out, or choose another core."
+            )
+        remembered = [extra.knowledge() for extra in self._remembering]
+        return {"policy": self.policy.state_dict(), "perception": self.perceive.state_dict(), "extras": remembered}
+
+    def know(self, knowledge: dict[str, Any], rows: np.ndarray) -> None:
+        """Take in what the learner's `knowledge` gave; from here on nothing is learned, statistics included."""
+        self._frozen = True
+        self.policy.load_state_dict(knowledge["policy"])
+        self.perceive.load_state_dict(knowledge["perception"])
+        for extra, known in zip(self._remembering, knowledge["extras"], strict=True):
+            extra.know(known, rows)
+
+    def noted(self) -> dict[str, Any]:
+        """What was seen and done, a recurrent state after it, and what the extras noted."""
+        acted = {name: part for name, part in self.acted.items() if name != "mask"}
+        noted = {str(at): extra.noted() for at, extra in enumerate(self._remembering)}
+        return {"acted": acted, "state": self._state_after, "extras": noted}
+
+    def note(self, noted: dict[str, Any], transition: Transition) -> None:
+        """Take in what copies noted when they acted; running statistics are learned here."""
+        self.acted, self._state_after = dict(noted["acted"]), noted["state"]
+        if (allowed := self.policy.head.allowed(transition.mask, self.num_envs)) is not None:
+            self.acted["mask"] = allowed
+        if not self.frozen:
+            self.perceive(transition.observation, learn=True)
+        for at, extra in enumerate(self._remembering):
+            extra.note(noted["extras"][str(at)])
+
+    def follow(self, transition: Transition) -> None:
+        """Take in what the next step is acted with: the recurrent state, the step before, that an episode ended."""
+        for extra in self.extras:
+            take_in = extra.follow if extra in self._remembering else extra.observe  # type: ignore[attr-defined]
+            take_in(transition)
+        self._go_on(transition)
+
+    def acting_state(self) -> dict[str, Any]:
+        """What actions are drawn from, the recurrent state, and what the extras hold of the open episodes."""
+        extras = [(e.acting_state if e in self._remembering else e.state_dict)() for e in self.extras]  # type: ignore[attr-defined]
+        held = {"state": self.state, "starts": self.starts, "generator": self._generator.get_state()}
+        return {**held, "extras": extras}
+
+    def load_acting_state(self, state: dict[str, Any]) -> None:
+        """Restore what `acting_state` gave."""
+        self.state, self.starts = state["state"], state["starts"]
+        self._generator.set_state(state["generator"])
+        for extra, held in zip(self.extras, state["extras"], strict=True):
+            restore = extra.load_acting_state if extra in self._remembering else extra.load_state_dict  # type: ignore[attr-defined]
+            restore(held)
+
+    @property
+    def _remembering(self) -> list[Any]:
+        """The extras that outlive episodes."""
+        return [extra for extra in self.extras if getattr(extra, "remembers", False)]
 
     def forget_open_steps(self) -> None:
         """Drop the steps that were to be learned from."""

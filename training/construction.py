@@ -26,12 +26,12 @@ from engram_rl.training.errors import FAILURES, UsageError, in_your
 from engram_rl.training.intake.spaces import presented
 from engram_rl.training.logging.logger import Curves
 from engram_rl.training.making import import_owner, make_environment, unmade
-from engram_rl.training.rollout import act, allowed
+from engram_rl.training.rollout import Worlds, act, allowed
 from engram_rl.training.runs.checkpoint import flatten
 from engram_rl.training.seeding import undisturbed
 
 
-def build_agent(config: DictConfig, environments: gym.vector.VectorEnv, seed: int) -> Agent:
+def build_agent(config: DictConfig, environments: Any, seed: int) -> Agent:
     """Build the agent of `conf/agent/*.yaml` for these environments.
 
     The configuration names a factory, called with the spaces of one environment, their number and a seed.
@@ -42,7 +42,7 @@ def build_agent(config: DictConfig, environments: gym.vector.VectorEnv, seed: in
 
 
 @contextmanager
-def agent_in(environments: gym.vector.VectorEnv, config: DictConfig) -> Iterator[Agent]:
+def agent_in(environments: Worlds, config: DictConfig) -> Iterator[Agent]:
     """The agent of a run, built for these environments; what it holds in other processes ends with the context.
 
     Args:
@@ -186,7 +186,7 @@ def space_shown(space: Space, config: DictConfig) -> Space:
 VERBS = ("act", "observe", "learn", "state_dict", "load_state_dict")
 
 
-def check_agent(agent: Agent, config: DictConfig, environments: Resumable, observation: Any) -> None:
+def check_agent(agent: Agent, config: DictConfig, environments: Worlds, observation: Any) -> None:
     """Try an agent that is not ours on a copy, so that what is wrong with it is said before anything is trained.
 
     Args:
@@ -244,7 +244,7 @@ def check_agent(agent: Agent, config: DictConfig, environments: Resumable, obser
             raise UsageError(f"memory_parts of {name} names {', '.join(unknown)}, which its state_dict does not have.")
 
 
-def _check_actions(action: Any, environments: Resumable, name: str) -> None:
+def _check_actions(action: Any, environments: Worlds, name: str) -> None:
     space, actions = environments.action_space, np.asarray(action)
     wanted = np.asarray(space.sample())
     single = environments.single_action_space

@@ -265,6 +265,10 @@ class Resumable(VectorWrapper):
         Raises:
             UsageError: It was taken of other environments, of another number of them or of another action space.
         """
+        if "actors" in state:
+            raise UsageError(
+                f"The run was made with cluster.actors={len(state['actors'])}: resume it with as many, not without."
+            )
         if "history" in state:
             return self._replay_there(state)
         if "state" not in state:

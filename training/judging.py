@@ -13,7 +13,7 @@ from engram_rl.training.construction import build_agent, build_environments, end
 from engram_rl.training.environments import Resumable
 from engram_rl.training.errors import UsageError, say_once
 from engram_rl.training.evaluation import FRESH, FROZEN, evaluate, forgotten, shares
-from engram_rl.training.rollout import Episodes
+from engram_rl.training.rollout import Episodes, Worlds
 from engram_rl.training.seeding import COUNTED, Purpose, undisturbed, world_seeds
 
 
@@ -99,7 +99,7 @@ class Judge:
             )
         return played
 
-    def in_passing(self, agent: Agent, mode: str, environments: Resumable) -> float | None:
+    def in_passing(self, agent: Agent, mode: str, environments: Worlds) -> float | None:
         """The mean return during training, to choose the best; None, and told, where there cannot be a second world."""
         if self._only_one:
             return None
@@ -112,12 +112,12 @@ class Judge:
             return None
         return float(self(agent, mode, "selection", environments.state_dict()).returns.mean())
 
-    def reuse(self, environments: Resumable) -> None:
+    def reuse(self, environments: Worlds) -> None:
         """Evaluate where the agent was trained, now that it is not any more, unless there is a second world already.
 
         What can be there only once, such as what holds a port, is judged in this way.
         """
-        if self._world is None:
+        if self._world is None and isinstance(environments, Resumable):
             self._world = environments
 
     def world(self) -> Resumable:

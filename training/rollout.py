@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from gymnasium.vector import VectorEnv, VectorWrapper
@@ -79,7 +79,79 @@ def _of_others(environments: Any) -> Intake | None:
     return held[_INTAKE]
 
 
-def allowed(environments: VectorEnv, info: dict[str, Any]) -> np.ndarray | None:
+class Worlds(Protocol):
+    """What a run needs of its environments, wherever they are."""
+
+    @property
+    def num_envs(self) -> int:
+        """E."""
+
+    @property
+    def single_observation_space(self) -> Any:
+        """Of one."""
+
+    @property
+    def single_action_space(self) -> Any:
+        """Of one."""
+
+    @property
+    def action_space(self) -> Any:
+        """Of all."""
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """Their own."""
+
+    @property
+    def unwrapped(self) -> Any:
+        """What steps them."""
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What the last reset or step said."""
+
+    @property
+    def waiting(self) -> np.ndarray | None:
+        """Which wait for an action; None where all do. `[B]`."""
+
+    def reset(self, *, seed: Any = None) -> tuple[Any, dict[str, Any]]:
+        """Begin episodes."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where they are."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> Any:
+        """Go there; what they show."""
+
+    def close(self) -> None:
+        """End them."""
+
+
+class Playing:
+    """An agent in environments of this process: a source of steps to learn from.
+
+    Args:
+        environments: Of `engram_rl.training.environments`.
+        observation: What they show. `[E, ...]`
+    """
+
+    def __init__(self, environments: Any, observation: Observation):
+        self._environments, self._observation = environments, observation
+        self._mask = allowed(environments, environments.info)
+
+    def step(self, agent: Any) -> Transition:
+        """Let the agent act, and take the step. `[E, ...]`."""
+        action = act(agent, self._observation, self._mask, rows=self._environments.waiting)
+        transition = step(self._environments, self._observation, action, self._mask)
+        self._observation, self._mask = transition.reset_observation, transition.reset_mask
+        return transition
+
+    def metrics(self) -> dict[str, float]:
+        """Nothing."""
+        return {}
+
+
+def allowed(environments: Any, info: dict[str, Any]) -> np.ndarray | None:
     """Which actions the environments allow next, as the infos of a reset or a step say; None for all. `[E, A]`."""
     if MASK not in info:
         return None
@@ -208,7 +280,7 @@ def inspected(agent: Any) -> dict[str, float]:
     return agent.inspect() if hasattr(agent, "inspect") else {}
 
 
-def lost_metrics(environments: VectorEnv) -> dict[str, float]:
+def lost_metrics(environments: Worlds) -> dict[str, float]:
     """How many open episodes were lost with workers that died, where environments are on workers and some were."""
     lost = getattr(environments.unwrapped, "lost", 0)
     return {"cluster/lost_episodes": float(lost)} if lost else {}

@@ -49,7 +49,7 @@ def require_seed(seed: Any) -> int:
     return int(seed)
 
 
-def world_seeds(seed: int, purpose: Purpose, environments: VectorEnv, seeding: str = SPAWNED) -> int | list[int]:
+def world_seeds(seed: int, purpose: Purpose, environments: Any, seeding: str = SPAWNED) -> int | list[int]:
     """What environments are reset with.
 
     Runs of neighbouring seeds share no worlds, and no purpose meets the worlds of another.
@@ -65,7 +65,8 @@ def world_seeds(seed: int, purpose: Purpose, environments: VectorEnv, seeding: s
     drawn = np.random.SeedSequence(seed, spawn_key=(PURPOSES.index(purpose),)).generate_state(environments.num_envs)
     seeds = [int(one) >> 1 for one in drawn]  # below 2**31, as simulators in C take them
     inner = environments.unwrapped
-    each = isinstance(inner, SyncVectorEnv | AsyncVectorEnv | AnyInfo) or environments.metadata.get("restorable")
+    ours = isinstance(inner, SyncVectorEnv | AsyncVectorEnv | AnyInfo) or not isinstance(inner, VectorEnv)  # actors
+    each = ours or environments.metadata.get("restorable")
     return seeds if each else seeds[0]
 
 

@@ -17,10 +17,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from tqdm import tqdm
 
+from engram_rl.agents.agent import Agent, Observation
 from engram_rl.training.cadence import Every
 from engram_rl.training.callbacks import Callback, Moment, end_asked
 from engram_rl.training.cli import require_cadences, require_choices, require_positive, set_aside, stored_config
 from engram_rl.training.construction import agent_in, build_curves, build_environments, check_agent
+from engram_rl.training.distributed.actors import Actors, require_copies
 from engram_rl.training.distributed.cluster import ray_for_shards
 from engram_rl.training.evaluation import fitting
 from engram_rl.training.interrupt import StopRequest
@@ -30,14 +32,13 @@ from engram_rl.training.logging.logger import RunLogger
 from engram_rl.training.logging.read_weights import show_read_weights
 from engram_rl.training.logging.retrieved import show_retrieved
 from engram_rl.training.rollout import (
-    act,
-    allowed,
+    Playing,
+    Worlds,
     environment_metrics,
     finished,
     inspected,
     lost_metrics,
     require_turns,
-    step,
 )
 from engram_rl.training.runs.folder import RunFolder
 from engram_rl.training.runs.naming import shell
@@ -89,10 +90,9 @@ def train(
     require_choices(config)
     seed_everything(config.seed)
     use_threads(config.threads)
-    cluster = config.get("cluster")
     with (
         ray_for_shards(config),
-        closing(build_environments(config.env, cluster)) as environments,
+        closing(worlds_of(config)) as environments,
         closing(Judge(config)) as judge,
         agent_in(environments, config) as agent,
     ):
@@ -110,7 +110,8 @@ def train(
             restore_agent(agent, checkpoint, folder.path)
             folder.keep(config)
             say_if_done(now, config.steps, folder.path)
-        mask, mode = allowed(environments, environments.info), config.evaluation.get("mode") or fitting(agent)
+        source = source_of(environments, observation, agent)
+        mode = config.evaluation.get("mode") or fitting(agent)
         logger = RunLogger(folder.path, now, config.env.success_above, checkpoint and checkpoint["logger"], beside)
         should_log, should_evaluate = Every(config.log.every, now), Every(config.evaluation.every, now)
         should_save, should_draw = Every(config.checkpoint.every, now), Every(config.log.retrieved, now)
@@ -134,13 +135,12 @@ def train(
         ):
             stopping = ended = False
             while now < config.steps and not (stopping or ended):
-                action = act(agent, observation, mask, rows=environments.waiting)
-                transition = step(environments, observation, action, mask)
+                transition = source.step(agent)
                 agent.observe(transition.of_rows())
                 learned = agent.learn()
                 logger.record(learned | environment_metrics(transition.info))
                 logger.record_episodes(now := now + transition.steps, finished(transition.info))
-                observation, mask = transition.reset_observation, transition.reset_mask
+                observation = transition.reset_observation
                 bar.update(transition.steps)
                 if should_evaluate(now) and (score := judge.in_passing(agent, mode, environments)) is not None:
                     logger.record({f"eval/{mode}_mean_reward": score})
@@ -148,7 +148,7 @@ def train(
                         best = score
                         folder.save_best(now, snapshot())
                 if should_log(now):
-                    logger.record(inspected(agent) | lost_metrics(environments))
+                    logger.record(inspected(agent) | lost_metrics(environments) | source.metrics())
                     logger.write(now)
                     bar.set_postfix(logger.headline())
                 if should_draw(now):
@@ -166,3 +166,28 @@ def train(
         logger.write(now, closing=True)
         judge.reuse(environments)
         return close(agent, judge, mode, environments, config, folder, logger, now, time.perf_counter() - began)
+
+
+def worlds_of(config: DictConfig) -> Worlds:
+    """The environments of a run: here, or on actors that act in them as well."""
+    cluster = config.get("cluster")
+    if cluster is not None and cluster.get("actors") is not None:
+        return Actors(config)
+    return build_environments(config.env, cluster)
+
+
+def source_of(environments: Worlds, observation: Observation, agent: Agent) -> Playing | Actors:
+    """Where the steps come from that an agent learns from.
+
+    Args:
+        environments: Of the run.
+        observation: What they show.
+        agent: Acts here, or copies of it do elsewhere.
+
+    Raises:
+        UsageError: Copies of this agent cannot act.
+    """
+    if isinstance(environments, Actors):
+        require_copies(agent)
+        return environments
+    return Playing(environments, observation)

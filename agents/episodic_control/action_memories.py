@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engram_rl.agents.common.uses import names_of, use
 from engram_rl.agents.episodic_control.overestimates import STEPS, errors_by_age
 from engram_rl.memory import Found, KeySpace
 from engram_rl.memory.checks import require_ram
@@ -128,6 +129,22 @@ class ActionMemories:
             self._known += len(rows) - (len(memory) + memory.evictions - before)
             self._written[action][slots[slots >= 0].cpu()] = step
         self._writes += len(actions)
+
+    def used(self, lookups: Lookups) -> dict[str, dict[str, Tensor]]:
+        """The names of the entries that answered, by action, in the order in which they did.  `[n, 2]` each."""
+        none = torch.empty(0, dtype=torch.int64)
+        used = {}
+        for action, memory in enumerate(self.per_action):
+            found = lookups.found.get(action)
+            stored = names_of(memory, lookups.stored.get(action, none))
+            used[str(action)] = {"stored": stored, "found": names_of(memory, none if found is None else found.slots)}
+        return used
+
+    def use(self, used: dict[str, dict[str, Tensor]]) -> None:
+        """Count entries as looked up, by what `used` of another process gave."""
+        for action, answers in used.items():
+            for names in answers.values():
+                use(self[int(action)], names)
 
     def age(self, action: int, slots: Tensor, step: int) -> Tensor:
         """Environment steps since entries were last written.  `[...]` int64 on the CPU."""

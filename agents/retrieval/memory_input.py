@@ -20,6 +20,7 @@ from engram_rl.agents.agent import Observation, Transition
 from engram_rl.agents.common.flattening import Flatten
 from engram_rl.agents.common.observations import map_observation, rows_of, rows_of_mask
 from engram_rl.agents.common.seeding import copied
+from engram_rl.agents.common.uses import names_of, use
 from engram_rl.agents.episodic_control.overestimates import met_again
 from engram_rl.agents.episodic_control.returns import MonteCarloReturns, Returns
 from engram_rl.agents.retrieval.continuing import Continuing
@@ -233,14 +234,63 @@ class MemoryInput:
 
     def _begin(self, envs: np.ndarray) -> None:
         """These environments begin an episode, after their last was written."""
-        self.memory.tick(len(envs) / len(self._envs))
+        if self._writes:
+            self.memory.tick(len(envs) / len(self._episodes))
         if self._options.separate:
             self._episodes[envs] += 1
         else:
-            self._episodes += len(envs) / len(self._envs)
+            self._episodes += len(envs) / len(self._episodes)
         self._rewarded[envs] = False
         self._dropped[envs] = torch.rand(len(envs), generator=self._generator) < self._options.memory_dropout
         self._retrieve.sites.outdate(envs if self._options.separate else self._envs)
+
+    # ---- acting elsewhere, for a learner that writes
+
+    def knowledge(self) -> dict[str, Any]:
+        """The memory, and what its answers are judged by."""
+        returns = self._action_returns.state_dict() if self._action_returns else None
+        return {"memory": self.memory.state_dict(), "action_returns": returns, "episodes": self._episodes.copy()}
+
+    def know(self, knowledge: dict[str, Any], rows: np.ndarray) -> None:
+        """Read what the learner knows, for these of its environments. `[B]`."""
+        self.memory.load_state_dict(knowledge["memory"])
+        if self._action_returns:
+            self._action_returns.load_state_dict(knowledge["action_returns"])
+        self._writes, self._envs, self._episodes = False, rows, knowledge["episodes"].copy()
+        of = len(self._episodes)
+        self._rewarded = np.zeros(of, bool)
+        if len(self._dropped) != of:
+            self._dropped = torch.zeros(of, dtype=torch.bool)
+        self._retrieve.sites = self._retrieve.sites.anew(of, rows)
+
+    def noted(self) -> dict[str, Any]:
+        """Which entries were looked up, and which environments were shown nothing."""
+        assert self._acted_on is not None
+        used = names_of(self.memory, self._acted_on.asked[:, : self._options.neighbours])
+        return {"used": used, "dropped": self._dropped[self._envs]}
+
+    def note(self, noted: dict[str, Any]) -> None:
+        """Count as used what copies looked up; values are read where they were shown something."""
+        use(self.memory, noted["used"])
+        self._dropped = noted["dropped"].clone()
+
+    def follow(self, transition: Transition) -> None:
+        """Episodes begin; what came of the last ones is written by the learner."""
+        if transition.done.any():
+            self._begin(self._envs[transition.done])
+
+    def acting_state(self) -> dict[str, Any]:
+        """In which episodes nothing is shown, and what that and a control are drawn from."""
+        control = self._retrieve.control
+        drawn = {"generator": self._generator.get_state(), "control": control.state_dict() if control else {}}
+        return {"dropped": self._dropped.clone(), **drawn}
+
+    def load_acting_state(self, state: dict[str, Any]) -> None:
+        """Restore what `acting_state` gave."""
+        self._dropped = state["dropped"].clone()
+        self._generator.set_state(state["generator"])
+        if self._retrieve.control:
+            self._retrieve.control.load_state_dict(state["control"])
 
     # ---- keeping
 

@@ -32,6 +32,7 @@ class Neighbours:
         distances: Squared, of their keys from the situation's; 0 for reward sites. `[R, K]`
         age: In episodes. `[R, K]`
         shown: Which of them are shown: those that exist and are believed enough. `[R, K]` of bool
+        asked: Where what the memory answered lies, whatever a control made of it; -1 for nobody. `[R, K]`
     """
 
     values: Tensor
@@ -39,6 +40,7 @@ class Neighbours:
     distances: Tensor
     age: Tensor
     shown: Tensor
+    asked: Tensor
 
 
 class Retriever:
@@ -82,7 +84,8 @@ class Retriever:
             touch: Whether the entries count as used.
         """
         self.sites.refresh(self.memory, episodes)
-        slots, distances = self._slots(observation, envs, touch)
+        asked, distances = self._slots(observation, envs, touch)
+        slots = asked
         if self.control:
             slots = self.control.choose(slots, self.memory)
         values, confidence = self.memory.values[slots], self._confidence(slots, envs)  # of -1 any, never shown
@@ -90,7 +93,7 @@ class Retriever:
             values, confidence = self.control.alter(slots, values, confidence, self.memory)
         age = torch.from_numpy(episodes[envs]).float().unsqueeze(1) - values[..., -1]  # [R, K]
         shown = (slots >= 0) & (confidence >= self._min_confidence)
-        return Neighbours(values, confidence, distances, age, shown)
+        return Neighbours(values, confidence, distances, age, shown, asked)
 
     def _slots(self, observation: Observation, envs: np.ndarray, touch: bool) -> tuple[Tensor, Tensor]:
         """Slots and squared distances, the reward sites last. `[R, K]` each."""
@@ -137,6 +140,13 @@ class RewardSites:
     def outdate(self, envs: np.ndarray) -> None:
         """Something was written in the worlds of these environments. `[R]`."""
         self._outdated[envs] = True
+
+    def anew(self, num_envs: int, envs: np.ndarray) -> RewardSites:
+        """Of that many environments, of which these `[R]` are going to be shown some."""
+        other = RewardSites(self._entries, self._count, num_envs)
+        other.slots.fill_(-1)
+        other._outdated[:] = np.isin(np.arange(num_envs), envs)
+        return other
 
     def clear(self) -> None:
         """Entries lie elsewhere now: all are looked up anew before they are shown."""

@@ -35,6 +35,9 @@ class Workers:
     patience: float = MISSING
     restarts: int = MISSING
     object_store: int = MISSING
+    actors: int | None = None
+    round: int = MISSING
+    staleness: int = MISSING
 
 
 @dataclass

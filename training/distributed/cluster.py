@@ -47,12 +47,21 @@ class Cluster:
     patience: float
     restarts: int
     object_store: int
+    actors: int | None = None
+    round: int = 128
+    staleness: int = 1
 
     def __post_init__(self) -> None:
-        for name, least in (("workers", 1), ("worker_cpus", 0), ("restarts", 0), ("object_store", LEAST_STORE)):
+        least_of = {"workers": 1, "worker_cpus": 0, "restarts": 0, "object_store": LEAST_STORE, "actors": 1, "round": 1}
+        for name, least in least_of.items():
             value = getattr(self, name)
             if value is not None and not least <= value < math.inf:
                 raise UsageError(f"cluster.{name} is {value}; it must be at least {least}.")
+        if self.staleness not in (0, 1):
+            raise UsageError(
+                f"cluster.staleness is {self.staleness}; it is 0, where actors wait until what they did is learned "
+                f"from, or 1, where they act on in the meantime."
+            )
         if not 0 < self.patience < math.inf:
             raise UsageError(f"cluster.patience is {self.patience}; it must be a number of seconds above 0.")
 
@@ -72,6 +81,7 @@ class Cluster:
 
 WITHOUT_RAY = {
     "env.vectorization=ray": "On one machine env.vectorization=async gives every environment a process without it.",
+    "cluster.actors": "Leave it out, and the agent acts in this process.",
     "shards=ray": "shards=here keeps the shards in this process.",
 }
 """What needs Ray, and what does without."""

@@ -5,18 +5,16 @@ from __future__ import annotations
 import pickle
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import count
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-import gymnasium as gym
-
 from engram_rl.training.distributed import cluster as connection
 from engram_rl.training.distributed.cluster import Cluster
 from engram_rl.training.distributed.lines import Switchboard, at_once
-from engram_rl.training.distributed.worker import Answer, EnvironmentWorker, Failure, Made
+from engram_rl.training.distributed.worker import EnvironmentWorker, Failure, Made
 from engram_rl.training.errors import UsageError
 
 CLOSING = 10.0
@@ -39,10 +37,13 @@ class Crew:
     Ray begins the processes and ends them; what they are asked goes over lines of their own.
 
     Args:
-        makers: Of the environments of each worker; they are sent, so what they name must be known where workers run.
+        makers: Of the environments of each worker, or its orders; they are sent, so what they name must be known where
+            workers run.
         cluster: Where, and how patient to be.
         reserve: Whether workers take processors of the cluster for themselves; those that only work while others rest
             need not.
+        kind: What does the work.
+        needed_by: What asked for it, for who lacks Ray.
 
     Attributes:
         made: What each worker's environments say of themselves.
@@ -52,9 +53,17 @@ class Crew:
         UsageError: An environment cannot be made there, there is no room, or Ray cannot be begun.
     """
 
-    def __init__(self, makers: Sequence[Sequence[Callable[[], gym.Env]]], cluster: Cluster, *, reserve: bool = True):
+    def __init__(
+        self,
+        makers: Sequence[Sequence[Any]],
+        cluster: Cluster,
+        *,
+        reserve: bool = True,
+        kind: type[EnvironmentWorker] = EnvironmentWorker,
+        needed_by: str = "env.vectorization=ray",
+    ):
         self._cluster, self._cpus = cluster, cluster.worker_cpus if reserve else 0
-        self._ray = connection.enter(cluster)
+        self._ray = connection.enter(cluster, needed_by)
         self._tickets = count()
         self._actors: dict[int, Any] = {}
         self._lines: dict[int, Connection] = {}
@@ -66,7 +75,7 @@ class Crew:
             if reserve:
                 connection.require_room(self._ray, len(makers), cluster)
             self._makers = [self._sendable(mine) for mine in makers]
-            self._kind = self._ray.remote(EnvironmentWorker)
+            self._kind = self._ray.remote(kind)
             calling = [self._begin(worker) for worker in range(len(makers))]
             for worker, ticket in enumerate(calling):
                 self._connect(worker, ticket)
@@ -114,22 +123,27 @@ class Crew:
             self._deaths[worker] += 1
         elif isinstance(answer, Failure):
             raise answer.error from TracebackThere(answer.traceback)
-        elif isinstance(answer, Answer) and answer.stepped:
+        elif getattr(answer, "stepped", False):
             self._deaths[worker] = 0
         return answer
 
-    def replace(self, worker: int, seeds: Sequence[int | None]) -> Answer:
-        """Begin anew in place of a worker that died, and reset its environments.
+    def replace(self, worker: int, seeds: Sequence[int | None], options: Any = None) -> Any:
+        """Begin anew in place of a worker that died, and reset its environments; what the reset answers.
+
+        Args:
+            worker: Which.
+            seeds: Of its environments.
+            options: Of the reset.
 
         Raises:
             UsageError: It dies again and again.
         """
         self.lost += 1
-        answer: Answer | None = None
+        answer: Any = None
         while answer is None:
             self._again(worker)
             self.made[worker] = self._made_or_replaced(worker)
-            self.ask(worker, "reset", list(seeds), None)
+            self.ask(worker, "reset", list(seeds), options)
             answer = self.take(worker)
         return answer
 
@@ -226,7 +240,7 @@ class Crew:
             with suppress(Exception):
                 self._ray.kill(self._actors.pop(worker)[0])
 
-    def _sendable(self, makers: Sequence[Callable[[], gym.Env]]) -> bytes:
+    def _sendable(self, makers: Sequence[Any]) -> bytes:
         try:
             return self._ray.cloudpickle.dumps(list(makers))
         except Exception as error:

@@ -222,7 +222,7 @@ class RayEnvironments(AnyInfo, VectorEnv):
     def _anew(self, worker: int) -> Answer:
         """Replace a worker that died; what its environments begin with, seeded otherwise than before."""
         rows = self._rows[worker]
-        seeds = [_other_seed(self._history.seeds[row], self._crew.lost) for row in rows]
+        seeds = [other_seed(self._history.seeds[row], self._crew.lost) for row in rows]
         answer = self._crew.replace(worker, seeds)
         self._history.begin(rows, seeds)
         return answer
@@ -250,7 +250,7 @@ class RayEnvironments(AnyInfo, VectorEnv):
         return seeds
 
 
-def _other_seed(seed: int | None, losses: int) -> int | None:
+def other_seed(seed: int | None, losses: int) -> int | None:
     """Another seed for an environment that begins anew: the same one would repeat its first episodes."""
     if seed is None:
         return None

@@ -65,7 +65,7 @@ class Failure:
     traceback: str
 
 
-def _told(method: Callable[..., Any]) -> Callable[..., Any]:
+def told(method: Callable[..., Any]) -> Callable[..., Any]:
     """Errors are answers: of an exception that is raised in a worker, Ray would show its own traceback."""
 
     @wraps(method)
@@ -96,7 +96,7 @@ class EnvironmentWorker:
                 method, arguments = line.recv()
                 line.send_bytes(_dumped(getattr(self, method)(*arguments)))
 
-    @_told
+    @told
     def make(self, makers: bytes) -> Made:
         """Make the environments.
 
@@ -113,7 +113,7 @@ class EnvironmentWorker:
         self._room: Any = create_empty_array(self._space, n=len(self._envs), fn=np.zeros)
         return Made(self._space, first.action_space, dict(first.metadata), first.render_mode, os.getpid())
 
-    @_told
+    @told
     def reset(self, seeds: Sequence[int | None], options: dict[str, Any] | None = None) -> Answer:
         """Begin episodes; what draws from the generators of the process is seeded with the first seed."""
         if seeds[0] is not None:
@@ -123,7 +123,7 @@ class EnvironmentWorker:
         none = np.zeros(len(given), dtype=bool)
         return self._answer([one for one, _ in given], none * 0.0, none, none, [(info, None) for _, info in given])
 
-    @_told
+    @told
     def step(self, actions: np.ndarray) -> Answer:
         """Take a step in each. `[B, ...]`."""
         count = len(self._envs)
@@ -139,7 +139,7 @@ class EnvironmentWorker:
             said.append((info, last))
         return replace(self._answer(seen, reward, terminated, truncated, said), stepped=True)
 
-    @_told
+    @told
     def replay(self, seeds: Sequence[int | None], actions: np.ndarray, counts: np.ndarray) -> Answer:
         """Go to where these seeds and the first `counts` `[B]` of these actions `[T, B, ...]` lead, one by one."""
         seen, said = [], []
@@ -155,13 +155,13 @@ class EnvironmentWorker:
             said.append((info, None))
         return self._answer(seen, answer.reward, answer.terminated, answer.truncated, said)
 
-    @_told
+    @told
     def call(self, name: str, *arguments: Any, **named: Any) -> list[Any]:
         """Call a method of each, or give an attribute of it."""
         found = [env.get_wrapper_attr(name) for env in self._envs]
         return [one(*arguments, **named) if callable(one) else one for one in found]
 
-    @_told
+    @told
     def close(self) -> None:
         """Close all; the first error is told after that."""
         errors = []

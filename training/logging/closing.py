@@ -13,7 +13,6 @@ from typing import Any
 from omegaconf import DictConfig
 
 from engram_rl.agents.agent import Agent
-from engram_rl.training.environments import Resumable
 from engram_rl.training.errors import FAILURES, UsageError, causes, in_your, raised_by_user
 from engram_rl.training.evaluation import FROZEN, MODES
 from engram_rl.training.judging import Judge
@@ -22,7 +21,7 @@ from engram_rl.training.logging.logger import DivergedError, RunLogger
 from engram_rl.training.logging.projector import write_projector
 from engram_rl.training.logging.tensorboard import add_hyperparameters, add_image, add_video
 from engram_rl.training.logging.video import contact_sheet, gif, has_encoder, record, write_mp4
-from engram_rl.training.rollout import Episodes
+from engram_rl.training.rollout import Episodes, Worlds
 from engram_rl.training.runs.checkpoint import UnwritableError
 from engram_rl.training.runs.folder import SUMMARY, RunFolder, versions
 from engram_rl.training.runs.naming import shell
@@ -34,7 +33,7 @@ def close(
     agent: Agent,
     judge: Judge,
     mode: str,
-    environments: Resumable,
+    environments: Worlds,
     config: DictConfig,
     folder: RunFolder,
     logger: RunLogger,

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from engram_rl.agents.agent import Agent
-from engram_rl.training.environments import Resumable
 from engram_rl.training.errors import UsageError
+from engram_rl.training.rollout import Worlds
 from engram_rl.training.runs.naming import shell
 from engram_rl.training.seeding import set_generators
 
@@ -30,7 +30,7 @@ def restore_agent(agent: Agent, checkpoint: dict[str, Any], origin: Path) -> Non
         raise UsageError(_misfit("agent", origin, error)) from error
 
 
-def restore_environments(environments: Resumable, checkpoint: dict[str, Any], origin: Path) -> Any:
+def restore_environments(environments: Worlds, checkpoint: dict[str, Any], origin: Path) -> Any:
     """Bring the environments to where they were; returns what they show there.
 
     Raises:

@@ -172,6 +172,6 @@ def test_what_is_believed_just_enough_is_shown(min_confidence, shown):
 
 
 def test_what_was_retrieved_cannot_be_given_other_parts():
-    found = Neighbours(*(torch.zeros(1) for _ in range(5)))
+    found = Neighbours(*(torch.zeros(1) for _ in range(6)))
     with pytest.raises(AttributeError):
         found.shown = None

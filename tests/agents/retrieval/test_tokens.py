@@ -21,7 +21,8 @@ def entries(places, actions, seed):
     age = torch.randint(0, 5, shape, generator=draw)
     distances = 9 * torch.rand(shape, generator=draw)
     shown = torch.rand(shape, generator=draw) < 0.7
-    return parts, Neighbours(values, torch.rand(shape, generator=draw), distances, age, shown)
+    asked = torch.zeros(shape, dtype=torch.int64)
+    return parts, Neighbours(values, torch.rand(shape, generator=draw), distances, age, shown, asked)
 
 
 def within(number):

@@ -92,6 +92,20 @@ class Refusing(gym.Env):
         raise RuntimeError("no licence")
 
 
+class Stuck(gym.Wrapper):
+    """Raises at its 20th step."""
+
+    def __init__(self, env):
+        super().__init__(env)
+        self.left = 20
+
+    def step(self, action):
+        self.left -= 1
+        if not self.left:
+            raise RuntimeError("the arm is stuck")
+        return super().step(action)
+
+
 gym.register("Talker-v0", Talker)
 gym.register("Waiting-v0", Waiting)
 gym.register("Refusing-v0", Refusing)

@@ -15,7 +15,7 @@ from benchmarks.same_run import same
 from engram_rl.training.distributed import cluster as connection
 from engram_rl.training.distributed.cluster import Cluster
 from engram_rl.training.distributed.crew import Crew
-from engram_rl.training.distributed.environments import RayEnvironments, _other_seed
+from engram_rl.training.distributed.environments import RayEnvironments, other_seed
 from engram_rl.training.distributed.worker import Answer
 from engram_rl.training.errors import UsageError
 from engram_rl.training.intake.infos import LOST, STEPPED, SyncEnvironments
@@ -308,14 +308,14 @@ class TestWhereAWorkerDies:
             assert [one.tolist() for one in info["final_obs"][2:]] == before[2:].tolist()
             assert observation[:, 0].tolist() == [2, 2, 0, 0]
             seeds = mine.history()["seeds"]
-            assert seeds[:2] == [5, 6] and seeds[2:] == [_other_seed(7, 0), _other_seed(8, 0)]
+            assert seeds[:2] == [5, 6] and seeds[2:] == [other_seed(7, 0), other_seed(8, 0)]
             assert observation[2:, 1].tolist() == [Paces().reset(seed=seed)[0][1] for seed in seeds[2:]]
             assert info["begun"].tolist()[2:] == observation[2:, 1].tolist()
             assert mine.lost == 2 == mine.history()["lost"] and mine.history()["counts"].tolist() == [2, 2, 0, 0]
             said = "Worker 1 died: its environments (2 to 3) begin anew and their open episodes are lost, 2 so far"
             assert said in capsys.readouterr().err
             mine.step(np.array([ON, ON, LEAVE, ON]))
-            assert mine.lost == 4 and mine.history()["seeds"][2:] == [_other_seed(seed, 1) for seed in seeds[2:]]
+            assert mine.lost == 4 and mine.history()["seeds"][2:] == [other_seed(seed, 1) for seed in seeds[2:]]
             assert mine.history()["seeds"][3] not in (8, seeds[3])
 
     def test_parts_of_what_was_last_seen_are_kept_as_they_were(self):
@@ -336,7 +336,7 @@ class TestWhereAWorkerDies:
         with vector(2) as mine:
             mine._crew._lines[1].close()
             mine.reset(seed=5)
-            assert mine.history()["seeds"] == [5, _other_seed(6, 0)] and mine.lost == 0
+            assert mine.history()["seeds"] == [5, other_seed(6, 0)] and mine.lost == 0
 
     def test_what_it_was_called_for_is_lost(self):
         with vector(2) as mine:
@@ -345,10 +345,10 @@ class TestWhereAWorkerDies:
             with pytest.raises(UsageError, match="Worker 1 died while length was called"):
                 mine.call("length")
 
-    def test_other_seeds_are_others_each_time(self):
-        assert _other_seed(None, 3) is None
-        found = [_other_seed(seed, losses) for seed in range(40) for losses in range(25)]
-        assert len({*found, *range(40)}) == 1040 and found[0] == _other_seed(0, 0)
+    def testother_seeds_are_others_each_time(self):
+        assert other_seed(None, 3) is None
+        found = [other_seed(seed, losses) for seed in range(40) for losses in range(25)]
+        assert len({*found, *range(40)}) == 1040 and found[0] == other_seed(0, 0)
         assert 2**30 < max(found) < 2**31 and min(found) >= 0  # every generator takes these
 
 
