@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engram_rl.memory.waiting import AT_HAND, Checks, require
+
 LARGEST_KEY = 1e14
 """In size; the squared distance of two such keys is still far from what float32 can hold."""
 
@@ -146,7 +148,14 @@ def require_precision(name: str, numbers: Tensor, dtype: torch.dtype) -> None:
 
 def limited(part: Tensor, most: float = LARGEST_KEY) -> bool:
     """Whether all numbers are finite and at most that in size."""
-    return not part.numel() or bool(torch.linalg.vector_norm(part.detach(), ord=math.inf) <= most)
+    return bool(within(part, most))
+
+
+def within(part: Tensor, most: float) -> Tensor:
+    """The same, for whoever asks later.  `[]` bool."""
+    if not part.numel():
+        return torch.ones((), dtype=torch.bool, device=part.device)
+    return torch.linalg.vector_norm(part.detach(), ord=math.inf) <= most
 
 
 def require_held(name: str, whole_numbers: Tensor, dtype: torch.dtype, remedy: str) -> None:
@@ -186,7 +195,8 @@ def slots_of(
     if slots.dim() != dims:
         raise ValueError(f"{name} has shape {list(slots.shape)}; it must have {dims} axes")
     if slots.numel():
-        low, high = (int(end) for end in slots.aminmax())
+        ends = slots.aminmax()
+        low, high = map(int, ends) if slots.device.type in AT_HAND else torch.stack(ends).tolist()
         if low < (-1 if nobody else 0) or high >= capacity:
             raise ValueError(
                 f"{name} holds {low if high < capacity else high}; slots go from 0 to {capacity - 1}"
@@ -260,8 +270,13 @@ def checked_place(device: Any, dtype: Any) -> tuple[torch.device, torch.dtype]:
         raise ValueError(f"device is {shown(device)}; give cpu, cuda or cuda:0") from error
 
 
-def check_moved(name: str, new: Tensor | None, slots: int, like: Tensor, most: Tensor | float) -> None:
-    """Raise unless these rows may take the place of so many of those stored, `[N, ...]`; `most` may go by column."""
+def check_moved(
+    name: str, new: Tensor | None, slots: int, like: Tensor, most: Tensor | float, checks: Checks | None = None
+) -> None:
+    """Raise unless these rows may take the place of so many of those stored, `[N, ...]`; `most` may go by column.
+
+    Numbers are checked here, unless `checks` takes what is to be checked of them.
+    """
     if new is None:
         return
     if real(name, new).shape != (slots, like.shape[1]):
@@ -271,11 +286,15 @@ def check_moved(name: str, new: Tensor | None, slots: int, like: Tensor, most: T
     if not new.is_floating_point():
         require_held(name, new, like.dtype, "scale it, or build the memory with dtype=torch.float64")
     new = new.to(like)
-    if not (limited(new, most) if isinstance(most, float) else bool((new.detach().abs() <= most).all())):
-        least = float(torch.as_tensor(most).min())
-        raise ValueError(
-            f"{name} would become NaN, infinite or larger than {least:g}; lower the learning rate or clip the gradient"
-        )
+    sound = within(new, most) if isinstance(most, float) else (new.detach().abs() <= most).all()
+    require(checks, sound, lambda: _too_far(name, most))
+
+
+def _too_far(name: str, most: Tensor | float) -> ValueError:
+    least = float(torch.as_tensor(most).min())
+    return ValueError(
+        f"{name} would become NaN, infinite or larger than {least:g}; lower the learning rate or clip the gradient"
+    )
 
 
 def unknown(what: str, name: str, valid: Iterable[str]) -> ValueError:

@@ -40,7 +40,7 @@ from engram_rl.memory.persistence.file import load, named, write_file
 from engram_rl.memory.persistence.names import state_today
 from engram_rl.memory.persistence.state import State
 from engram_rl.memory.reading import Found, InverseDistance, Kernel, Usage, log_similarity, make_kernel, weigh
-from engram_rl.memory.waiting import AT_HAND, Checks
+from engram_rl.memory.waiting import AT_HAND, Checks, require, told
 from engram_rl.memory.writing.batch import Placed, Placing, checked_batch, checked_identity, checked_slots
 from engram_rl.memory.writing.rules import WriteContext, WriteRule, make_write_rule
 from engram_rl.memory.writing.slots import Slots
@@ -331,21 +331,32 @@ class DifferentiableNeuralDictionary(OwnMode):
     def move(self, slots: Tensor, keys: Tensor | None = None, values: Tensor | None = None) -> None:
         """Put distinct entries' key vectors `[n, D]` or values `[n, V]` elsewhere, as a gradient step does."""
         slots = slots_of("slots", slots, self.capacity, self.device, nobody=False)
-        if not self.alive[slots].all():
-            raise ValueError(
-                f"slot {int(slots[~self.alive[slots]][0])} holds no entry that could move; give slots of entries"
-            )
-        if not (slots[1:] > slots[:-1]).all() and len(slots.unique()) < len(slots):
-            raise ValueError("slots name an entry twice, which can go to one place only; give each of them once")
-        for name, new, like, most in (
-            ("keys", keys, self.key_vectors, self.largest_keys),
-            ("values", values, self.values, LARGEST_VALUE),
-        ):
-            check_moved(name, new, len(slots), like, most)
+        checks, held = self._put_off(), self.alive[slots]
+        require(
+            checks,
+            held.all(),
+            lambda: ValueError(f"slot {int(slots[~held][0])} holds no entry that could move; give slots of entries"),
+        )
+        require(
+            checks,
+            _each_once(slots),
+            lambda: ValueError("slots name an entry twice, which can go to one place only; give each of them once"),
+        )
+        self._move_entries(slots, keys, values, checks)
+
+    def _move_entries(
+        self, slots: Tensor, keys: Tensor | None, values: Tensor | None, checks: Checks | None = None
+    ) -> None:
+        """As `move` does, if these checks hold, for whoever knows that the slots are distinct and hold entries."""
+        check_moved("keys", keys, len(slots), self.key_vectors, self.largest_keys, checks)
+        check_moved("values", values, len(slots), self.values, LARGEST_VALUE, checks)
         if keys is not None:
             keys = keys.to(self.key_vectors)
+            kept = self.store.as_kept(slots, keys, checks)
+        told(checks or [])
+        if keys is not None:
             self.index.moving(slots, keys)
-            self.store.move(slots, keys)
+            self.store.move(slots, kept)
         if values is not None:
             self.values[slots] = values.to(self.values)
 
@@ -624,6 +635,15 @@ def _found_at(found: Found, nobody: bool) -> Tensor:
     if nobody or found.valid.device.type in AT_HAND:
         return found.slots[:0].reshape(-1) if nobody else found.slots[found.valid]
     return found.slots.where(found.valid, found.slots.amax(keepdim=True)).reshape(-1)
+
+
+def _each_once(slots: Tensor) -> Tensor:
+    """Whether none comes twice.  `[n]` -> `[]` bool."""
+    ascending = (slots[1:] > slots[:-1]).all()
+    if ascending.device.type in AT_HAND and ascending:
+        return ascending
+    ordered = slots.sort().values
+    return (ordered[1:] > ordered[:-1]).all()
 
 
 def _own(part: Any) -> Any:

@@ -12,14 +12,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from engram_rl.memory.buffers import zeros
-from engram_rl.memory.checks import limited, number, real, slots_of, unknown, whole
+from engram_rl.memory.checks import number, real, slots_of, unknown, whole, within
 from engram_rl.memory.dictionary import DifferentiableNeuralDictionary
 from engram_rl.memory.modes import OwnMode, in_own_mode
 from engram_rl.memory.reading import Found
+from engram_rl.memory.waiting import AT_HAND, require, told
 
 LARGEST_GRADIENT = 1e15
 """In size; its square is still far from what float32 can hold."""
@@ -43,6 +45,7 @@ class RowSGD(OwnMode):
         self.lr = lr
         self.value_lr = lr if value_lr is None else value_lr
 
+    @in_own_mode
     @torch.no_grad()
     def step(self, *found: Found) -> None:
         """Move keys and values of what was found. An entry that was replaced since it was read is left alone.
@@ -74,24 +77,24 @@ class RowSGD(OwnMode):
 
     def _move(self, found: tuple[Found, ...], leaves: list[tuple[Tensor, Tensor]]) -> None:
         """Move what was found by its gradients, one pair for each lookup."""
-        kept = torch.cat([self.memory.same_entries(f).reshape(-1) for f in found])  # [R]
-        rows = None if kept.all() else kept
-        read = _flat([f.slots.unsqueeze(2) for f in found], rows).squeeze(1)
-        slots, place = torch.unique(read, return_inverse=True)  # [U]
+        memory = self.memory
+        read = torch.cat([f.slots.reshape(-1) for f in found])  # [R]
+        kept = torch.cat([memory.same_entries(f).reshape(-1) for f in found])  # [R]
+        slots, place, rows = _distinct(read, kept)
         if not len(slots):
             return
         flat = [_flat(list(parts), rows) for parts in zip(*leaves, strict=True)]  # [R, D] and [R, V]
         gradients = [_summed(one, place, len(slots)) for one in flat]
-        if not all(limited(one, LARGEST_GRADIENT) for one in gradients):
-            raise ValueError(
-                f"a gradient is NaN, infinite or above {LARGEST_GRADIENT:g} in size; lower the learning rate or clip it"
-            )
+        checks = memory._put_off()
+        for one in gradients:
+            require(checks, within(one, LARGEST_GRADIENT), too_steep)
         key, value = self._directions(slots, gradients)
-        keys, values = self.memory.key_vectors, self.memory.values
-        self.memory.move(
+        keys, values = memory.key_vectors, memory.values
+        memory._move_entries(
             slots,
-            keys=keys.index_select(0, slots).sub_(key, alpha=self.lr) if self.lr and keys.shape[1] else None,
-            values=values.index_select(0, slots).sub_(value, alpha=self.value_lr) if self.value_lr else None,
+            keys.index_select(0, slots).sub_(key, alpha=self.lr) if self.lr and keys.shape[1] else None,
+            values.index_select(0, slots).sub_(value, alpha=self.value_lr) if self.value_lr else None,
+            checks,
         )
         self._moved(slots)
 
@@ -171,7 +174,7 @@ class RowRMSprop(RowSGD):
 
     def _directions(self, slots: Tensor, gradients: list[Tensor]) -> list[Tensor]:
         mine = self._generation.index_select(0, slots) == self.memory.generation.index_select(0, slots)  # [U]
-        fresh = None if mine.all() else ~mine.unsqueeze(1)
+        fresh = ~mine.unsqueeze(1) if mine.device.type not in AT_HAND or not mine.all() else None
         squares = [square.index_select(0, slots) for square in self._squares.values()]
         for square, gradient in zip(squares, gradients, strict=True):
             if fresh is not None:
@@ -289,6 +292,36 @@ def _gradient(leaf: Tensor | None, name: str, rate: float) -> Tensor:
             return torch.zeros_like(leaf)
         raise RuntimeError(f"no gradient has reached the {name} of this lookup; call backward() on its value first")
     return leaf.grad
+
+
+def too_steep() -> ValueError:
+    """The error for a gradient that no step may take."""
+    return ValueError(
+        f"a gradient is NaN, infinite or above {LARGEST_GRADIENT:g} in size; lower the learning rate or clip it"
+    )
+
+
+def _distinct(read: Tensor, kept: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Slots that were read and whose entry was kept; a host that has to wait for them is told both at once.
+
+    Args:
+        read: Slots, with repeats. `[R]`
+        kept: Which of them count. `[R]` bool
+
+    Returns:
+        The slots, each once and ascending, `[U]`; which of them each row that counts has read, `[r]`; and what picks
+        these rows, None if all count.
+    """
+    if read.device.type in AT_HAND:
+        marked = None if kept.all() else kept
+        slots, place = torch.unique(read if marked is None else read[marked], return_inverse=True)
+        return slots, place, marked
+    told_slots, told_kept = told([], read, kept)
+    rows = None if told_kept.all() else np.flatnonzero(told_kept)
+    distinct, row_of = np.unique(told_slots if rows is None else told_slots[rows], return_inverse=True)
+    host = (distinct.astype(np.int64), row_of) if rows is None else (distinct.astype(np.int64), row_of, rows)
+    slots, place, *which = (torch.from_numpy(one).to(read.device, non_blocking=True) for one in host)
+    return slots, place, which[0] if which else None
 
 
 def _flat(parts: list[Tensor], rows: Tensor | None) -> Tensor:

@@ -17,6 +17,18 @@ Checks: TypeAlias = list[tuple[Tensor, Callable[[], Exception]]]
 """What must be true before anything is changed, and the error if it is not."""
 
 
+def require(checks: Checks | None, holds: Tensor, error: Callable[[], Exception]) -> None:
+    """Have this hold, `[]` bool: asked later with these checks, or now if there are none, as the answer is at hand.
+
+    Raises:
+        Exception: The error, if it does not.
+    """
+    if checks is not None:
+        checks.append((holds, error))
+    elif not holds:
+        raise error()
+
+
 def told(checks: Checks, *asked: Tensor) -> list[np.ndarray]:
     """What these tensors hold, and that all checks hold, after waiting once; each in its shape, as float64.
 

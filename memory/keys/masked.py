@@ -207,20 +207,27 @@ class MaskedStore:
         self._refresh(slots, keys.vectors, keys.present)
         self._centre_again(len(slots))
 
-    def move(self, slots: Tensor, vectors: Tensor) -> None:
-        """Put the vectors of existing entries elsewhere; what an entry lacks stays absent.  `[n, D]`."""
+    def as_kept(self, slots: Tensor, vectors: Tensor, checks: Checks | None = None) -> Tensor:
+        """Vectors as entries keep them: directions of unit length, and 0 where an entry lacks the part.  `[n, D]`."""
         if not self._continuous or not len(slots):
-            return  # codes stay where they are
+            return vectors
         present = self.present[slots]
         parts = []
         for m in self._continuous:
             part, has = self.space.modalities[m], present[:, m]
             moved = vectors[:, self.space.columns[part.name]].masked_fill(~has.unsqueeze(1), 0)
-            parts.append(unit(part.name, moved, has) if part.kind == "cosine" else moved)
-        moved, has = torch.cat(parts, dim=1), present[:, self._owner]
+            parts.append(unit(part.name, moved, has, checks) if part.kind == "cosine" else moved)
+        return torch.cat(parts, dim=1)
+
+    def move(self, slots: Tensor, vectors: Tensor) -> None:
+        """Put the vectors of existing entries elsewhere, which are `as_kept`.  `[n, D]`."""
+        if not self._continuous or not len(slots):
+            return  # codes stay where they are
+        present = self.present[slots]
+        has = present[:, self._owner]
         self.spread.remove(self.vectors[slots], has)
-        self.spread.add(moved, has)
-        self._refresh(slots, moved, present)
+        self.spread.add(vectors, has)
+        self._refresh(slots, vectors, present)
         self._centre_again(len(slots))
 
     def erase(self, slots: Tensor) -> None:

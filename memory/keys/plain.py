@@ -108,10 +108,14 @@ class PlainStore:
         self.present.index_fill_(0, slots, True)
         self.rows[slots] = keys.vectors
 
+    def as_kept(self, slots: Tensor, vectors: Tensor, checks: Checks | None = None) -> Tensor:
+        """Keys, of unit length if they are directions.  `[n, D]`."""
+        if self._modality.kind != "cosine":
+            return vectors
+        return unit(self._modality.name, vectors, self.present[slots, 0], checks)
+
     def move(self, slots: Tensor, vectors: Tensor) -> None:
         """Put keys elsewhere.  `[n, D]`."""
-        if self._modality.kind == "cosine":
-            vectors = unit(self._modality.name, vectors, self.present[slots, 0])
         self.rows.index_copy_(0, slots, vectors)
 
     def erase(self, slots: Tensor) -> None:

@@ -94,8 +94,11 @@ class KeyStore(Protocol):
     def put(self, slots: Tensor, keys: Keys, used: int) -> None:
         """Store new or replacing keys; slots from `used` on have never held an entry."""
 
+    def as_kept(self, slots: Tensor, vectors: Tensor, checks: Checks | None = None) -> Tensor:
+        """Vectors as entries keep them: directions of unit length, and 0 where an entry lacks the part.  `[n, D]`."""
+
     def move(self, slots: Tensor, vectors: Tensor) -> None:
-        """Put the vectors of existing entries elsewhere; what an entry lacks stays absent.  `[n, D]`."""
+        """Put the vectors of existing entries elsewhere, which are `as_kept`.  `[n, D]`."""
 
     def erase(self, slots: Tensor) -> None:
         """Make the search rank these rows behind every entry."""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from engram_rl.memory.checks import limited
-from engram_rl.memory.learning import LARGEST_GRADIENT, RowRMSprop, RowSGD
+from engram_rl.memory.learning import LARGEST_GRADIENT, RowRMSprop, RowSGD, too_steep
 from engram_rl.memory.reading import Found
 from engram_rl.memory.sharded.memory import ShardedMemory
 
@@ -44,9 +44,7 @@ class ShardedOptimiser:
             return
         keys, values = (torch.cat([part.flatten(0, 1) for part in parts]) for parts in zip(*leaves, strict=True))
         if not (limited(keys, LARGEST_GRADIENT) and limited(values, LARGEST_GRADIENT)):
-            raise ValueError(
-                f"a gradient is NaN, infinite or above {LARGEST_GRADIENT:g} in size; lower the learning rate or clip it"
-            )
+            raise too_steep()
         slots = torch.cat([one.slots.flatten() for one in found])
         generation = torch.cat([one.generation.flatten() for one in found])
         self.memory.stepped(self._number, slots, generation, keys, values)

@@ -207,3 +207,18 @@ def test_what_another_memory_found_moves_nothing():
         RowSGD(memory, lr=0.1).step(found)
     assert torch.equal(memory.values, before)
     RowSGD(other, lr=0.1).step(found)
+
+
+def test_of_a_move_that_is_refused_the_index_never_hears(monkeypatch):
+    memory = DifferentiableNeuralDictionary([Modality("way", 2, kind="cosine")], 1, 4, k=1)
+    slots, heard = memory.write(torch.eye(2), torch.zeros(2, 1)), []
+    monkeypatch.setattr(memory.index, "moving", lambda slots, vectors: heard.append(slots.tolist()))
+    with pytest.raises(ValueError, match="'way' was given a zero vector"):
+        memory.move(slots, keys=torch.zeros(2, 2))
+    found = memory.lookup(torch.tensor([[1.0, 0.0]]))
+    found.keys.grad, found.values.grad = found.keys.detach().clone(), torch.ones(1, 1, 1)
+    with pytest.raises(ValueError, match="'way' was given a zero vector"):
+        RowSGD(memory, lr=1.0).step(found)
+    assert heard == [] and not memory.values.any()
+    memory.move(slots, keys=torch.ones(2, 2))
+    assert heard == [[0, 1]]

@@ -1,4 +1,4 @@
-"""A GPU is waited for once in a lookup and once or twice in a write; what comes of either is what a CPU makes of it."""
+"""A GPU is waited for once in a lookup, once or twice in a write, twice in a step; a CPU makes the same of all."""
 
 import math
 
@@ -7,7 +7,16 @@ import torch
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from engram_rl.memory import Blend, Confidence, Decay, DifferentiableNeuralDictionary, Modality, Priority
+from engram_rl.memory import (
+    Blend,
+    Confidence,
+    Decay,
+    DifferentiableNeuralDictionary,
+    Modality,
+    Priority,
+    RowRMSprop,
+    RowSGD,
+)
 from engram_rl.memory.forgetting.weakest import WeakestEntries, WeakestOfAll
 from engram_rl.memory.indexes import exact
 from engram_rl.memory.waiting import AT_HAND, told
@@ -71,6 +80,12 @@ class Used:
             call()
         return waits
 
+    def read(self):
+        """What a lookup found, gradients included."""
+        found = self.memory.lookup(keys(self.space, 4, self.device))
+        found.value.sum().backward()
+        return found
+
     def lookup(self, **options):
         query = keys(self.space, 4, self.device)
         return self.waits(lambda: self.memory.lookup(query, **options))
@@ -125,6 +140,40 @@ class TestWaits:
                 assert len(waits := used.waits(lambda a=names: used.write(a))) <= most, waits
 
 
+@pytest.mark.parametrize("space", SPACES)
+class TestWaitsOfWhatMoves:
+    @pytest.mark.parametrize("kind", [RowSGD, RowRMSprop])
+    @pytest.mark.parametrize("held", [ROWS, N])
+    def test_a_step_of_a_row_optimiser_waits_twice_and_once_more_where_keys_are_centred(
+        self, space, kind, held, device
+    ):
+        used = Used(space, "lru", "append", device, held)
+        optimiser = kind(used.memory, lr=1e-3)
+        optimiser.step(used.read())  # whatever a GPU sets up once
+        for turn in range(6):
+            reads = [used.read() for _ in range(1 + turn % 2)]
+            if turn % 3 == 2:  # some of what was read is gone
+                used.write(torch.arange(ROWS) + 10**6 + turn * ROWS)
+                used.memory.forget(reads[0].slots[0, :3])
+            waits = used.waits(lambda reads=reads: optimiser.step(*reads))
+            assert len(waits) <= 2 + space.startswith("several"), waits
+
+    def test_a_step_on_nothing_that_is_left_waits_once(self, space, device):
+        used = Used(space, "lru", "append", device, ROWS)
+        optimiser, read = RowRMSprop(used.memory), used.read()
+        used.memory.forget(torch.arange(ROWS, device=device))
+        assert len(waits := used.waits(lambda: optimiser.step(read))) <= 1, waits
+
+    @pytest.mark.parametrize("order", [(3, 5, 9), (9, 3, 5)])
+    def test_a_move_waits_twice_and_once_more_where_keys_are_centred(self, space, order, device):
+        used = Used(space, "lru", "append", device)
+        memory, slots = used.memory, torch.tensor(order, device=device)
+        new = memory.key_vectors[slots] + 0.1, memory.values[slots] + 0.1
+        for _ in range(3):
+            waits = used.waits(lambda: memory.move(slots, *new))
+            assert len(waits) <= 2 + space.startswith("several"), waits
+
+
 @pytest.mark.usefixtures("far_away")
 class TestAsOnTheCpu:
     def test_lives_go_as_their_slow_twins_say(self):
@@ -148,6 +197,43 @@ class TestAsOnTheCpu:
         if "keys" in broken:
             with pytest.raises(ValueError, match=said):
                 used.memory.lookup(broken["keys"])
+        assert_same(before, used.memory.state_dict())
+
+    @pytest.mark.parametrize("kind", [RowSGD, RowRMSprop])
+    @pytest.mark.parametrize(
+        ("part", "gradient", "said"),
+        [
+            ("keys", math.nan, "a gradient is NaN, infinite or above 1e.15 in size; lower the learning rate"),
+            ("values", math.inf, "a gradient is NaN"),
+            ("values", 2e15, "a gradient is NaN"),
+            ("values", 1e15, "values would become NaN, infinite or larger than 1e.30"),
+            ("keys", 1e15, "keys would become NaN, infinite or larger than 1e.14"),
+        ],
+    )
+    def test_a_step_that_leads_nowhere_is_refused_before_anything_changes(self, kind, part, gradient, said):
+        used = Used("cosine", "lru", "append", "cpu")
+        optimiser, read = kind(used.memory, lr=1e31 * (part == "keys"), value_lr=1e31), used.read()
+        getattr(read, part).grad[1, 2] = gradient
+        before = used.memory.state_dict() | {"squares": optimiser.state_dict()}
+        with pytest.raises(ValueError, match=said):
+            optimiser.step(read)
+        assert_same(before, used.memory.state_dict() | {"squares": optimiser.state_dict()})
+
+    @pytest.mark.parametrize(
+        ("slots", "keys", "said"),
+        [
+            ([0, N - 1], torch.ones(2, D), f"slot {N - 1} holds no entry"),
+            ([4, 7, 4], torch.ones(3, D), "slots name an entry twice"),
+            ([0, N], torch.ones(2, D), f"slots holds {N}; slots go from 0 to {N - 1}"),
+            ([5, 4], torch.full((2, D), 2e14), "keys would become NaN, infinite or larger than 1e.14"),
+            ([5, 4], torch.zeros(2, D), "'view' was given a zero vector"),
+        ],
+    )
+    def test_a_move_that_leads_nowhere_is_refused_before_anything_changes(self, slots, keys, said):
+        used = Used("cosine", "lru", "append", "cpu", N // 2)
+        before = used.memory.state_dict()
+        with pytest.raises(ValueError, match=said):
+            used.memory.move(torch.tensor(slots), keys, torch.ones(len(slots), 1))
         assert_same(before, used.memory.state_dict())
 
     def test_a_row_without_any_part_is_refused(self):
