@@ -87,18 +87,22 @@ def test_room_is_counted_in_processors():
         {"object_store": 80},
         {"patience": 0.01},
         {"address": "auto"},
+        {"actors": 1},
+        {"round": 1},
+        {"staleness": 0},
     ],
 )
 def test_the_limits_themselves_are_taken_and_all_else_is_as_the_yaml_has_it(given):
     defaults = {"workers": None, "address": None, "worker_cpus": 0, "asynchronous": False}
     defaults |= {"patience": 300, "restarts": 3, "object_store": 128}
+    defaults |= {"actors": None, "round": 128, "staleness": 1}
     assert asdict(Cluster.of(given)) == {**defaults, **given}
     assert asdict(Cluster.of()) == defaults
     with pytest.raises(FrozenInstanceError):
         Cluster.of().workers = 3
 
 
-@pytest.mark.parametrize("name", ["workers", "worker_cpus", "restarts", "object_store", "patience"])
+@pytest.mark.parametrize("name", ["workers", "worker_cpus", "restarts", "object_store", "patience", "actors", "round"])
 @pytest.mark.parametrize("value", [-1, float("nan"), float("inf")])
 def test_what_is_no_number_of_anything_is_refused(name, value):
     with pytest.raises(UsageError, match=rf"cluster.{name} is {value}; it must be"):
