@@ -1,4 +1,4 @@
-"""`python -m benchmarks.cluster [only=[timed,equal,killed,driver,shards]] out=FILE`; needs the extra `cluster`."""
+"""`python -m benchmarks.cluster [only=[timed,equal,killed,...]] out=FILE`; needs the extra `cluster`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,22 @@ from benchmarks.runs import Row, carry_out, read_rows, status_of
 from engram_rl.training.distributed.cluster import ray
 from engram_rl.training.errors import UsageError
 
-KINDS = ("timed", "equal", "killed", "driver", "shards")
+KINDS = ("timed", "equal", "killed", "driver", "shards", "learning", "actors")
 AGENTS = ("nec", "mfec", "ppo", "retrieval_ppo", "fast_slow")
 
 TENFOLD = {"least": 0.004, "most": 0.04}
 """Seconds of a step that vary tenfold."""
+
+
+EIGHT = ("env.num_envs=8", "env.vectorization=sync")
+LEARNING = (
+    ("ppo", "cartpole", 20_000, 50.0, *EIGHT, "agent.num_steps=64", "cluster.round=64"),
+    ("mfec", "cartpole", 8_000, 50.0, *EIGHT, "cluster.round=16"),
+    ("nec", "cartpole", 6_000, 50.0, *EIGHT, "cluster.round=16"),
+    ("episodic", "minigrid_fixed", 5_000, 0.1, *EIGHT, "cluster.round=16"),
+    ("retrieval_ppo_view", "minigrid_fixed", 15_000, 0.1, *EIGHT, "agent.num_steps=64", "cluster.round=64"),
+)
+"""Agent, world, steps, and by how much the mean return of the second half may differ: a tenth of the largest return."""
 
 
 @dataclass
@@ -67,9 +78,7 @@ def main(arguments: Sequence[str]) -> int:
 def runs_of(bench: ClusterBench) -> Iterator[ClusterRun]:
     """All runs of a command."""
     for kind in bench.only or KINDS:
-        yield from {"timed": _timed, "equal": _equal, "killed": _killed, "driver": _driver, "shards": _shards}[kind](
-            bench
-        )
+        yield from RUNS[kind](bench)
 
 
 def _timed(bench: ClusterBench) -> Iterator[ClusterRun]:
@@ -110,6 +119,36 @@ def _driver(bench: ClusterBench) -> Iterator[ClusterRun]:
 def _shards(bench: ClusterBench) -> Iterator[ClusterRun]:
     entries, shards, turns = (1000, (2,), 2) if bench.tiny else (1_000_000, (1, 2, 4), 4 * bench.turns)
     yield ClusterRun("shards", f"{entries:,} entries in shards", turns=turns, entries=entries, shards=shards)
+
+
+def _learning(bench: ClusterBench) -> Iterator[ClusterRun]:
+    for agent, world, steps, bound, *overrides in LEARNING[:1] if bench.tiny else LEARNING:
+        yield ClusterRun(
+            "learning",
+            f"{agent} on {world}",
+            agent=agent,
+            world={"env": world},
+            steps=256 if bench.tiny else steps,
+            overrides=tuple(overrides),
+            seeds=2 if bench.tiny else 10,
+            bound=bound,
+        )
+
+
+def _actors(bench: ClusterBench) -> Iterator[ClusterRun]:
+    steps, kills = (600, 1) if bench.tiny else (6000, 10)
+    yield ClusterRun("actors", f"{kills} kills of actors", steps=steps, kills=kills)
+
+
+RUNS = {
+    "timed": _timed,
+    "equal": _equal,
+    "killed": _killed,
+    "driver": _driver,
+    "shards": _shards,
+    "learning": _learning,
+    "actors": _actors,
+}
 
 
 def _table(rows: Sequence[Row]) -> Table:

@@ -18,6 +18,7 @@ import numpy as np
 from hydra import compose, initialize_config_dir
 
 from benchmarks.cluster.driver import driver_killed
+from benchmarks.cluster.learning import actors_killed, learning
 from benchmarks.cluster.shards import sharded
 from benchmarks.configuration import CONF
 from benchmarks.identity import digest
@@ -67,18 +68,21 @@ class ClusterRun:
     """Everything that defines a run.
 
     Attributes:
-        kind: `timed`, `equal`, `killed`, `driver` or `shards`.
+        kind: `timed`, `equal`, `killed`, `driver`, `shards`, `learning` or `actors`.
         name: What is measured, in a few words.
         ways: Timed in turns, each ratio against the first.
-        world: Arguments of the environment that waits.
-        agent: Of `equal` and `driver`.
+        world: Arguments of the environment that waits; of `learning` which environment it is.
+        agent: Of `equal`, `driver` and `learning`.
         seconds: That each way is timed for, each turn.
         turns: How often.
         steps: Of an agent's run, or vector steps of `killed`.
-        kills: Of workers, or of drivers.
+        kills: Of workers, of drivers, or of actors.
         limit: What the last way's ratio must be; None where nothing is claimed.
         entries: Of each memory of `shards`.
         shards: Of each sharded memory.
+        overrides: Of both runs of `learning`.
+        seeds: Of `learning`.
+        bound: What the difference of `learning` must stay within.
     """
 
     kind: str
@@ -93,11 +97,15 @@ class ClusterRun:
     limit: float | None = None
     entries: int = 0
     shards: tuple[int, ...] = ()
+    overrides: tuple[str, ...] = ()
+    seeds: int = 0
+    bound: float = 0.0
 
     @property
     def key(self) -> str:
         """A digest of all that defines the run."""
-        later = {} if self.shards else {"entries", "shards"}  # which runs of other kinds do not have
+        later = set() if self.shards else {"entries", "shards"}  # which runs of other kinds do not have
+        later |= set() if self.seeds else {"overrides", "seeds", "bound"}
         return digest({name: value for name, value in asdict(self).items() if name not in later})
 
     def __str__(self) -> str:
@@ -111,6 +119,8 @@ def measure(run: ClusterRun) -> Row:
         "equal": equal,
         "killed": killed,
         "shards": lambda run: sharded(run.entries, run.shards, run.turns),
+        "learning": lambda run: learning(run.agent, run.world["env"], run.overrides, run.steps, run.seeds, run.bound),
+        "actors": lambda run: actors_killed(run.steps, run.kills),
     }
     if run.kind == "driver":  # which begins a Ray of its own
         found = driver_killed(_overrides(run), run.kills, run.steps)

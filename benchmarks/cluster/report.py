@@ -27,6 +27,11 @@ def lines(rows: Sequence[Row]) -> list[list[str]]:
             found.append([row["name"], said, "", "", "", *end])
         elif row["kind"] == "shards":
             found += _sharded(row, end)
+        elif row["kind"] == "learning":
+            found.append(_learned(row, end))
+        elif row["kind"] == "actors":
+            said = f"{row['lost_episodes']} open episodes lost ({row['most_allowed']} at most), trained to the end"
+            found.append([row["name"], said, "", "", "", *end])
         elif row["kind"] == "driver":
             said = f"{row['left_processes']} processes left, {row['differing_runs']} runs differ after going on"
             found.append([row["name"], said, "", "", "", *end])
@@ -69,3 +74,13 @@ def _sharded(row: Row, end: Sequence[str]) -> list[list[str]]:
         name = row["name"] if not number else ""
         found.append([name, said, "", f"{took:g}", ratio, *(end if last else ("", "", ""))])
     return found
+
+
+def _learned(row: Row, end: Sequence[str]) -> list[str]:
+    """The difference of actors and one process, with its interval and the bound."""
+    means = {name: sum(each) / len(each) for name, each in row["returns"].items()}
+    low, high = row["interval_90"]
+    said = f"{means['actors']:.3g} with actors, {means['one']:.3g} in one process: {row['difference']:+.3g} "
+    said += f"[{low:+.3g}, {high:+.3g}], {len(row['returns']['one'])} seeds, bound {row['bound']:g}; "
+    said += f"{row['steps_behind'][0]} steps behind, {row['steps_behind'][1]} at most"
+    return [row["name"], said, "", "", "", *end]
