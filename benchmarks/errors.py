@@ -141,6 +141,7 @@ COMMANDS = [
     "seed=abc",
     "steps=0",
     "env=gym",
+    "env=CartPole-v1",
     "env=gym env.id=CartPol-v1",
     "env=cartpole env.num_envs=0",
     "env=cartpole env.num_envs=2000000",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
@@ -252,4 +253,6 @@ def _unknown_choice(error: MissingConfigException) -> str:
     today = override_today(f"{group}={name}")
     if today != f"{group}={name}":
         return f"There is no {group} {name!r}: {group}={name} is {today} now."
+    if group == "env" and re.search(r"-v\d+$", name):
+        return f"There is no env {name!r}. If that is a Gymnasium id: env=gym env.id={name}"
     return f"There is no {group or 'config'} {name!r}. {did_you_mean(name, error.options or [])}"

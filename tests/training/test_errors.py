@@ -277,6 +277,10 @@ def test_where_the_system_refuses_to_write_there_is_a_remedy(number):
         (["agent.gamma=0.9"], "no key 'gamma' under 'agent'"),
         (["env.kwargs.gravity=1"], r"^env.kwargs takes new keys with a plus: \+env.kwargs.gravity=...$"),
         (["agent=nce"], r"^There is no agent 'nce'\. Did you mean nec"),
+        (
+            ["env=CartPole-v1"],
+            r"^There is no env .CartPole-v1.\. If that is a Gymnasium id: env=gym env.id=CartPole-v1$",
+        ),
         (["agent=nec_eager"], "^There is no agent 'nec_eager': agent=nec_eager is agent=nec_sample_efficient now.$"),
         (["+hydra/launcher=none"], r"^There is no hydra/launcher 'none' here: .*'engram-rl\[sweep\]'"),
         (["+hydra/sweeper=none"], r"^There is no hydra/sweeper 'none' here: .*'engram-rl\[tune\]'"),
