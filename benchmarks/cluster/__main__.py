@@ -17,7 +17,7 @@ from benchmarks.runs import Row, carry_out, read_rows, status_of
 from engram_rl.training.distributed.cluster import ray
 from engram_rl.training.errors import UsageError
 
-KINDS = ("timed", "equal", "killed", "driver", "shards", "learning", "actors")
+KINDS = ("timed", "equal", "killed", "driver", "shards", "learning", "pace", "actors")
 AGENTS = ("nec", "mfec", "ppo", "retrieval_ppo", "fast_slow")
 
 TENFOLD = {"least": 0.004, "most": 0.04}
@@ -135,6 +135,14 @@ def _learning(bench: ClusterBench) -> Iterator[ClusterRun]:
         )
 
 
+def _pace(bench: ClusterBench) -> Iterator[ClusterRun]:
+    steps, most = (512, 1) if bench.tiny else (8192, 8)
+    on_actors = [Way(2**power, 8, vectorization="actors") for power in range(most.bit_length())]
+    ways = (Way(0, 8, vectorization="sync"), *on_actors)
+    world = {"least": 0.005, "most": 0.005}
+    yield ClusterRun("pace", "PPO on actors, steps of 5 ms", ways, world, steps=steps)
+
+
 def _actors(bench: ClusterBench) -> Iterator[ClusterRun]:
     steps, kills = (600, 1) if bench.tiny else (6000, 10)
     yield ClusterRun("actors", f"{kills} kills of actors", steps=steps, kills=kills)
@@ -147,6 +155,7 @@ RUNS = {
     "driver": _driver,
     "shards": _shards,
     "learning": _learning,
+    "pace": _pace,
     "actors": _actors,
 }
 

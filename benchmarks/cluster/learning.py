@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from scipy import stats
 from benchmarks.runs import Row
 from engram_rl.training.api import Run, train
 from engram_rl.training.callbacks import Moment
+
+WAITS = "benchmarks.cluster.worlds:Waits-v0"
+"""What is timed."""
 
 ACTORS = 2
 
@@ -74,6 +78,32 @@ def _interval(difference: np.ndarray) -> tuple[float, float]:
     spread = difference.std(ddof=1) / np.sqrt(len(difference)) if len(difference) > 1 else 0.0
     half = float(stats.t.ppf(0.95, len(difference) - 1) * spread) if spread else 0.0
     return float(difference.mean()) - half, float(difference.mean()) + half
+
+
+def pace(actors: Sequence[int], num_envs: int, world: dict[str, Any], steps: int) -> Row:
+    """Steps a second of PPO in environments that wait.
+
+    Args:
+        actors: How many, in each way; 0 for one process.
+        num_envs: Environments of each way, which one process or an actor steps one after another.
+        world: Arguments of the environment.
+        steps: Of each run.
+    """
+    words = ("env.vectorization=sync", f"env.num_envs={num_envs}", "agent.num_steps=32", "cluster.round=32")
+    given = [f"+env.kwargs.{name}={value}" for name, value in world.items()]
+    rates = []
+    for number in actors:
+        way = [f"cluster.actors={number}"] if number else []
+        with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(None):
+            of_run = {**QUIET, "steps": steps, "env.id": WAITS}
+            run = train("ppo", "gym", *words, *given, *way, folder=Path(scratch) / "run", **of_run)
+            rates.append(steps / float(run.summary["seconds"]))
+    return {
+        "steps_per_second": [round(rate, 1) for rate in rates],
+        "vector_step_ms": [round(1000 * num_envs / rate, 2) for rate in rates],
+        "ratios": [round(rate / rates[0], 2) for rate in rates],
+        "holds": None,
+    }
 
 
 def actors_killed(steps: int, kills: int) -> Row:

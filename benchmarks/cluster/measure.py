@@ -18,7 +18,7 @@ import numpy as np
 from hydra import compose, initialize_config_dir
 
 from benchmarks.cluster.driver import driver_killed
-from benchmarks.cluster.learning import actors_killed, learning
+from benchmarks.cluster.learning import WAITS, actors_killed, learning, pace
 from benchmarks.cluster.shards import sharded
 from benchmarks.configuration import CONF
 from benchmarks.identity import digest
@@ -34,9 +34,6 @@ from engram_rl.training.distributed.cluster import Cluster
 from engram_rl.training.environments import Resumable, make_environments
 from engram_rl.training.rollout import act, step
 from engram_rl.training.runs.folder import RunFolder
-
-WAITS = "benchmarks.cluster.worlds:Waits-v0"
-"""What is timed."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +53,8 @@ class Way:
     vectorization: str = "ray"
 
     def __str__(self) -> str:
+        if self.vectorization == "actors":
+            return f"{self.workers} actor{'s' if self.workers > 1 else ''}, {self.num_envs} environments"
         if self.vectorization != "ray":
             return f"{self.vectorization}, {self.num_envs} environments"
         turns = "asynchronous" if self.asynchronous else "in step"
@@ -68,7 +67,7 @@ class ClusterRun:
     """Everything that defines a run.
 
     Attributes:
-        kind: `timed`, `equal`, `killed`, `driver`, `shards`, `learning` or `actors`.
+        kind: `timed`, `equal`, `killed`, `driver`, `shards`, `learning`, `pace` or `actors`.
         name: What is measured, in a few words.
         ways: Timed in turns, each ratio against the first.
         world: Arguments of the environment that waits; of `learning` which environment it is.
@@ -120,6 +119,7 @@ def measure(run: ClusterRun) -> Row:
         "killed": killed,
         "shards": lambda run: sharded(run.entries, run.shards, run.turns),
         "learning": lambda run: learning(run.agent, run.world["env"], run.overrides, run.steps, run.seeds, run.bound),
+        "pace": lambda run: pace([way.workers for way in run.ways], run.ways[0].num_envs, run.world, run.steps),
         "actors": lambda run: actors_killed(run.steps, run.kills),
     }
     if run.kind == "driver":  # which begins a Ray of its own

@@ -20,7 +20,7 @@ def lines(rows: Sequence[Row]) -> list[list[str]]:
     for row in rows:
         holds = {None: "", True: "yes", False: "no"}[row["holds"]]
         end = ["" if row["limit"] is None else f">= {row['limit']:g}", holds, str(row["load"])]
-        if row["kind"] == "timed":
+        if row["kind"] in ("timed", "pace"):
             found += _timed(row, end)
         elif row["kind"] == "equal":
             said = f"{row['episodes']} episodes; differs: {', '.join(row['differences']) or 'nothing'}"

@@ -40,10 +40,13 @@ def run(agent, folder, steps=160, **more):
     return train(agent, WHERE[agent], folder=folder, steps=steps, **(SMALL | OWN[agent] | more))
 
 
-@pytest.mark.parametrize(("agent", "staleness"), [("nec", 1), ("ppo_gru", 0)])
-def test_a_run_that_was_stopped_goes_on_as_one_that_was_not(tmp_path, agent, staleness):
-    whole = run(agent, tmp_path / "whole", **{"cluster.staleness": staleness})
-    run(agent, tmp_path / "stopped", steps=76, **{"cluster.staleness": staleness})  # in the middle of a round
+@pytest.mark.parametrize(("agent", "staleness", "actors"), [("nec", 1, 2), ("ppo_gru", 0, 1)])
+def test_a_run_that_was_stopped_goes_on_as_one_that_was_not(tmp_path, agent, staleness, actors):
+    way = {"cluster.staleness": staleness, "cluster.actors": actors}
+    whole = run(agent, tmp_path / "whole", **way)
+    run(agent, tmp_path / "stopped", steps=76, **way)  # in the middle of a round
+    with pytest.raises(UsageError, match=rf"The run was made with cluster.actors={actors}.*resume it with as many"):
+        train(resume=tmp_path / "stopped", steps=160, progress=False, **{"cluster.actors": None})
     parts = train(resume=tmp_path / "stopped", steps=160, progress=False)
     assert len(whole.episodes()) >= 8 and max(row["step"] for row in whole.episodes()) <= 160
     assert all(same(part(whole.path), part(parts.path)) for part in (episodes, score, learned))
@@ -99,8 +102,8 @@ def children_named(name):
         ("agent=ppo", {"cluster.staleness": 2}, r"cluster.staleness is 2; it is 0, .*or 1"),
         ("agent=ppo", {"cluster.round": 0}, r"cluster.round is 0; it must be at least 1"),
         ("agent=nec shards=here", {}, r"A memory in shards cannot be sent to actors"),
-        ("agent=fast_slow", {}, r"FastSlow cannot act in other processes .*no knowledge"),
-        ("agent=ppo core=lifelong", {}, r"core=lifelong writes to one memory"),
+        ("agent=fast_slow", {"cluster.actors": 1}, r"FastSlow cannot act in other processes .*no knowledge"),
+        ("agent=ppo core=lifelong", {"cluster.actors": 1}, r"core=lifelong writes to one memory"),
     ],
 )
 def test_what_cannot_be_on_actors_is_refused_before_anything_is_trained(tmp_path, words, more, told):
@@ -110,13 +113,6 @@ def test_what_cannot_be_on_actors_is_refused_before_anything_is_trained(tmp_path
     with pytest.raises(UsageError, match=told):
         train(agent.partition("=")[2], world, *others, folder=tmp_path / "run", steps=40, **(given | more))
     assert not list(tmp_path.glob("run/checkpoints/*"))
-
-
-def test_a_run_is_resumed_with_as_many_actors(tmp_path):
-    run("ppo_gru", tmp_path / "run", steps=40, **{"cluster.round": 4})
-    for actors in (1, None):
-        with pytest.raises(UsageError, match=r"The run was made with cluster.actors=2.*resume it with as many"):
-            train(resume=tmp_path / "run", steps=80, progress=False, **{"cluster.actors": actors})
 
 
 def test_an_exception_in_an_environment_ends_the_run_with_its_place(tmp_path):
