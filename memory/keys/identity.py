@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cache
 
@@ -46,13 +47,15 @@ def identify(observations: np.ndarray) -> Tensor:
     rows = rows.astype(rows.dtype.newbyteorder("<"), copy=False)
     if rows.dtype.kind in "fc":
         rows = rows + rows.dtype.type(0)  # one zero: -0.0 becomes 0.0
-    flat = np.ascontiguousarray(rows).reshape(len(rows), int(np.prod(np.shape(rows)[1:])))
+    flat = np.ascontiguousarray(rows).reshape(len(rows), math.prod(rows.shape[1:]))
     raw = flat.view(np.uint8).reshape(len(flat), flat.shape[1] * flat.itemsize)
     if flat.dtype.char in LONG and np.finfo(np.longdouble).nmant == EXTENDED_DIGITS:
         parts = raw.reshape(len(flat), -1, np.dtype(np.longdouble).itemsize)
         raw = parts[:, :, :EXTENDED_BYTES].reshape(len(flat), -1)  # behind them lies anything
     if raw.shape[1] % 8:
-        raw = np.pad(raw, ((0, 0), (0, -raw.shape[1] % 8)))
+        padded = np.zeros((len(raw), raw.shape[1] + -raw.shape[1] % 8), np.uint8)
+        padded[:, : raw.shape[1]] = raw
+        raw = padded
     words = raw.view("<u8")  # [B, W]
     mixed = mix(mix(words) * _factors(words.shape[1]))
     hashes = mix(mixed.sum(axis=1, dtype=np.uint64)).view(np.int64)
