@@ -131,15 +131,16 @@ class MovementMemory:
     def _most_frequent(self, rings: np.ndarray, context: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Most frequent displacement per ring `[G]` and context `[G, C]`, and its share. `[G, D]`, `[G]`."""
         moved = self.displacements[rings]  # [G, M, D]
+        numbers = np.ascontiguousarray(moved.transpose(2, 0, 1))  # [D, G, M]: few numbers, compared one after another
         counts = np.arange(self.size) < np.minimum(self.stored[rings], self.size)[:, None]  # [G, M]
         counts &= (self.begun[rings] == context[:, None]).all(2)
-        same = (moved[:, :, None] == moved[:, None]).all(3) & counts[:, None]  # [G, M, M]
-        votes = np.where(counts, same.sum(2), 0)  # [G, M]
+        same = (numbers[..., None] == numbers[:, :, None]).all(0) & counts[..., None]  # [G, M, M]
+        votes = np.where(counts, same.sum(1), 0)  # [G, M]
         share = votes / np.maximum(counts.sum(1, keepdims=True), 1)
         age = (self.stored[rings][:, None] - 1 - np.arange(self.size)) % self.size  # [G, M], 0 is the latest
         rank = votes * self.size - age
         if self.optimistic:
-            rank -= np.where((moved == 0).all(2), self.size * self.size, 0)
+            rank -= np.where((numbers == 0).all(0), self.size * self.size, 0)
         best = np.where(counts, rank, np.iinfo(np.int64).min).argmax(1)  # [G]
         group = np.arange(len(rings))
         found = counts.any(1)
