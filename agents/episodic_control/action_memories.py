@@ -76,9 +76,10 @@ class ActionMemories:
         return torch.from_numpy(self._slots_of(identity))
 
     def _slots_of(self, identity: Tensor) -> np.ndarray:
+        tables = [memory.identities for memory in self.per_action if not isinstance(memory, ShardedMemory)]
         if self._in_shards:
             return torch.stack([memory.find(identity) for memory in self.per_action], dim=1).cpu().numpy()
-        return find_in_each([memory.identities for memory in self.per_action], identity.numpy()).T
+        return find_in_each(tables, identity.numpy()).T
 
     @torch.no_grad()
     def read(self, keys: Tensor, touch: bool) -> tuple[Tensor, Lookups]:
