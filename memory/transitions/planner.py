@@ -142,10 +142,20 @@ class Planner:
 
     def costs_from(self, starts: np.ndarray) -> np.ndarray:
         """Least cost from each of E states (ids) to every state; inf where there is no way. `[E, S]`."""
+        row, states, least = self.reached_from(starts)
+        costs = np.full((len(starts), len(self.successor)), np.inf)
+        costs[row, states] = least
+        return costs
+
+    def reached_from(self, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What can be reached from each of E states (ids): from which, which state (id), at which cost. `[R]` each.
+
+        Ascending by start, then by state; a start reaches itself at no cost.
+        """
         starts = checked_ids("starts", starts, len(self.successor))
         self.refresh()
         ways, owners = self._ways_between(starts)
-        return self._of_all_states(ways.costs_from(starts, owners))
+        return ways.reached_from(starts, owners)
 
     def refusals(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Remembered steps that should have led to one of states `[N]` and did not: where from, and which. `[M]`s."""
@@ -373,12 +383,6 @@ class Planner:
         if self._ways is None or self._ways_of != expected:
             self._ways, self._ways_of = Ways(self.successor[:nodes], self.cost[:nodes]), expected
         return self._ways, self.memory.states.owners[:nodes]
-
-    def _of_all_states(self, costs: np.ndarray) -> np.ndarray:
-        """Costs `[G, N]` with a column for each id; inf for those that are not in use. `[G, S]`."""
-        padded = np.full((len(costs), self.memory.states.capacity), np.inf)
-        padded[:, : costs.shape[1]] = costs
-        return padded
 
 
 def _checked_bounds(bounds: tuple[np.ndarray, np.ndarray], dim: int) -> tuple[np.ndarray, np.ndarray]:
