@@ -260,7 +260,8 @@ class FoundGoal:
         """The reachable open state with most probability per step, or -1. `[N]`, `[N]` -> `[N]`."""
         row, states, steps = self._ahead(here)
         is_open = self._is_open(states)
-        exhausted = np.setdiff1d(row, row[is_open])
+        some, open_ones = (np.bincount(rows, minlength=len(envs)) for rows in (row, row[is_open]))
+        exhausted = np.flatnonzero((some > 0) & (open_ones == 0))
         if len(exhausted):  # nowhere left to look: it must have moved meanwhile, or there is more than is known of
             owners = self._owners[envs[exhausted]]
             self._found_at[owners] = self._now
