@@ -163,20 +163,21 @@ class Usage:
         self.top_weight = torch.zeros((), dtype=torch.float32, device=device)
 
     @torch.no_grad()
-    def add(self, found: Found) -> None:
-        """Count one lookup and its neighbours; one of no queries is none."""
+    def add(self, found: Found, complete: bool = False) -> None:
+        """Count one lookup and its neighbours, of which none lacks if it is `complete`; one of no queries is none."""
         if len(found.slots):
-            self.hits.index_add_(0, found.slots.clamp(min=0).reshape(-1), found.valid.reshape(-1).to(torch.int32))
-            self.note(found)
+            slots = found.slots if complete else found.slots.clamp(min=0)
+            self.hits.index_add_(0, slots.reshape(-1), found.valid.reshape(-1).to(torch.int32))
+            self.note(found, complete)
 
     @torch.no_grad()
-    def note(self, found: Found) -> None:
-        """Count one lookup, but not its neighbours; one of no queries is none."""
+    def note(self, found: Found, complete: bool = False) -> None:
+        """Count one lookup, as `add` does, but not its neighbours."""
         if not len(found.slots):
             return
         self.lookups += 1
         share = max(RECENT, 1 / self.lookups)
-        hits = found.valid[:, 0].sum().clamp(min=1)
+        hits = len(found.slots) if complete else found.valid[:, 0].sum().clamp(min=1)
         self.hit_distance.lerp_((found.distances[:, 0].sum() / hits).to(self.hit_distance), share)
         self.top_weight.lerp_(found.weights.amax(1).mean().to(self.top_weight), share)
 

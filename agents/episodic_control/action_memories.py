@@ -11,8 +11,9 @@ from torch import Tensor
 
 from engram_rl.agents.common.uses import names_of, use
 from engram_rl.agents.episodic_control.overestimates import STEPS, errors_by_age
-from engram_rl.memory import Found, KeySpace
+from engram_rl.memory import Forgetting, Found, KeySpace
 from engram_rl.memory.checks import require_ram
+from engram_rl.memory.keys.identity import find_in_each
 from engram_rl.memory.sharded import AnyMemory, ShardedMemory
 
 
@@ -73,7 +74,13 @@ class ActionMemories:
 
     def slots_of(self, identity: Tensor) -> Tensor:
         """Where each situation is stored for each action, -1 where it is not.  `[B]` -> `[B, A]` on the CPU."""
-        return torch.stack([memory.find(identity) for memory in self.per_action], dim=1).cpu()
+        return torch.from_numpy(self._slots_of(identity))
+
+    def _slots_of(self, identity: Tensor) -> np.ndarray:
+        tables = [memory.identities for memory in self.per_action if not isinstance(memory, ShardedMemory)]
+        if self._in_shards:
+            return torch.stack([memory.find(identity) for memory in self.per_action], dim=1).cpu().numpy()
+        return find_in_each(tables, identity.numpy()).T
 
     @torch.no_grad()
     def read(self, keys: Tensor, touch: bool) -> tuple[Tensor, Lookups]:
@@ -84,19 +91,21 @@ class ActionMemories:
     @torch.no_grad()
     def read_exact(self, keys: Tensor, identity: Tensor, touch: bool) -> tuple[Tensor, Lookups]:
         """As `read`, but the stored value wherever this very situation is stored; only the others are searched for."""
-        slots = self.slots_of(identity)  # [B, A]
-        q, lookups = torch.zeros(slots.shape), Lookups({}, {})
+        slots = self._slots_of(identity)  # [B, A]
+        q, lookups = np.zeros(slots.shape, np.float32), Lookups({}, {})
         for action, memory in enumerate(self.per_action):
-            known = slots[:, action] >= 0
-            stored = slots[known, action].to(memory.device)
-            q[known, action] = memory.values[stored].squeeze(1).cpu().float()
-            lookups.stored[action] = stored
-            if touch and len(stored):
-                memory.touch(stored)
-            if not known.all():
-                found = lookups.found[action] = memory.lookup(keys[(~known).to(keys.device)], touch=touch)
-                q[~known, action] = found.value.squeeze(1).cpu().float()
-        return q, lookups
+            at = slots[:, action]
+            known, others = np.flatnonzero(at >= 0), np.flatnonzero(at < 0)
+            if len(known):
+                stored = lookups.stored[action] = torch.from_numpy(at[known]).to(memory.device)
+                q[known, action] = _numbers(memory.values[stored])[:, 0]
+                if touch:
+                    memory.touch(stored)
+            if len(others):
+                asked = keys[torch.from_numpy(others).to(keys.device)] if len(known) else keys
+                found = lookups.found[action] = memory.lookup(asked, touch=touch)
+                q[others, action] = _numbers(found.value)[:, 0]
+        return torch.from_numpy(q), lookups
 
     def best_stored(self, identity: Tensor, allowed: Tensor | None) -> Tensor:
         """The largest stored value of these very situations, -inf of those of which nothing is.  `[B]` on the CPU.
@@ -226,15 +235,15 @@ class ActionMemories:
         if self._writes:
             metrics["memory/match_rate"] = self._known / self._writes
             self._known = self._writes = 0
-        answered = {action: one for action, one in lookups.found.items() if one.valid.any()}
+        answered = [(action, one) for action, one in lookups.found.items() if _numbers(one.valid).any()]
         if answered:
-            metrics["memory/hit_distance"] = _mean([one.distances[:, 0] for one in answered.values()])
-            metrics["memory/top_weight"] = _mean([one.weights.amax(dim=1) for one in answered.values()])
-        slots = [(action, one.slots[one.valid]) for action, one in answered.items()]
-        slots += [(action, stored) for action, stored in lookups.stored.items() if len(stored)]
+            metrics["memory/hit_distance"] = _mean([_numbers(one.distances)[:, 0] for _, one in answered])
+            metrics["memory/top_weight"] = _mean([_numbers(one.weights).max(axis=1) for _, one in answered])
+        slots = [(action, _numbers(one.slots)[_numbers(one.valid)]) for action, one in answered]
+        slots += [(action, _numbers(stored)) for action, stored in lookups.stored.items()]
         if slots:
-            metrics["memory/age"] = _mean([self.age(action, of, step) for action, of in slots])
-            metrics["memory/strength"] = _mean([self[action].strength(of) for action, of in slots])
+            metrics["memory/age"] = _mean([step - self._written[action].numpy()[of] for action, of in slots])
+            metrics["memory/strength"] = _mean([_strength(self[action], of) for action, of in slots])
         return metrics
 
     def state_dict(self) -> dict[str, Any]:
@@ -307,5 +316,16 @@ def by_action(actions: np.ndarray) -> Iterator[tuple[int, Tensor]]:
         yield action, torch.from_numpy(np.flatnonzero(actions == action))
 
 
-def _mean(parts: list[Tensor]) -> float:
-    return float(torch.cat([part.double().cpu() for part in parts]).mean())
+def _strength(memory: AnyMemory, slots: np.ndarray) -> np.ndarray:
+    """How strong entries are, without asking a policy that knows no strength.  `[n]`."""
+    if type(memory.forgetting).strength is Forgetting.strength:
+        return np.ones(len(slots))
+    return _numbers(memory.strength(torch.from_numpy(slots).to(memory.device)))
+
+
+def _numbers(part: Tensor) -> np.ndarray:
+    return part.cpu().numpy()
+
+
+def _mean(parts: list[np.ndarray]) -> float:
+    return float(np.concatenate(parts).mean(dtype=np.float64))

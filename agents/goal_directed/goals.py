@@ -258,21 +258,30 @@ class FoundGoal:
 
     def _most_promising(self, envs: np.ndarray, here: np.ndarray) -> np.ndarray:
         """The reachable open state with most probability per step, or -1. `[N]`, `[N]` -> `[N]`."""
-        steps = self._planner.costs_from(here)  # [N, S]
-        reachable = np.isfinite(steps) & (steps > 0)
-        candidates = reachable & self._is_open(np.arange(steps.shape[1]))
-        exhausted = reachable.any(1) & ~candidates.any(1)
-        if exhausted.any():  # nowhere left to look: it must have moved meanwhile, or there is more than is known of
+        row, states, steps = self._ahead(here)
+        is_open = self._is_open(states)
+        some, open_ones = (np.bincount(rows, minlength=len(envs)) for rows in (row, row[is_open]))
+        exhausted = np.flatnonzero((some > 0) & (open_ones == 0))
+        if len(exhausted):  # nowhere left to look: it must have moved meanwhile, or there is more than is known of
             owners = self._owners[envs[exhausted]]
             self._found_at[owners] = self._now
             reconsider(self._memory, owners)
-            candidates = reachable & self._is_open(np.arange(steps.shape[1]))
+            is_open = self._is_open(states)
+        row, states, steps = row[is_open], states[is_open], steps[is_open]
+        dear = steps + 0.1 * self._open_neighbours(states)
         best = np.full(len(envs), ABSENT, np.int64)
-        for row in np.flatnonzero(candidates.any(1)):
-            states = np.flatnonzero(candidates[row])
-            chance = self._chances(int(self._owners[envs[row]]), states)
-            best[row] = states[np.argmax(chance / (steps[row, states] + 0.1 * self._open_neighbours(states)))]
+        bounds = np.searchsorted(row, np.arange(len(envs) + 1))
+        for one in np.flatnonzero(np.diff(bounds)):
+            part = slice(bounds[one], bounds[one + 1])
+            chance = self._chances(int(self._owners[envs[one]]), states[part])
+            best[one] = states[part][np.argmax(chance / dear[part])]
         return best
+
+    def _ahead(self, here: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What can be reached from each of states (ids) `[N]`, but for itself: from which, which, in how many steps."""
+        row, states, steps = self._planner.reached_from(here)
+        ahead = steps > 0
+        return row[ahead], states[ahead], steps[ahead]
 
     def _open_neighbours(self, states: np.ndarray) -> np.ndarray:
         """How many open states are a step away: few, and a sweep that skips this one leaves a hole. `[N]`."""

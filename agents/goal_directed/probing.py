@@ -20,7 +20,12 @@ def known_effects(memory: TransitionMemory, ids: np.ndarray, owners: np.ndarray)
 
 def worth_trying(memory: TransitionMemory, ids: np.ndarray, owners: np.ndarray) -> np.ndarray:
     """Actions not tried in states (ids) `[N]`, without known effect, and not in vain everywhere. `[N, A]` of bool."""
-    return ~memory.known(ids) & ~known_effects(memory, ids, owners) & ~_in_vain(memory)[owners]
+    untried = ~memory.known(ids) & ~_in_vain(memory)[owners]
+    row, action = np.nonzero(untried)
+    if len(row):
+        moved, _ = memory.movements.recall(owners[row], action, memory.states.vectors[ids[row]])
+        untried[row, action] = ~moved.any(1)
+    return untried
 
 
 def reconsider(memory: TransitionMemory, owners: np.ndarray) -> None:

@@ -88,18 +88,15 @@ def nearest(
     proposer = index.serving(query, used)
     proposals = proposer.propose(query, wanted, used)  # [B, k']
     anyone = proposer.exact and excluded is None and not slots.holes and store.by_distance
-    if anyone and proposals.shape[1] == k < used and not checks:  # compared by differences, so in order
-        distances = store.distances_at(query, proposals)
-        return Neighbours(proposals, distances, torch.ones_like(proposals, dtype=torch.bool), True)
+    if anyone and k <= proposals.shape[1] and k < used and not checks and proposals.device.type in AT_HAND:
+        return _nearest_of_all(store, query, k, proposals, used)
     distances = store.distances_at(query, proposals.clamp(min=0))  # [B, k']
     if not anyone:
         distances = distances.masked_fill(proposals < 0, torch.inf)
     doubtful = None
     if proposer.exact and wanted < proposals.shape[1] < used:
         kth = distances.kthvalue(wanted, dim=1).values  # [B]
-        farthest = distances.masked_fill(distances.isinf(), 0).amax(1)  # what was not proposed is hardly nearer
-        hidden = store.rounding(query, torch.minimum(kth, farthest))
-        doubtful = (farthest - hidden).clamp(min=0) < (1 - TOLERANCE) * kth
+        doubtful = _doubtful(store, query, kth, distances.masked_fill(distances.isinf(), 0).amax(1))
     at_hand = proposals.device.type in AT_HAND
     if at_hand and doubtful is not None and doubtful.any():
         doubtful &= (proposals >= 0).all(1)  # else there are no others
@@ -121,6 +118,25 @@ def nearest(
     if not at_hand:
         return _told(found, store, index, query, k, slots, excluded, checks or [], proposals, distances, doubtful)
     return found._replace(complete=True) if near.shape[1] == k and valid.all() else _padded(found, k)
+
+
+def _nearest_of_all(store: KeyStore, query: Keys, k: int, proposals: Tensor, used: int) -> Neighbours:
+    """The k nearest where every proposal is an entry that counts, and answers are at hand."""
+    distances = store.distances_at(query, proposals)  # [B, k']
+    everywhere = torch.ones(len(proposals), k, dtype=torch.bool)
+    if proposals.shape[1] == k:  # compared by differences, so in order
+        return Neighbours(proposals, distances, everywhere, True)
+    near, order = distances.topk(k, dim=1, largest=False)
+    if proposals.shape[1] < used and (doubtful := _doubtful(store, query, near[:, -1], distances.amax(1))).any():
+        _search_again(store, query, doubtful.nonzero().squeeze(1), proposals, distances, used)
+        near, order = distances.topk(k, dim=1, largest=False)
+    return Neighbours(proposals.gather(1, order), near, everywhere, True)
+
+
+def _doubtful(store: KeyStore, query: Keys, kth: Tensor, farthest: Tensor) -> Tensor:
+    """Whether what was not proposed, hardly nearer than the farthest that was, may be among the k nearest.  `[B]`s."""
+    hidden = store.rounding(query, torch.minimum(kth, farthest))
+    return (farthest - hidden).clamp(min=0) < (1 - TOLERANCE) * kth
 
 
 def _told(

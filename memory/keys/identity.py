@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -45,13 +47,15 @@ def identify(observations: np.ndarray) -> Tensor:
     rows = rows.astype(rows.dtype.newbyteorder("<"), copy=False)
     if rows.dtype.kind in "fc":
         rows = rows + rows.dtype.type(0)  # one zero: -0.0 becomes 0.0
-    flat = np.ascontiguousarray(rows).reshape(len(rows), int(np.prod(np.shape(rows)[1:])))
+    flat = np.ascontiguousarray(rows).reshape(len(rows), math.prod(rows.shape[1:]))
     raw = flat.view(np.uint8).reshape(len(flat), flat.shape[1] * flat.itemsize)
     if flat.dtype.char in LONG and np.finfo(np.longdouble).nmant == EXTENDED_DIGITS:
         parts = raw.reshape(len(flat), -1, np.dtype(np.longdouble).itemsize)
         raw = parts[:, :, :EXTENDED_BYTES].reshape(len(flat), -1)  # behind them lies anything
     if raw.shape[1] % 8:
-        raw = np.pad(raw, ((0, 0), (0, -raw.shape[1] % 8)))
+        padded = np.zeros((len(raw), raw.shape[1] + -raw.shape[1] % 8), np.uint8)
+        padded[:, : raw.shape[1]] = raw
+        raw = padded
     words = raw.view("<u8")  # [B, W]
     mixed = mix(mix(words) * _factors(words.shape[1]))
     hashes = mix(mixed.sum(axis=1, dtype=np.uint64)).view(np.int64)
@@ -87,14 +91,19 @@ class IdentityTable:
 
     def find(self, identities: np.ndarray) -> np.ndarray:
         """The slot of each identity, -1 where there is none.  `[B]`."""
-        if (identities == NOBODY).all():
+        return self.found(identities, _halves(identities))
+
+    def found(self, identities: np.ndarray, halves: np.ndarray) -> np.ndarray:
+        """As `find`, of identities `[B]` whose hashes `[B, 2]` are known.  `[B]`."""
+        nobody = identities == NOBODY
+        if nobody.all():
             return np.full(len(identities), -1)
-        slots = self._cells[self._buckets(identities)].reshape(len(identities), 2 * WAYS) - 1  # [B, 16]
+        slots = self._cells[self._within(halves)].reshape(len(identities), 2 * WAYS) - 1  # [B, 16]
         match = (self._named[slots] == (identities ^ NOBODY)[:, None]) & (slots >= 0)
-        found = np.where(match.any(1), slots[np.arange(len(slots)), match.argmax(1)], -1).astype(np.int64)
+        found = np.where(match, slots, -1).max(1).astype(np.int64)  # it is filed once
         for i in np.flatnonzero(found < 0) if self._overflow else ():
             found[i] = self._overflow.get(int(identities[i]), -1)
-        return np.where(identities == NOBODY, -1, found)
+        return np.where(nobody, -1, found)
 
     def set(self, slots: np.ndarray, identities: np.ndarray) -> None:
         """File distinct new identities, and forget what these slots and identities stood for before."""
@@ -143,9 +152,22 @@ class IdentityTable:
             self._overflow.pop(identity, None)
 
     def _buckets(self, identities: np.ndarray) -> np.ndarray:
-        mixed = mix(identities.view(np.uint64))
-        mask = np.uint64(len(self._cells) - 1)
-        return np.stack([mixed & mask, (mixed >> np.uint64(32)) & mask], axis=1).astype(np.int64)
+        return self._within(_halves(identities))
+
+    def _within(self, halves: np.ndarray) -> np.ndarray:
+        return (halves & np.uint64(len(self._cells) - 1)).astype(np.int64)
+
+
+def find_in_each(tables: Sequence[IdentityTable], identities: np.ndarray) -> np.ndarray:
+    """The slot of each identity in each of T tables, -1 where there is none.  `[B]` -> `[T, B]` int64."""
+    halves = _halves(identities)
+    return np.stack([table.found(identities, halves) for table in tables])
+
+
+def _halves(identities: np.ndarray) -> np.ndarray:
+    """Two hashes of each identity, one for each bucket in which it may lie.  `[B]` -> `[B, 2]` of uint64."""
+    mixed = mix(identities.view(np.uint64))
+    return np.stack([mixed, mixed >> np.uint64(32)], axis=1)
 
 
 @cache

@@ -90,7 +90,7 @@ class PlainStore:
     def rounding(self, query: Keys, near: Tensor) -> Tensor:
         """A few units in the last place of the largest terms, `weight (2 |q| + |q - x|)^2`.  `[B]`."""
         weight = self._modality.weight
-        terms = (2 * query.vectors.norm(dim=1) + (near / weight).sqrt()).square() * weight
+        terms = (2 * torch.linalg.vector_norm(query.vectors, dim=1) + (near / weight).sqrt()).square() * weight
         return 8 * torch.finfo(near.dtype).eps * terms
 
     def groups(self, query: Keys, used: int) -> None:

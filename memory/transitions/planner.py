@@ -15,7 +15,7 @@ from engram_rl.memory.checks import number
 from engram_rl.memory.transitions.checks import checked_ids
 from engram_rl.memory.transitions.kept_costs import KeptCosts, padded
 from engram_rl.memory.transitions.memory import TransitionMemory
-from engram_rl.memory.transitions.shortest_paths import costs_from, costs_to
+from engram_rl.memory.transitions.shortest_paths import Ways
 from engram_rl.memory.transitions.states import ABSENT
 
 _NOT_IMAGINED = -2
@@ -27,7 +27,7 @@ _CHANGING = (
     "successor",
     "cost",
     *(f"_{name}" for name in (*_SAVED_ROWS, *_SAVED_BY_OWNER)),
-    *("_versions", "_mark", "_movement_mark", "_num_free", "_kept", "_times_cleared"),
+    *("_versions", "_mark", "_movement_mark", "_num_free", "_kept", "_times_cleared", "_ways", "_ways_of"),
 )
 
 Goals = Sequence[np.ndarray] | np.ndarray
@@ -103,6 +103,8 @@ class Planner:
         self._mark, self._movement_mark, self._num_free = 0, -1, -1
         self._valid_until = np.full(memory.num_owners, -np.inf)  # [O], tick at which something fades
         self._kept = KeptCosts(cells[0])
+        self._ways: Ways | None = None
+        self._ways_of = (0, 0)  # nodes, and versions of what is expected
 
     def cost_to_go(self, goals: Goals) -> np.ndarray:
         """Least cost from every state to the nearest of each set of goals; inf where there is no way. `[G, S]`."""
@@ -140,9 +142,20 @@ class Planner:
 
     def costs_from(self, starts: np.ndarray) -> np.ndarray:
         """Least cost from each of E states (ids) to every state; inf where there is no way. `[E, S]`."""
+        row, states, least = self.reached_from(starts)
+        costs = np.full((len(starts), len(self.successor)), np.inf)
+        costs[row, states] = least
+        return costs
+
+    def reached_from(self, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What can be reached from each of E states (ids): from which, which state (id), at which cost. `[R]` each.
+
+        Ascending by start, then by state; a start reaches itself at no cost.
+        """
         starts = checked_ids("starts", starts, len(self.successor))
         self.refresh()
-        return self._of_all_states(costs_from(*self._named(starts), starts))
+        ways, owners = self._ways_between(starts)
+        return ways.reached_from(starts, owners)
 
     def refusals(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Remembered steps that should have led to one of states `[N]` and did not: where from, and which. `[M]`s."""
@@ -229,7 +242,8 @@ class Planner:
         stale = rows == ABSENT
         if stale.any():
             missing, first = np.unique(goals[stale], axis=0, return_index=True)
-            costs = costs_to(*self._named(), missing)
+            ways, owners = self._ways_between(missing)
+            costs = ways.costs_to(missing, owners)
             self._kept.keep(missing, versions[stale][first], costs, len(goals))
             rows = self._kept.find(goals, versions)
         return rows
@@ -362,17 +376,13 @@ class Planner:
         self._covered[:] = False
         self._versions[:] = self._versions.max() + 1  # above all there were: an id may be another owner's from now on
 
-    def _named(self, also: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Successors and costs up to the highest id in use, or asked for. `[N, A]` each."""
-        used = np.flatnonzero(self.memory.states.used)
-        nodes = int((used if also is None else np.concatenate([used, also])).max(initial=-1)) + 1
-        return self.successor[:nodes], self.cost[:nodes]
-
-    def _of_all_states(self, costs: np.ndarray) -> np.ndarray:
-        """Costs `[G, N]` with a column for each id; inf for those that are not in use. `[G, S]`."""
-        padded = np.full((len(costs), self.memory.states.capacity), np.inf)
-        padded[:, : costs.shape[1]] = costs
-        return padded
+    def _ways_between(self, states: np.ndarray) -> tuple[Ways, np.ndarray]:
+        """The ways between all states up to the highest id in use, or of these; and the states' owners. `[N]`."""
+        nodes = int(max(np.flatnonzero(self.memory.states.used).max(initial=-1), states.max(initial=-1))) + 1
+        expected = (nodes, int(self._versions.sum()))
+        if self._ways is None or self._ways_of != expected:
+            self._ways, self._ways_of = Ways(self.successor[:nodes], self.cost[:nodes]), expected
+        return self._ways, self.memory.states.owners[:nodes]
 
 
 def _checked_bounds(bounds: tuple[np.ndarray, np.ndarray], dim: int) -> tuple[np.ndarray, np.ndarray]:

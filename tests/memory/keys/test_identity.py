@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from engram_rl.memory.keys.identity import NOBODY, IdentityTable, identify, occurrence
+from engram_rl.memory.keys.identity import NOBODY, IdentityTable, find_in_each, identify, occurrence
 
 WORD = 2**64
 
@@ -102,6 +102,16 @@ def test_what_both_buckets_have_no_room_for_is_found_and_forgotten_all_the_same(
     table.set(np.array([35]), names[29:])
     table.restore(table.identities_at(np.arange(40)))
     assert table.find(names).tolist() == [*range(10), *[-1] * 19, 35]
+
+
+def test_several_tables_are_asked_at_once_as_one_after_another():
+    tables = [IdentityTable(capacity) for capacity in (5, 40, 300)]
+    for first, table in enumerate(tables):
+        table.set(np.arange(4), np.arange(first, first + 4))
+    names = np.array([0, 3, 5, NOBODY, 99])
+    found = find_in_each(tables, names)
+    assert found.tolist() == [table.find(names).tolist() for table in tables]
+    assert found[:, :4].tolist() == [[0, 3, -1, -1], [-1, 2, -1, -1], [-1, 1, 3, -1]]
 
 
 def between(kind, filling):
