@@ -27,6 +27,7 @@ TENFOLD = {"least": 0.004, "most": 0.04}
 EIGHT = ("env.num_envs=8", "env.vectorization=sync")
 LEARNING = (
     ("ppo", "cartpole", 20_000, 50.0, *EIGHT, "agent.num_steps=64", "cluster.round=64"),
+    ("ppo", "cartpole", 20_000, 50.0, *EIGHT, "agent.num_steps=64", "cluster.round=64", "cluster.staleness=0"),
     ("mfec", "cartpole", 8_000, 50.0, *EIGHT, "cluster.round=16"),
     ("nec", "cartpole", 6_000, 50.0, *EIGHT, "cluster.round=16"),
     ("episodic", "minigrid_fixed", 5_000, 0.1, *EIGHT, "cluster.round=16"),
@@ -125,7 +126,7 @@ def _learning(bench: ClusterBench) -> Iterator[ClusterRun]:
     for agent, world, steps, bound, *overrides in LEARNING[:1] if bench.tiny else LEARNING:
         yield ClusterRun(
             "learning",
-            f"{agent} on {world}",
+            f"{agent} on {world}" + (", actors wait" if "cluster.staleness=0" in overrides else ""),
             agent=agent,
             world={"env": world},
             steps=256 if bench.tiny else steps,
