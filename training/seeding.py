@@ -10,7 +10,7 @@ from typing import Any, Literal
 import faiss
 import numpy as np
 import torch
-from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 
 from engram_rl.training.errors import UsageError
 from engram_rl.training.intake.infos import AnyInfo
@@ -70,7 +70,7 @@ def world_seeds(seed: int, purpose: Purpose, environments: Any, seeding: str = S
 def takes_each(environments: Any) -> bool:
     """Whether environments are reset with a list of seeds, one each, and not with one for all."""
     inner = environments.unwrapped
-    ours = isinstance(inner, SyncVectorEnv | AsyncVectorEnv | AnyInfo) or not isinstance(inner, VectorEnv)  # actors
+    ours = isinstance(inner, SyncVectorEnv | AsyncVectorEnv | AnyInfo) or getattr(inner, "takes_each_seed", False)
     return bool(ours or environments.metadata.get("restorable"))
 
 

@@ -51,6 +51,9 @@ class Actors:
     waiting = None
     """All environments always wait for an action."""
 
+    takes_each_seed = True
+    """That a reset takes a list of seeds, whatever the environments of an actor take."""
+
     def __init__(self, config: DictConfig):
         self._cluster = _checked(config)
         self.num_envs, self.lost, self.info = int(config.env.num_envs), 0, dict[str, Any]()

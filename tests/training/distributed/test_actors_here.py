@@ -12,6 +12,7 @@ from engram_rl.training.distributed.actors import Actors
 from engram_rl.training.errors import UsageError
 from engram_rl.training.judging import copyable
 from engram_rl.training.runs.checkpoint import load_checkpoint, save_checkpoint
+from engram_rl.training.seeding import world_seeds
 
 pytestmark = pytest.mark.usefixtures("threads")
 E, T = 3, 4
@@ -126,6 +127,7 @@ def test_actors_that_die_when_asked_for_their_state_begin_anew_with_seeds_of_the
 
 def test_an_actor_may_die_twice_and_in_the_first_round(threads):
     with begun("ppo") as (actors, agent, shown):
+        assert len(world_seeds(1, "training", actors, "spawned")) == E
         actors._begin_round(agent)
         actors._crew._end(1)
         threads.failing = [threads.exceptions.RayError()]  # the one in its place does not even begin
