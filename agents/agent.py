@@ -128,7 +128,8 @@ class ActsElsewhere(Protocol):
         """Take in, as a copy, what the learner's `knowledge` gave; what is held of the open episodes stays.
 
         Args:
-            knowledge: Of an agent built alike, but for the number of its environments.
+            knowledge: Of an agent built alike, with the same seed, but for the number of its environments. It is what
+                the next changes are counted from: what is kept of it is copied before it is written to.
             rows: Which of the learner's environments this copy acts in. `[B]`
         """
 

@@ -164,7 +164,7 @@ class MFEC:
 
     def note(self, noted: dict[str, Any], transition: Transition) -> None:
         """Take in what copies noted when they acted."""
-        self.memories.use(noted["used"])
+        self._diagnostics = self.memories.report(self.memories.use(noted["used"]), self._steps)
 
     def follow(self, transition: Transition) -> None:
         """Count what was tried during the episodes, where exploration goes by it."""

@@ -200,7 +200,7 @@ class NEC:
     def note(self, noted: dict[str, Any], transition: Transition) -> None:
         """Take in what copies noted when they acted."""
         self._values = noted["values"]
-        self.memories.use(noted["used"])
+        self._diagnostics = self.memories.report(self.memories.use(noted["used"]), self._steps)
 
     def follow(self, transition: Transition) -> None:
         """Acting needs nothing of what came before."""

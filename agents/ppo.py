@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from engram_rl.agents.agent import Observation, Transition
 from engram_rl.agents.common.device import choose_device
-from engram_rl.agents.common.observations import batch_size, require_rows, require_supported, rows_of
+from engram_rl.agents.common.observations import batch_size, map_observation, require_rows, require_supported, rows_of
 from engram_rl.agents.common.restoring import all_or_nothing
 from engram_rl.agents.common.scaling import SCALE_RULE, has_picture, require_rule, require_same_rule
 from engram_rl.agents.common.schedules import Schedule, as_schedule
@@ -253,7 +253,10 @@ class PPO:
 
     def note(self, noted: dict[str, Any], transition: Transition) -> None:
         """Take in what copies noted when they acted; running statistics are learned here."""
-        self.acted, self._state_after = dict(noted["acted"]), noted["state"]
+        here = map_observation(
+            lambda part: part.to(self.starts.device), {name: noted[name] for name in ("acted", "state")}
+        )
+        self.acted, self._state_after = here["acted"], here["state"]
         if (allowed := self.policy.head.allowed(transition.mask, self.num_envs)) is not None:
             self.acted["mask"] = allowed
         if not self.frozen:

@@ -17,6 +17,11 @@ from engram_rl.training.rollout import Episodes, Worlds
 from engram_rl.training.seeding import COUNTED, Purpose, undisturbed, world_seeds
 
 
+def copyable(environments: Worlds) -> dict[str, Any] | None:
+    """The state of a world, where a copy of it can be made from that; others are not waited for."""
+    return environments.state_dict() if environments.metadata.get("restorable") else None
+
+
 class Judge:
     """Evaluates copies of an agent; neither the agent nor what it lives in is touched.
 
@@ -110,7 +115,7 @@ class Judge:
             self._only_one = True
             say_once(f"No evaluation during training (evaluation.every=0): no second world can be made. {error}")
             return None
-        return float(self(agent, mode, "selection", environments.state_dict()).returns.mean())
+        return float(self(agent, mode, "selection", copyable(environments)).returns.mean())
 
     def reuse(self, environments: Worlds) -> None:
         """Evaluate where the agent was trained, now that it is not any more, unless there is a second world already.

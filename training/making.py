@@ -80,12 +80,22 @@ def single_there(spec: Any, make: Callable[[], gym.Env]) -> gym.Env:
     """One environment in a process that may not have heard of it yet."""
     id, arguments, *_ = make.args  # type: ignore[attr-defined]
     try:
-        import_owner(id)
-        if spec is not None:
-            gym.registry.setdefault(spec.id, spec)
+        known_here(id, spec)
         return make()
     except FAILURES as error:
         raise unmade(id, arguments, error) from error
+
+
+def known_here(id: str, spec: Any) -> None:
+    """Register what this process may not have heard of yet.
+
+    Args:
+        id: Of the environment.
+        spec: As the process has it that asked; None where it is imported by its id.
+    """
+    import_owner(id)
+    if spec is not None:
+        gym.registry.setdefault(spec.id, spec)
 
 
 def quicken_view(environment: gym.Env) -> gym.Env:

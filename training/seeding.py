@@ -10,7 +10,7 @@ from typing import Any, Literal
 import faiss
 import numpy as np
 import torch
-from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 
 from engram_rl.training.errors import UsageError
 from engram_rl.training.intake.infos import AnyInfo
@@ -64,10 +64,14 @@ def world_seeds(seed: int, purpose: Purpose, environments: Any, seeding: str = S
         return seed if purpose == "training" else EVALUATION_SEED + (seed if purpose == "evaluate" else 0)
     drawn = np.random.SeedSequence(seed, spawn_key=(PURPOSES.index(purpose),)).generate_state(environments.num_envs)
     seeds = [int(one) >> 1 for one in drawn]  # below 2**31, as simulators in C take them
+    return seeds if takes_each(environments) else seeds[0]
+
+
+def takes_each(environments: Any) -> bool:
+    """Whether environments are reset with a list of seeds, one each, and not with one for all."""
     inner = environments.unwrapped
-    ours = isinstance(inner, SyncVectorEnv | AsyncVectorEnv | AnyInfo) or not isinstance(inner, VectorEnv)  # actors
-    each = ours or environments.metadata.get("restorable")
-    return seeds if each else seeds[0]
+    ours = isinstance(inner, SyncVectorEnv | AsyncVectorEnv | AnyInfo) or getattr(inner, "takes_each_seed", False)
+    return bool(ours or environments.metadata.get("restorable"))
 
 
 def generators() -> dict[str, Any]:

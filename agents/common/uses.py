@@ -17,11 +17,12 @@ def names_of(memory: AnyMemory, slots: Tensor) -> Tensor:
     return torch.stack([at, memory.generation[at].to(at.dtype)], dim=1).cpu()
 
 
-def use(memory: AnyMemory, names: Tensor) -> None:
-    """Count these entries as looked up; those that were forgotten since are left out.  `[n, 2]`."""
+def use(memory: AnyMemory, names: Tensor) -> Tensor:
+    """Count these entries as looked up, but those that were forgotten since; their slots.  `[n, 2]` -> `[m]`."""
     if not len(names):
-        return
+        return names.new_empty(0).to(memory.device)
     slots, generation = names.to(memory.device).unbind(1)
     there = slots < memory.capacity
     there &= memory.generation[slots.clamp(max=memory.capacity - 1)] == generation
     memory.touch(slots[there])
+    return slots[there]

@@ -149,11 +149,13 @@ class ActionMemories:
             used[str(action)] = {"stored": stored, "found": names_of(memory, none if found is None else found.slots)}
         return used
 
-    def use(self, used: dict[str, dict[str, Tensor]]) -> None:
-        """Count entries as looked up, by what `used` of another process gave."""
-        for action, answers in used.items():
-            for names in answers.values():
-                use(self[int(action)], names)
+    def use(self, used: dict[str, dict[str, Tensor]]) -> Lookups:
+        """Count entries as looked up, by what `used` of another process gave; what is known here of these lookups."""
+        stored = {
+            int(action): torch.cat([use(self[int(action)], names) for names in answers.values()])
+            for action, answers in used.items()
+        }
+        return Lookups({}, stored)
 
     def age(self, action: int, slots: Tensor, step: int) -> Tensor:
         """Environment steps since entries were last written.  `[...]` int64 on the CPU."""

@@ -326,8 +326,8 @@ class MemoryInput:
         metrics = {"memory/size": float(len(self.memory)), "memory/evictions": float(self.memory.evictions)}
         if isinstance(self.memory, ShardedMemory):
             metrics["memory/lost"] = float(self.memory.lost)
-        if self._options.neighbours:
-            usage = self.memory.usage
+        usage = self.memory.usage
+        if self._options.neighbours and usage.lookups:  # none are made here where only copies act
             metrics["memory/hit_distance"] = float(usage.hit_distance)
             metrics["memory/top_weight"] = float(usage.top_weight)
         if self._acted_on and (shown := self._acted_on.shown.numpy()).any():

@@ -5,6 +5,12 @@ import pytest
 import torch
 
 from engram_rl import evaluate, load_agent, make_env, train
+from engram_rl.memory.sharded.packing import packed, unpacked
+from engram_rl.training.composing import composed
+from engram_rl.training.construction import build_agent
+from engram_rl.training.distributed.actor import Actor, Orders
+from engram_rl.training.distributed.actors import _plain
+from engram_rl.training.distributed.changes import leaves
 
 pytestmark = [
     pytest.mark.gpu,
@@ -70,3 +76,20 @@ def tensors_of(state):
     elif isinstance(state, list | tuple):
         for part in state:
             yield from tensors_of(part)
+
+
+@pytest.mark.parametrize("name", ["nec", "ppo_gru", "retrieval_ppo", "self_imitation_ppo"])
+def test_it_learns_from_what_a_copy_on_the_processor_did(name, device="cuda"):
+    agent, *words = AGENTS[name]
+    given = [f"agent={agent}", "env=cartpole", "env.num_envs=2", *words, f"agent.device={device}"]
+    with composed("train", given) as config:
+        actor = Actor(Orders(_plain(config), np.arange(2), 0))
+        actor.reset([1, 2])
+        learner = build_agent(config.agent, actor.environments, 1)
+        for _ in range(5):
+            for one in unpacked(actor.play(packed(leaves(learner.knowledge())), True, 16).steps):
+                learner.note(one.noted, one.transition)
+                learner.observe(one.transition)
+                told = learner.learn()
+    assert all(np.isfinite(list(told.values())))
+    assert device in {tensor.device.type for tensor in tensors_of(learner.state_dict())}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -21,8 +22,10 @@ from engram_rl.training.construction import build_agent, build_environments, end
 from engram_rl.training.distributed.changes import Leaves, applied, nested
 from engram_rl.training.distributed.worker import EnvironmentWorker, Made, told
 from engram_rl.training.intake.infos import LOST
+from engram_rl.training.making import known_here
 from engram_rl.training.rollout import act, allowed, step
-from engram_rl.training.seeding import generators, seed_everything, set_generators, use_threads
+from engram_rl.training.runs.restoring import ELSEWHERE, same_shown
+from engram_rl.training.seeding import generators, seed_everything, set_generators, takes_each, use_threads
 
 ACTING = 100
 """What tells the seeds of actors from those of worlds."""
@@ -65,11 +68,13 @@ class Orders:
         config: Of the run, as plain values.
         rows: Which of the run's environments are its own. `[B]`
         number: Which actor it is.
+        spec: Of the environment, where only the process of the run may have heard of it.
     """
 
     config: dict[str, Any]
     rows: np.ndarray
     number: int
+    spec: Any = None
 
 
 class Actor:
@@ -81,12 +86,12 @@ class Actor:
 
     def __init__(self, orders: Orders):
         self._config: Any = OmegaConf.create(orders.config)
-        drawn = np.random.SeedSequence(self._config.seed, spawn_key=(ACTING, orders.number))
-        self._seed = int(drawn.generate_state(1)[0])
+        self._number = orders.number
         use_threads(self._config.threads)
-        seed_everything(self._seed)
+        self._draw_by(())
         self._rows = orders.rows
         self._config.env.num_envs = len(self._rows)
+        known_here(self._config.env.id, orders.spec)
         self.environments = build_environments(self._config.env)
         self._known: Leaves = {}
         self._begun: Begun | None = None
@@ -94,8 +99,19 @@ class Actor:
 
     @cached_property
     def agent(self) -> Any:
-        """The copy, made when it is first needed: what is wrong with the agent is found by the learner."""
-        return build_agent(self._config.agent, self.environments, self._seed)
+        """The copy, made when it is first needed: what is wrong with the agent is found by the learner.
+
+        It is built with the run's seed, as what an agent draws when it is built need not be in its `knowledge`; what
+        it draws when it acts is as of one that was built with another.
+        """
+        build: Any = partial(build_agent, self._config.agent, self.environments)
+        other = build(self._seed)
+        drawing = other.acting_state()
+        end(other)
+        copy = build(self._config.seed)
+        copy.load_acting_state(drawing)
+        torch.manual_seed(self._seed)  # building has set it
+        return copy
 
     def reset(self, seeds: Sequence[int], after: Begun | None = None) -> Begun:
         """Begin episodes.
@@ -105,7 +121,8 @@ class Actor:
             after: Of an actor that died and whose place this one takes: what its environments showed last. Their
                 episodes end there, which the first step of the next round says.
         """
-        observation, info = self.environments.reset(seed=list(seeds))
+        self._draw_by(seeds)
+        observation, info = self.environments.reset(seed=list(seeds) if takes_each(self.environments) else seeds[0])
         self._begun, self._cut = Begun(observation, allowed(self.environments, info)), after
         return self._begun
 
@@ -138,17 +155,25 @@ class Actor:
         """Go where `state` was taken."""
         saved = unpacked(state)
         observation = self.environments.load_state_dict(saved["environments"])
+        if not same_shown(observation, saved["observation"]):
+            print(f"Actor {self._number}: {ELSEWHERE}", file=sys.stderr)
         self.agent.load_acting_state(saved["agent"])
         self._begun = Begun(observation, allowed(self.environments, self.environments.info))
         self._cut = Begun(**saved["cut"]) if saved["cut"] else None
         set_generators(saved["generators"])
-        return self._begun
+        return self._cut or self._begun
 
     def close(self) -> None:
         """End the environments, and what the agent holds."""
         if "agent" in vars(self):
             end(self.agent)
         self.environments.close()
+
+    def _draw_by(self, seeds: Sequence[int]) -> None:
+        """Draw by these seeds: no two actors do alike, nor does one that begins anew draw as the one before it."""
+        drawn = np.random.SeedSequence([self._config.seed, *seeds], spawn_key=(ACTING, self._number))
+        self._seed = int(drawn.generate_state(1)[0])
+        seed_everything(self._seed)
 
     def _step(self) -> Step:
         shown = self._cut or self._begun
@@ -274,15 +299,27 @@ def _kept(noted: Any) -> Any:
 
 
 def _sendable(transition: Transition) -> Transition:
-    """Without what environments say that is no number, which stays where they are."""
-    return replace(transition, info=_numbers(transition.info, len(transition.reward)))
+    """Without what environments say that is no number, which stays where they are.
+
+    It is sent after the steps that follow it, in which environments and agents may write to their arrays again.
+    """
+    copies = {name: getattr(transition, name).copy() for name in ("action", "reward", "terminated", "truncated")}
+    said = {name: one for name, one in transition.info.items() if name != "final_obs"}  # `next_observation` is sent
+    return replace(transition, **copies, info=_numbers(said, len(transition.reward)))
 
 
 def _numbers(info: dict[str, Any], count: int) -> dict[str, Any]:
+    """Copies of those that a checkpoint can hold."""
     kept: dict[str, Any] = {}
     for name, said in info.items():
+        if not isinstance(name, str):
+            continue
         if isinstance(said, dict):
             kept[name] = _numbers(said, count)
-        elif isinstance(said, np.ndarray) and said.dtype.kind in "biuf" and said.shape[:1] == (count,):
-            kept[name] = said
+        elif isinstance(said, np.ndarray) and _is_plain(said.dtype) and said.shape[:1] == (count,):
+            kept[name] = said.copy()
     return kept
+
+
+def _is_plain(kind: np.dtype) -> bool:
+    return kind.kind in "biuf" and kind.itemsize <= 8 and kind.isnative

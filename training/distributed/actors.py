@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from gymnasium.vector.utils import batch_space
 from omegaconf import DictConfig, OmegaConf
@@ -50,25 +51,30 @@ class Actors:
     waiting = None
     """All environments always wait for an action."""
 
+    takes_each_seed = True
+    """That a reset takes a list of seeds, whatever the environments of an actor take."""
+
     def __init__(self, config: DictConfig):
         self._cluster = _checked(config)
         self.num_envs, self.lost, self.info = int(config.env.num_envs), 0, dict[str, Any]()
         actors = self._cluster.actors or 1
         self._rows = np.array_split(np.arange(self.num_envs), actors)  # [B] of each actor
         plain = _plain(config)
-        orders = [[Orders(plain, rows, number)] for number, rows in enumerate(self._rows)]
+        spec = gym.registry.get(config.env.id)
+        orders = [[Orders(plain, rows, number, spec)] for number, rows in enumerate(self._rows)]
         as_workers = replace(self._cluster, workers=actors)
         self._crew = Crew(orders, as_workers, kind=ActorWorker, needed_by="cluster.actors")
         made = self._crew.made[0]
         self.single_observation_space, self.single_action_space = made.observation_space, made.action_space
         self.action_space = batch_space(made.action_space, self.num_envs)
         self.metadata = {**made.metadata, "restorable": False}
-        self._seeds: list[int] = []
+        self._seeds: list[int | None] = []
         self._shown: list[Begun] = []  # of each actor, after its last round
         self._sent: Leaves = {}  # what actors know
         self._fresh = set(range(actors))  # actors that know nothing
         self._steps: deque[Step] = deque()  # of the last round, not yet learned from
         self._ahead: list[Step] = []  # the round after it, where a checkpoint waited for it
+        self._torn = False  # whether of the last round only parts were taken, which are lost
         self._learned = self._learned_when_sent = self._behind = 0  # vector steps
 
     @property
@@ -79,7 +85,7 @@ class Actors:
     def reset(self, *, seed: Any = None) -> tuple[Any, dict[str, Any]]:
         """Begin episodes everywhere. `[E, ...]`."""
         self._seeds = [seed + row for row in range(self.num_envs)] if isinstance(seed, int) else list(seed)
-        self._shown = self._all("reset", [[self._seeds[row] for row in rows] for rows in self._rows])
+        self._shown = self._all("reset", [([self._seeds[row] for row in rows],) for rows in self._rows])
         return self._observation(), {}
 
     def step(self, agent: Any) -> Transition:
@@ -96,11 +102,18 @@ class Actors:
         return {"cluster/steps_behind": float(self._behind * self.num_envs)}
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the actors are after their last round, and what of it has not been learned from yet."""
-        if self._crew.is_busy(0):
+        """Where the actors are after their last round, and what of it has not been learned from yet.
+
+        Where something went wrong in that round, as in an environment, what was seen before it: they begin anew there.
+        """
+        if not self._torn and self._crew.is_busy(0):
             self._ahead = self._round()
+        if self._torn:
+            actors = [{"cut": vars(one)} for one in self._shown]
+        else:
+            actors = [unpacked(one) for one in self._all("state")]
         return {
-            "actors": [unpacked(state) for state in self._all("state")],
+            "actors": actors,
             "seeds": self._seeds,
             "steps": [_plain_step(one) for one in self._steps],
             "ahead": [_plain_step(one) for one in self._ahead],
@@ -120,16 +133,35 @@ class Actors:
                 f"The run was made with cluster.actors={len(saved) or 'null'}; resume it with as many, not "
                 f"{len(self._rows)}."
             )
-        self._seeds, self.lost = state["seeds"], state["lost"]
-        self._shown = self._all("restore", [packed(one) for one in saved])
+        self._seeds, self.lost = list(state["seeds"]), state["lost"]
         self._steps = deque(_step_of(one) for one in state["steps"])
         self._ahead = [_step_of(one) for one in state["ahead"]]
         self._learned, self._learned_when_sent, self._behind = state["learned"]
-        return next(iter(self._steps)).transition.observation if self._steps else self._observation()
+        if any("environments" not in one for one in saved):
+            self._begin_after([Begun(**one["cut"]) for one in saved])
+        else:
+            self._shown = self._all("restore", [(packed(one),) for one in saved])
+        waiting = [*self._steps, *self._ahead]
+        return waiting[0].transition.observation if waiting else self._observation()
 
     def close(self) -> None:
         """End the environments and the processes."""
         self._crew.close()
+
+    def _begin_after(self, shown: list[Begun]) -> None:
+        """Begin anew everywhere, as where all died that had shown this last."""
+        rows = np.concatenate(self._rows)
+        self._reseed(rows)
+        seeds = [[self._seeds[row] for row in rows] for rows in self._rows]
+        self._all("reset", list(zip(seeds, shown, strict=True)))
+        self._shown = shown
+        self.lost += len(rows)
+        print(f"The open episodes of the {len(rows)} environments are lost: their round failed.", file=sys.stderr)
+
+    def _reseed(self, rows: np.ndarray) -> None:
+        """Other seeds for environments that begin anew, also of those that did before."""
+        for row in rows:
+            self._seeds[row] = other_seed(self._seeds[row], self._crew.lost + 1)
 
     def _next_round(self, agent: Any) -> None:
         """Take in a round; the next one begins, if acting may go on meanwhile."""
@@ -154,7 +186,11 @@ class Actors:
 
     def _round(self) -> list[Step]:
         """What all actors did in the round that they are playing."""
+        self._torn = True
         rounds = [self._taken(actor) for actor in range(len(self._rows))]
+        self._torn = False
+        last = [steps[-1].transition for steps in rounds]
+        self._shown = [Begun(one.reset_observation, one.reset_mask) for one in last]
         return [joined(steps) for steps in zip(*rounds, strict=True)]
 
     def _taken(self, actor: int) -> list[Step]:
@@ -165,18 +201,16 @@ class Actors:
             self._crew.ask(actor, "play", packed(self._sent), True, self._cluster.round)
             played = self._crew.take(actor)
         steps: list[Step] = unpacked(played.steps)
-        last = steps[-1].transition
-        self._shown[actor] = Begun(last.reset_observation, last.reset_mask)
         return steps
 
-    def _all(self, method: str, of_each: Sequence[Any] | None = None) -> list[Any]:
+    def _all(self, method: str, of_each: Sequence[tuple[Any, ...]] | None = None) -> list[Any]:
         """What the actors answer, none of which is playing; where one died, what the one in its place does.
 
         Args:
             method: What each is asked.
-            of_each: With an argument for each.
+            of_each: With these arguments each.
         """
-        arguments = [()] * len(self._rows) if of_each is None else [(one,) for one in of_each]
+        arguments = [()] * len(self._rows) if of_each is None else of_each
         for actor, given in enumerate(arguments):
             self._crew.ask(actor, method, *given)
         answers = [self._crew.take(actor) for actor in range(len(self._rows))]
@@ -191,7 +225,8 @@ class Actors:
     def _anew(self, actor: int, after: Begun | None) -> Begun:
         """An actor in place of one that died."""
         rows = self._rows[actor]
-        begun = self._crew.replace(actor, [other_seed(self._seeds[row], self._crew.lost + 1) for row in rows], after)
+        self._reseed(rows)
+        begun = self._crew.replace(actor, [self._seeds[row] for row in rows], after)
         if after is not None:
             self.lost += len(rows)
             print(

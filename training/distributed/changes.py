@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,9 +37,11 @@ class Gone:
 
 
 def leaves(state: Any, place: tuple[Any, ...] = ()) -> Leaves:
-    """Copies of all tensors, and the other values, by their place."""
+    """Copies of all tensors, in the main memory, and of arrays, and the other values, by their place."""
+    if isinstance(state, Tensor):
+        return {place: state.detach().to("cpu", copy=True)}
     if not isinstance(state, dict | list):
-        return {place: state.clone() if isinstance(state, Tensor) else state}
+        return {place: state.copy() if isinstance(state, np.ndarray) else state}
     found: Leaves = {place: type(state)()}
     for name, part in state.items() if isinstance(state, dict) else enumerate(state):
         found |= leaves(part, (*place, name))

@@ -202,8 +202,8 @@ def require_room(package: Any, workers: int, cluster: Cluster) -> None:
     if wanted > there:
         raise UsageError(
             f"{workers} workers of cluster.worker_cpus={cluster.worker_cpus:g} processors each need {wanted:g}; the "
-            f"cluster has {there:g}. Lower cluster.workers or cluster.worker_cpus (0 for environments that mostly "
-            f"wait), or add machines."
+            f"cluster has {there:g}. Lower cluster.workers (or cluster.actors) or cluster.worker_cpus (0 for "
+            f"environments that mostly wait), or add machines."
         )
 
 

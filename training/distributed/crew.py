@@ -218,7 +218,8 @@ class Crew:
             raise UsageError(
                 f"Worker {worker} died, or did not answer for cluster.patience={self._cluster.patience:g} seconds, "
                 f"{self._deaths[worker]} times without a step in between (cluster.restarts={self._cluster.restarts}): "
-                f"its environments end their process, hang, or find too little memory. What it printed last is in "
+                f"its environments end their process, hang, or find too little memory. Where they are only slow, raise "
+                f"cluster.patience or lower cluster.round, the steps of an actor's answer. What it printed last is in "
                 f"/tmp/ray/session_latest/logs."
             )
         self._end(worker)

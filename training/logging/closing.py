@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from engram_rl.agents.agent import Agent
 from engram_rl.training.errors import FAILURES, UsageError, causes, in_your, raised_by_user
 from engram_rl.training.evaluation import FROZEN, MODES
-from engram_rl.training.judging import Judge
+from engram_rl.training.judging import Judge, copyable
 from engram_rl.training.logging.curves import draw_learning_curve
 from engram_rl.training.logging.logger import DivergedError, RunLogger
 from engram_rl.training.logging.projector import write_projector
@@ -53,7 +53,7 @@ def close(
         step: The last.
         seconds: What the run took.
     """
-    lived_in = environments.state_dict()
+    lived_in = copyable(environments)
     judged: dict[str, Episodes] = {}
     failed: Exception | None = None
     try:

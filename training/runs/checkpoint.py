@@ -136,6 +136,8 @@ def flatten(value: Any, place: str, tensors: dict[str, torch.Tensor]) -> Any:
     Raises:
         UsageError: It holds what a checkpoint cannot hold; it is named with its place.
     """
+    while place in tensors:  # of a part "b" in "a" and a part "a/b"
+        place += "'"
     if isinstance(value, torch.Tensor):
         tensors[place] = value.detach().cpu().contiguous().clone()
         return {"tensor": place}

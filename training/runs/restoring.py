@@ -17,6 +17,11 @@ from engram_rl.training.seeding import set_generators
 MISFITS = (AttributeError, IndexError, KeyError, MemoryError, OverflowError, RuntimeError, TypeError, ValueError)
 """What a state of another shape makes the parts of an agent raise."""
 
+ELSEWHERE = (
+    "the environments did not come back to where they were, so this run will differ from one that was never "
+    "interrupted. They draw from a generator that neither reset(seed=...) nor the run's seed sets."
+)
+
 
 def restore_agent(agent: Agent, checkpoint: dict[str, Any], origin: Path) -> None:
     """Give the agent the state that it had.
@@ -42,12 +47,8 @@ def restore_environments(environments: Worlds, checkpoint: dict[str, Any], origi
         raise
     except MISFITS as error:
         raise UsageError(_misfit("environments", origin, error)) from error
-    if "observation" in checkpoint and not _same(observation, checkpoint["observation"]):
-        print(
-            f"{origin}: the environments did not come back to where they were, so this run will differ from one that "
-            f"was never interrupted. They draw from a generator that neither reset(seed=...) nor the run's seed sets.",
-            file=sys.stderr,
-        )
+    if "observation" in checkpoint and not same_shown(observation, checkpoint["observation"]):
+        print(f"{origin}: {ELSEWHERE}", file=sys.stderr)
     if "generators" in checkpoint:
         set_generators(checkpoint["generators"])
     return observation
@@ -63,9 +64,10 @@ def say_if_done(step: int, steps: int, origin: Path) -> None:
         )
 
 
-def _same(one: Any, other: Any) -> bool:
+def same_shown(one: Any, other: Any) -> bool:
+    """Whether two observations are the same."""
     if isinstance(one, dict):
-        return isinstance(other, dict) and one.keys() == other.keys() and all(_same(one[k], other[k]) for k in one)
+        return isinstance(other, dict) and one.keys() == other.keys() and all(same_shown(one[k], other[k]) for k in one)
     return np.array_equal(one, other)
 
 

@@ -81,3 +81,10 @@ def test_what_was_taken_stays_as_it_was():
     assert taken[("weights",)].tolist() == [1, 1, 1]
     sent = changes(taken, leaves(state))
     assert applied(taken, sent)[("weights",)].tolist() == [2, 2, 2] and taken[("weights",)].tolist() == [1, 1, 1]
+
+
+def test_an_array_that_is_written_to_later_counts_as_changed():
+    state = {"moments": np.ones(3)}
+    taken = leaves(state)
+    state["moments"] += 1
+    assert changes(taken, leaves(state))[("moments",)].tolist() == [2, 2, 2]

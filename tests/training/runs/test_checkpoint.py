@@ -241,3 +241,10 @@ def test_content_reaches_the_disk_before_the_name_does(tmp_path, monkeypatch):
     save_checkpoint(tmp_path / "c", STATE)
     unfinished = tmp_path / f".c.{os.getpid()}.tmp"
     assert synced == [unfinished / TENSORS, unfinished / STRUCTURE, unfinished, tmp_path]
+
+
+def test_parts_whose_places_read_alike_are_saved_apart(tmp_path):
+    state = {"a/b": torch.tensor([1.0]), "a": {"b": torch.tensor([2.0])}, 3: np.zeros(1), "3": np.ones(1)}
+    save_checkpoint(tmp_path / "step", state)
+    found = load_checkpoint(tmp_path / "step")
+    assert [found["a/b"].item(), found["a"]["b"].item(), found[3].item(), found["3"].item()] == [1, 2, 0, 1]
