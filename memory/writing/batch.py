@@ -331,10 +331,11 @@ class Placing:
         """Place new rows of which one may make room for another: each in turn takes the place of the weakest."""
         slots, device = _taken(rivals.ranks(births), rivals.victims, rivals.slots), rows.slots.device
         total = len(slots)
-        _, last, births_of = np.unique(slots[::-1], return_index=True, return_counts=True)
+        taken, last, births_of = np.unique(slots[::-1], return_index=True, return_counts=True)
         order = np.argsort(-last)  # by the turn that stays
         turns = total - 1 - last[order]
-        gone = rivals.victims[np.isin(rivals.victims, slots[turns])]
+        at = np.searchsorted(taken, rivals.victims).clip(max=len(taken) - 1)
+        gone = rivals.victims[taken[at] == rivals.victims]
         host = (turns, slots[turns], gone)
         kept, fresh, victims = (torch.from_numpy(one).to(device, non_blocking=True) for one in host)
         stay = WrittenRows(
