@@ -11,6 +11,7 @@ from rich.table import Table
 
 from benchmarks.cli import parse, run_main
 from benchmarks.cores.measure import CoreRun, measure
+from benchmarks.cores.references import REFERENCES
 from benchmarks.cores.report import HEAD, lines
 from benchmarks.cores.sets import MEMORIES, SET_CLAIMS, TRIALS
 from benchmarks.cores.tasks import CLAIMS, LIMITS, SPEED, TASKS
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     bench = parse(CoresBench, list(arguments))
     for what, given, valid in (
         ("task", bench.only, [*TASKS, SPEED, *TRIALS]),
-        ("core", bench.cores, [*CORES, *MEMORIES]),
+        ("core", bench.cores, [*CORES, *MEMORIES, *REFERENCES]),
     ):
         for name in given:
             if name not in valid:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.cores.references import REFERENCES
 from benchmarks.cores.sets import TRIALS
 from benchmarks.cores.speed import speed
 from benchmarks.cores.tasks import SPEED, TASKS, Episodes, Task
@@ -39,7 +40,7 @@ class CoreRun:
     """Everything that defines a run.
 
     Attributes:
-        core: A name of `CORES`, or for a trial of `MEMORIES`.
+        core: A name of `CORES` or `REFERENCES`, or for a trial of `MEMORIES`.
         task: A name of `TASKS` or `TRIALS`, or `speed`.
         seed: Of the weights and of the episodes.
         settings: Of the core.
@@ -83,7 +84,7 @@ def _code_of(run: CoreRun) -> list[str]:
     """The modules that a row is of: of the core, of what it is around, and of what measures it."""
     if run.task in TRIALS:
         return ["benchmarks.cores.sets", *MEASURED_BY]
-    makers = CORES | WRAPPERS
+    makers = CORES | WRAPPERS | REFERENCES
     names = [run.core, *([run.settings["core"]] if run.core in WRAPPERS else [])]
     return [*(makers[name].__module__ for name in names), "benchmarks.cores.tasks", *MEASURED_BY]
 
@@ -120,7 +121,8 @@ def _learned(run: CoreRun) -> Row:
     task = replace(task, updates=3, batch=2) if run.tiny else task
     chance = torch.Generator().manual_seed(run.seed)
     example = task.draw(1, chance, True)
-    core = make_core(run.core, example.inputs.shape[2], task.hidden, **_settings(run.settings))
+    make = REFERENCES.get(run.core) or partial(make_core, run.core)
+    core = make(example.inputs.shape[2], task.hidden, **_settings(run.settings))
     read_out = Itself() if task.itself else nn.Linear(core.output_size, example.bits.shape[2])
     updates, seconds = _train(core, read_out, task, run.limit or task.limit, chance)
     judged = torch.Generator().manual_seed(1_000_000 + run.seed)

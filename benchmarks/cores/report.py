@@ -7,6 +7,7 @@ from itertools import groupby
 
 import numpy as np
 
+from benchmarks.cores.references import REFERENCES
 from benchmarks.cores.sets import MEMORIES, TRIALS
 from benchmarks.cores.tasks import SPEED, TASKS
 from benchmarks.runs import Row
@@ -41,7 +42,7 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def _place(row: Row) -> tuple[int, int, int]:
-    tasks, cores = [*TASKS, SPEED, *TRIALS], [*CORES, *WRAPPERS, *MEMORIES]
+    tasks, cores = [*TASKS, SPEED, *TRIALS], [*CORES, *WRAPPERS, *REFERENCES, *MEMORIES]
     return tasks.index(row["task"]), cores.index(row["core"]), row["seed"]
 
 

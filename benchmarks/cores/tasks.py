@@ -208,7 +208,7 @@ TASKS: dict[str, Task] = {
 SPEED = "speed"
 
 CLAIMS: dict[str, dict[str, dict[str, Any]]] = {
-    "recall_first": {name: {} for name in (*CORES, *WRAPPERS)},
+    "recall_first": {name: {} for name in (*CORES, *WRAPPERS, "elman")},
     "copy": {"ntm": {}, "dnc": {}, "sam": {"k": 8}},
     "copy_longer": {"ntm": {}, "dnc": {}, "sam": {"k": 8}},
     "copy_few": {  # to compare
@@ -225,13 +225,18 @@ CLAIMS: dict[str, dict[str, dict[str, Any]]] = {
     "repeat_copy": {},
     "retrieval": {"delta": {}, "gated_delta": {}},
     "dictionary": {"mnm": {}, "kanerva": {}, "delta": {}},
-    "completion": {"plastic": {"gain": 3.0, "plasticity": 0.03, "recurrent": 0.0}},
+    "completion": {
+        "plastic": {"gain": 3.0, "plasticity": 0.03, "recurrent": 0.0},
+        "not_plastic": {"gain": 3.0},  # to compare
+    },
     SPEED: {name: {} for name in (*CORES, *WRAPPERS)},
 }
 """Which core claims which task, with its settings there; `core` and `of_core` say what a wrapper is around."""
 
 LIMITS = {
     ("recall_first", "indrnn"): ">= 0.9",
+    ("recall_first", "elman"): "",
+    ("completion", "not_plastic"): "",
     ("recall_far", "gtrxl"): "<= 0.4",
     ("traversal", "dnc"): "",
     ("associative_recall", "ntm"): "",

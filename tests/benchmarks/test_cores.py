@@ -8,6 +8,7 @@ import torch
 
 from benchmarks.cores.__main__ import main
 from benchmarks.cores.measure import CoreRun, half_of, holds, measure
+from benchmarks.cores.references import REFERENCES
 from benchmarks.cores.report import markdown
 from benchmarks.cores.sets import MEMORIES, SET_CLAIMS, TRIALS
 from benchmarks.cores.tasks import CLAIMS, LIMITS, SPEED, TASKS
@@ -83,7 +84,7 @@ def test_completion_shows_half_of_a_pattern_that_was_shown_whole():
 
 def test_every_claim_is_of_a_core_and_a_task_that_there_are():
     assert CLAIMS.keys() == {*TASKS, SPEED}
-    assert {core for claims in CLAIMS.values() for core in claims} == {*CORES, *WRAPPERS}
+    assert {core for claims in CLAIMS.values() for core in claims} == {*CORES, *WRAPPERS, *REFERENCES}
     assert all(core in CLAIMS[task] for task, core in LIMITS)
 
 
