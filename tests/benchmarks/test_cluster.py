@@ -16,7 +16,7 @@ def test_it_times_compares_and_kills_and_measures_nothing_twice(tmp_path, capsys
     given = ["tiny=true", "progress=false", f"out={out}"]
     assert main(given) == 0
     rows = {row["name"]: row for row in map(json.loads, out.read_text().splitlines())}
-    assert len(rows) == 6
+    assert len(rows) == 8
     shards = rows["1,000 entries in shards"]
     assert shards["shards"] == ["one memory", 2] and shards["largest_difference"] < 1e-5 and shards["holds"]
     waits = rows["steps of 20 ms"]
@@ -24,6 +24,9 @@ def test_it_times_compares_and_kills_and_measures_nothing_twice(tmp_path, capsys
     assert rows["nec against one process"]["differences"] == [] and rows["nec against one process"]["episodes"] > 2
     killed = rows["1 kills of workers"]
     assert killed["lost_episodes"] == killed["most_allowed"] == 1 and killed["holds"]
+    learned = rows["ppo on cartpole"]
+    assert {name: len(each) for name, each in learned["returns"].items()} == {"one": 1, "actors": 1}
+    assert rows["1 kills of actors"]["killed"] == 1 and rows["1 kills of actors"]["whole"]
     assert "asynchronous" in capsys.readouterr().out
     before = out.read_bytes()
     assert main(given) == 0

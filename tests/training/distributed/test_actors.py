@@ -102,8 +102,6 @@ def children_named(name):
         ("agent=ppo", {"cluster.staleness": 2}, r"cluster.staleness is 2; it is 0, .*or 1"),
         ("agent=ppo", {"cluster.round": 0}, r"cluster.round is 0; it must be at least 1"),
         ("agent=nec shards=here", {}, r"A memory in shards cannot be sent to actors"),
-        ("agent=fast_slow", {"cluster.actors": 1}, r"FastSlow cannot act in other processes .*no knowledge"),
-        ("agent=ppo core=lifelong", {"cluster.actors": 1}, r"core=lifelong writes to one memory"),
     ],
 )
 def test_what_cannot_be_on_actors_is_refused_before_anything_is_trained(tmp_path, words, more, told):
