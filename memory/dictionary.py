@@ -596,14 +596,10 @@ def read(
     valid = None if near.complete else near.valid
     at = near.slots if valid is None else near.slots.clamp(min=0)
     shape = (at.shape[0] // subsets, subsets * at.shape[1])  # [B, S k]
-
-    def each(part: Tensor) -> Tensor:
-        return part if subsets == 1 else part.reshape(shape)
-
-    values = torch.embedding(stored, each(at))  # [B, S k, V]
-    keys = torch.embedding(store.vectors, each(at)) if torch.is_grad_enabled() else None
+    values = torch.embedding(stored, at.reshape(shape))  # [B, S k, V]
+    keys = torch.embedding(store.vectors, at.reshape(shape)) if torch.is_grad_enabled() else None
     if valid is not None:
-        lacking = ~each(valid).unsqueeze(2)
+        lacking = ~valid.reshape(*shape, 1)
         values = values.masked_fill(lacking, 0)
         keys = None if keys is None else keys.masked_fill(lacking, 0)
     if keys is not None:  # leaves: a gradient for the rows that were read, not for the buffers
@@ -621,14 +617,14 @@ def read(
         shares = evidence(parts, asked.present, store.penalties(), weights, subsets)  # [B, S]
         weights = weights * shares.reshape(-1, 1)
     return Found(
-        value=torch.bmm(each(weights).unsqueeze(1), values).squeeze(1),
-        slots=each(near.slots),
-        weights=each(weights),
-        distances=each(distances),
-        valid=each(near.valid),
+        value=torch.bmm(weights.reshape(shape).unsqueeze(1), values).squeeze(1),
+        slots=near.slots.reshape(shape),
+        weights=weights.reshape(shape),
+        distances=distances.reshape(shape),
+        valid=near.valid.reshape(shape),
         values=values,
         keys=keys,
-        generation=generation.take(each(at)),
+        generation=generation.take(at.reshape(shape)),
         evidence=shares,
         source=id(store),
     )

@@ -242,7 +242,7 @@ class ActionMemories:
             metrics["memory/hit_distance"] = _mean([_numbers(one.distances)[:, 0] for _, one in answered])
             metrics["memory/top_weight"] = _mean([_numbers(one.weights).max(axis=1) for _, one in answered])
         slots = [(action, _numbers(one.slots)[_numbers(one.valid)]) for action, one in answered]
-        slots += [(action, _numbers(stored)) for action, stored in lookups.stored.items()]
+        slots += [(action, _numbers(stored)) for action, stored in lookups.stored.items() if len(stored)]
         if slots:
             metrics["memory/age"] = _mean([step - self._written[action].numpy()[of] for action, of in slots])
             metrics["memory/strength"] = _mean([_strength(self[action], of) for action, of in slots])

@@ -96,7 +96,9 @@ def nearest(
     doubtful = None
     if proposer.exact and wanted < proposals.shape[1] < used:
         kth = distances.kthvalue(wanted, dim=1).values  # [B]
-        doubtful = _doubtful(store, query, kth, distances.masked_fill(distances.isinf(), 0).amax(1))
+        farthest = distances.masked_fill(distances.isinf(), 0).amax(1)  # what was not proposed is hardly nearer
+        hidden = store.rounding(query, torch.minimum(kth, farthest))
+        doubtful = (farthest - hidden).clamp(min=0) < (1 - TOLERANCE) * kth
     at_hand = proposals.device.type in AT_HAND
     if at_hand and doubtful is not None and doubtful.any():
         doubtful &= (proposals >= 0).all(1)  # else there are no others
@@ -127,16 +129,14 @@ def _nearest_of_all(store: KeyStore, query: Keys, k: int, proposals: Tensor, use
     if proposals.shape[1] == k:  # compared by differences, so in order
         return Neighbours(proposals, distances, everywhere, True)
     near, order = distances.topk(k, dim=1, largest=False)
-    if proposals.shape[1] < used and (doubtful := _doubtful(store, query, near[:, -1], distances.amax(1))).any():
-        _search_again(store, query, doubtful.nonzero().squeeze(1), proposals, distances, used)
-        near, order = distances.topk(k, dim=1, largest=False)
+    if proposals.shape[1] < used:
+        kth, farthest = near[:, -1], distances.amax(1)
+        hidden = store.rounding(query, torch.minimum(kth, farthest))
+        doubtful = (farthest - hidden).clamp(min=0) < (1 - TOLERANCE) * kth
+        if doubtful.any():
+            _search_again(store, query, doubtful.nonzero().squeeze(1), proposals, distances, used)
+            near, order = distances.topk(k, dim=1, largest=False)
     return Neighbours(proposals.gather(1, order), near, everywhere, True)
-
-
-def _doubtful(store: KeyStore, query: Keys, kth: Tensor, farthest: Tensor) -> Tensor:
-    """Whether what was not proposed, hardly nearer than the farthest that was, may be among the k nearest.  `[B]`s."""
-    hidden = store.rounding(query, torch.minimum(kth, farthest))
-    return (farthest - hidden).clamp(min=0) < (1 - TOLERANCE) * kth
 
 
 def _told(

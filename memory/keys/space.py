@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from engram_rl.memory.checks import LARGEST_KEY, LARGEST_VALUE, number, real, require_held, shown, unknown, whole
-from engram_rl.memory.waiting import AT_HAND, Checks, require
+from engram_rl.memory.waiting import AT_HAND, Checks
 
 KeyInput: TypeAlias = Tensor | Mapping[str, Tensor]
 """Flat keys `[B, D]`, or one tensor per modality by name; a modality that is left out is not matched."""
@@ -223,7 +223,10 @@ class KeySpace:
             given[:, self.names.index(name)].copy_(has, non_blocking=not has.is_cuda)
         if present:
             some = given.any(1).all()
-            require(checks, some, _without_modality)
+            if checks is not None:
+                checks.append((some, _without_modality))
+            elif not some:
+                raise _without_modality()
         return given
 
 
@@ -241,7 +244,10 @@ def _vector(modality: Modality, part: Tensor | None, has: Tensor, dtype: torch.d
     largest = largest_of(modality)
     if part.numel():
         sound = torch.linalg.vector_norm(part.detach(), ord=math.inf) <= largest
-        require(checks, sound, lambda: too_large(modality))
+        if checks is not None:
+            checks.append((sound, lambda: too_large(modality)))
+        elif not sound:
+            raise too_large(modality)
     return unit(modality.name, part, has, checks) if modality.kind == "cosine" else part
 
 
@@ -265,7 +271,10 @@ def unit(name: str, part: Tensor, has: Tensor, checks: Checks | None = None) -> 
     if part.device.type not in AT_HAND or small.any():  # squares have lost digits, or all
         largest = part.detach().abs().amax(1, keepdim=True)
         nowhere = (small & (largest == 0)).any()
-        require(checks, ~nowhere, lambda: _without_direction(name))
+        if checks is not None:
+            checks.append((~nowhere, lambda: _without_direction(name)))
+        elif nowhere:
+            raise _without_direction(name)
         part = torch.where(small, part / largest.masked_fill(~small, 1), part)  # no gradient of 0 / 0
         length = torch.where(small, part.norm(dim=1, keepdim=True), length)
     return part / length
@@ -282,7 +291,10 @@ def _codes(modality: Modality, part: Tensor | None, has: Tensor, checks: Checks 
     part = part.to(has.device, kind, non_blocking=not part.is_cuda).masked_fill(~has.unsqueeze(1), 0)
     if part.is_floating_point():
         whole_numbers = ((part == part.round()) & (part.abs() <= LARGEST_EXACT_CODE)).all()
-        require(checks, whole_numbers, lambda: _not_whole(modality))
+        if checks is not None:
+            checks.append((whole_numbers, lambda: _not_whole(modality)))
+        elif not whole_numbers:
+            raise _not_whole(modality)
     return part.to(torch.int64)
 
 

@@ -28,7 +28,11 @@ from engram_rl.training.configuration.schema import (
             {"kwargs": {}, "wrappers": [], "success_above": None, "max_episode_steps": None, "modalities": None},
             "id num_envs vectorization",
         ),
-        (Workers, {"workers": None, "address": None}, "worker_cpus asynchronous patience restarts object_store"),
+        (
+            Workers,
+            {"workers": None, "address": None, "actors": None},
+            "worker_cpus asynchronous patience restarts object_store round staleness",
+        ),
         (Log, {"retrieved": 0}, "every video memory"),
         (Evaluation, {"mode": None, "max_steps": None}, "every episodes"),
         (Checkpoint, {}, "every keep best"),
@@ -50,7 +54,7 @@ def test_whole_numbers_are_taken_in_these_places():
     of = {
         "": "seed steps threads episodes max_steps",
         "env.": "num_envs max_episode_steps",
-        "cluster.": "workers restarts object_store",
+        "cluster.": "workers restarts object_store actors round staleness",
         "log.": "every retrieved",
         "evaluation.": "every episodes max_steps",
         "checkpoint.": "every keep",

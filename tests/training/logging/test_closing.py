@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -34,6 +35,8 @@ class Judged:
         if mode not in self.played:
             raise RuntimeError(f"no {mode}")
         return self.played[mode]
+
+    metadata: ClassVar[dict] = {"restorable": True}
 
     def state_dict(self):
         return {"at": 7}
