@@ -83,8 +83,8 @@ class Agent(Protocol):
     - `act(..., rows=None)`: it can act for some of its environments, `observation` and `mask` being theirs, and is then
       shown transitions of those that stepped, with `rows`. Only such an agent goes with workers that are not in step
     - `close()`: end what it holds in other processes; it is not used any more
-    - `knowledge()`, `know(...)`, `noted()`, `note(...)`, `follow(...)`: copies of it act in other processes while it
-      learns (`ActsElsewhere`)
+    - `knowledge()`, `know(...)`, `noted()`, `note(...)`, `follow(...)`, `acting_state()`, `load_acting_state(...)`:
+      copies of it act in other processes while it learns (`ActsElsewhere`)
     - `inspect()`: what is worth watching of its inside, by TensorBoard name; asked when a point of a curve is due
     - `read_weights()`: what its memory core's heads read, for people
       (`engram_rl.agents.policy_gradient.read_weights.ReadWeights`), or None
