@@ -138,10 +138,10 @@ class PlainStore:
         if not part.is_floating_point():
             return None  # integers that would be rounded are looked for there
         if vectors.numel():
-            sound = torch.linalg.vector_norm(vectors.detach(), ord=math.inf) <= self._largest
+            largest = torch.linalg.vector_norm(vectors.detach(), ord=math.inf)
             if checks is not None:
-                checks.append((sound, lambda: too_large(self._modality)))
-            elif not sound:
+                checks.append((largest <= self._largest, lambda: too_large(self._modality)))
+            elif not largest.item() <= self._largest:  # NaN included
                 return None
         return vectors
 
