@@ -91,9 +91,9 @@ class Retriever:
         values, confidence = self.memory.values[slots], self._confidence(slots, envs)  # of -1 any, never shown
         if self.control:
             values, confidence = self.control.alter(slots, values, confidence, self.memory)
-        age = torch.from_numpy(episodes[envs]).float().unsqueeze(1) - values[..., -1]  # [R, K]
-        shown = (slots >= 0) & (confidence >= self._min_confidence)
-        return Neighbours(values, confidence, distances, age, shown, asked)
+        age = episodes[envs].astype(np.float32)[:, None] - values[..., -1].numpy()  # [R, K]
+        shown = (slots.numpy() >= 0) & (confidence.numpy() >= np.float32(self._min_confidence))
+        return Neighbours(values, confidence, distances, torch.from_numpy(age), torch.from_numpy(shown), asked)
 
     def _slots(self, observation: Observation, envs: np.ndarray, touch: bool) -> tuple[Tensor, Tensor]:
         """Slots and squared distances, the reward sites last. `[R, K]` each."""
@@ -121,6 +121,9 @@ class Retriever:
 class RewardSites:
     """The most credible and latest reward sites, kept until a write or a removal could change them.
 
+    They are chosen among the latest of their world. Those are looked up once; where each environment has a world of its
+    own they then follow what is written, until one of as many as are kept goes.
+
     Args:
         entries: Makes the queries.
         count: Sites shown to each environment, S.
@@ -135,7 +138,18 @@ class RewardSites:
         self._entries = entries
         self.slots = torch.zeros(num_envs, count, dtype=torch.int64)  # looked up before they are shown
         self._held = torch.zeros(num_envs, count, dtype=torch.int32)  # [E, S] generation of these then
-        self._outdated = np.ones(num_envs, bool)  # [E] whether these must be looked up anew
+        self._outdated = np.ones(num_envs, bool)  # [E] whether these must be chosen anew
+        self._latest = np.full((num_envs, WIDER * count), -1)  # [E, WIDER S] slots, the latest first; -1 for no more
+        self._since = np.zeros(self._latest.shape, np.int32)  # [E, WIDER S] generation of these then
+        self._known = np.zeros(num_envs, bool)  # [E] whether these are the latest
+
+    def written(self, memory: AnyMemory, envs: np.ndarray, slots: Tensor) -> None:
+        """Sites were found by these environments, each in a world of its own, and lie there now. `[R]`, `[R]`."""
+        new = slots.numpy()[:, None]
+        earlier = np.where(self._latest[envs] == new, -1, self._latest[envs])
+        slots_now, since = np.concatenate([new, earlier], 1), np.concatenate([new, self._since[envs]], 1)
+        since[:, :1] = memory.generation.numpy()[new]
+        self._keep(envs, slots_now, since)
 
     def outdate(self, envs: np.ndarray) -> None:
         """Something was written in the worlds of these environments. `[R]`."""
@@ -151,7 +165,7 @@ class RewardSites:
     def clear(self) -> None:
         """Entries lie elsewhere now: all are looked up anew before they are shown."""
         self.slots.fill_(-1)
-        self._outdated[:] = True
+        self._outdated[:], self._known[:] = True, False
 
     def refresh(self, memory: AnyMemory, episodes: np.ndarray) -> None:
         """Look up anew what may have changed.
@@ -162,16 +176,16 @@ class RewardSites:
         """
         if not self._count:
             return
-        envs = np.flatnonzero(self._outdated | self._gone(memory).any(1).numpy())  # [R]
+        envs = np.flatnonzero(self._outdated | self._gone(memory).any(1))  # [R]
         if not len(envs):
             return
         now = torch.from_numpy(episodes[envs]).float().unsqueeze(1)
-        query = {"when": now / float(TIME_UNIT)} | self._entries.context(envs, REWARD)
-        found = memory.lookup(query, WIDER * self._count, touch=False)
-        age = now - found.values[..., -1]  # [R, WIDER S]
-        credible = confidence_in(memory, found.slots).clamp(min=1e-6).log() - AGING * age
-        best = credible.masked_fill(~found.valid, -torch.inf).topk(self._count, dim=1).indices
-        self.slots[envs], self._held[envs] = found.slots.gather(1, best), found.generation.gather(1, best)
+        self._look_up(memory, envs, now)
+        latest, since = torch.from_numpy(self._latest[envs]), torch.from_numpy(self._since[envs])  # [R, WIDER S]
+        age = now - memory.values[latest][..., -1]  # of -1 any, never chosen
+        credible = confidence_in(memory, latest).clamp(min=1e-6).log() - AGING * age
+        best = credible.masked_fill(latest < 0, -torch.inf).topk(self._count, dim=1).indices
+        self.slots[envs], self._held[envs] = latest.gather(1, best), since.gather(1, best)
         self._outdated[envs] = False
 
     def state_dict(self) -> dict[str, Any]:
@@ -182,11 +196,36 @@ class RewardSites:
         """Restore what `state_dict` gave."""
         self.slots, self._held = state["slots"].clone(), state["held"].clone()
         self._outdated = state["outdated"].copy()
+        self._known[:] = False
 
-    def _gone(self, memory: AnyMemory) -> Tensor:
+    def _look_up(self, memory: AnyMemory, envs: np.ndarray, now: Tensor) -> None:
+        """See to it that the latest of these are known. `[R]`, `[R, 1]`."""
+        latest, since = self._latest[envs], self._since[envs]
+        there = (latest >= 0) & memory.alive.numpy()[latest] & (memory.generation.numpy()[latest] == since)
+        went = ((latest >= 0) & ~there).any(1)
+        others = latest[:, -1] >= 0  # that may come after those that are kept
+        lost = ~self._known[envs] | (went & others) | (not self._entries.separate)
+        if (went & ~lost).any():
+            rows = np.flatnonzero(went & ~lost)
+            self._keep(envs[rows], np.where(there, latest, -1)[rows], since[rows])
+        if lost.any():
+            rows = np.flatnonzero(lost)
+            query = {"when": now[rows] / float(TIME_UNIT)} | self._entries.context(envs[rows], REWARD)
+            found = memory.lookup(query, self._latest.shape[1], touch=False)
+            self._latest[envs[rows]], self._since[envs[rows]] = found.slots.numpy(), found.generation.numpy()
+            self._known[envs[rows]] = True
+
+    def _keep(self, envs: np.ndarray, slots: np.ndarray, since: np.ndarray) -> None:
+        """Of these slots, the latest first, as many as there is room for; -1 is left out. `[R]`, `[R, n]`, `[R, n]`."""
+        order = np.argsort(slots < 0, axis=1, kind="stable")[:, : self._latest.shape[1]]
+        self._latest[envs] = np.take_along_axis(slots, order, 1)
+        self._since[envs] = np.take_along_axis(since, order, 1)
+
+    def _gone(self, memory: AnyMemory) -> np.ndarray:
         """Whether the entry of a site has been removed since it was looked up. `[E, S]` of bool."""
-        present = memory.alive[self.slots] & (memory.generation[self.slots] == self._held)
-        return (self.slots >= 0) & ~present
+        slots = self.slots.numpy()
+        present = memory.alive.numpy()[slots] & (memory.generation.numpy()[slots] == self._held.numpy())
+        return (slots >= 0) & ~present
 
 
 def confidence_in(memory: AnyMemory, slots: Tensor) -> Tensor:
