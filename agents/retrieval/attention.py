@@ -69,30 +69,48 @@ class RetrievalAttention(nn.Module):
         v = self.key_value.bias[width:].view(self.heads, 1, -1)  # [heads, 1, D]
         query = self.query(features).view(len(features), self.heads, -1).transpose(0, 1)  # [heads, B, D]
         asked = torch.bmm(query, U / math.sqrt(U.shape[1])).transpose(0, 1)  # [B, heads, W]
-        embed = self.embed[0]
-        mean, weights = _Attend.apply(asked, tokens, valid, embed.weight, embed.bias, self.null)
+        attend = _Attend.apply if torch.is_grad_enabled() else _attend
+        mean, weights, _ = attend(asked, tokens, valid, self.embed[0].weight, self.embed[0].bias, self.null)
         read = torch.baddbmm(v, mean.transpose(0, 1), V.transpose(1, 2)).transpose(0, 1).flatten(1)  # [B, W]
         return torch.addcmul(features, self.gate, self.out(read)), weights
 
 
-class _Attend(torch.autograd.Function):
+def _attend(s: Tensor, x: Tensor, valid: Tensor, A: Tensor, a: Tensor, n: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """What is read of tokens `e = relu(A x + a)` and one more, n: `[w_1 .. w_K w_n] [e_1 .. e_K n]'`.
 
-    The weights are `softmax(s [e_1 .. e_K n])` for what is asked, s, and 0 for tokens that are not there. Nobody needs
-    the gradient to x, and what lies between tokens and what is read of them is used twice: by hand the gradient takes a
-    third of the operations of autograd.
+    The weights are `softmax(s [e_1 .. e_K n])` for what is asked, s, and 0 for tokens that are not there.
+
+    Args:
+        s: `[B, heads, W]`
+        x: `[B, K, F]`
+        valid: Which tokens are there. `[B, K]` of bool
+        A: `[W, F]`
+        a: `[W]`
+        n: `[W]`
+
+    Returns:
+        It, `[B, heads, W]`, the weights, `[B, heads, K + 1]`, and e, `[B, K, W]`.
+    """
+    e = torch.addmm(a, x.flatten(0, 1), A.t()).relu_().view(*valid.shape, -1)
+    scores = torch.bmm(s, e.mT).masked_fill_(~valid.unsqueeze(1), -torch.inf)
+    w = _softmax(torch.cat([scores, (s @ n).unsqueeze(2)], 2))
+    return _mean(w, e, n), w, e
+
+
+class _Attend(torch.autograd.Function):
+    """`_attend`, with a gradient by hand.
+
+    Nobody needs that to x, and what lies between tokens and what is read of them is used twice: it takes a third of the
+    operations of autograd.
     """
 
     @staticmethod
     def forward(ctx: Any, s: Tensor, x: Tensor, valid: Tensor, A: Tensor, a: Tensor, n: Tensor) -> Any:
-        """`[B, heads, W]`, `[B, K, F]`, `[B, K]`, `[W, F]`, `[W]`, `[W]` -> `[B, heads, W]`, `[B, heads, K + 1]`."""
-        x = x.flatten(0, 1)  # [B K, F]
-        e = torch.addmm(a, x, A.t()).relu_().view(*valid.shape, -1)  # [B, K, W]
-        scores = torch.bmm(s, e.mT).masked_fill_(~valid.unsqueeze(1), -torch.inf)
-        w = _softmax(torch.cat([scores, (s @ n).unsqueeze(2)], 2))  # [B, heads, K + 1]
+        """As `_attend`."""
+        mean, w, e = _attend(s, x, valid, A, a, n)
         ctx.save_for_backward(s, x, A, n, e, w)
-        ctx.mark_non_differentiable(w)
-        return _mean(w, e, n), w
+        ctx.mark_non_differentiable(w, e)
+        return mean, w, e
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
@@ -103,8 +121,9 @@ class _Attend(torch.autograd.Function):
         ds = w * (dw - (dw * w).sum(2, keepdim=True))  # of the scores
         on, by = torch.cat([w, ds], 1), torch.cat([d, s], 1)  # [B, 2 heads, K + 1], [B, 2 heads, W]
         de = torch.bmm(on[..., :-1].mT, by).mul_(e.sign()).flatten(0, 1)  # [B K, W]; relu lets through what is above 0
-        dx = (de @ A).view(*e.shape[:2], -1) if ctx.needs_input_grad[1] else None
-        return _mean(ds, e, n), dx, None, (x.t() @ de).t(), de.sum(0), on[..., -1].flatten() @ by.flatten(0, 1)
+        dx = (de @ A).view(x.shape) if ctx.needs_input_grad[1] else None
+        dA, dn = (x.flatten(0, 1).t() @ de).t(), on[..., -1].flatten() @ by.flatten(0, 1)
+        return _mean(ds, e, n), dx, None, dA, de.sum(0), dn
 
 
 FEW = 8
@@ -138,7 +157,7 @@ class Fusion(nn.Module):
 
     def forward(self, features: Tensor, extras: dict[str, Tensor]) -> Tensor:
         """`[N, H]` to `[N, H]`."""
-        return self.read(features, extras)[0]
+        return self.attention(features, extras[NEIGHBOURS], extras[SHOWN])  # type: ignore[no-any-return]
 
     def read(self, features: Tensor, extras: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The same, and the attention to each neighbour and to the null token. `[N, H]`, `[N, heads, K + 1]`."""

@@ -13,6 +13,7 @@ from engram_rl.agents.agent import Observation
 from engram_rl.agents.retrieval.controls import Control
 from engram_rl.agents.retrieval.entries import REWARD, STEP, TIME_UNIT, Entries
 from engram_rl.agents.retrieval.situations import Situations
+from engram_rl.memory.forgetting import Forgetting
 from engram_rl.memory.sharded import AnyMemory
 
 WIDER = 4
@@ -84,34 +85,36 @@ class Retriever:
             touch: Whether the entries count as used.
         """
         self.sites.refresh(self.memory, episodes)
-        asked, distances = self._slots(observation, envs, touch)
+        asked, distances, values = self._slots(observation, envs, touch)
         slots = asked
         if self.control:
             slots = self.control.choose(slots, self.memory)
-        values, confidence = self.memory.values[slots], self._confidence(slots, envs)  # of -1 any, never shown
+            values = self.memory.values[slots]  # of -1 any, never shown
+        confidence = self._confidence(slots, values, envs)
         if self.control:
             values, confidence = self.control.alter(slots, values, confidence, self.memory)
         age = episodes[envs].astype(np.float32)[:, None] - values[..., -1].numpy()  # [R, K]
         shown = (slots.numpy() >= 0) & (confidence.numpy() >= np.float32(self._min_confidence))
         return Neighbours(values, confidence, distances, torch.from_numpy(age), torch.from_numpy(shown), asked)
 
-    def _slots(self, observation: Observation, envs: np.ndarray, touch: bool) -> tuple[Tensor, Tensor]:
-        """Slots and squared distances, the reward sites last. `[R, K]` each."""
+    def _slots(self, observation: Observation, envs: np.ndarray, touch: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Slots, squared distances and values, the reward sites last. `[R, K]`, `[R, K]`, `[R, K, V]`."""
         sites = self.sites.slots[envs]  # [R, S]
         if not self._neighbours:
-            return sites, torch.zeros(sites.shape)
+            return sites, torch.zeros(sites.shape), self.memory.values[sites]
         query = {"view": self._situations.keys(observation)} | self._entries.context(envs, STEP)
         near = self.memory.lookup(query, self._neighbours, touch=touch)
         if not self._reward_sites:
-            return near.slots, near.distances
-        return torch.cat([near.slots, sites], 1), torch.cat([near.distances, torch.zeros(sites.shape)], 1)
+            return near.slots, near.distances, near.values
+        slots, distances = torch.cat([near.slots, sites], 1), torch.cat([near.distances, torch.zeros(sites.shape)], 1)
+        return slots, distances, self.memory.values[slots]
 
-    def _confidence(self, slots: Tensor, envs: np.ndarray) -> Tensor:
+    def _confidence(self, slots: Tensor, values: Tensor, envs: np.ndarray) -> Tensor:
         """How far entries are believed: a step as far as the reward site that it led to. `[R, K]`."""
         if not (self._reward_sites and self._neighbours):
             return confidence_in(self.memory, slots)
         steps = slots[:, : self._neighbours]
-        outcome, rewarded = self.memory.values[steps].split(self._entries.parts, dim=2)[:2]
+        outcome, rewarded = values[:, : self._neighbours].split(self._entries.parts, dim=2)[:2]
         owners = np.repeat(envs, self._neighbours)
         led_to = self.memory.find(self._entries.site_names(owners, outcome.flatten(0, 1).numpy())).view(steps.shape)
         believed = torch.cat([torch.where(rewarded.squeeze(2) > 0, led_to, steps), slots[:, self._neighbours :]], 1)
@@ -229,6 +232,8 @@ class RewardSites:
 
 
 def confidence_in(memory: AnyMemory, slots: Tensor) -> Tensor:
-    """How far a memory believes entries, 0 where there is none. `[R, K]`."""
+    """How far a memory believes entries that it holds, 0 where there is none. `[R, K]`."""
+    if type(memory.forgetting).strength is Forgetting.strength:  # it knows none
+        return (slots >= 0).float()
     confidence = memory.strength(slots.clamp(min=0).flatten()).view(slots.shape)
     return confidence.float().masked_fill(slots < 0, 0.0)
