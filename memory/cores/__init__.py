@@ -34,6 +34,7 @@ from engram_rl.memory.cores.shm import StableHadamardMemory
 from engram_rl.memory.cores.store import StoreCore
 from engram_rl.memory.cores.synthetic import SyntheticGradients
 from engram_rl.memory.cores.two_level import TwoLevel
+from engram_rl.memory.cores.variational import VariationalMemory
 from engram_rl.memory.cores.wrapper import Wrapper
 from engram_rl.memory.cores.writing import CachedUniformWriting, UniformWriting
 
@@ -104,6 +105,7 @@ __all__ = [
     "Losses",
     "State",
     "SyntheticGradients",
+    "VariationalMemory",
     "Wrapper",
     "make_core",
     *sorted(kind.__name__ for kind in (*CORES.values(), *WRAPPERS.values())),
