@@ -33,6 +33,7 @@ from engram_rl.memory.cores.sam import SAM
 from engram_rl.memory.cores.shm import StableHadamardMemory
 from engram_rl.memory.cores.store import StoreCore
 from engram_rl.memory.cores.synthetic import SyntheticGradients
+from engram_rl.memory.cores.tiers import Tiers
 from engram_rl.memory.cores.two_level import TwoLevel
 from engram_rl.memory.cores.variational import VariationalMemory
 from engram_rl.memory.cores.wrapper import Wrapper
@@ -65,6 +66,7 @@ CORES: dict[str, type[Core]] = {
     "sam": SAM,
     "shm": StableHadamardMemory,
     "store": StoreCore,
+    "tiers": Tiers,
     "two_level": TwoLevel,
 }
 """Every core by the name that `make_core` and `core=` on the command line take."""
