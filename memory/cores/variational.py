@@ -102,7 +102,7 @@ class VariationalMemory(nn.Module):
             g = self.of_answers(y, g)
             q = _gaussian(self.posterior(torch.cat([g, state["read"]], 1)))
             divergence.append(mixture_kl(q, *self._prior(state)).mean())
-            logits, state = self._answered(last, _drawn(q, generator), state)
+            logits, state = self._answered(last, self._drawn(q, generator), state)
             surprise.append(functional.binary_cross_entropy_with_logits(logits, y, reduction="none").sum(1).mean())
             last = y
         return torch.stack(surprise).mean(), torch.stack(divergence).mean()
@@ -122,7 +122,7 @@ class VariationalMemory(nn.Module):
             (means, stds), shares = self._prior(state)
             mode = torch.multinomial(shares, 1, generator=generator)  # [B, 1]
             row = torch.arange(len(mode), device=mode.device)
-            z = _drawn((means[row, mode[:, 0]], stds[row, mode[:, 0]]), generator)
+            z = self._drawn((means[row, mode[:, 0]], stds[row, mode[:, 0]]), generator)
             logits, state = self._answered(last, z, state)
             last = (logits > 0).to(xs.dtype)
             answers.append(last)
@@ -138,6 +138,10 @@ class VariationalMemory(nn.Module):
         """The modes, `[B, K, Z]` each, and how probable each of them is. `[B, K]`."""
         modes = _gaussian(self.prior(state["read"].unflatten(1, (self.decoder.reads, -1))))
         return modes, self.decoder._read_weights(state).amax(-1).softmax(-1)
+
+    def _drawn(self, q: Gaussian, generator: torch.Generator | None) -> Tensor:
+        mean, std = q
+        return mean + std * torch.randn(mean.shape, dtype=mean.dtype, device=mean.device, generator=generator)
 
     def _answered(self, last: Tensor, z: Tensor, state: State) -> tuple[Tensor, State]:
         output, state, _ = self.decoder.step(torch.cat([last, z], 1), state)
@@ -163,8 +167,3 @@ def mixture_kl(q: Gaussian, modes: Gaussian, shares: Tensor) -> Tensor:
 def _gaussian(told: Tensor) -> Gaussian:
     mean, spread = told.chunk(2, -1)
     return mean, functional.softplus(spread) + SMALLEST
-
-
-def _drawn(q: Gaussian, generator: torch.Generator | None) -> Tensor:
-    mean, std = q
-    return mean + std * torch.randn(mean.shape, dtype=mean.dtype, device=mean.device, generator=generator)
