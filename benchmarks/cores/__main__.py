@@ -27,7 +27,7 @@ class CoresBench:
     python -m benchmarks.cores seeds=3 out=results/cores.jsonl
     python -m benchmarks.cores only=[recall_first,speed] cores=[delta,ffm]
 
-    only: tasks; all by default, trials of memories and of ways to learn too. `speed` is milliseconds a step, on one thread.
+    only: tasks; all by default, trials of memories and of learning too. `speed` is milliseconds a step, on one thread.
     cores: names of memory cores, on each of the tasks whether they claim it or not; by default those that claim it.
     seeds: a list, or how many; of the weights and the episodes.
     tiny: a handful of updates, for a test of the benchmark itself; the figures then mean nothing.
@@ -77,7 +77,7 @@ def _runs(bench: CoresBench) -> Iterator[CoreRun]:
 def _trials(bench: CoresBench, task: str) -> Iterator[CoreRun]:
     """A trial, which only those that have it in `TRIAL_CLAIMS` can be put to."""
     for memory, limit in TRIAL_CLAIMS[task].items():
-        if memory in (bench.cores or TRIED):
+        if not bench.cores or memory in bench.cores:
             for seed in bench.seeds:
                 yield CoreRun(memory, task, seed, {}, limit, bench.tiny)
 

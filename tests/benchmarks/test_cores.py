@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from benchmarks.cores.__main__ import main
+from benchmarks.cores.mapping import CELLS, SIDE, VIEW, views_of, visited_by, walked
 from benchmarks.cores.measure import CoreRun, half_of, holds, measure
 from benchmarks.cores.references import REFERENCES
 from benchmarks.cores.report import markdown
@@ -126,7 +127,7 @@ def test_tasks_and_cores_make_rows_and_a_table_and_nothing_is_done_twice(tmp_pat
 
 @pytest.mark.parametrize("task", TRIALS)
 def test_trials_make_rows(task):
-    assert TRIAL_CLAIMS.keys() == TRIALS.keys() and {*TRIAL_CLAIMS[task]} <= {*TRIED}
+    assert TRIAL_CLAIMS.keys() == TRIALS.keys() and {*TRIAL_CLAIMS[task]} <= {*TRIED, *CORES}
     for memory, limit in TRIAL_CLAIMS[task].items():
         row = measure(CoreRun(memory, task, 0, {}, limit, tiny=True))
         assert 0 <= row["score"] <= 2 and (row["holds"] is None) == (not limit)
@@ -213,3 +214,21 @@ def test_a_rate_falls_to_a_tenth_and_stays():
     task = replace(TASKS["copy"], rate=1.0, falls=100)
     assert [task.rate_at(update) for update in (0, 50, 100, 1000)] == pytest.approx([1.0, 0.55, 0.1, 0.1])
     assert replace(task, falls=None).rate_at(10**6) == 1.0
+
+
+def test_a_walk_tells_what_is_in_view_and_asks_for_a_view_of_before():
+    walks = walked(3, 12, torch.Generator().manual_seed(1))
+    padded = torch.nn.functional.pad(walks.walls.view(3, SIDE, SIDE), (1, 1, 1, 1), value=1.0)
+    for row in range(3):
+        been, seen = set(), torch.zeros(CELLS, dtype=torch.bool)
+        for t in range(12):
+            view, place, asked = walks.inputs[t, row].split([VIEW, CELLS, VIEW])
+            y, x = divmod(int(place.argmax()), SIDE)
+            assert torch.equal(view, 2 * padded[row, y : y + 3, x : x + 3].flatten() - 1)
+            assert walks.walls[row, y * SIDE + x] == 0
+            been.add((y, x))
+            seen |= views_of(y * SIDE + x)
+            assert torch.equal(walks.seen[t, row], seen)
+            like = {(v, w) for v, w in been if torch.equal(2 * padded[row, v : v + 3, w : w + 3].flatten() - 1, asked)}
+            assert like and {divmod(int(cell), SIDE) for cell in walks.alike[t, row].nonzero()} == like
+        assert {divmod(int(cell), SIDE) for cell in visited_by(walks)[-1, row].nonzero()} == been

@@ -50,7 +50,7 @@ WRAPPED = {
 }
 """Each wrapper around three cores, with its settings."""
 
-REACHES_A_PART = {"compressive"}
+REACHES_A_PART = {"compressive", "mnm", "two_level sam"}
 """Cores whose losses are meant to reach some of their parameters only, so are no derivative of the loss's value."""
 
 GUESSED = {"two_level gru", "tiers"}
