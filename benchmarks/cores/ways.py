@@ -56,7 +56,7 @@ def truncation(way: str, tiny: bool, window: int = 5, length: int = 4, width: in
                 teacher.step()
             state = after
 
-    updates, seconds = _repeated(update, 2 if tiny else 10**6, 20.0)
+    updates, seconds = _repeated(update, 2 if tiny else 10**6, 12.0)
     with torch.no_grad():
         episodes = copy(4 if tiny else JUDGED_ON, torch.Generator().manual_seed(10**6), True, width, length)
         outputs, _, _ = core(episodes.inputs, core.initial_state(episodes.inputs.shape[1]))
@@ -64,12 +64,12 @@ def truncation(way: str, tiny: bool, window: int = 5, length: int = 4, width: in
     return _row(float(wrong.float().mean()), "share", updates, seconds)
 
 
-LENGTHS = (1, 2, 4, 7, 10)
+LENGTHS = (1, 2, 3, 4, 6)
 """Lessons of `lessons`: how long a sequence is to be copied."""
 
 
 def lessons(way: str, tiny: bool, width: int = 4, limit: float = 0.05) -> Row:
-    """Updates until no more than one bit in twenty is wrong in copying ten vectors, with an NTM; lower is better.
+    """Updates until no more than one bit in twenty is wrong in copying six vectors, with an NTM; lower is better.
 
     What is practised next is chosen by a `curriculum` that is paid by the fall of a lesson's loss, at random
     (`uniform`), or is the longest at once (`fixed`). Where the limit is not reached, the updates that were made.
@@ -107,7 +107,7 @@ def lessons(way: str, tiny: bool, width: int = 4, limit: float = 0.05) -> Row:
     def enough() -> bool:
         return all(wrong(*answered(LENGTHS[-1], batch)) <= limit for batch in (32, 128))
 
-    updates, seconds = _repeated(update, 2 if tiny else 10**6, 40.0, enough)
+    updates, seconds = _repeated(update, 2 if tiny else 10**6, 30.0, enough)
     return _row(float(updates), "updates", updates, seconds)
 
 
@@ -138,7 +138,7 @@ def pondering(way: str, tiny: bool, width: int = 4, steps: int = 12) -> Row:
         nn.utils.clip_grad_norm_([*core.parameters(), *read_out.parameters()], 1.0)
         optimiser.step()
 
-    updates, seconds = _repeated(update, 2 if tiny else 10**6, 15.0)
+    updates, seconds = _repeated(update, 2 if tiny else 10**6, 10.0)
     with torch.no_grad():
         xs, parity, speaks = drawn(4 if tiny else JUDGED_ON)
         state, thought, right = core.initial_state(xs.shape[1]), [], []
@@ -184,11 +184,11 @@ def one_of_three(way: str, tiny: bool, width: int = 6) -> Row:
         nonlocal made
         made += 1
         optimiser.zero_grad()
-        memory.loss(*drawn(batch), kl_weight=min(1.0, made / 500)).backward()
+        memory.loss(*drawn(batch), kl_weight=min(1.0, made / 300)).backward()
         nn.utils.clip_grad_norm_(memory.parameters(), 1.0)
         optimiser.step()
 
-    updates, seconds = _repeated(update, 2 if tiny else 10**6, 30.0)
+    updates, seconds = _repeated(update, 2 if tiny else 10**6, 14.0)
     xs, _ = drawn(4 if tiny else JUDGED_ON)
     answers = torch.stack([memory.draw(xs, 1)[0] for _ in range(8)])  # [8, B, width]
     same = (answers.unsqueeze(1) == (xs > 0).float()).all(-1)  # [8, 3, B]
