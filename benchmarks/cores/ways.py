@@ -119,7 +119,7 @@ def pondering(way: str, tiny: bool, width: int = 4, steps: int = 12) -> Row:
     says that thinking goes where it is of use.
     """
     chance = torch.Generator().manual_seed(torch.initial_seed())
-    core = make_core("adaptive_computation", width + 1, 16, limit=6, ponder_cost=0.02)
+    core = make_core("adaptive_computation", width + 1, 16, limit=6, ponder_cost=0.05)
     read_out = nn.Linear(16, 1)
     optimiser = torch.optim.Adam([*core.parameters(), *read_out.parameters()], 5e-3)
 
@@ -138,7 +138,7 @@ def pondering(way: str, tiny: bool, width: int = 4, steps: int = 12) -> Row:
         nn.utils.clip_grad_norm_([*core.parameters(), *read_out.parameters()], 1.0)
         optimiser.step()
 
-    updates, seconds = _repeated(update, 2 if tiny else 10**6, 10.0)
+    updates, seconds = _repeated(update, 2 if tiny else 10**6, 14.0)
     with torch.no_grad():
         xs, parity, speaks = drawn(4 if tiny else JUDGED_ON)
         state, thought, right = core.initial_state(xs.shape[1]), [], []
