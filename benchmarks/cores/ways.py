@@ -88,12 +88,15 @@ def lessons(way: str, tiny: bool, width: int = 4, limit: float = 0.05) -> Row:
         outputs, _, _ = core(episodes.inputs, core.initial_state(batch))
         return read_out(outputs[episodes.asked]), episodes.bits[episodes.asked]
 
-    latest: dict[int, float] = {}
+    choose: Callable[[], int] = {
+        "curriculum": curriculum.draw,
+        "uniform": lambda: int(draw.integers(len(LENGTHS))),
+        "fixed": lambda: len(LENGTHS) - 1,
+    }[way]
+    latest: dict[int, float] = {}  # a running mean of each lesson's loss
 
     def update() -> None:
-        lesson = {"curriculum": curriculum.draw, "uniform": lambda: int(draw.integers(len(LENGTHS)))}.get(
-            way, lambda: len(LENGTHS) - 1
-        )()
+        lesson = choose()
         logits, bits = answered(LENGTHS[lesson], 16)
         loss = functional.binary_cross_entropy_with_logits(logits, bits)
         optimiser.zero_grad()
