@@ -14,7 +14,7 @@ from torch.nn import functional
 from benchmarks.cores.tasks import copy
 from benchmarks.runs import Row
 from engram_rl.memory.cores import SyntheticGradients, VariationalMemory, make_core
-from engram_rl.memory.cores.dnc import DNC
+from engram_rl.memory.cores.ntm import NTM
 from engram_rl.memory.cores.variational import Gaussian
 from engram_rl.training.curriculum import Curriculum
 
@@ -68,14 +68,14 @@ LENGTHS = (1, 2, 3, 4, 6)
 """Lessons of `lessons`: how long a sequence is to be copied."""
 
 
-def lessons(way: str, tiny: bool, width: int = 4, limit: float = 0.05) -> Row:
+def lessons(way: str, tiny: bool, width: int = 3, limit: float = 0.05) -> Row:
     """Updates until no more than one bit in twenty is wrong in copying six vectors, with an NTM; lower is better.
 
     What is practised next is chosen by a `curriculum` that is paid by the fall of a lesson's loss, at random
     (`uniform`), or is the longest at once (`fixed`). Where the limit is not reached, the updates that were made.
     """
     chance = torch.Generator().manual_seed(torch.initial_seed())
-    core, read_out = make_core("ntm", width + 2, 48, slots=16, width=12), nn.Linear(48, width)
+    core, read_out = make_core("ntm", width + 2, 32, slots=8, width=8), nn.Linear(32, width)
     optimiser = torch.optim.Adam([*core.parameters(), *read_out.parameters()], 3e-3)
     curriculum = Curriculum(len(LENGTHS), rate=0.1, seed=torch.initial_seed())
     draw = np.random.default_rng(torch.initial_seed())
@@ -110,7 +110,7 @@ def lessons(way: str, tiny: bool, width: int = 4, limit: float = 0.05) -> Row:
     def enough() -> bool:
         return all(wrong(*answered(LENGTHS[-1], batch)) <= limit for batch in (32, 128))
 
-    updates, seconds = _repeated(update, 2 if tiny else 10**6, 30.0, enough)
+    updates, seconds = _repeated(update, 2 if tiny else 10**6, 40.0, enough)
     return _row(float(updates), "updates", updates, seconds)
 
 
@@ -170,12 +170,12 @@ class WithoutDraws(VariationalMemory):
         return torch.zeros_like(q[0])
 
 
-def one_of_three(way: str, tiny: bool, width: int = 6) -> Row:
+def one_of_three(way: str, tiny: bool, width: int = 5) -> Row:
     """The share of answers that are, in every bit, one of three vectors that were shown; each is as good an answer."""
     chance = torch.Generator().manual_seed(torch.initial_seed())
     make = {"variational_memory": VariationalMemory, "without_draws": WithoutDraws}[way]
-    memory = make(width, 48, width, core=partial(DNC, slots=8, width=12, reads=3), latent=6)
-    optimiser = torch.optim.Adam(memory.parameters(), 3e-3)
+    memory = make(width, 32, width, core=partial(NTM, slots=4, width=12, reads=3), latent=4)
+    optimiser = torch.optim.Adam(memory.parameters(), 5e-3)
     made = 0
 
     def drawn(batch: int) -> tuple[Tensor, Tensor]:
