@@ -46,6 +46,7 @@ PARTS = {
             "engram_rl.training.single": ["SingleAgent"],
             "engram_rl.training.callbacks": ["Moment"],
             "engram_rl.training.curriculum": ["Curriculum"],
+            "engram_rl.training.lessons": ["Lessons"],
             "engram_rl.training.evaluate": ["Evaluation"],
         },
     ),
@@ -60,7 +61,7 @@ PARTS = {
     "cores": Part(
         "Memory cores",
         "Recurrent memories behind one contract.",
-        {"engram_rl.memory.cores": ["Core", "make_core", "SyntheticGradients"]},
+        {"engram_rl.memory.cores": ["Core", "make_core", "SyntheticGradients", "VariationalMemory"]},
     ),
     "associative": Part(
         "Memories of sets",
