@@ -73,12 +73,9 @@ def atari_shift(
     """
     _require_atari()
     schedule = Periodic([_pair(variant) for variant in variants], period)
-    mode, difficulty = schedule.targets[0]
     if "ale_py" not in str(gymnasium.spec(game).entry_point):
         raise TypeError(f"{game} is no Atari game: give an id of ale_py, such as ALE/Freeway-v5.")
-    env = gymnasium.make(
-        game, mode=mode, difficulty=difficulty, render_mode=render_mode, disable_env_checker=True, **options
-    )
+    env = gymnasium.make(game, render_mode=render_mode, disable_env_checker=True, **options)
     for variant in reversed(schedule.targets):  # an unknown one is refused here rather than at a reset to come
         AtariVariant()(env.unwrapped, variant)
     return ShiftingTarget(env, schedule, AtariVariant(), success_above, layout_seed)

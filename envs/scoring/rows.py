@@ -21,7 +21,7 @@ AFTER_SHIFT = 5
 FIELDS: dict[str, str] = {
     "schema": f'"{SCHEMA}"',
     "agent": "its name, and what sets it apart from others of that name",
-    "world": "one of the worlds below",
+    "world": "a name of `WORLDS`, as in the headings of the tables",
     "seed": "whole, from 0: of the agent and, where there is no `layout_seed`, of the world",
     "layout_seed": "what the layouts were drawn from instead, or null",
     "budget": '"own" where it learned from the episodes that count alone, else the practice steps before each',

@@ -57,7 +57,13 @@ WORLDS: dict[str, World] = {
     world.name: world
     for world in (
         World("ShiftWall", "engram/ShiftWall-v0", 100, "the wall, once, at episode 50", {"n": 10}),
-        World("ShiftWall20", "engram/ShiftWall-v0", 100, "the same on a grid twice as wide", {"n": 20}),
+        World(
+            "ShiftWall20",
+            "engram/ShiftWall-v0",
+            100,
+            "the wall, once, at episode 50, on a grid twice as wide",
+            {"n": 20},
+        ),
         World("HiddenGoal", "engram/HiddenGoal-v0", 200, "the goal, every 20 episodes", {"n": 10, "period": 20}),
         World(
             "RecurringGoal",
@@ -79,7 +85,7 @@ WORLDS: dict[str, World] = {
             "EmptyShiftPartial",
             "engram/EmptyShift-v0",
             100,
-            "the same; MiniGrid's own view is shown, and where the agent's own steps have led",
+            "MiniGrid's goal, among four places, every 20 episodes; a part of the grid is shown, and the agent's place",
             _EMPTY,
             wrappers=("engram_rl.envs.dead_reckoning:DeadReckoning",),
         ),
