@@ -35,7 +35,8 @@ class WithinBounds(nn.Module):
         super().__init__()
         low, high = space.low.astype(np.float64).ravel(), space.high.astype(np.float64).ravel()
         bounded = (np.abs(low) < SANE) & (np.abs(high) < SANE) & (low < high)
-        middle, half = np.where(bounded, (low + high) / 2, 0.0), np.where(bounded, (high - low) / 2, 1.0)
+        low, high = np.where(bounded, low, -1.0), np.where(bounded, high, 1.0)
+        middle, half = (low + high) / 2, (high - low) / 2
         self.register_buffer("_middle", torch.from_numpy(middle).float(), persistent=False)
         self.register_buffer("_half", torch.from_numpy(half).float(), persistent=False)
 
