@@ -6,6 +6,7 @@ from collections import Counter
 from itertools import groupby
 
 from benchmarks.cluster.report import markdown as cluster
+from benchmarks.continuous.report import markdown as continuous
 from benchmarks.control.report import CAPTION as CONTROL
 from benchmarks.cores.report import markdown as cores
 from benchmarks.report.markers import control, partial, shift
@@ -81,6 +82,8 @@ def _tables(rows: list[Row]) -> list[str]:
 
 
 def _table(rows: list[Row]) -> list[str]:
+    if "areas" in rows[0]:
+        return [continuous(rows), ""]
     if "auc" in rows[0]:
         return [control(rows, []).replace(CONTROL, "").rstrip(), ""]
     if "mmer" in rows[0]:
@@ -101,6 +104,8 @@ def _settings(rows: list[Row]) -> list[tuple[str, list[Row]]]:
 
 
 def _setting(row: Row) -> str:
+    if "areas" in row:
+        return str(row["env"])
     if "auc" in row:
         return f"{row['env']}, {row['steps']} steps"
     if "costs" not in row:

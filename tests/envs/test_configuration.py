@@ -28,7 +28,7 @@ def environments(*overrides: str):
 def test_an_environments_yaml_builds_it(name):
     vector = environments(f"env={name}")
     vector.reset(seed=0)
-    *_, info = vector.step(np.zeros(2, dtype=int))
+    *_, info = vector.step(np.zeros_like(vector.action_space.sample()))
     assert {"task_index", "shifted", "episode_index"} <= info.keys()
 
 
