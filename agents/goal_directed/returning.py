@@ -34,7 +34,7 @@ class Returning:
         self._done = np.zeros(num_envs, np.int64)  # [E] actions taken
 
     def begin(self, envs: np.ndarray, targets: np.ndarray, actions: np.ndarray, lengths: np.ndarray) -> None:
-        """Environments `[B]` go to cells `[B, D]` by so many, `[B]`, of actions `[B, L]`; by none where they are there."""
+        """Environments `[B]` go to cells `[B, D]` by actions `[B, L]`, so many of them `[B]`; 0: they are there."""
         self.arrived += int((lengths == 0).sum())
         if actions.shape[1] > self._actions.shape[1]:
             more = max(actions.shape[1], 2 * self._actions.shape[1]) - self._actions.shape[1]

@@ -64,7 +64,7 @@ def measure(run: ExplorationRun) -> Row:
         "steps": run.steps,
         **scores(returns, ended_at, tests),
         "tests": [round(one, 4) for one in tests],
-        "told": {name: value for name, value in told.items() if name.startswith("go_explore/")},
+        "archive": {name: value for name, value in told.items() if name.startswith("go_explore/")},
         "episodes": len(returns),
         "gradient_steps": gradient_steps[0],
         "seconds": round(seconds, 1),

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from go_explore_worlds import FOUR, SPACE, Grid, make_agent, run
 from gymnasium import spaces
 
 from engram_rl.agents.go_explore import cloning_loss, make_go_explore
 from engram_rl.memory import TransitionMemory
+from tests.agents.go_explore_worlds import FOUR, SPACE, Grid, make_agent, run
 
 WAYS = ["replay", "plan"]
 
@@ -66,8 +66,7 @@ def test_a_return_that_the_time_limit_ends_is_no_missed_one():
     short = Grid(1, limit=1)
     agent.begin_episodes()
     for _ in range(60):
-        agent.act(short.shown)
-        agent.observe(short.step(np.array([0])))
+        agent.observe(short.step(agent.act(short.shown)))
     assert agent.returning.cut > 0 and agent.returning.missed == 0
 
 
