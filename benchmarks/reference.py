@@ -14,7 +14,7 @@ OPENING = """# Reference
 
 Written from the docstrings by `python -m benchmarks.reference`; a test compares it with the code.
 """
-AGENTS = ("nec", "mfec", "fast_slow", "ppo", "retrieval_ppo", "self_imitation_ppo")
+AGENTS = ("nec", "mfec", "fast_slow", "go_explore", "ppo", "retrieval_ppo", "self_imitation_ppo")
 """Modules with a factory of the same name."""
 
 
