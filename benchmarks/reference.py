@@ -14,7 +14,16 @@ OPENING = """# Reference
 
 Written from the docstrings by `python -m benchmarks.reference`; a test compares it with the code.
 """
-AGENTS = ("nec", "mfec", "episodic_continuous", "fast_slow", "ppo", "retrieval_ppo", "self_imitation_ppo")
+AGENTS = (
+    "nec",
+    "mfec",
+    "episodic_continuous",
+    "fast_slow",
+    "go_explore",
+    "ppo",
+    "retrieval_ppo",
+    "self_imitation_ppo",
+)
 """Modules with a factory of the same name."""
 
 

@@ -9,7 +9,7 @@ from benchmarks.cluster.report import markdown as cluster
 from benchmarks.continuous.report import markdown as continuous
 from benchmarks.control.report import CAPTION as CONTROL
 from benchmarks.cores.report import markdown as cores
-from benchmarks.report.markers import control, partial, shift
+from benchmarks.report.markers import control, exploration, partial, shift
 from benchmarks.report.stored import HISTORY, commands_of, commit_of, current_of, history_of, names
 from benchmarks.runs import Row
 from benchmarks.shift.report import CAPTION as SHIFT
@@ -88,6 +88,8 @@ def _table(rows: list[Row]) -> list[str]:
         return [control(rows, []).replace(CONTROL, "").rstrip(), ""]
     if "mmer" in rows[0]:
         return [partial(rows, []), ""]
+    if "exploring" in rows[0]:
+        return [exploration(rows, []), ""]
     if {"costs", "optimum"} <= rows[0].keys():
         return [shift(rows, []).replace(f"{SHIFT}\n\n", "").replace(SHIFT, "").rstrip(), ""]
     if "ways" in rows[0]:

@@ -28,6 +28,7 @@ AGENTS = {
     "fast_slow_grid": ["agent.memory.capacity=150"],
     "fast_slow_partial": ["agent.memory.capacity=1000"],
     "fast_slow_paper": ["+agent.branches=10", "+agent.depth=8"],
+    "go_explore": ["agent.memory.capacity=520", "agent.explore_steps=5", "agent.way_back=plan", "agent.hidden=[16]"],
     "ppo": [
         "agent.num_steps=12", "agent.minibatch_size=40", "+agent.normalise_observations=true",
         "+agent.scale_rewards=true",
