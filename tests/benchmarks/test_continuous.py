@@ -50,6 +50,8 @@ def test_an_interval_needs_ten_runs():
     rows = [{"agent": "a", "areas": {"5000": share}, "seconds": 1.0} for share in np.linspace(0, 1, 10)]
     assert "| a | 9 | 0.444 | 1 |" in markdown(rows[:9])
     assert "[0." in markdown(rows)
+    shorter = [{"agent": "b", "areas": {"2500": 0.5}, "seconds": 2.0}]
+    assert "| b | 1 | 0.500 | - | 2 |" in markdown(rows + shorter)
     assert markdown([{"agent": "a", "areas": None}]) == "No run has a score yet."
 
 
