@@ -211,14 +211,14 @@ def make_episodic_continuous(
     memory: Callable[..., DifferentiableNeuralDictionary],
     key_size: int = 64,
     modalities: Mapping[str, Any] | None = None,
-    action_weight: float = 1.0,
+    action_weight: float = 4.0,
     proposals: int = 8,
     perturbations: int = 2,
     spread: float = 0.3,
     uniform: int = 8,
     exploration: float | Schedule = 0.05,
     discount: float = 0.95,
-    n_step: int = 20,
+    n_step: int = 5,
     device: str = "cpu",
 ) -> EpisodicContinuous:
     """Build the agent for the spaces of an environment; `conf/agent/episodic_continuous.yaml` says what values mean.

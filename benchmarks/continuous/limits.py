@@ -23,28 +23,30 @@ class Player(Protocol):
         """One action for each environment. `[E, A]`."""
 
 
-def limits(environment: dict[str, Any], seed: int, episodes: int) -> dict[str, float]:
-    """Mean returns of `random` actions and of the `oracle`, over as many episodes of the same run.
+def limits(environment: dict[str, Any], seed: int, steps: int) -> dict[str, float]:
+    """Mean returns of `random` actions and of the `oracle`, of the whole episodes of so many steps of the same run.
 
     Where no oracle plays, it is the best that is known.
     """
     one = OmegaConf.create(environment | {"num_envs": 1})
     environments = build_environments(one)
-    found = {"random": played(environments, RandomAgent(environments.action_space, seed), seed, episodes)}
+    found = {"random": played(environments, RandomAgent(environments.action_space, seed), seed, steps)}
     if environment["id"] in BEST_KNOWN:
         found["oracle"] = BEST_KNOWN[environment["id"]]
     else:
-        found["oracle"] = played(environments, PointMassOracle(environments), seed, episodes)
+        found["oracle"] = played(environments, PointMassOracle(environments), seed, steps)
     environments.close()
     return found
 
 
-def played(environments: Any, player: Player, seed: int, episodes: int) -> float:
-    """The mean return of the first episodes of a run."""
+def played(environments: Any, player: Player, seed: int, steps: int) -> float:
+    """The mean return of the episodes that so many steps of a run hold, or else of the first."""
     observation, _ = environments.reset(seed=seed)
     returns: list[float] = []
-    while len(returns) < episodes:
+    taken = 0
+    while taken < steps or not returns:
         transition = step(environments, observation, player.act(observation))
         returns += finished(transition.info).returns.tolist()
         observation = transition.reset_observation
+        taken += environments.num_envs
     return round(float(np.mean(returns)), 4)

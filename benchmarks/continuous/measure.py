@@ -19,7 +19,7 @@ BUDGETS = (5_000, 10_000, 20_000)
 def measure(run: ControlRun) -> Row:
     """The row of `benchmarks.control`, and what share of the possible was reached."""
     row, record = control.measured(run)
-    bounds = limits(run.environment, run.seed, len(record.returns)) if record.returns else None
+    bounds = limits(run.environment, run.seed, run.steps) if record.returns else None
     budgets = [budget for budget in BUDGETS if budget <= run.steps] or [run.steps]
     return row | {"limits": bounds, "areas": bounds and areas(record, bounds, budgets)}
 

@@ -23,18 +23,20 @@ def markdown(rows: Sequence[Row]) -> str:
     rows = [row for row in rows if row["areas"]]
     if not rows:
         return "No run has a score yet."
-    budgets = list(rows[0]["areas"])
+    budgets = sorted({budget for row in rows for budget in row["areas"]}, key=int)
     lines = [["agent", "runs", *(f"first {int(budget):,} steps" for budget in budgets), "seconds"]]
     lines.append(["---"] * len(lines[0]))
     for agent in dict.fromkeys(row["agent"] for row in rows):
         own = [row for row in rows if row["agent"] == agent]
-        shares = [estimate([row["areas"][budget] for row in own]) for budget in budgets]
+        shares = [estimate([row["areas"][budget] for row in own if budget in row["areas"]]) for budget in budgets]
         lines.append([agent, str(len(own)), *shares, f"{np.median([row['seconds'] for row in own]):.0f}"])
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + f"\n\n{CAPTION}"
 
 
 def estimate(shares: Sequence[float]) -> str:
-    """The interquartile mean with its interval, or of few runs their mean."""
+    """The interquartile mean with its interval, of few runs their mean, of none a dash."""
+    if not shares:
+        return "-"
     if len(shares) < ENOUGH_SEEDS:
         return f"{np.mean(shares):.3f}"
     return format(stratified_bootstrap(shares), ".3f")
