@@ -12,6 +12,9 @@ from benchmarks.exploration.report import table
 from benchmarks.exploration.runs import resolve
 from benchmarks.runs import carry_out, rows_of, status_of
 
+GO_EXPLORE = "go_explore way_back=plan repeat=0.5 explore_steps=10"
+"""With values chosen on layouts 100 and 101."""
+
 
 @dataclass
 class ExplorationBench:
@@ -30,7 +33,7 @@ class ExplorationBench:
     """
 
     env: str = "MiniGrid-FourRooms-v0"
-    agents: list[str] = field(default_factory=lambda: ["go_explore", "counts_ppo", "rnd_ppo"])
+    agents: list[str] = field(default_factory=lambda: [GO_EXPLORE, "counts_ppo", "rnd_ppo"])
     seeds: list[int] = field(default_factory=lambda: list(range(10)))
     steps: int = 50_000
     num_envs: int = 8

@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from omegaconf import OmegaConf
 
+from benchmarks.configuration import agent_config, environment_config
 from engram_rl.agents.go_explore import cloning_loss, make_go_explore
 from engram_rl.memory import TransitionMemory
+from engram_rl.training.construction import build_agent, build_environments
+from engram_rl.training.evaluation import evaluate
+from engram_rl.training.rollout import step
 from tests.agents.go_explore_worlds import FOUR, SPACE, Grid, make_agent, run
 
 WAYS = ["replay", "plan"]
@@ -24,16 +29,14 @@ def test_the_loss_is_the_mean_cross_entropy():
 @pytest.mark.parametrize("way_back", WAYS)
 def test_every_return_arrives_where_the_world_is_deterministic(way_back):
     agent, world, arrivals = make_agent(way_back=way_back), Grid(), 0
-    for _ in range(400):
-        active, targets = agent.returning.active.copy(), agent.returning._targets.copy()
+    for _ in range(300):
         action = agent.act(world.shown)
-        active |= agent.returning.active
+        returning, targets = agent.returning.active.copy(), agent.returning.state_dict()["targets"]
         transition = world.step(action)
         agent.observe(transition)
-        came = active & ~agent.returning.active & ~transition.done
-        targets = np.where(agent.returning._done[:, None] > 1, targets, agent.returning._targets)
-        assert (transition.next_observation[came] == targets[came]).all()
-        arrivals += came.sum()
+        arrived = returning & ~agent.returning.active & ~transition.done
+        assert (transition.next_observation[arrived] == targets[arrived]).all()
+        arrivals += int(arrived.sum())
     assert arrivals > 5 and agent.returning.missed == 0
 
 
@@ -120,21 +123,20 @@ def test_a_state_of_other_sizes_changes_nothing():
 
 
 def test_an_episode_that_was_cut_goes_on_with_what_is_known_of_its_last_cell():
-    agent, world = make_agent(num_envs=1, discount=0.5), Grid(1)
-    start, there = np.zeros((1, 2), np.float32), np.array([[1, 0]], np.float32)
-    step = world.step(np.array([0]))
-    for end, reward in ((replace(step, terminated=np.array([True]), reward=np.array([8.0])), 8.0),):
-        agent.act(there)
-        agent.observe(replace(end, observation=there, next_observation=there + 1, action=np.array([2])))
-        assert agent.best.to_go[agent.archive.memory.states.find(there, np.zeros(1, int))] == reward
-    agent.act(start)
-    agent.observe(replace(step, truncated=np.array([True]), reward=np.array([1.0])))
-    assert agent.best.to_go[agent.archive.memory.states.find(start, np.zeros(1, int))] == 1 + 0.5 * 8
-    agent.act(start)
-    unknown = np.array([[0, 1]], np.float32)
-    cut = replace(step, truncated=np.array([True]), reward=np.array([6.0]), next_observation=unknown)
-    agent.observe(cut)  # as it went: 6 for ever is worth 12
-    assert agent.best.to_go[agent.archive.memory.states.find(start, np.zeros(1, int))] == 6 + 0.5 * 12
+    agent, step_of_one = make_agent(num_envs=1, discount=0.5), Grid(1).step(np.array([0]))
+
+    def end(here, there, reward, **how):
+        """One episode of one step; what is then known to follow from `here`."""
+        seen = np.array([here], np.float32)
+        agent.act(seen)
+        shown = {"observation": seen, "next_observation": np.array([there], np.float32)}
+        ended = {name: np.array([True]) for name in how}
+        agent.observe(replace(step_of_one, reward=np.array([reward]), **shown, **ended))
+        return agent.best.to_go[agent.archive.memory.states.find(seen, np.zeros(1, int))]
+
+    assert end((1, 0), (1, 1), 8.0, terminated=True) == 8
+    assert end((0, 0), (1, 0), 1.0, truncated=True) == 1 + 0.5 * 8
+    assert end((0, 0), (0, 1), 6.0, truncated=True) == 6 + 0.5 * 12  # as it went: 6 for ever is worth 12
 
 
 @pytest.mark.parametrize("way_back", WAYS)
@@ -148,6 +150,21 @@ def test_it_learns_the_shortest_way_through_a_gap(way_back):
     else:
         pytest.fail("not solved")
     assert taken == 10
+
+
+def test_it_solves_a_small_room_of_minigrid_as_its_yaml_makes_it():
+    environment = environment_config("minigrid_place", {"id": "MiniGrid-Empty-5x5-v0"})
+    settings = OmegaConf.create(agent_config("go_explore way_back=plan repeat=0 explore_steps=10 +learn_every=4"))
+    rooms, one = (build_environments(OmegaConf.create(environment | {"num_envs": number})) for number in (8, 1))
+    agent = build_agent(settings, rooms, 0)
+    observation, _ = rooms.reset(seed=0)
+    for _ in range(220):
+        transition = step(rooms, observation, agent.act(observation))
+        agent.observe(transition)
+        told = agent.learn()
+        observation = transition.reset_observation
+    assert told["go_explore/returns_missed"] == 0
+    assert evaluate(agent, one, 1, seed=0).returns[0] > 0.9
 
 
 @pytest.mark.parametrize(("values", "message"), [
