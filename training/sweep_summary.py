@@ -31,8 +31,7 @@ SWEEP = re.compile(r"_sweep(?:_(\d+))?$")
 
 def _score(run: Path) -> float | None:
     """The score of a run; None for one that has not come to an end."""
-    path = run / "summary.json"
-    return json.loads(path.read_text(encoding="utf-8"))["score"] if path.exists() else None
+    return RunFolder(run).summary().get("score")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
