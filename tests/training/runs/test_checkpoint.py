@@ -97,7 +97,7 @@ def edited(folder, change):
     """A checkpoint whose structure was changed."""
     save_checkpoint(folder, {"a": torch.ones(2)})
     path = folder / STRUCTURE
-    path.write_text(change(path.read_text()))
+    path.write_text(change(unsealed(path.read_text())))
     return folder
 
 
@@ -148,7 +148,7 @@ def test_a_structure_that_was_changed_is_damage_however_well_it_reads(tmp_path, 
     ['{"tensor": "b"}', '{"array": "b"}', '{"dict": 5}', '{"list": 5}', '{"list": [], "dict": []}', "{}"],
 )
 def test_a_structure_that_makes_no_sense_is_damage(tmp_path, node):
-    folder = edited(tmp_path / "c", lambda text: unsealed(text).replace('{"tensor": "/a"}', node))
+    folder = edited(tmp_path / "c", lambda text: text.replace('{"tensor": "/a"}', node))
     with pytest.raises(UsageError, match=rf"checkpoint file .*{TENSORS} is damaged: .*\. Nothing was changed"):
         load_checkpoint(folder)
 
