@@ -84,12 +84,6 @@ def test_a_line_cut_short_by_a_crash_is_left_out(tmp_path):
     assert read_rows(tmp_path / "absent") == []
 
 
-def test_nothing_is_read_beyond_a_broken_line(tmp_path):
-    path = tmp_path / "rows.jsonl"
-    path.write_text('{"step": 1}\n{"st\n{"step": 3}\n')
-    assert read_rows(path) == [{"step": 1}]
-
-
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_loss_that_is_no_number_ends_learning_and_nothing_else_does(tmp_path, value):
     logger = RunLogger(tmp_path)
