@@ -150,7 +150,7 @@ class SuiteVectorEnv(VectorEnv[Any, Any, Any]):
         if not self._run_started:
             raise ResetNeeded("No run has begun: call reset() before step().")
         reward, terminated, truncated = self.core.step(actions)
-        truncated |= self.core.elapsed >= self._most_steps
+        truncated |= ~terminated & (self.core.elapsed >= self._most_steps)
         done = terminated | truncated
         final = self._end_episodes(done) if done.any() else {}
         info = _with_masks(self.core.info(), np.ones(self.num_envs, dtype=np.bool_))
