@@ -596,8 +596,9 @@ def read(
     valid = None if near.complete else near.valid
     at = near.slots if valid is None else near.slots.clamp(min=0)
     shape = (at.shape[0] // subsets, subsets * at.shape[1])  # [B, S k]
-    values = torch.embedding(stored, at.reshape(shape))  # [B, S k, V]
-    keys = torch.embedding(store.vectors, at.reshape(shape)) if torch.is_grad_enabled() else None
+    slots = at.reshape(shape) if subsets > 1 else at  # each small call counts in a lookup
+    values = torch.embedding(stored, slots)  # [B, S k, V]
+    keys = torch.embedding(store.vectors, slots) if torch.is_grad_enabled() else None
     if valid is not None:
         lacking = ~valid.reshape(*shape, 1)
         values = values.masked_fill(lacking, 0)
@@ -615,16 +616,17 @@ def read(
     weights = weigh(log_similarity(kernel, distances), valid)  # [B S, k]
     if subsets > 1:
         shares = evidence(parts, asked.present, store.penalties(), weights, subsets)  # [B, S]
-        weights = weights * shares.reshape(-1, 1)
+        weights, distances = (weights * shares.reshape(-1, 1)).reshape(shape), distances.reshape(shape)
+        near = near._replace(slots=near.slots.reshape(shape), valid=near.valid.reshape(shape))
     return Found(
-        value=torch.bmm(weights.reshape(shape).unsqueeze(1), values).squeeze(1),
-        slots=near.slots.reshape(shape),
-        weights=weights.reshape(shape),
-        distances=distances.reshape(shape),
-        valid=near.valid.reshape(shape),
+        value=torch.bmm(weights.unsqueeze(1), values).squeeze(1),
+        slots=near.slots,
+        weights=weights,
+        distances=distances,
+        valid=near.valid,
         values=values,
         keys=keys,
-        generation=generation.take(at.reshape(shape)),
+        generation=generation.take(slots),
         evidence=shares,
         source=id(store),
     )

@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+from collections import deque
+from typing import NamedTuple
+
 import numpy as np
 
 ENOUGH, MOST_CHECKS = 16, 256
 """Checks that make an estimate; the last that count."""
 
 SOONER = 8
-"""How many times as often searches are checked until there is an estimate."""
+"""How many times as often searches are checked until there is an estimate of what is there now."""
+
+OUTDATED = 0.25
+"""Share of the entries that have come or moved since a check, from which on it says nothing of those there are now."""
+
+
+class Check(NamedTuple):
+    """What one query found.
+
+    Attributes:
+        recall: Share of its true neighbours.
+        queries: For how many it stands.
+        elsewhere: Share of the missed ones that were where nobody looked.
+        changes: Entries that had come or moved until then.
+    """
+
+    recall: float
+    queries: int
+    elsewhere: float
+    changes: int = 0
 
 
 class RecallEstimate:
@@ -30,18 +52,29 @@ class RecallEstimate:
 
     def begin_anew(self) -> None:
         """Of other settings the checks so far say nothing."""
-        self._recalls: list[tuple[float, int]] = []
-        """Of the last checks; and for how many queries each stands."""
-        self._missing, self._elsewhere = 0, 0.0
-        """Checks that missed any, and the shares of it that were not looked at, added up."""
+        self._checks: deque[Check] = deque(maxlen=MOST_CHECKS)
+        self._outdated = False
+
+    def outdate(self, changes: int, entries: int) -> None:
+        """Have new checks replace those of entries that are others by now.
+
+        Args:
+            changes: How many entries have come or moved so far.
+            entries: How many there are.
+        """
+        recent = changes - OUTDATED * entries
+        while len(self._checks) > ENOUGH and self._checks[0].changes < recent:
+            self._checks.popleft()
+        self._outdated = bool(self._checks) and self._checks[0].changes < recent
 
     def is_drawn(self) -> bool:
-        """Whether the next search is to be checked; more often until there is an estimate."""
+        """Whether the next search is to be checked; more often until there is an estimate of what is there now."""
         if not self._every:
             return False
         drawn = self._searches == self._drawn
         self._searches += 1
-        of = self._every if self.has(ENOUGH) else max(1, self._every // SOONER)
+        settled = self.has(ENOUGH) and not self._outdated
+        of = self._every if settled else max(1, self._every // SOONER)
         if self._searches >= of:
             self._searches, self._drawn = 0, int(self._lot.integers(of))
         return drawn
@@ -50,31 +83,23 @@ class RecallEstimate:
         """Which of the queries of a search is to be checked."""
         return int(self._lot.integers(queries))
 
-    def add(self, recall: float, queries: int, elsewhere: float) -> None:
-        """A check.
-
-        Args:
-            recall: Share of the true neighbours that were found.
-            queries: How many were searched for together.
-            elsewhere: Share of the missed ones that were where nobody looked.
-        """
-        self._recalls = [*self._recalls[1 - MOST_CHECKS :], (recall, queries)]
-        if recall < 1:
-            self._missing += 1
-            self._elsewhere += elsewhere
+    def add(self, check: Check) -> None:
+        """Take in what a query found."""
+        self._checks.append(check)
         if self.reported is None or self.has(ENOUGH):
             self.reported = self.now
 
     def has(self, checks: int) -> bool:
         """Whether the present settings have been checked so often."""
-        return len(self._recalls) >= checks
+        return len(self._checks) >= checks
 
     @property
     def now(self) -> float:
         """Of the checks since the settings changed: the share of queries' neighbours that were found."""
-        return sum(recall * n for recall, n in self._recalls) / sum(n for _, n in self._recalls)
+        return sum(c.recall * c.queries for c in self._checks) / sum(c.queries for c in self._checks)
 
     @property
     def mostly_elsewhere(self) -> bool:
         """Whether what is missed mostly lay where nobody looked."""
-        return self._elsewhere >= 0.5 * self._missing
+        missing = [check.elsewhere for check in self._checks if check.recall < 1]
+        return sum(missing) >= 0.5 * len(missing)

@@ -33,6 +33,9 @@ MOST_ON_GPU = 2048
 SPARE = 16
 """Proposals beyond k, so that hardly ever one of the k nearest is lost to rounding."""
 
+SEEN_FROM_AMID = 2**22
+"""Numbers of rows at a time that are seen from amid the keys: a copy of them is taken for that."""
+
 MOST_BYTES = {"cpu": 256 * 2**20}
 """What a search in torch may take up beside its answer, by kind of device."""
 
@@ -89,7 +92,7 @@ def nearest(
     proposals = proposer.propose(query, wanted, used)  # [B, k']
     anyone = proposer.exact and excluded is None and not slots.holes and store.by_distance
     if anyone and k <= proposals.shape[1] and k < used and not checks and proposals.device.type in AT_HAND:
-        return _nearest_of_all(store, query, k, proposals, used)
+        return _nearest_of_all(store, index, query, k, proposals, slots)
     distances = store.distances_at(query, proposals.clamp(min=0))  # [B, k']
     if not anyone:
         distances = distances.masked_fill(proposals < 0, torch.inf)
@@ -101,16 +104,13 @@ def nearest(
         doubtful = (farthest - hidden).clamp(min=0) < (1 - TOLERANCE) * kth
     at_hand = proposals.device.type in AT_HAND
     if at_hand and doubtful is not None and doubtful.any():
+        if store.see_from_amid(used):
+            return nearest(store, index, query, k, slots, excluded, checks)
         doubtful &= (proposals >= 0).all(1)  # else there are no others
         _search_again(store, query, doubtful.nonzero().squeeze(1), proposals, distances, used)
     near = distances
     if not anyone:
-        usable = (proposals >= 0) & slots.alive[proposals.clamp(min=0)]
-        if not store.by_distance:
-            usable &= query.present.any(1, keepdim=True)  # who asks for nothing finds nothing
-        if excluded is not None:
-            usable &= (proposals.unsqueeze(2) != excluded.unsqueeze(1)).all(2)
-        near = near.masked_fill(~usable, torch.inf)
+        near = near.masked_fill(~_usable(store, query, proposals, slots, excluded), torch.inf)
     if store.codes.shape[1]:  # many may be equally near, and the first are those that count
         near, order = (part[:, :k] for part in near.sort(dim=1, stable=True))
     else:
@@ -122,8 +122,19 @@ def nearest(
     return found._replace(complete=True) if near.shape[1] == k and valid.all() else _padded(found, k)
 
 
-def _nearest_of_all(store: KeyStore, query: Keys, k: int, proposals: Tensor, used: int) -> Neighbours:
+def _usable(store: KeyStore, query: Keys, proposals: Tensor, slots: Slots, excluded: Tensor | None) -> Tensor:
+    """Which proposals are entries that a query may find.  `[B, k']` bool."""
+    usable = (proposals >= 0) & slots.alive[proposals.clamp(min=0)]
+    if not store.by_distance:
+        usable &= query.present.any(1, keepdim=True)  # who asks for nothing finds nothing
+    if excluded is not None:
+        usable &= (proposals.unsqueeze(2) != excluded.unsqueeze(1)).all(2)
+    return usable
+
+
+def _nearest_of_all(store: KeyStore, index: Index, query: Keys, k: int, proposals: Tensor, slots: Slots) -> Neighbours:
     """The k nearest where every proposal is an entry that counts, and answers are at hand."""
+    used = slots.used
     distances = store.distances_at(query, proposals)  # [B, k']
     everywhere = torch.ones(len(proposals), k, dtype=torch.bool)
     if proposals.shape[1] == k:  # compared by differences, so in order
@@ -134,6 +145,8 @@ def _nearest_of_all(store: KeyStore, query: Keys, k: int, proposals: Tensor, use
         hidden = store.rounding(query, torch.minimum(kth, farthest))
         doubtful = (farthest - hidden).clamp(min=0) < (1 - TOLERANCE) * kth
         if doubtful.any():
+            if store.see_from_amid(used):
+                return nearest(store, index, query, k, slots)
             _search_again(store, query, doubtful.nonzero().squeeze(1), proposals, distances, used)
             near, order = distances.topk(k, dim=1, largest=False)
     return Neighbours(proposals.gather(1, order), near, everywhere, True)
@@ -161,6 +174,8 @@ def _told(
     if lost.any():
         return nearest(store, index, query, k, slots, excluded)
     if doubts.any():
+        if store.see_from_amid(slots.used):
+            return nearest(store, index, query, k, slots, excluded)
         rows = torch.from_numpy(np.flatnonzero(doubts)).to(proposals.device, non_blocking=True)
         _search_again(store, query, rows, proposals, distances, slots.used)
         return nearest(store, _Proposed(proposals), query, k, slots, excluded)
@@ -270,9 +285,24 @@ class ExactIndex:
         if width == 0:
             return torch.empty(queries.shape[0], 0, dtype=torch.int64, device=rows.device)
         groups = store.groups(query, used) if coded else None
-        if groups is None:
-            return self._search(rows, queries, width, store.by_distance)
-        return self._in_groups(groups, query, queries, k, width)
+        if groups is not None:
+            return self._in_groups(groups, query, queries, k, width)
+        if rounds and store.by_distance and store.centre is not None:
+            return self._from_amid(rows, queries, width, store.centre, query)
+        return self._search(rows, queries, width, store.by_distance)
+
+    def _from_amid(self, rows: Tensor, queries: Tensor, width: int, centre: Tensor, query: Keys) -> Tensor:
+        """The nearest rows by products of what rows and queries differ by from a point amid them.  `[B, width]`."""
+        block = max(1, SEEN_FROM_AMID // rows.shape[1])
+        seen, found = queries - centre, []
+        for start in range(0, len(rows), block):
+            part = rows[start : start + block] - centre
+            found.append(self._search(part, seen, min(width, len(part)), True) + start)
+        if len(found) == 1:
+            return found[0]
+        slots = torch.cat(found, dim=1)
+        best = self._store.distances_at(query, slots).topk(width, dim=1, largest=False).indices
+        return slots.gather(1, best)
 
     def among(self, query: Keys, k: int, used: int, among: Tensor) -> Tensor:
         """The k nearest of some entries, and spare ones; -1 where there are no more.

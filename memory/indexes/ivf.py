@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from engram_rl.memory.checks import number, whole
-from engram_rl.memory.indexes.estimate import ENOUGH, RecallEstimate
+from engram_rl.memory.indexes.estimate import ENOUGH, Check, RecallEstimate
 from engram_rl.memory.indexes.exact import SPARE, ExactIndex
 from engram_rl.memory.indexes.index import Proposer
 from engram_rl.memory.keys.space import Keys
@@ -73,8 +73,9 @@ class IVFIndex:
     too; it counts for as many as were searched with it, so that the estimate is of queries, however they come in
     batches. When the share of true neighbours it found, over the last checks, is not safely above `target`, more lists
     are looked at from then on, or more of what they hold is proposed, whichever lost more; and less again when it is
-    well above. If that does not help, and more than a tenth of the entries have come or moved since the centres were
-    fitted, all is fitted anew and filed again, a piece per search.
+    well above. Where a quarter of the entries have come or moved since a check, it counts no longer, and searches are
+    checked more often again. If that does not help, and more than a tenth of the entries have come or moved since the
+    centres were fitted, all is fitted anew and filed again, a piece per search.
 
     Args:
         lists: How many; by default `4 sqrt(capacity)`, at most 4096.
@@ -128,6 +129,8 @@ class IVFIndex:
         """Typical distance to the k-th neighbour, from the first check on."""
         self._changed = np.zeros(len(store.rows), dtype=bool)
         """Whether each entry has come or moved since the job under way began, or the last. `[N]`"""
+        self._changes = 0
+        """Entries that have come or moved, each as often as it did."""
         self._imbalance = 1.0
         self._probes, self._width, self._probes_at_first = self.probes, WIDTH, self.probes
         self._least_probes, self._least_width = self.probes, WIDTH
@@ -157,6 +160,7 @@ class IVFIndex:
         """Filed entries near the queries, after keeping up with what has changed."""
         self._work(used)
         self._catch_up()
+        self._estimate.outdate(self._changes, used)
         if not len(query):
             return torch.empty(0, k, dtype=torch.int64)
         assert self._lists is not None
@@ -170,6 +174,7 @@ class IVFIndex:
         """File these anew before the next search."""
         at = slots.numpy()
         self._changed[at] = True
+        self._changes += len(at)
         if self._lists is not None:
             self._note(at)
 
@@ -185,6 +190,7 @@ class IVFIndex:
         far = at[drift > max(DRIFT * (self._reach or 0.0), BLUR * self._lists.blur)]
         if len(far):
             self._changed[far] = True
+            self._changes += len(far)
             self._note(far)
 
     def build(self, used: int) -> None:
@@ -239,9 +245,9 @@ class IVFIndex:
         if not found.all():
             missed = self._lists.view.seen(self._weighted_at(nearest[~found]))
             elsewhere = 1 - float(torch.isin(self._lists.lists_near(missed, 1)[0], looked_at[one]).double().mean())
-        self._estimate.add(float(found.mean()), len(query), elsewhere)
+        self._estimate.add(Check(float(found.mean()), len(query), elsewhere, self._changes))
         self._reach = float(distances[0, -1].sqrt())
-        if self._job is None and self._estimate.has(ENOUGH):
+        if self._estimate.has(ENOUGH):
             self._act_on(self._estimate.now, used)
 
     def _act_on(self, estimate: float, used: int) -> None:
@@ -250,8 +256,12 @@ class IVFIndex:
         if estimate < min(self.target + ABOVE, 1.0):
             self._look_at(9 / 8 if estimate > self.target - FAR_BELOW else 3 / 2, many_checks=False)
             changed = float(self._changed[:used].mean())
-            if changed > (SETTLED if self._probes >= MORE_LISTS * self._probes_at_first else OTHERS):
+            if self._job is None and changed > (
+                SETTLED if self._probes >= MORE_LISTS * self._probes_at_first else OTHERS
+            ):
                 self._job = self._refit(used)
+        elif self._job is not None:
+            return
         elif self._lists.imbalance > UNBALANCED * self._imbalance:
             self._job = self._refit(used)
         elif estimate > self.target + WELL_ABOVE:

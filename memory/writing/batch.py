@@ -232,6 +232,10 @@ class Rivals:
         met = order[np.searchsorted(self.victims, known[writers], sorter=order)]
         return int(np.maximum(writers, newcomers[met]).min())
 
+    def meet_in_one(self, births: np.ndarray) -> bool:
+        """Whether each row to come takes the place of the one before it: only the weakest entry is as weak as they."""
+        return len(self.score) == len(births) and bool(births.max() < self.score[1])
+
     def undecided(self, births: np.ndarray) -> bool:
         """Whether it goes by their slots which of some equally weak rows is the weakest."""
         score = np.concatenate([self.score, births])
@@ -304,9 +308,11 @@ class Placing:
         if apart > 1:
             if rivals.may_be_stronger():
                 births = self._births(rows) if count == len(new) else None
+                if births is not None and rivals.meet_in_one(births):
+                    return self._in_turn(rows, rivals, np.full(count, rivals.victims[0]))
                 if births is None or rivals.undecided(births):
                     return self.first(batch[: len(known) // 2])
-                return self._in_turn(rows, rivals, births)
+                return self._in_turn(rows, rivals, _taken(rivals.ranks(births), rivals.victims, rivals.slots))
             apart = rivals.apart(known)
         placed = Placed(slots, rows, None, again, fresh, victims, None, rivals.slots, rivals.victims)
         return placed if apart == len(known) else _first_of(placed, apart)
@@ -327,10 +333,9 @@ class Placing:
         births = getattr(self._forgetting, "births", lambda rows: None)(rows)
         return None if births is None else told([], births)[0]
 
-    def _in_turn(self, rows: WrittenRows, rivals: Rivals, births: np.ndarray) -> Placed:
-        """Place new rows of which one may make room for another: each in turn takes the place of the weakest."""
-        slots, device = _taken(rivals.ranks(births), rivals.victims, rivals.slots), rows.slots.device
-        total = len(slots)
+    def _in_turn(self, rows: WrittenRows, rivals: Rivals, slots: np.ndarray) -> Placed:
+        """Place new rows of which one may make room for another: each in turn goes to its slot of these.  `[B]`."""
+        total, device = len(slots), rows.slots.device
         taken, last, births_of = np.unique(slots[::-1], return_index=True, return_counts=True)
         order = np.argsort(-last)  # by the turn that stays
         turns = total - 1 - last[order]
@@ -409,8 +414,6 @@ def _taken(ranks: np.ndarray, victims: np.ndarray, slots: np.ndarray) -> np.ndar
         slots: Of the rows, where the first have free ones. `[B]`
     """
     weakest, rows = ranks[: len(victims)], ranks[len(victims) :]
-    if len(victims) == len(rows) and rows.max() < weakest[1]:
-        return np.full(len(rows), victims[0])  # in the place of the weakest, each in turn
     taken, heap = slots.tolist(), weakest.tolist()  # ascending, so a heap
     held = dict(zip(heap, victims.tolist(), strict=True))
     free = len(rows) - len(victims)
