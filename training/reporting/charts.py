@@ -108,7 +108,8 @@ def _names(run: Path, patterns: list[str]) -> list[str]:
 
 def _draw(axes: Axes, title: str, lines: dict[str, Series]) -> None:
     for name, series in lines.items():
-        axes.plot(*series, linewidth=1, label=name.partition("/")[2])
+        alone = "." if len(series[0]) == 1 else ""  # a line of one point would not be seen
+        axes.plot(*series, marker=alone, linewidth=1, label=name.partition("/")[2])
     axes.set_title(title, fontsize="small")
     axes.tick_params(labelsize="x-small")
     axes.grid(alpha=0.3)
