@@ -106,7 +106,7 @@ class Standing:
         """A line of the table."""
         solved = 100 * self.values("solved") / self.values("episodes")
         own = (
-            [self._estimate(self.values("mean_return"), ".3g")]
+            [self._estimate(self.values("mean_return"), ".1f")]
             if self.by_return
             else [
                 self._estimate(self.values("regret"), ".0f"),
