@@ -41,9 +41,10 @@ AGENTS = {
     "gru_register": f"{LAST_SITE} {RECURRENT} {CARRIED}",
 }
 """Agents that are compared, all with the hyper-parameters of `retrieval_ppo` and a falling learning rate: PPO with
-retrieval that never forgives a place that failed it; with retrieval that shows nothing, other outcomes, or any entries; with a
-register of the last site instead of the memory; without; learning from past successes instead of retrieving them; and with a recurrent state that begins anew in each
-episode or is carried on, without retrieval or beside the register."""
+retrieval that never forgives a place that failed it; with retrieval that shows nothing, other outcomes, or any entries;
+with a register of the last site instead of the memory; without; learning from past successes instead of retrieving
+them; and with a recurrent state that begins anew in each episode, is carried on, or is carried on beside the
+register."""
 
 
 @dataclass(frozen=True)
