@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.baselines import algorithm, flattened
+from benchmarks.baselines import algorithm, flattened, policy_name
 from benchmarks.control.record import Record
 from benchmarks.control.runs import ControlRun
 from benchmarks.fingerprint import note
@@ -47,7 +47,7 @@ def build_model(run: ControlRun) -> Any:
         from stable_baselines3.common.vec_env import VecNormalize
 
         environments = VecNormalize(environments, gamma=arguments.get("gamma", 0.99))
-    policy = "CnnPolicy" if len(environments.observation_space.shape) == 3 else "MlpPolicy"
+    policy = policy_name(run.name, environments)
     network = {"net_arch": arguments.pop("net_arch")} if "net_arch" in arguments else {}
     kind = algorithm(run.name)
     try:
