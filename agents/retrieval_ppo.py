@@ -21,6 +21,7 @@ from engram_rl.agents.ppo import PPO, make_ppo
 from engram_rl.agents.retrieval.attention import Fusion, RetrievalAttention
 from engram_rl.agents.retrieval.controls import CONTROLS, make_control
 from engram_rl.agents.retrieval.entries import key_space, value_size
+from engram_rl.agents.retrieval.last_site import LastSite
 from engram_rl.agents.retrieval.logit_bias import LogitBias
 from engram_rl.agents.retrieval.memory_input import MemoryInput
 from engram_rl.agents.retrieval.options import AttentionOptions, RetrievalOptions
@@ -124,8 +125,23 @@ def make_retrieval_ppo(
     if control == "novelty":
         return make_ppo(observation_space, action_space, num_envs, seed, **ppo)
     situations = view(observation_space, seed)
+
+    def fusion(features: int) -> Fusion:
+        return Fusion(RetrievalAttention(features, shown.token_size, **vars(attention)))
+
+    shown: LastSite | MemoryInput
+    if control == "last_site":
+        shown = LastSite(
+            situations=situations,
+            action_space=action_space,
+            num_envs=num_envs,
+            options=retrieval,
+            generator=generator_for(seed, "recall"),
+            device=choose_device(ppo.get("device", "cpu")),
+        )
+        return make_ppo(observation_space, action_space, num_envs, seed, **ppo, extras=[shown], fusion=fusion)
     space = key_space(situations, retrieval.separate, retrieval.reward_sites > 0)
-    memory_input = MemoryInput(
+    shown = MemoryInput(
         situations=situations,
         make_memory=partial(memory, space, value_size(situations, action_space)),
         action_space=action_space,
@@ -135,17 +151,13 @@ def make_retrieval_ppo(
         control=make_control(control, seed, outcome=situations.place_size + 2),
         device=choose_device(ppo.get("device", "cpu")),
     )
-
-    def fusion(features: int) -> Fusion:
-        return Fusion(RetrievalAttention(features, memory_input.token_size, **vars(attention)))
-
     return make_ppo(
         observation_space,
         action_space,
         num_envs,
         seed,
         **ppo,
-        extras=[memory_input],
+        extras=[shown],
         fusion=fusion,
         logit_bias=LogitBias(retrieval.logit_bias) if retrieval.logit_bias else None,
         agent=RetrievalPPO,

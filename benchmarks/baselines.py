@@ -16,6 +16,7 @@ from gymnasium import spaces
 from gymnasium.wrappers import DtypeObservation, FlattenObservation
 
 from benchmarks.shift.protocol import EpisodeLog, PinnedEpisode
+from engram_rl.agents.goal_directed.minigrid_views import SymbolGrid
 from engram_rl.training.errors import UsageError, did_you_mean
 
 ALGORITHMS = {
@@ -56,7 +57,10 @@ def own_name(name: str) -> str:
 
 
 def settings(name: str, overrides: dict[str, Any]) -> dict[str, Any]:
-    """What an algorithm is built with: `net_arch` and `bootstrap_at_limit` are ours, the rest is its own."""
+    """What an algorithm is built with: `net_arch` and `bootstrap_at_limit` are ours, the rest is its own.
+
+    Ours is `parsed` too, if it is given: whether it is shown MiniGrid's symbols as numbers of a place (`Parsed`).
+    """
     return {**SETTINGS, **SETTINGS_OF.get(name, {}), **overrides}
 
 
@@ -79,6 +83,7 @@ class BaselineAgent:
     def __init__(self, name: str, log: EpisodeLog, total_steps: int, seed: int, settings: dict[str, Any]):
         arguments = dict(settings)
         self._bootstrap_at_limit = arguments.pop("bootstrap_at_limit")
+        self._shown = Parsed if arguments.pop("parsed", False) else flattened
         self._total_steps = total_steps
         self._model = _build(name, self._vectorise(log), seed, **arguments)
         if name == "sb3_dqn":
@@ -95,10 +100,14 @@ class BaselineAgent:
 
     def attempt(self, log: EpisodeLog, observation: Any) -> None:
         """Play the episode that was just begun."""
-        flat = flattened(log) is not log
+        shown_by = self._shown(log)
         state, begins, done = None, np.ones(1, dtype=bool), False
         while not done:
-            shown = spaces.flatten(log.observation_space, observation) if flat else observation
+            shown = observation
+            if isinstance(shown_by, Parsed):
+                shown = shown_by.observation(observation)
+            elif shown_by is not log:
+                shown = spaces.flatten(log.observation_space, observation)
             action, state = self._model.predict(shown, state=state, episode_start=begins, deterministic=False)
             observation, _, terminated, truncated, _ = log.step(action)
             done, begins = terminated or truncated, np.zeros(1, dtype=bool)
@@ -106,7 +115,7 @@ class BaselineAgent:
     def _vectorise(self, env: gym.Env) -> Any:
         from stable_baselines3.common.vec_env import DummyVecEnv
 
-        shown = flattened(env)
+        shown = self._shown(env)
         return DummyVecEnv([lambda: shown if self._bootstrap_at_limit else LimitEndsTask(shown)])
 
     @property
@@ -122,6 +131,36 @@ class LimitEndsTask(gym.Wrapper):
         """Take a step; truncation is reported as termination."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         return observation, reward, terminated or truncated, False, info
+
+
+class Parsed(gym.ObservationWrapper):
+    """MiniGrid's full symbols as the fast/slow agent is told them: the agent's cell and heading, and the goal's cell.
+
+    Cells are shares of the grid from 0 to 1, the heading is one-hot. `[8]` of float32.
+
+    Args:
+        env: A single environment that shows the full symbolic image.
+
+    Raises:
+        UsageError: It does not.
+    """
+
+    def __init__(self, env: gym.Env):
+        super().__init__(env)
+        try:
+            self._view = SymbolGrid(env.observation_space)
+        except ValueError as error:
+            raise UsageError(f"parsed=true reads MiniGrid's symbols. {error}") from error
+        self._size = self._view.bounds[1][:2]
+        self.observation_space = spaces.Box(0.0, 1.0, (8,), np.float32)
+
+    def observation(self, observation: Any) -> np.ndarray:
+        """`[8]`."""
+        seen = {"image": observation["image"][None]}
+        x, y, heading = self._view.states(seen)[0]
+        goal = self._view.goals(seen)[0, :2] / self._size
+        turned = np.arange(4) == heading
+        return np.array([x / self._size[0], y / self._size[1], *turned, *goal], np.float32)
 
 
 def flattened(env: gym.Env) -> gym.Env:
@@ -149,12 +188,13 @@ def _build(name: str, environments: Any, seed: int, net_arch: list[int], **argum
     network = {"net_arch": list(net_arch), "activation_fn": nn.ReLU}
     common = {"seed": seed, "verbose": 0, "device": "cpu", "policy_kwargs": network}
     try:
-        return kind(_policy(name, environments), environments, **common, **arguments)
+        return kind(policy_name(name, environments), environments, **common, **arguments)
     except TypeError as error:
         raise UsageError(f"{kind.__name__} refused the settings {arguments}: {error}") from error
 
 
-def _policy(name: str, environments: Any) -> str:
+def policy_name(name: str, environments: Any) -> str:
+    """Which of the library's policies an algorithm takes for what these environments show."""
     kind = "Cnn" if len(environments.observation_space.shape) == 3 else "Mlp"
     return f"{kind}LstmPolicy" if name == "sb3_recurrent_ppo" else f"{kind}Policy"
 

@@ -107,8 +107,9 @@ class Shuffled(Random):
         return torch.cat([others[..., : self._outcome], values[..., self._outcome :]], dim=2), confidence
 
 
-CONTROLS = ("none", "empty", "shuffled", "random", "novelty")
-"""What a YAML may name; "novelty" leaves retrieval out, so that only what the environment says is new is left."""
+CONTROLS = ("none", "empty", "shuffled", "random", "last_site", "novelty")
+"""What a YAML may name; "last_site" puts a register in the place of the memory (`last_site.py`), "novelty" leaves
+retrieval out, so that only what the environment says is new is left."""
 
 
 def make_control(name: str, seed: int, outcome: int) -> Control | None:

@@ -59,7 +59,7 @@ class Entries:
         self._key_size, self._actions = situations.key_size, actions
         self.separate, self._sites, self._by_action = separate, sites, by_action
         self._site_size = site_size
-        self.parts = (situations.place_size, 1, 1, situations.place_size, actions, 1)
+        self.parts = value_parts(situations.place_size, actions)
 
     def context(self, envs: np.ndarray, kind: int) -> dict[str, Tensor]:
         """The parts of a key that say whose and what kind. `[R, 1]` each."""
@@ -141,6 +141,16 @@ def key_space(situations: Situations, separate: bool, sites: bool) -> KeySpace:
     if separate:
         modalities.append(Modality("stream", 1, kind="discrete"))
     return KeySpace(modalities)
+
+
+def value_parts(places: int, actions: int) -> tuple[int, int, int, int, int, int]:
+    """Numbers of a value that tell where reward was found, whether it was, the return, the place, action and episode.
+
+    Args:
+        places: Numbers in a place.
+        actions: Numbers in an action.
+    """
+    return places, 1, 1, places, actions, 1
 
 
 def value_size(situations: Situations, action_space: spaces.Space) -> int:

@@ -24,7 +24,8 @@ class AdaptationBench:
 
     env: newgoal_searched or recurringgoal_searched; env.<key>=<value> changes a value of its YAML.
     agents: retrieval, and with its hyper-parameters empty, shuffled, random_neighbours (retrieval broken on purpose),
-        plain (no retrieval), gru, gru_carried (state carried over episodes, shown the action and reward before);
+        register (the last rewarded place instead of the memory), plain (no retrieval), gru, gru_carried (state carried
+        over episodes, shown the action and reward before), gru_register (and the register beside it);
         ppo and agents of conf/agent built on it; each perhaps with values of its own after the name. Or policies that
         mark limits: oracle, last_site (tries the last site, then sweeps), known_sites, random.
     seeds: a list, or how many; of the agent, the runs it is trained in and those it is tested in.

@@ -23,22 +23,28 @@ ACTING = ("drawn", "greedy")
 RATE = "learning_rate={_target_:engram_rl.agents.common.schedules.Linear,start:3e-3,end:3e-4,steps:200000}"
 OVER = "cut_at_episode_ends=false"  # searching in one episode pays in the next
 RECALL = f"retrieval_ppo {OVER} memory.forgetting.lost_decay=1.0 retrieval.memory_dropout=0.05 {RATE}"
+LAST_SITE = f"{RECALL} control=last_site"
 PLAIN = f"retrieval_ppo {OVER} control=novelty {RATE}"
-GRU = f"{PLAIN} recurrent=64 hidden=[64]"
+RECURRENT = "recurrent=64 hidden=[64]"
+CARRIED = "+carry_state=true +show_previous=true"
+GRU = f"{PLAIN} {RECURRENT}"
 AGENTS = {
     "retrieval": RECALL,
     "empty": f"{RECALL} control=empty",
     "shuffled": f"{RECALL} control=shuffled",
     "random_neighbours": f"{RECALL} control=random",
+    "register": LAST_SITE,
     "plain": PLAIN,
     "self_imitation": f"self_imitation_ppo {RATE}",
     "gru": GRU,
-    "gru_carried": f"{GRU} +carry_state=true +show_previous=true",
+    "gru_carried": f"{GRU} {CARRIED}",
+    "gru_register": f"{LAST_SITE} {RECURRENT} {CARRIED}",
 }
 """Agents that are compared, all with the hyper-parameters of `retrieval_ppo` and a falling learning rate: PPO with
 retrieval that never forgives a place that failed it; with retrieval that shows nothing, other outcomes, or any entries;
-without; learning from past successes instead of retrieving them; and with a recurrent state that begins anew in each
-episode or is carried on."""
+with a register of the last site instead of the memory; without; learning from past successes instead of retrieving
+them; and with a recurrent state that begins anew in each episode, is carried on, or is carried on beside the
+register."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.baselines import algorithm, flattened
+from benchmarks.baselines import algorithm, flattened, policy_name
 from benchmarks.control.record import Record
 from benchmarks.control.runs import ControlRun
 from benchmarks.fingerprint import note
@@ -52,7 +52,7 @@ def build_model(run: ControlRun) -> Any:
         from stable_baselines3.common.vec_env import VecNormalize
 
         environments = VecNormalize(environments, gamma=arguments.get("gamma", 0.99))
-    policy = "CnnPolicy" if len(environments.observation_space.shape) == 3 else "MlpPolicy"
+    policy = policy_name(run.name, environments)
     network = {name: arguments.pop(name) for name in OF_THE_POLICY if name in arguments}
     if "noise_type" in arguments:
         arguments["action_noise"] = action_noise(environments, arguments.pop("noise_type"), arguments.pop("noise_std"))

@@ -5,6 +5,9 @@
 itself where one row is left. Besides: `as=` a format (`.3g`), `of=` another statistic (mean, median, min, max, sum,
 count), `times=` a factor.
 
+`paired FILE FIELD one=AGENT other=AGENT` is how much more the first takes on the runs that both have, on average, with
+the 95 % interval of the mean; with `of=less` in how many of them it takes less, with the exact interval of that share.
+
 A figure of rows that no longer stand (`docs/results/history`) is marked †, and so are agents in tables.
 
 `<!-- report: control FILE [key=value ...] -->`, `continuous`, `shift`, `adaptation`, `partial`, `exploration` and
@@ -29,6 +32,7 @@ from benchmarks.control.report import grouped
 from benchmarks.control.report import table as control_table
 from benchmarks.exploration.report import table as exploration_table
 from benchmarks.partial import table as partial_table
+from benchmarks.report.paired import difference, pairs, share
 from benchmarks.report.stored import MARK, field, marked, rows_of, select
 from benchmarks.runs import Row
 from benchmarks.shift.report import is_published_setting
@@ -83,6 +87,23 @@ def value(rows: Sequence[Row], words: Sequence[str]) -> str:
     if "of" in options:
         return format(_statistic(options["of"])(values), form) + mark
     return format(values[0] if len(values) == 1 else stratified_bootstrap(values), form) + mark
+
+
+def paired(rows: Sequence[Row], words: Sequence[str]) -> str:
+    """Two agents on the same runs; the first word is the field."""
+    path, *rest = words
+    options, filters = _options(rest, ("one", "other", "of", "as"))
+    if not {"one", "other"} <= options.keys():
+        raise UsageError("paired needs one=AGENT and other=AGENT")
+    chosen = select(rows, filters)
+    found = pairs(chosen, path, options["one"], options["other"])
+    mark = MARK if any("left" in row for row in chosen if row["agent"] in (options["one"], options["other"])) else ""
+    if options.get("of") == "less":
+        count = int((found[:, 0] < found[:, 1]).sum())
+        low, high = share(count, len(found))
+        return f"{count} of {len(found)} [{low:.2f}, {high:.2f}]{mark}"
+    more, least, most = (format(one, options.get("as", "+.1f")) for one in difference(found))
+    return f"{more} [{least}, {most}]{mark}"
 
 
 def control(rows: Sequence[Row], words: Sequence[str]) -> str:
@@ -142,6 +163,7 @@ def lines(rows: Sequence[Row], words: Sequence[str]) -> str:
 
 KINDS: dict[str, Callable[[Sequence[Row], Sequence[str]], str]] = {
     "value": value,
+    "paired": paired,
     "adaptation": adaptation,
     "continuous": continuous,
     "control": control,

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from benchmarks.baselines import BaselineAgent, total_steps
 from benchmarks.shift.protocol import EpisodeLog, Learner, PinnedEpisode
 from benchmarks.shift.specs import RunSpec
+from benchmarks.tabular.agents import make_tabular
 from engram_rl.agents.agent import Agent, Transition
 from engram_rl.envs.oracles import make_policy
 from engram_rl.training.construction import build_agent
@@ -29,6 +30,10 @@ def make_learner(spec: RunSpec, log: EpisodeLog) -> Learner:
     if spec.kind == "baseline":
         return BaselineAgent(spec.name, log, total_steps(log, spec.budget), spec.seed, spec.settings)
     environments = OneRun(log)
+    if spec.kind == "tabular":
+        return AgentLearner(
+            make_tabular(spec.name, log.observation_space, log.action_space, 1, spec.seed, **spec.settings)
+        )
     if spec.kind == "agent":
         return AgentLearner(build_agent(OmegaConf.create(spec.settings), environments, spec.seed))
     try:

@@ -14,12 +14,13 @@ from benchmarks.identity import shift_key
 from benchmarks.runs import Row
 from benchmarks.shift.environment import Environment, resolve_environment
 from benchmarks.shift.protocol import Budget
+from benchmarks.tabular import agents as tabular
 from engram_rl.envs.oracles import POLICIES
 from engram_rl.training.errors import UsageError
 
 PAPER_BUDGET = 2048  # practice steps an episode in arXiv 2301.13758
 
-Kind = Literal["policy", "baseline", "agent"]
+Kind = Literal["policy", "baseline", "tabular", "agent"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class RunSpec:
         env: The name given on the command line.
         environment: `id`, `kwargs` and `wrappers`, resolved.
         agent: What was given on the command line: a name, then values that differ from its settings.
-        kind: Where the name was found: the limits' policies, Stable-Baselines3's agents, or `conf/agent`.
+        kind: Where the name was found: the limits' policies, Stable-Baselines3's agents, those of
+            `benchmarks.tabular`, or `conf/agent`.
         settings: The agent's configuration, resolved.
         seed: Of the agent, and of the environment unless there is a layout seed.
         layout_seed: Of the environment's layouts; None leaves them to the environment and `seed`.
@@ -80,8 +82,9 @@ class RunSpec:
 def resolve_agent(given: str) -> tuple[Kind, dict[str, Any]]:
     """Where an agent's name is found, and its configuration.
 
-    A name is that of a policy of `envs/oracles`, else of Stable-Baselines3's agent, else of `conf/agent`. Values that
-    differ from its settings follow the name: `fast_slow depth=10`, `sb3_a2c learning_rate=1e-3`.
+    A name is that of a policy of `envs/oracles`, else of Stable-Baselines3's agent, else of a tabular one, else of
+    `conf/agent`. Values that differ from its settings follow the name: `fast_slow depth=10`, `sb3_a2c
+    learning_rate=1e-3`.
 
     Raises:
         UsageError: An unknown name or setting, settings given to a policy, or the extra `compare` is missing.
@@ -94,7 +97,9 @@ def resolve_agent(given: str) -> tuple[Kind, dict[str, Any]]:
     if name in baselines.ALGORITHMS:
         baselines.algorithm(name)
         return "baseline", baselines.settings(name, plain(OmegaConf.from_dotlist(overrides)))
-    return "agent", agent_config(given, others=[*POLICIES, *baselines.ALGORITHMS])
+    if name in tabular.NAMES:
+        return "tabular", tabular.settings(name, plain(OmegaConf.from_dotlist(overrides)))
+    return "agent", agent_config(given, others=[*POLICIES, *baselines.ALGORITHMS, *tabular.NAMES])
 
 
 def resolve_budget(given: str | int) -> Budget:

@@ -130,7 +130,7 @@ class IVFIndex:
         self._changed = np.zeros(len(store.rows), dtype=bool)
         """Whether each entry has come or moved since the job under way began, or the last. `[N]`"""
         self._late: list[np.ndarray] | None = None
-        """Slots that have changed since a job began to file all; None while none does."""
+        """Slots that have changed since a job began, or began to file all once more; None while there is none."""
         self._changes = 0
         """Entries that have come or moved, each as often as it did."""
         self._imbalance = 1.0
@@ -337,16 +337,20 @@ class IVFIndex:
         sample = sample[self._store.present[torch.from_numpy(sample)].any(1).numpy()]
         if not len(sample):
             return
-        capacity = len(self._store.rows)
+        self._late, capacity = [], len(self._store.rows)
         lists = yield from fitted(self._weighted_at, sample, self._wanted, capacity, piece, self._lists)
         yield
-        waiting, before = np.arange(used), 2 * used
-        while not len(lists) or piece < len(waiting) < before:  # as long as less and less is left
+        waiting = np.unique(np.concatenate([np.arange(used), *self._late]))
+        while True:
             before, self._late = len(waiting), []
             for start in range(0, before, piece):
                 self._file(lists, waiting[start : start + piece])
                 yield
             waiting = np.unique(np.concatenate([waiting[:0], *self._late]))
+            if (
+                len(waiting) <= piece or len(waiting) >= before
+            ):  # few are left, or they change as fast as they are filed
+                break
         self._lists, self._late = lists, None
         self._await_filing(waiting)
         self._imbalance = lists.imbalance

@@ -6,6 +6,7 @@ import pytest
 
 import engram_rl.envs  # noqa: F401  (registers engram/*)
 from benchmarks import baselines
+from benchmarks.shift.environment import build_environment, resolve_environment
 from benchmarks.shift.measure import measure
 from benchmarks.shift.protocol import EpisodeLog
 from benchmarks.shift.specs import run_specs
@@ -54,6 +55,25 @@ class TestInstalled:
         row = measure(spec(agent, budget=budget, episodes=2))
         assert row["episodes"] == 2 == len(row["costs"])
         assert row["env_steps"] == row["steps"] + (0 if budget == "own" else 32)
+
+    @pytest.mark.parametrize("budget", ["own", 16])
+    def test_it_may_be_shown_what_the_fast_slow_agent_reads_of_a_grid(self, budget):
+        environment = resolve_environment("emptyshift_full", {})
+        row = measure(spec("sb3_ppo n_steps=16 batch_size=16 parsed=true", budget, environment, episodes=1))
+        assert row["episodes"] == 1
+        env = build_environment(environment)
+        observation, _ = env.reset(seed=0)
+        seen = baselines.Parsed(env).observation(observation)
+        x, y = env.unwrapped.agent_pos
+        assert np.allclose(seen[:2] * 7, [x, y]) and seen[2 + env.unwrapped.agent_dir] == seen[2:6].sum() == 1
+        i, j = (seen[6:] * 7).round().astype(int)
+        assert env.unwrapped.grid.get(i, j).type == "goal"
+        with pytest.raises(UsageError, match="symbols"):
+            measure(spec("sb3_ppo parsed=true"))
+
+    def test_what_is_not_parsed_is_the_run_that_it_was(self):
+        assert "parsed" not in spec("sb3_ppo").settings
+        assert spec("sb3_ppo").key != spec("sb3_ppo parsed=true").key
 
     def test_the_same_seed_gives_the_same_run(self):
         first, second, other = (measure(spec("sb3_a2c", budget=20, episodes=5, seed=seed)) for seed in (0, 0, 1))

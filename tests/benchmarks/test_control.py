@@ -83,7 +83,14 @@ def test_what_the_library_normalises_it_keeps_as_it_is():
     assert np.abs(kept - kept.round()).max() > 0.1
 
 
-@pytest.mark.parametrize("agent", ["sb3_dqn learning_starts=50 train_freq=50 gradient_steps=3", "sb3_ppo n_epochs=2"])
+@pytest.mark.parametrize(
+    "agent",
+    [
+        "sb3_dqn learning_starts=50 train_freq=50 gradient_steps=3",
+        "sb3_ppo n_epochs=2",
+        "sb3_recurrent_ppo n_steps=64 batch_size=64 n_epochs=1",
+    ],
+)
 def test_baselines_train_within_the_same_budget_and_leave_the_same_row(tmp_path, agent):
     out = tmp_path / "rows.jsonl"
     assert command(out, f"agents=[{agent}]", "seeds=[0]") == 0

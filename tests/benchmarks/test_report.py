@@ -49,6 +49,20 @@ def test_the_documentation_shows_what_the_results_hold():
     assert main(["check=true"]) == 0
 
 
+def test_two_agents_are_compared_run_by_run(results):
+    runs = [(agent, layout, float(agent == "slow") * layout) for agent in ("slow", "quick") for layout in range(12)]
+    rows = [{"agent": agent, "seed": 0, "layout_seed": layout, "steps": steps} for agent, layout, steps in runs]
+    write(results / "pairs.jsonl", [recorded(row) for row in rows])
+    shown = [
+        filled(f"<!-- report: paired pairs steps one=slow other=quick {more} --><!-- end -->")
+        for more in ("", "of=less")
+    ]
+    assert "+5.5 [+3.2, +7.8]" in shown[0], "a mean of 5.5, a deviation of 3.6, 2.2 by Student's t"
+    assert "0 of 12 [0.00, 0.26]" in shown[1], "1 - .025 ** (1 / 12)"
+    with pytest.raises(UsageError, match="0 runs in common"):
+        filled("<!-- report: paired runs score.10 one=x other=nobody --><!-- end -->")
+
+
 def test_every_result_file_has_a_command_and_every_figure_of_a_claim_a_source():
     assert [name for name in stored.names() if not stored.commands_of(name)] == []
     sources = stored.index()["figures"]

@@ -86,10 +86,12 @@ class TestOnSlots:
         assert control.alter(self.SLOTS, values, confidence, empty) == (values, confidence)
 
 
-def test_each_name_makes_its_control_and_two_of_them_none():
+def test_each_name_makes_its_control_and_three_of_them_none():
     made = {name: type(make_control(name, 0, outcome=4)) for name in CONTROLS}
     none = type(None)
-    assert made == {"none": none, "empty": Empty, "shuffled": Shuffled, "random": Random, "novelty": none}
+    assert made == {"none": none, "empty": Empty, "shuffled": Shuffled, "random": Random} | dict.fromkeys(
+        ("last_site", "novelty"), none
+    )
 
 
 def test_what_is_drawn_is_told_by_the_seed():

@@ -86,3 +86,14 @@ def test_what_moves_while_all_is_filed_is_found_where_it_went():
     recall = recall_of(memory)
     index.build(N)
     assert recall == pytest.approx(recall_of(memory), abs=0.05)
+
+
+def test_where_all_is_forgotten_meanwhile_a_job_ends():
+    memory = DifferentiableNeuralDictionary(8, 1, N, 5, index=IVFIndex(lists=40, start=100, check_every=0))
+    memory.write(spread(N, 0), torch.zeros(N, 1))
+    index = memory.index
+    memory.lookup(spread(1, 1))
+    memory.forget(torch.arange(N))
+    for _ in range(1000):
+        memory.lookup(spread(1, 1))
+    assert index._job is None and not memory.lookup(spread(3, 1)).valid.any()
