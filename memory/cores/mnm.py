@@ -84,9 +84,11 @@ class MNM(Core):
     def _write(self, weights: Tensor, key: Tensor, value: Tensor, rates: Tensor) -> Tensor:
         """The net after a step. `[B, L, d, d]`, `[B, heads, d]` twice, `[B, L]`."""
         active = activities(weights, key)
-        errors = self._errors(weights, active, value)
-        moves = torch.stack([e.mT @ z for e, z in zip(errors, active[:-1], strict=True)], 1)  # [B, L, d, d]
-        return weights - 2 / (self.heads * self.width) * rates[..., None, None] * moves
+        errors = torch.stack(self._errors(weights, active, value), 1)  # [B, L, heads, d]
+        steps = -2 / (self.heads * self.width) * rates[..., None, None] * errors
+        before = torch.stack(active[:-1], 1)
+        moved = torch.baddbmm(weights.flatten(0, 1), steps.flatten(0, 1).mT, before.flatten(0, 1))
+        return moved.unflatten(0, weights.shape[:2])
 
     def _errors(self, weights: Tensor, active: list[Tensor], value: Tensor) -> list[Tensor]:
         """By what each layer is off: its target, or the gradient of |f(k) - v|^2 / 2. `[B, heads, d]`."""
