@@ -64,9 +64,9 @@ def flips(memory: str, tiny: bool, items: int = 8, width: int = 32, noise: float
     }
     updates, seconds = 0, 0.0
     if memory == "energy_memory":
-        energy = EnergyMemory(width, reads=3)
+        energy = EnergyMemory(width, hidden=48, reads=3)
         losses = (energy.loss(*drawn(8)) for _ in iter(int, 1))
-        updates, seconds = _trained(energy, losses, 1e-3, 2 if tiny else 10**6, 95.0, lambda: _wrong(energy, drawn))
+        updates, seconds = _trained(energy, losses, 8e-3, 2 if tiny else 10**6, 30.0, lambda: _wrong(energy, drawn))
         readers[memory] = lambda stored, asked: energy.read(energy.write(stored), asked)
     patterns, asked = drawn(4 if tiny else 256)
     row = _scored(lambda: readers[memory](patterns, asked), lambda read: (read.sign() != patterns).float())

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from engram_rl.memory.checks import unknown
+from engram_rl.memory.checks import number, unknown
 from engram_rl.memory.cores.addressing import linear
 from engram_rl.memory.cores.core import Core, Losses, State, require_sizes
 from engram_rl.memory.cores.steered import controller
@@ -27,8 +27,11 @@ class MNM(Core):
 
     All layers change at once, by the activities before the change; with several heads by the mean of theirs. Targets
     are told to each layer by a feedback net of its own, so nothing is propagated back within a step: learning of all
-    that happens in the slow weights, those of LSTM, feedback and the net's initial weights. The loss "writing" is
-    |f(k) - v|^2 / d after the change, and teaches the writing to write.
+    that happens in the slow weights, those of LSTM, feedback and the net's initial weights.
+
+    The loss "writing", by its weight, is |f(k) - v|^2 / d after the change, v held constant: it teaches the writing to
+    write, whatever is written. Deviation: its weight is 0 unless one is given, as it was in the way of the task: with
+    1, and v not constant, values went to 0 and a dictionary of eight pairs was not learned at all.
 
     Args:
         input_size: D.
@@ -37,9 +40,10 @@ class MNM(Core):
         layers: L.
         heads: Pairs that are written, and keys that are asked for, in a step.
         rule: "targets", or "gradient", which needs no feedback nets and propagates back through f.
+        writing_weight: Of the loss "writing"; with 0 it is not worked out.
 
     Raises:
-        ValueError: There is no such rule, or a size below 1.
+        ValueError: There is no such rule, a size below 1, or a weight below 0.
     """
 
     def __init__(
@@ -50,12 +54,14 @@ class MNM(Core):
         layers: int = 3,
         heads: int = 1,
         rule: str = "targets",
+        writing_weight: float = 0.0,
     ) -> None:
         super().__init__(input_size, hidden_size)
         require_sizes(self, width=width, layers=layers, heads=heads)
         if rule not in RULES:
             raise unknown("rule", rule, RULES)
         self.width, self.layers, self.heads, self.rule = width, layers, heads, rule
+        self.writing_weight = number("writing_weight", writing_weight, 0.0)
         self.controller = controller(input_size + heads * width, hidden_size)
         self.pairs = linear(hidden_size, heads * 3 * width)
         self.rates = linear(hidden_size, layers)
@@ -76,17 +82,25 @@ class MNM(Core):
         pairs = self.pairs(hidden).tanh().unflatten(1, (self.heads, 3, self.width))
         key, value, query = pairs.unbind(2)  # [B, heads, d]
         weights = self._write(state["weights"], key, value, self.rates(hidden).sigmoid())
-        read, told = activities(weights, torch.cat([query, key], 1))[-1].chunk(2, 1)
-        read, missed = read.flatten(1), (told - value.detach()).square().mean()
+        read = activities(weights, query)[-1].flatten(1)
         after = {"hidden": hidden, "cell": cell, "read": read, "weights": weights}
-        return self.output(torch.cat([hidden, read], 1)), after, {"writing": missed}
+        return self.output(torch.cat([hidden, read], 1)), after, self._missed(weights, key, value)
+
+    def _missed(self, weights: Tensor, key: Tensor, value: Tensor) -> Losses:
+        """How far from what was written is what the net then says. `[B, L, d, d]`, `[B, heads, d]` twice."""
+        if not self.writing_weight:
+            return {}
+        missed = (activities(weights, key)[-1] - value.detach()).square().mean()
+        return {"writing": self.writing_weight * missed}
 
     def _write(self, weights: Tensor, key: Tensor, value: Tensor, rates: Tensor) -> Tensor:
         """The net after a step. `[B, L, d, d]`, `[B, heads, d]` twice, `[B, L]`."""
         active = activities(weights, key)
-        errors = self._errors(weights, active, value)
-        moves = torch.stack([e.mT @ z for e, z in zip(errors, active[:-1], strict=True)], 1)  # [B, L, d, d]
-        return weights - 2 / (self.heads * self.width) * rates[..., None, None] * moves
+        errors = torch.stack(self._errors(weights, active, value), 1)  # [B, L, heads, d]
+        steps = -2 / (self.heads * self.width) * rates[..., None, None] * errors
+        before = torch.stack(active[:-1], 1)
+        moved = torch.baddbmm(weights.flatten(0, 1), steps.flatten(0, 1).mT, before.flatten(0, 1))
+        return moved.unflatten(0, weights.shape[:2])
 
     def _errors(self, weights: Tensor, active: list[Tensor], value: Tensor) -> list[Tensor]:
         """By what each layer is off: its target, or the gradient of |f(k) - v|^2 / 2. `[B, heads, d]`."""

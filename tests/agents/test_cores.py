@@ -29,6 +29,10 @@ SMALL = {
     "ntm": {"slots": 6, "width": 4},
     "sam": {"slots": 6, "width": 4},
     "store": {"capacity": 6},
+    "tiers": {
+        "memory": partial(DifferentiableNeuralDictionary, capacity=40, k=3),
+        "ram": partial(CORES["store"], capacity=6),
+    },
 }
 ALL = pytest.mark.parametrize("name", CORES)
 
@@ -288,14 +292,14 @@ def test_its_yaml_says_what_its_class_takes_by_default(name):
     assert (core.pop("_target_"), core.pop("_partial_")) == (f"engram_rl.memory.cores.{CORES[name].__name__}", True)
     taken = [p for p in signature(CORES[name].__init__).parameters.values() if p.default is not Parameter.empty]
     defaults = {one.name: one.default for one in taken}
-    if name == "lifelong":
+    if name in ("lifelong", "tiers"):
         memory = core.pop("memory")
         given = defaults.pop("memory").keywords
         assert {key: memory[key] for key in given} == given and memory["index"] == "exact"
-    if name == "dual":
-        assert core.pop("core") == {"_target_": "engram_rl.memory.cores.DNC", "_partial_": True}
-        assert defaults.pop("core") is CORES["dnc"]
-    assert core == defaults
+    for part in [key for key, value in defaults.items() if isinstance(value, type)]:  # what makes a core
+        inside = defaults.pop(part)
+        assert core.pop(part) == {"_target_": f"engram_rl.memory.cores.{inside.__name__}", "_partial_": True}
+    assert core == {key: list(value) if isinstance(value, tuple) else value for key, value in defaults.items()}
 
 
 WORLDS = {"newgoal_searched": {"num_envs": 4, "kwargs": {"n": 5}}}

@@ -8,6 +8,7 @@ import torch
 
 from benchmarks.cores.__main__ import main
 from benchmarks.cores.mapping import CELLS, SIDE, VIEW, views_of, visited_by, walked
+from benchmarks.cores.maps import main as draw_maps
 from benchmarks.cores.measure import CoreRun, half_of, holds, measure
 from benchmarks.cores.references import REFERENCES
 from benchmarks.cores.report import markdown
@@ -232,3 +233,8 @@ def test_a_walk_tells_what_is_in_view_and_asks_for_a_view_of_before():
             like = {(v, w) for v, w in been if torch.equal(2 * padded[row, v : v + 3, w : w + 3].flatten() - 1, asked)}
             assert like and {divmod(int(cell), SIDE) for cell in walks.alike[t, row].nonzero()} == like
         assert {divmod(int(cell), SIDE) for cell in visited_by(walks)[-1, row].nonzero()} == been
+
+
+def test_maps_are_drawn(tmp_path, capsys):
+    assert draw_maps(["tiny=true", "mazes=1", f"out={tmp_path / 'maps.png'}"]) == 0
+    assert (tmp_path / "maps.png").stat().st_size > 1000 and "maps.png" in capsys.readouterr().out

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.init import _calculate_fan_in_and_fan_out as fans
 
-from engram_rl.memory.cores import CORES, DNC, GRU, NTM, WRAPPERS, SyntheticGradients, make_core
+from engram_rl.memory.cores import CORES, DNC, GRU, NTM, WRAPPERS, StoreCore, SyntheticGradients, make_core
 
 D, H = 24, 48
 
@@ -42,7 +42,7 @@ DEFAULTS = {
     "lstm": {},
     "memory_network": {"slots": 64, "hops": 3},
     "min_gru": {"layers": 2},
-    "mnm": {"width": 32, "layers": 3, "heads": 1, "rule": "targets"},
+    "mnm": {"width": 32, "layers": 3, "heads": 1, "rule": "targets", "writing_weight": 0.0},
     "multigrid": {"levels": 2, "layers": 3, "channels": 8, "base": 3},
     "neuromodulated": {"limit": 2.0, "gain": 1.0},
     "ntm": {"slots": 128, "width": 20, "reads": 1, "writes": 1, "reach": 1},
@@ -61,6 +61,15 @@ DEFAULTS = {
         "top": None,
     },
     "stored_programs": {"core": NTM, "programs": 2, "key_size": 2},
+    "tiers": {
+        "registers": GRU,
+        "ram": StoreCore,
+        "rows": 16,
+        "prices": (0.0, 0.01, 0.1),
+        "heads": 4,
+        "key_size": 16,
+    },
+    "two_level": {"fast": GRU, "slow": GRU, "every": 4, "decoupled": False},
     "uniform_writing": {"core": DNC, "write_every": 4},
 }
 """What results were published with, here or by those whose cores they are."""
@@ -72,7 +81,7 @@ EVERY = sorted({**CORES, **WRAPPERS})
 def test_settings_have_the_defaults_with_which_results_were_published(name):
     given = signature({**CORES, **WRAPPERS}[name]).parameters.values()
     defaults = {one.name: one.default for one in given if one.default is not Parameter.empty}
-    if name == "lifelong":
+    if name in ("lifelong", "tiers"):
         memory = defaults.pop("memory")(3, 2)
         assert (memory.capacity, memory.k, memory.values.shape[1]) == (10_000, 8, 2)
     assert defaults == DEFAULTS[name]
@@ -196,6 +205,24 @@ BEGIN = {
     },
     "lifelong": READING | {"sharpness": is_(0.0)},
     "store": READING | {"strengths": is_(0.0), "ages|positions|places": normal(0.01)},
+    "tiers": READING
+    | {
+        "sharpness": is_(0.0),
+        "table": normal(1.0),
+        r"gates\.bias": is_(1.0),
+        r"(asked|key)_of_table\.weight": lecun,
+        r"registers\.unit\.weight_.h_l0": orthogonal(),
+        r"registers\.unit\.bias_.h_l0": is_(0.0),
+        r"ram\.(ages|positions|places)": normal(0.01),
+        r"ram\.(strengths)": is_(0.0),
+        r"ram\.asked\.0\.(weight|bias)": normal(0.01),
+        r"ram\.keys\.0\.weight": lecun,
+        r"ram\.answer\..\.weight": orthogonal(math.sqrt(2)),
+    },
+    "two_level": {
+        r"(fast|slow)\.unit\.weight_.h_l0": orthogonal(),
+        r"(fast|slow)\.unit\.bias_.h_l0": is_(0.0),
+    },
     "lmu": {
         "encode_x": uniform(math.sqrt(3 / D)),
         "encode_h": uniform(math.sqrt(3 / H)),

@@ -25,6 +25,7 @@ def filled(key_size, value_size):
 SETTINGS = {name: {} for name in CORES} | {
     "compressive": {"window": 4, "compressed": 4, "compression": 2},
     "dual": {"core": partial(DNC, slots=4, width=3)},
+    "mnm": {"writing_weight": 1.0},
     "multigrid": {"channels": 3, "base": 2},
     "tiers": {"memory": filled, "rows": 4, "heads": 2, "key_size": 3, "ram": partial(StoreCore, capacity=8)},
     "two_level": {"every": 2},

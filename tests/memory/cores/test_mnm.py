@@ -84,7 +84,7 @@ def test_writing_again_and_again_is_learning(rule):
 
 
 def test_its_loss_is_what_was_written_and_not_what_was_read():
-    core = make_core("mnm", D, H, width=W).double()
+    core = make_core("mnm", D, H, width=W, writing_weight=1.0).double()
     _, state, losses = core.step(torch.randn(2, D).double(), core.initial_state(2))
     key, value, _ = core.pairs(state["hidden"]).tanh().unflatten(1, (1, 3, W)).unbind(2)
     torch.testing.assert_close(losses["writing"], (activities(state["weights"], key)[-1] - value).square().mean())
@@ -92,12 +92,24 @@ def test_its_loss_is_what_was_written_and_not_what_was_read():
 
 def test_its_loss_does_not_reward_values_that_say_nothing():
     """At a rate of 0 nothing is written, so the value is a target alone."""
-    core = make_core("mnm", D, H, width=W, heads=1)
+    core = make_core("mnm", D, H, width=W, writing_weight=1.0)
     with torch.no_grad():
         core.rates.bias.fill_(-200.0)
     core.step(torch.randn(2, D), core.initial_state(2))[2]["writing"].backward()
     key, value, _ = core.pairs.weight.grad.split(W)
     assert key.any() and not value.any()
+
+
+def test_its_loss_has_a_weight_and_is_left_out_at_0():
+    core = make_core("mnm", D, H, width=W)
+    xs, state = torch.randn(2, D), core.initial_state(2)
+    assert core.step(xs, state)[2] == {}
+    core.writing_weight = 1.0
+    whole = core.step(xs, state)[2]["writing"]
+    core.writing_weight = 0.5
+    torch.testing.assert_close(core.step(xs, state)[2]["writing"], whole / 2)
+    with pytest.raises(ValueError, match=r"writing_weight is -1\.0"):
+        make_core("mnm", D, H, writing_weight=-1.0)
 
 
 def test_an_unknown_rule_is_named_with_its_neighbours():

@@ -1,5 +1,7 @@
 """Two modules at different rates: their equations, which ticks when, and what decoupling cuts and teaches."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -82,7 +84,7 @@ def test_the_slow_module_ticks_at_every_third_step_of_each_row():
 
 
 def test_losses_of_the_slow_core_are_a_mean_over_all_steps():
-    core = make_core("two_level", D, H, slow=MNM, every=2)
+    core = make_core("two_level", D, H, slow=partial(MNM, writing_weight=1.0), every=2)
     state = core.initial_state(2)
     first = core.step(torch.ones(2, D), state)
     assert first[2] == {}

@@ -217,7 +217,9 @@ def test_the_cost_of_thinking_falls_where_it_is_descended():
 
 
 def test_thinking_may_cost_nothing_and_what_the_core_loses_is_a_mean_over_its_steps():
-    wrapped = make_core("adaptive_computation", D, H, core=partial(MNM, width=4), ponder_cost=0, limit=3)
+    wrapped = make_core(
+        "adaptive_computation", D, H, core=partial(MNM, width=4, writing_weight=1.0), ponder_cost=0, limit=3
+    )
     said = []
     inner = wrapped.core._step
     wrapped.core._step = lambda *given: said.append(inner(*given)) or said[-1]
