@@ -81,8 +81,7 @@ class MFEC:
         self._novelty, self._bootstrap, self._device = novelty, bootstrap, device
         self._scale_rule = scale_rule
         self._steps = 0
-        self._lookup_ms: dict[str, float] = {}  # how long those took, where they were made here
-        self._errors: dict[str, float] = {}  # of the values that the last write proved wrong
+        self._diagnostics: dict[str, float] = {}
         self._acted_on: Seen | None = None
         self._lookups = Lookups({}, {})  # when acting last
 
@@ -108,7 +107,7 @@ class MFEC:
         if not explore:
             return self._actions.named(restricted(q, allowed).argmax(dim=1).numpy())
         self._lookups = lookups
-        self._lookup_ms = {"memory/lookup_ms": 1000 * elapsed}
+        self._diagnostics = self.memories.report(lookups, self._steps) | {"memory/lookup_ms": 1000 * elapsed}
         return self._actions.named(self._explore(q, self._steps, self._tries(identity), allowed).numpy())
 
     def observe(self, transition: Transition) -> None:
@@ -137,13 +136,8 @@ class MFEC:
         )
 
     def learn(self) -> dict[str, float]:
-        """Nothing is left to learn; how wrong what was stored has proved."""
-        errors, self._errors = self._errors, {}
-        return errors | {"train/epsilon": self._explore.epsilon(self._steps)}
-
-    def inspect(self) -> dict[str, float]:
-        """How the memories answered when acting last."""
-        return self.memories.report(self._lookups, self._steps) | self._lookup_ms
+        """Nothing is left to learn; how the memories answered."""
+        return self._diagnostics | {"train/epsilon": self._explore.epsilon(self._steps)}
 
     def begin_episodes(self) -> None:
         """All environments begin anew, wherever they were; of the open episodes nothing is written."""
@@ -170,7 +164,7 @@ class MFEC:
 
     def note(self, noted: dict[str, Any], transition: Transition) -> None:
         """Take in what copies noted when they acted."""
-        self._lookups = self.memories.use(noted["used"])
+        self._diagnostics = self.memories.report(self.memories.use(noted["used"]), self._steps)
 
     def follow(self, transition: Transition) -> None:
         """Count what was tried during the episodes, where exploration goes by it."""
@@ -220,7 +214,7 @@ class MFEC:
         rows = torch.from_numpy(best.target > 0) | ~newer
         actions, identity = best.action[rows.numpy()], identity[rows]
         targets = torch.as_tensor(best.target, dtype=torch.float32, device=self._device)[rows]
-        self._errors = self.memories.value_errors(actions, identity, targets, self._steps)
+        self._diagnostics |= self.memories.value_errors(actions, identity, targets, self._steps)
         self.memories.write(actions, keys[rows], targets, identity, self._steps)
 
     def state_dict(self) -> dict[str, Any]:

@@ -120,7 +120,7 @@ class NEC:
         self._due = 0
         self._values = np.zeros(num_envs)  # [E] the value of what was last acted on
         self._lookups = Lookups({}, {})  # when acting last
-        self._lookup_ms: dict[str, float] = {}  # how long those took, where they were made here
+        self._diagnostics: dict[str, float] = {}
 
     memory_parts = ("memories", "replay", "returns", "values")
     """The parts of the state that hold what was experienced, rather than what was trained."""
@@ -143,7 +143,7 @@ class NEC:
         self._lookups = lookups
         self._values = self._values.copy()
         self._values[slice(None) if rows is None else rows] = self._state_values(q, lookups, allowed)
-        self._lookup_ms = {"memory/lookup_ms": 1000 * elapsed}
+        self._diagnostics = self.memories.report(lookups, self._steps) | {"memory/lookup_ms": 1000 * elapsed}
         return self._actions.named(self._explore(q, self._steps, allowed=allowed).numpy())
 
     def observe(self, transition: Transition) -> None:
@@ -164,7 +164,7 @@ class NEC:
 
     def learn(self) -> dict[str, float]:
         """One minibatch for every `learn_every` environment steps since the last call."""
-        metrics: dict[str, float] = {}
+        metrics = dict(self._diagnostics)
         if self._steps < self._learn_after or not len(self._replay):
             self._due = 0
             return metrics
@@ -173,10 +173,6 @@ class NEC:
         self._due %= self._learn_every
         metrics["train/epsilon"] = self._explore.epsilon(self._steps)
         return metrics
-
-    def inspect(self) -> dict[str, float]:
-        """How the memories answered when acting last."""
-        return self.memories.report(self._lookups, self._steps) | self._lookup_ms
 
     def begin_episodes(self) -> None:
         """All environments begin anew, wherever they were; of the open episodes nothing is written."""
@@ -204,7 +200,7 @@ class NEC:
     def note(self, noted: dict[str, Any], transition: Transition) -> None:
         """Take in what copies noted when they acted."""
         self._values = noted["values"]
-        self._lookups = self.memories.use(noted["used"])
+        self._diagnostics = self.memories.report(self.memories.use(noted["used"]), self._steps)
 
     def follow(self, transition: Transition) -> None:
         """Acting needs nothing of what came before."""

@@ -178,8 +178,9 @@ class PPO:
 
     def learn(self) -> dict[str, float]:
         """One update if the rollout is full."""
+        metrics = {name: value for extra in self.extras for name, value in extra.metrics().items()}
         if not self._rollout.full:
-            return {}
+            return metrics
         data = self._evaluated()
         if self.policy.core is not None and self.policy.core.reads_by is not None:
             self._looked_at = first_environment(data, self._rollout.initial_state)
@@ -187,16 +188,17 @@ class PPO:
         self.descent.set_rate(rate)
         learned = self.update(data)
         require_learnable(learned, self._steps)
-        explained = explained_variance(data["value"], data["target"])
+        metrics |= learned
+        metrics["train/explained_variance"] = explained_variance(data["value"], data["target"])
+        metrics["train/learning_rate"] = rate
         self._rollout.clear()
-        return learned | {"train/explained_variance": explained, "train/learning_rate": rate}
+        return metrics
 
     def inspect(self) -> dict[str, float]:
-        """What is worth watching now: of the memory core, means over the environments, and of the extras."""
+        """What is worth watching of the memory core now, means over the environments; nothing without one."""
         core = self.policy.core
         told = core.inspect(self.state) if core is not None else {}
-        shown = {f"core/{name}": float(numbers.mean()) for name, numbers in told.items()}
-        return shown | {name: value for extra in self.extras for name, value in extra.metrics().items()}
+        return {f"core/{name}": float(numbers.mean()) for name, numbers in told.items()}
 
     def read_weights(self) -> ReadWeights | None:
         """What the heads of the core read in the first environment over the last rollout; None where none read."""

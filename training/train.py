@@ -147,9 +147,8 @@ def train(
                     if config.checkpoint.best and (best is None or score > best):
                         best = score
                         folder.save_best(now, snapshot())
-                if (due := should_log(now)) or now >= config.steps:  # the last point may be of a shorter interval
+                if should_log(now):
                     logger.record(inspected(agent) | lost_metrics(environments) | source.metrics())
-                if due:
                     logger.write(now)
                     bar.set_postfix(logger.headline())
                 if should_draw(now):

@@ -338,8 +338,8 @@ def test_ppo_learns_with_a_core_around_a_core_as_its_yaml_makes_it(name):
 
 @pytest.mark.parametrize("name", ["dnc", "store", "lifelong", "lstm"])
 def test_retrieval_composes_with_a_core(name):
-    agent, _ = played("retrieval_ppo", name, env="newgoal_searched", steps=60)
-    assert type(agent.policy.core) is CORES[name] and agent.inspect()["memory/size"] > 0
+    agent, metrics = played("retrieval_ppo", name, env="newgoal_searched", steps=60)
+    assert type(agent.policy.core) is CORES[name] and metrics["memory/size"] > 0
     assert agent.retrieved(environment_rows()) is not None
 
 

@@ -336,7 +336,7 @@ def test_a_lookup_is_timed_in_milliseconds(monkeypatch):
     agent = make_agent()
     monkeypatch.setattr("engram_rl.agents.mfec.time", SimpleNamespace(perf_counter=iter([10.0, 10.25]).__next__))
     agent.act(cell(0))
-    assert agent.inspect()["memory/lookup_ms"] == 250
+    assert agent.learn()["memory/lookup_ms"] == 250
 
 
 def test_a_state_that_names_no_rule_is_of_the_first_version_and_one_that_does_not_fit_changes_nothing():

@@ -284,7 +284,7 @@ def test_bootstrapping_may_use_a_double_estimate():
 def test_it_says_how_its_memory_answers_and_ages():
     agent = filled(row_optimiser=None)
     agent._due = 1
-    metrics = agent.learn() | agent.inspect()
+    metrics = agent.learn()
     named = {"size", "evictions", "match_rate", "hit_distance", "top_weight", "age", "strength", "staleness"}
     assert metrics.keys() >= {f"memory/{name}" for name in named} | {"memory/value_error_young"}
     assert metrics["memory/staleness"] == pytest.approx(0, abs=1e-9)  # before the first step, keys are as encoded
@@ -505,7 +505,7 @@ def test_a_lookup_is_timed_in_milliseconds(monkeypatch):
     agent = make_agent()
     monkeypatch.setattr("engram_rl.agents.nec.time", SimpleNamespace(perf_counter=iter([10.0, 10.25]).__next__))
     agent.act(observations(1))
-    assert agent.inspect()["memory/lookup_ms"] == 250
+    assert agent.learn()["memory/lookup_ms"] == 250
 
 
 def test_a_state_that_names_no_rule_is_of_the_first_version_and_one_that_does_not_fit_changes_nothing():

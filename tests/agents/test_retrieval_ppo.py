@@ -183,7 +183,7 @@ def test_it_reports_what_it_attends_to():
     assert 0 <= seen["retrieval/null_share"] <= 1
     assert 0 <= seen["retrieval/attention_entropy"] <= np.log(4 + 1)
     assert seen["retrieval/gate"] == pytest.approx(np.tanh(1.0), abs=0.1)
-    assert made.inspect()["memory/size"] == len(made.extras[-1].memory)
+    assert seen["memory/size"] == len(made.extras[-1].memory)
 
 
 def attention_by_hand(made, data):

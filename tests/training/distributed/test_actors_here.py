@@ -139,7 +139,7 @@ def test_an_actor_may_die_twice_and_in_the_first_round(threads):
 def test_a_learner_tells_of_its_memories_what_one_that_acts_does():
     with begun("nec", None, "agent.n_step=2") as (actors, agent, _):
         lived(actors, agent, 3 * T)
-        told = agent.inspect()
+        told = agent.learn()
     assert told["memory/size"] > E and {"memory/evictions", "memory/age", "memory/strength"} <= told.keys()
 
 
