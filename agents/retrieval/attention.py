@@ -69,8 +69,9 @@ class RetrievalAttention(nn.Module):
         v = self.key_value.bias[width:].view(self.heads, 1, -1)  # [heads, 1, D]
         query = self.query(features).view(len(features), self.heads, -1).transpose(0, 1)  # [heads, B, D]
         asked = torch.bmm(query, U / math.sqrt(U.shape[1])).transpose(0, 1)  # [B, heads, W]
+        embed: Any = self.embed[0]
         attend = _Attend.apply if torch.is_grad_enabled() else _attend
-        mean, weights, _ = attend(asked, tokens, valid, self.embed[0].weight, self.embed[0].bias, self.null)
+        mean, weights, _ = attend(asked, tokens, valid, embed.weight, embed.bias, self.null)
         read = torch.baddbmm(v, mean.transpose(0, 1), V.transpose(1, 2)).transpose(0, 1).flatten(1)  # [B, W]
         return torch.addcmul(features, self.gate, self.out(read)), weights
 
@@ -157,7 +158,7 @@ class Fusion(nn.Module):
 
     def forward(self, features: Tensor, extras: dict[str, Tensor]) -> Tensor:
         """`[N, H]` to `[N, H]`."""
-        return self.attention(features, extras[NEIGHBOURS], extras[SHOWN])  # type: ignore[no-any-return]
+        return self.attention(features, extras[NEIGHBOURS], extras[SHOWN])
 
     def read(self, features: Tensor, extras: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The same, and the attention to each neighbour and to the null token. `[N, H]`, `[N, heads, K + 1]`."""

@@ -115,7 +115,7 @@ class MemoryInput:
         self._rewarded = np.zeros(num_envs, bool)  # [E] whether it did
         self._dropped = torch.zeros(num_envs, dtype=torch.bool)  # [E] whether the present episode is shown nothing
         self._acted_on: Neighbours | None = None  # when acting last
-        self._noted: dict[str, list[float]] = {}  # of each write since `metrics`
+        self._noted: dict[str, float] = {}  # of what was written since `metrics`
 
     # ---- reading
 
@@ -232,8 +232,7 @@ class MemoryInput:
         if batches:
             _, met, who = batches[0]  # the steps, if there are any; a reward site is worth its reward, always
             column = self._situations.place_size + 1 if ended else None
-            for name, number in met_again(self.memory, met, who, column).items():
-                self._noted.setdefault(name, []).append(number)
+            self._noted = met_again(self.memory, met, who, column)
             keys, values, names = (_joined(parts) for parts in zip(*batches, strict=True))
             slots = self.memory.write(keys, values, identity=names, present=self._entries.given(keys))
             if len(finders) and self._options.separate:
@@ -349,7 +348,7 @@ class MemoryInput:
             metrics["memory/age"] = float(self._acted_on.age.numpy()[shown].mean())
             metrics["memory/strength"] = float(self._acted_on.confidence.numpy()[shown].mean())
         noted, self._noted = self._noted, {}
-        return metrics | {name: float(np.mean(numbers)) for name, numbers in noted.items()}
+        return metrics | noted
 
     def state_dict(self) -> dict[str, Any]:
         """The memory, the open episodes and counters."""
