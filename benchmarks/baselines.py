@@ -8,6 +8,7 @@ ends the task (no value is bootstrapped from the last state). All can be overrid
 from __future__ import annotations
 
 import importlib
+from collections import Counter
 from typing import Any
 
 import gymnasium as gym
@@ -59,7 +60,8 @@ def own_name(name: str) -> str:
 def settings(name: str, overrides: dict[str, Any]) -> dict[str, Any]:
     """What an algorithm is built with: `net_arch` and `bootstrap_at_limit` are ours, the rest is its own.
 
-    Ours is `parsed` too, if it is given: whether it is shown MiniGrid's symbols as numbers of a place (`Parsed`).
+    Ours too, where they are given: `parsed`, whether it is shown MiniGrid's symbols as numbers of a place (`Parsed`),
+    and `counts`, what an observation that is new is worth beside the reward (`CountBonus`).
     """
     return {**SETTINGS, **SETTINGS_OF.get(name, {}), **overrides}
 
@@ -83,6 +85,7 @@ class BaselineAgent:
     def __init__(self, name: str, log: EpisodeLog, total_steps: int, seed: int, settings: dict[str, Any]):
         arguments = dict(settings)
         self._bootstrap_at_limit = arguments.pop("bootstrap_at_limit")
+        self._counts, self._visits = arguments.pop("counts", 0.0), Counter[bytes]()
         self._shown = Parsed if arguments.pop("parsed", False) else flattened
         self._total_steps = total_steps
         self._model = _build(name, self._vectorise(log), seed, **arguments)
@@ -115,7 +118,7 @@ class BaselineAgent:
     def _vectorise(self, env: gym.Env) -> Any:
         from stable_baselines3.common.vec_env import DummyVecEnv
 
-        shown = self._shown(env)
+        shown = CountBonus(self._shown(env), self._counts, self._visits) if self._counts else self._shown(env)
         return DummyVecEnv([lambda: shown if self._bootstrap_at_limit else LimitEndsTask(shown)])
 
     @property
@@ -131,6 +134,27 @@ class LimitEndsTask(gym.Wrapper):
         """Take a step; truncation is reported as termination."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         return observation, reward, terminated or truncated, False, info
+
+
+class CountBonus(gym.Wrapper):
+    """Adds `scale / sqrt(n)` to the reward of reaching an observation for the n-th time (Strehl and Littman 2008).
+
+    Args:
+        env: A single environment.
+        scale: Above.
+        visits: How often each observation was reached, shared by the environments of a run.
+    """
+
+    def __init__(self, env: gym.Env, scale: float, visits: Counter[bytes]):
+        super().__init__(env)
+        self._scale, self._visits = scale, visits
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Take a step; what records the reward for the score is inside."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        seen = np.asarray(observation).tobytes()
+        self._visits[seen] += 1
+        return observation, float(reward) + self._scale / self._visits[seen] ** 0.5, terminated, truncated, info
 
 
 class Parsed(gym.ObservationWrapper):

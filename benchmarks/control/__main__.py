@@ -24,7 +24,9 @@ class ControlBench:
     env: a name of conf/env or a registered id; env.<key>=<value> changes a value of its YAML.
     agents: names of conf/agent, or sb3_dqn and sb3_ppo of Stable-Baselines3 (extra `compare`) with the values that
         RL Baselines3 Zoo tuned for the task, or zoo_ppo, our PPO with the same values; each may have other values
-        after it, also of the environment (`nec memory.k=11 env.num_envs=1`), and may occur several times.
+        after it, also of the environment (`nec memory.k=11 env.num_envs=1`), and may occur several times. Others of
+        Stable-Baselines3's, such as sb3_recurrent_ppo, have its defaults; counts=0.1 behind one adds a bonus of
+        .1 / sqrt(n) for an observation that was seen n times.
     seeds: a list, or how many; of the agent and of the environment.
     steps: environment steps a run, summed over the environments.
     test_episodes: played after training without exploration; where nothing is left to chance, one says it all.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 
-from benchmarks.baselines import algorithm, flattened, policy_name
+from benchmarks.baselines import CountBonus, algorithm, flattened, policy_name
 from benchmarks.control.record import Record
 from benchmarks.control.runs import ControlRun
 from benchmarks.fingerprint import note
@@ -47,7 +49,7 @@ def build_model(run: ControlRun) -> Any:
     """
     arguments = {key: scheduled(value) for key, value in run.settings.items()}
     num_envs, normalize = arguments.pop("n_envs"), arguments.pop("normalize")
-    environments = _vectorised(run.environment, num_envs, run.seed)
+    environments = _vectorised(run.environment, num_envs, run.seed, arguments.pop("counts", 0.0))
     if normalize:
         from stable_baselines3.common.vec_env import VecNormalize
 
@@ -90,11 +92,18 @@ def _take_down(record: Record, steps: int, infos: list[dict[str, Any]]) -> bool:
     return True
 
 
-def _vectorised(environment: dict[str, Any], num_envs: int, seed: int) -> Any:
+def _vectorised(environment: dict[str, Any], num_envs: int, seed: int, counts: float) -> Any:
+    """Environments that record their returns, then perhaps add a bonus for what was seldom seen by any of them."""
     from stable_baselines3.common.monitor import Monitor
     from stable_baselines3.common.vec_env import DummyVecEnv
 
-    environments = DummyVecEnv([lambda: Monitor(flattened(build_environment(environment)))] * num_envs)
+    visits = Counter[bytes]()
+
+    def make() -> gym.Env:
+        recorded = Monitor(flattened(build_environment(environment)))
+        return CountBonus(recorded, counts, visits) if counts else recorded
+
+    environments = DummyVecEnv([make] * num_envs)
     environments.seed(seed)
     return _seen(environments)
 

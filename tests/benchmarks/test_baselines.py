@@ -1,5 +1,7 @@
 """What the third-party references promise; they need the extra `compare`."""
 
+from collections import Counter
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -70,6 +72,14 @@ class TestInstalled:
         assert env.unwrapped.grid.get(i, j).type == "goal"
         with pytest.raises(UsageError, match="symbols"):
             measure(spec("sb3_ppo parsed=true"))
+
+    def test_a_bonus_for_what_is_new_is_learned_from_and_not_scored(self):
+        row = measure(spec("sb3_a2c counts=0.5", budget=12, episodes=2))
+        assert max(row["returns"]) <= 1 and row["key"] != measure(spec("sb3_a2c", budget=12, episodes=2))["key"]
+        env = baselines.CountBonus(gym.make("engram/ShiftWall-v0", n=4), 0.5, counts := Counter())
+        env.reset(seed=0)
+        rewards = [env.step(action)[1] for action in (0, 0, 0, 0, 0)]  # to the edge, and against it
+        assert rewards[-1] == 0.5 / max(counts.values()) ** 0.5 and sum(counts.values()) == 5
 
     def test_what_is_not_parsed_is_the_run_that_it_was(self):
         assert "parsed" not in spec("sb3_ppo").settings

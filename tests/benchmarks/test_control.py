@@ -87,7 +87,7 @@ def test_what_the_library_normalises_it_keeps_as_it_is():
     "agent",
     [
         "sb3_dqn learning_starts=50 train_freq=50 gradient_steps=3",
-        "sb3_ppo n_epochs=2",
+        "sb3_ppo n_epochs=2 counts=0.1",
         "sb3_recurrent_ppo n_steps=64 batch_size=64 n_epochs=1",
     ],
 )

@@ -49,34 +49,6 @@ def test_it_is_attention_over_the_neighbours_that_are_there_and_the_null_token()
     torch.testing.assert_close(made(*given), slow(made, *given))
 
 
-@pytest.mark.parametrize("neighbours", [1, K, 12])
-def test_its_gradient_is_that_of_the_slow_reference(neighbours):
-    """Also where there are few tokens, of which sums are taken otherwise."""
-    made = module()
-    features, _, _ = example()
-    tokens = torch.randn(B, neighbours, F, dtype=torch.float64)
-    valid = torch.rand(B, neighbours) < 0.6
-    gradients = []
-    for read in (made, lambda *given: slow(made, *given)):
-        given = features.clone().requires_grad_(), tokens.clone().requires_grad_(), valid
-        made.zero_grad()
-        (read(*given).sin() * torch.arange(H)).sum().backward()
-        gradients.append([part.grad.clone() for part in (*given[:2], *made.parameters())])
-    torch.testing.assert_close(*gradients)
-
-
-def test_acting_reads_what_learning_does():
-    made, given = module(), example()
-    with torch.no_grad():
-        acted = made(*given)
-    assert torch.equal(acted, made(*given))
-
-
-def test_a_gate_held_at_0_does_not_even_look():
-    made, (features, _, _) = module(gate=0.0, learn_gate=False), example()
-    assert made(features, None, None) is features
-
-
 def test_what_is_not_there_changes_nothing_and_gets_no_attention():
     made, (features, tokens, valid) = module(), example()
     other = torch.where(valid[..., None], tokens, 1e3)
