@@ -129,8 +129,8 @@ class IVFIndex:
         """Typical distance to the k-th neighbour, from the first check on."""
         self._changed = np.zeros(len(store.rows), dtype=bool)
         """Whether each entry has come or moved since the job under way began, or the last. `[N]`"""
-        self._late: list[np.ndarray] | None = None
-        """Slots that have changed since a job began, or began to file all once more; None while there is none."""
+        self._late: np.ndarray | None = None
+        """Whether each slot has changed since a job began, or filed it; None while there is none. `[N]`"""
         self._changes = 0
         """Entries that have come or moved, each as often as it did."""
         self._imbalance = 1.0
@@ -295,7 +295,7 @@ class IVFIndex:
         self._changed[slots] = True
         self._changes += len(slots)
         if self._late is not None:
-            self._late.append(slots)
+            self._late[slots] = True
         if self._lists is not None:
             self._await_filing(slots)
 
@@ -337,16 +337,19 @@ class IVFIndex:
         sample = sample[self._store.present[torch.from_numpy(sample)].any(1).numpy()]
         if not len(sample):
             return
-        self._late, capacity = [], len(self._store.rows)
+        capacity = len(self._store.rows)
+        self._late = np.zeros(capacity, dtype=bool)
         lists = yield from fitted(self._weighted_at, sample, self._wanted, capacity, piece, self._lists)
         yield
-        waiting = np.unique(np.concatenate([np.arange(used), *self._late]))
+        self._late[:used] = True
+        waiting = self._late.nonzero()[0]
         while True:
-            before, self._late = len(waiting), []
+            before = len(waiting)
+            self._late[:] = False
             for start in range(0, before, piece):
                 self._file(lists, waiting[start : start + piece])
                 yield
-            waiting = np.unique(np.concatenate([waiting[:0], *self._late]))
+            waiting = self._late.nonzero()[0]
             if (
                 len(waiting) <= piece or len(waiting) >= before
             ):  # few are left, or they change as fast as they are filed
