@@ -177,10 +177,10 @@ class PPO:
         self.acted = {}
 
     def learn(self) -> dict[str, float]:
-        """One update if the rollout is full."""
-        metrics = {name: value for extra in self.extras for name, value in extra.metrics().items()}
+        """One update if the rollout is full, and what there is to say of the extras then."""
         if not self._rollout.full:
-            return metrics
+            return {}
+        metrics = {name: value for extra in self.extras for name, value in extra.metrics().items()}
         data = self._evaluated()
         if self.policy.core is not None and self.policy.core.reads_by is not None:
             self._looked_at = first_environment(data, self._rollout.initial_state)

@@ -17,8 +17,10 @@ Row = Mapping[str, Any]
 REPEATABLE = {
     "benchmarks.adaptation": ("benchmarks.adaptation.runs", "benchmarks.adaptation.measure"),
     "benchmarks.cores": ("benchmarks.cores.measure", "benchmarks.cores.measure"),
+    "benchmarks.continuous": ("benchmarks.control.runs", "benchmarks.continuous.measure"),
     "benchmarks.control": ("benchmarks.control.runs", "benchmarks.control.measure"),
     "benchmarks.costly_room": ("benchmarks.costly_room", "benchmarks.costly_room"),
+    "benchmarks.exploration": ("benchmarks.exploration.runs", "benchmarks.exploration.measure"),
     "benchmarks.partial": ("benchmarks.partial", "benchmarks.partial"),
     "benchmarks.shift": ("benchmarks.shift.specs", "benchmarks.shift.measure"),
 }

@@ -24,6 +24,8 @@ ALGORITHMS = {
     "sb3_ppo": ("stable_baselines3", "PPO"),
     "sb3_a2c": ("stable_baselines3", "A2C"),
     "sb3_dqn": ("stable_baselines3", "DQN"),
+    "sb3_sac": ("stable_baselines3", "SAC"),
+    "sb3_td3": ("stable_baselines3", "TD3"),
     "sb3_trpo": ("sb3_contrib", "TRPO"),
     "sb3_recurrent_ppo": ("sb3_contrib", "RecurrentPPO"),
 }

@@ -155,6 +155,7 @@ COMMANDS = [
     "agent=fast_slow env=shiftwall agent.memory.capacity=100000000000",
     "agent=ppo agent.num_steps=100000000000",
     "env=gym env.id=Pendulum-v1",
+    "agent=episodic_continuous env=cartpole",
     "agent.memory.k=0",
     "agent.memory.index=fast",
     "+agent.identify=false",

@@ -43,7 +43,7 @@ SMALL = {
 }
 """Settings under which a short run passes every stage, eviction included; an agent takes those that it has."""
 
-LARGER = {"fast_slow_partial": {"agent.memory.capacity": 2000}}
+LARGER = {"fast_slow_partial": {"agent.memory.capacity": 2000}, "go_explore": {"agent.memory.capacity": 600}}
 """What an agent cannot do with less of."""
 STARTING = 0.1
 """Share of the kills that do not wait for a step: they meet the run as it starts."""

@@ -14,7 +14,16 @@ OPENING = """# Reference
 
 Written from the docstrings by `python -m benchmarks.reference`; a test compares it with the code.
 """
-AGENTS = ("nec", "mfec", "fast_slow", "ppo", "retrieval_ppo", "self_imitation_ppo")
+AGENTS = (
+    "nec",
+    "mfec",
+    "episodic_continuous",
+    "fast_slow",
+    "go_explore",
+    "ppo",
+    "retrieval_ppo",
+    "self_imitation_ppo",
+)
 """Modules with a factory of the same name."""
 
 
@@ -46,6 +55,7 @@ PARTS = {
             "engram_rl.training.single": ["SingleAgent"],
             "engram_rl.training.callbacks": ["Moment"],
             "engram_rl.training.curriculum": ["Curriculum"],
+            "engram_rl.training.lessons": ["Lessons"],
             "engram_rl.training.evaluate": ["Evaluation"],
         },
     ),
@@ -60,7 +70,7 @@ PARTS = {
     "cores": Part(
         "Memory cores",
         "Recurrent memories behind one contract.",
-        {"engram_rl.memory.cores": ["Core", "make_core", "SyntheticGradients"]},
+        {"engram_rl.memory.cores": ["Core", "make_core", "SyntheticGradients", "VariationalMemory"]},
     ),
     "associative": Part(
         "Memories of sets",

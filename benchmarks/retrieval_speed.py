@@ -1,5 +1,8 @@
 """What retrieval costs: environment steps a second of PPO with it and without, side by side in one process.
 
+Both are taken through the same actions, those of the agent with retrieval: who arrives resets its environments more
+often, and writes more.
+
 `python -m benchmarks.retrieval_speed env=minigrid_fixed agent=retrieval_ppo_view entries=50000 out=FILE`
 """
 
@@ -33,7 +36,8 @@ class RetrievalSpeed:
     env, num_envs: a name of conf/env, and how many side by side; env.<key>=<value> changes a value of its YAML.
     agent: of conf/agent, with values of its own after the name; without retrieval it has `control=novelty`.
     entries: in memory before the first step, at random keys.
-    steps, rounds: environment steps of a round, and rounds of each; the fastest counts.
+    steps, rounds: environment steps of a round, and rounds of each, in turns. Each round goes on in the same log of
+        actions, and the share is the median over the rounds.
     """
 
     env: str = "minigrid_fixed"
@@ -50,19 +54,21 @@ def main(arguments: Sequence[str]) -> int:
     """Measure, print a line for each, and write them."""
     bench = parse(RetrievalSpeed, env_options(arguments))
     use_threads(1)
-    runs = {agent: _Running(bench, agent) for agent in (bench.agent, f"{bench.agent} control=novelty")}
-    for _ in range(bench.rounds):
+    plain = f"{bench.agent} control=novelty"
+    log = _Running(bench, bench.agent).played(bench.steps * bench.rounds)
+    runs = {agent: _Running(bench, agent) for agent in (bench.agent, plain)}
+    for actions in np.split(log, bench.rounds):
         for run in runs.values():
-            run.round(bench.steps)
-    plain = runs[f"{bench.agent} control=novelty"].fastest
+            run.round(actions)
     rows = [
         {
             "env": bench.env,
             "agent": agent,
             "num_envs": bench.num_envs,
             "entries": run.entries,
-            "steps_per_second": round(run.fastest),
-            "of_plain": round(run.fastest / plain, 3),
+            "episodes": run.episodes,
+            "steps_per_second": round(bench.steps / float(np.median(run.seconds))),
+            "of_plain": round(float(np.median(np.divide(runs[plain].seconds, run.seconds))), 3),
         }
         for agent, run in runs.items()
     ]
@@ -73,7 +79,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 class _Running:
-    """An agent at play, and how fast it has been."""
+    """An agent at play, and how long its rounds took."""
 
     def __init__(self, bench: RetrievalSpeed, agent: str) -> None:
         self._environments = build_environments(
@@ -84,22 +90,34 @@ class _Running:
         if self._recall and bench.entries:
             _fill(self._recall, bench.entries)
         self._observation, _ = self._environments.reset(seed=0)
-        self.fastest = 0.0
+        self.seconds: list[float] = []
+        self.episodes = 0
 
     @property
     def entries(self) -> int:
         """In memory now."""
         return len(self._recall.memory) if self._recall else 0
 
-    def round(self, steps: int) -> None:
-        """Play and learn; CPU time, so that other processes count little."""
+    def played(self, steps: int) -> np.ndarray:
+        """The actions that it takes of its own. `[T, E]`."""
+        return np.stack([self._step(None) for _ in range(steps // self._environments.num_envs)])
+
+    def round(self, actions: np.ndarray) -> None:
+        """Act and learn, while these actions are taken, `[T, E]`; CPU time, so that other processes count little."""
         began = time.process_time()
-        for _ in range(0, steps, self._environments.num_envs):
-            transition = step(self._environments, self._observation, self._agent.act(self._observation))
-            self._agent.observe(transition)
-            self._agent.learn()
-            self._observation = transition.reset_observation
-        self.fastest = max(self.fastest, steps / (time.process_time() - began))
+        for action in actions:
+            self._step(action)
+        self.seconds.append(time.process_time() - began)
+
+    def _step(self, action: np.ndarray | None) -> np.ndarray:
+        """Take one step, by an action `[E]` in place of the agent's own if one is given; which it was."""
+        chosen = self._agent.act(self._observation)
+        transition = step(self._environments, self._observation, chosen if action is None else action)
+        self._agent.observe(transition)
+        self._agent.learn()
+        self._observation = transition.reset_observation
+        self.episodes += int(transition.done.sum())
+        return transition.action
 
 
 def _recall_of(agent: Any) -> MemoryInput | None:

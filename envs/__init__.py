@@ -56,6 +56,8 @@ _MINIGRID = {
 for _name, _options in _MINIGRID.items():
     register(f"engram/{_name}-v0", entry_point="engram_rl.envs.minigrid_targets:minigrid_shift", kwargs=_options)
 register("engram/CartPoleShift-v0", entry_point="engram_rl.envs.classic_control:cartpole_shift")
+register("engram/AtariShift-v0", entry_point="engram_rl.envs.atari:atari_shift")
+register("engram/PointMassShift-v0", entry_point="engram_rl.envs.point_mass:point_mass_shift")
 register(
     "engram/CornerGoal-v0",  # a benchmark's own, so not of the suite
     entry_point="engram_rl.envs.corner_goal:CornerGoal",

@@ -28,6 +28,13 @@ def number(name: str, value: Any) -> float:
     return value  # type: ignore[return-value]
 
 
+def no_nan(name: str, value: Any) -> float:
+    """The value, which may be infinite; TypeError if it is no number, ValueError if it is NaN."""
+    if np.isnan(number(name, value)):
+        raise ValueError(f"{name} is NaN, with which every comparison fails: give a number, or an infinite one.")
+    return value
+
+
 def truth(name: str, value: Any) -> bool:
     """The value as a bool; TypeError if it is none, as the word "no" is."""
     if not isinstance(value, bool | np.bool_):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -105,7 +105,13 @@ def find(env: MiniGridEnv, what: str) -> Position:
     """Where the one object of this type lies."""
     found = [place for place in _cells(env) if getattr(env.grid.get(*place), "type", None) == what]
     if len(found) != 1:
-        raise ValueError(f"A target must be unique, but {env.unwrapped} has {len(found)} objects of type {what!r}.")
+        there = sorted(
+            {thing.type for place in _cells(env) if (thing := env.grid.get(*place))} & {"goal", "key", "door"}
+        )
+        raise ValueError(
+            f"A target must be unique, but {env.unwrapped} has {len(found)} objects of type {what!r}. Of what can be a "
+            f"target it has {', '.join(there) or 'nothing'}: give a world with exactly one {what}, or another `what`."
+        )
     return found[0]
 
 
@@ -145,7 +151,7 @@ def shortest_solution(env: MiniGridEnv) -> int:
             if after not in steps:
                 steps[after] = steps[state] + 1
                 queue.append(after)
-    raise ValueError(f"The goal of {env.unwrapped} cannot be reached.")
+    raise ValueError(f"The goal of {env.unwrapped} cannot be reached")
 
 
 def minigrid_shift(
@@ -175,15 +181,39 @@ def minigrid_shift(
         schedule_options: The schedule's own arguments, such as `{"period": 20, "jitter": 5}`.
         **options: MiniGrid's own arguments.
 
+    Raises:
+        ValueError: The world has not exactly one such target, too few places for it, or no goal that can be reached
+            with the target at each of them.
+        TypeError: `base` is no MiniGrid world.
+
     Registered ids: engram/EmptyShift-v0, engram/FourRoomsShift-v0, engram/DoorKeyShift-v0
     """
     if schedule not in SCHEDULES:
         raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, got {schedule!r}.")
     env = gymnasium.make(base, render_mode=render_mode, disable_env_checker=True, **options)
+    if not isinstance(env.unwrapped, MiniGridEnv):
+        raise TypeError(f"{base} is no MiniGrid world; shift its target with engram_rl.envs.ShiftingTarget.")
     mover = MiniGridTarget(what, layout_seed)
-    targets = mover.draw_sites(cast(MiniGridEnv, env.unwrapped), sites)
+    targets = mover.draw_sites(env.unwrapped, sites)
+    _require_solutions(env.unwrapped, mover, targets)
     plan = SCHEDULES[schedule](targets, **(schedule_options or {}))  # type: ignore[call-arg]
     return ShiftingTarget(env, plan, mover, layout_seed=layout_seed, oracle=shortest_solution)
+
+
+def _require_solutions(env: MiniGridEnv, mover: MiniGridTarget, targets: Sequence[Position]) -> None:
+    """Raise unless the goal can be reached wherever the target is: each episode says in how many steps."""
+    for target in targets:
+        mover(env, target)
+        env.reset(seed=mover.layout_seed)
+        try:
+            shortest_solution(env)
+        except ValueError as error:
+            raise ValueError(
+                f"{error} with its {mover.what} at {target}, so info['oracle_steps'] has no value. Give a world whose "
+                f"goal square can be reached with at most one key and its door, such as MiniGrid-DoorKey-8x8-v0, "
+                f"another layout_seed, or wrap {env} in ShiftingTarget with MiniGridTarget({mover.what!r}), without "
+                f"an oracle."
+            ) from error
 
 
 def _successors(env: MiniGridEnv, state: State) -> Iterator[State]:

@@ -11,6 +11,7 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from engram_rl.envs.checks import at_least
 from engram_rl.envs.core import Core, Observation
 
 _ONLY = np.array([0])
@@ -87,16 +88,27 @@ class SuiteVectorEnv(VectorEnv[Any, Any, Any]):
     Args:
         num_envs: E.
         render_mode: "rgb_array", or None.
+        max_episode_steps: Steps after which an episode is truncated, where that is sooner than by `step_limit`;
+            `gymnasium.make_vec` gives it, as `gymnasium.make` does to its wrapper.
         **options: As for the single environment.
     """
 
     core_class: ClassVar[Callable[..., Core]]
 
-    def __init__(self, num_envs: int = 1, render_mode: str | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        num_envs: int = 1,
+        render_mode: str | None = None,
+        max_episode_steps: int | None = None,
+        **options: Any,
+    ) -> None:
         self.metadata = {**SuiteEnv.metadata, "autoreset_mode": AutoresetMode.SAME_STEP, "restorable": True}
         self.render_mode = _known_mode(render_mode)
         self.num_envs = num_envs
         self.core = self.core_class(num_envs, **options)
+        self._most_steps = self.core.step_limit
+        if max_episode_steps is not None:
+            self._most_steps = min(self._most_steps, at_least(1, "max_episode_steps", max_episode_steps, "step"))
         self.single_observation_space = self.core.observation_space
         self.single_action_space = self.core.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -107,7 +119,7 @@ class SuiteVectorEnv(VectorEnv[Any, Any, Any]):
     @property
     def step_limit(self) -> int:
         """Steps after which an episode is truncated."""
-        return self.core.step_limit
+        return self._most_steps
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
@@ -138,6 +150,7 @@ class SuiteVectorEnv(VectorEnv[Any, Any, Any]):
         if not self._run_started:
             raise ResetNeeded("No run has begun: call reset() before step().")
         reward, terminated, truncated = self.core.step(actions)
+        truncated |= ~terminated & (self.core.elapsed >= self._most_steps)
         done = terminated | truncated
         final = self._end_episodes(done) if done.any() else {}
         info = _with_masks(self.core.info(), np.ones(self.num_envs, dtype=np.bool_))

@@ -11,7 +11,6 @@ Agents and environments are those of the command line, composed from the same YA
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -23,7 +22,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from engram_rl.memory.checks import shown
-from engram_rl.training.callbacks import Callback
+from engram_rl.training.callbacks import Callback, require_callable
 from engram_rl.training.cli import in_whole_numbers, stored_config
 from engram_rl.training.composing import composed, environment_words, value_words
 from engram_rl.training.construction import build_agent, build_agent_for, build_environment, end, space_shown
@@ -32,7 +31,7 @@ from engram_rl.training.environments import require_same_step
 from engram_rl.training.errors import UsageError
 from engram_rl.training.evaluate import Evaluation, evaluated
 from engram_rl.training.legacy import metrics_today
-from engram_rl.training.logging.logger import EPISODES, METRICS, read_rows
+from engram_rl.training.logging.logger import read_episodes, read_metrics
 from engram_rl.training.runs.folder import RunFolder
 from engram_rl.training.runs.naming import claimed
 from engram_rl.training.runs.restoring import restore_agent
@@ -54,8 +53,7 @@ class Run:
     @property
     def summary(self) -> dict[str, Any]:
         """What it came to: score, steps, seconds, entries, versions; empty if it has not ended."""
-        path = self.path / "summary.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return RunFolder(self.path).summary()
 
     @property
     def score(self) -> float | None:
@@ -70,11 +68,11 @@ class Run:
 
     def episodes(self) -> list[dict[str, Any]]:
         """Every episode of training: the `step` at which it ended, its `return` and its `length`."""
-        return read_rows(self.path / EPISODES)
+        return read_episodes(self.path)
 
     def metrics(self) -> list[dict[str, Any]]:
         """The points of its curves, by TensorBoard name; the lists give a table with pandas.DataFrame."""
-        return [metrics_today(row) for row in read_rows(self.path / METRICS)]
+        return [metrics_today(row) for row in read_metrics(self.path)]
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, score={self.score})"
@@ -115,8 +113,7 @@ def train(
             f"env is {shown(env)}; train makes its environments itself: give an id that is registered, such as "
             f"'CartPole-v1' or 'my_module:Mine-v0', or take make_agent into a loop of your own."
         )
-    if not isinstance(callbacks, Sequence):
-        raise UsageError(f"callbacks is {shown(callbacks)}; give a list of functions, callbacks=[...].")
+    require_callable(callbacks)
     given = [in_whole_numbers(word) for word in (*overrides, *value_words(values))]
     if resume is not None:
         return _resumed(_path(resume), given, config_dir, callbacks)

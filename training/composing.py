@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
+import torch
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -17,6 +19,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from engram_rl.memory.checks import shown
 from engram_rl.training.cli import explain, in_whole_numbers
 from engram_rl.training.configuration.prepared import prepare
 from engram_rl.training.errors import UsageError
@@ -79,23 +82,40 @@ def value_words(values: Mapping[str, Any]) -> list[str]:
     """Overrides from keyword arguments: `{"steps": 500}` is `["steps=500"]`.
 
     Args:
-        values: Numbers, words, True, False, None, paths, and lists and dicts of these.
+        values: Numbers, words, True, False, None, paths, arrays, and lists and dicts of these.
+
+    Raises:
+        UsageError: A value is something else.
     """
-    return [f"{place}={_written(value)}" for place, value in values.items()]
+    return [f"{place}={_written(value, place)}" for place, value in values.items()]
 
 
-def _written(value: Any) -> str:
-    """A value in the grammar of Hydra's overrides."""
+def _written(value: Any, place: str = "env") -> str:
+    """A value in the grammar of Hydra's overrides; arrays and tensors are lists of their numbers.
+
+    Raises:
+        UsageError: It is neither a number, a word nor made of these.
+    """
     if OmegaConf.is_config(value):
         value = OmegaConf.to_container(value)
+    if isinstance(value, np.ndarray | np.generic | torch.Tensor):
+        value = value.tolist()
+    if isinstance(value, range):
+        value = list(value)
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{_written(one)}" for key, one in value.items()) + "}"
+        return "{" + ",".join(f"{key}:{_written(one, f'{place}.{key}')}" for key, one in value.items()) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ",".join(map(_written, value)) + "]"
+        return "[" + ",".join(_written(one, f"{place}[{at}]") for at, one in enumerate(value)) + "]"
+    if not isinstance(value, int | float | str | Path):
+        raise UsageError(
+            f"{place} is {shown(value)}; a value here is a number, a word, True, False, None, a path, an array, or a "
+            f"list or dict of these. What is built, such as a network, is named by its _target_: "
+            f"{place}={{'_target_': 'my_module.Mine'}}."
+        )
     if isinstance(value, str | Path) and not PLAIN.fullmatch(str(value)):
         return "'" + str(value).replace("'", r"\'") + "'"
     return str(value)

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from engram_rl.agents.agent import Agent, Transition
 from engram_rl.agents.episodic_control.modality_keys import parts_named
-from engram_rl.memory import TransitionMemory
+from engram_rl.memory import DifferentiableNeuralDictionary, TransitionMemory
 from engram_rl.training.configuration.signatures import in_whole_numbers, require_types
 from engram_rl.training.distributed.cluster import lies_in_shards
 from engram_rl.training.environments import Resumable, make_environments
@@ -115,7 +115,8 @@ def _refuse_shards(config: DictConfig) -> None:
         parameters = signature(get_object(config._target_)).parameters
     except (ImportError, TypeError, ValueError):
         return
-    if "memory" not in parameters or TransitionMemory.__name__ in str(parameters["memory"].annotation):
+    of_one_piece = (TransitionMemory.__name__, DifferentiableNeuralDictionary.__name__)
+    if "memory" not in parameters or any(kind in str(parameters["memory"].annotation) for kind in of_one_piece):
         lacks = "whose memory cannot lie in shards" if "memory" in parameters else "without a memory of this kind"
         raise UsageError(
             f"{config._target_.rpartition('.')[2]} makes an agent {lacks}. Leave shards=... out, or choose agent=nec, "

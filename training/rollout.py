@@ -268,11 +268,9 @@ class Episodes:
 
 
 def environment_metrics(info: dict[str, Any]) -> dict[str, float]:
-    """The environments' mean task index, for those whose targets shift and that say it as a number."""
-    if "task_index" not in info:
-        return {}
-    said = numbers(info, "task_index")
-    return {"env/task_index": float(np.mean(said))} if said else {}
+    """The environments' mean task index, and their mean lesson, where they say these as numbers."""
+    said = {name: numbers(info, name) for name in ("task_index", "lesson") if name in info}
+    return {f"env/{name}": float(np.mean(each)) for name, each in said.items() if each}
 
 
 def inspected(agent: Any) -> dict[str, float]:

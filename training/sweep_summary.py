@@ -11,6 +11,7 @@ import re
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,9 @@ SWEEP = re.compile(r"_sweep(?:_(\d+))?$")
 
 
 def _score(run: Path) -> float | None:
-    """The score of a run; None for one that has not come to an end."""
-    path = run / "summary.json"
-    return json.loads(path.read_text(encoding="utf-8"))["score"] if path.exists() else None
+    """The score of a run; None for one that has not come to an end, or to no number."""
+    score = RunFolder(run).summary().get("score")
+    return None if score is None or isnan(score) else float(score)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import numpy as np
 from torch import Tensor
 
 from engram_rl.memory.sharded import AnyMemory
@@ -16,7 +17,9 @@ EPISODES = {"young": (0, 10), "middle": (10, 100), "old": (100, math.inf)}
 """The same in episodes, where those are what a memory counts."""
 
 
-def errors_by_age(errors: Tensor, age: Tensor, groups: Mapping[str, tuple[float, float]]) -> dict[str, float]:
+def errors_by_age(
+    errors: Tensor | np.ndarray, age: Tensor | np.ndarray, groups: Mapping[str, tuple[float, float]]
+) -> dict[str, float]:
     """Mean error of each age group that occurs, under its TensorBoard name. `[B]`, `[B]`."""
     of = {name: (age >= youngest) & (age < limit) for name, (youngest, limit) in groups.items()}
     return {f"memory/value_error_{name}": float(errors[rows].mean()) for name, rows in of.items() if rows.any()}
@@ -32,9 +35,9 @@ def met_again(memory: AnyMemory, values: Tensor, identity: Tensor, column: int |
         column: The column of a value that errors are of; None for none.
     """
     slots = memory.find(identity)  # [B]
-    known = slots >= 0
-    metrics = {"memory/match_rate": float(known.double().mean())}
+    known = slots.numpy() >= 0
+    metrics = {"memory/match_rate": float(known.mean())}
     if column is None:
         return metrics
-    change = values[known] - memory.values[slots[known]]  # [n, V]
-    return metrics | errors_by_age(change[:, column].abs(), change[:, -1], EPISODES)
+    change = (values.numpy() - memory.values[slots].numpy())[known]  # [n, V]; of -1 any, not known
+    return metrics | errors_by_age(np.abs(change[:, column]), change[:, -1], EPISODES)

@@ -170,6 +170,7 @@ class MonteCarloReturns:
         self._action = np.zeros(self._reward.shape, dtype=np.int64)  # [E, T]
         self._observation: Observation | None = None  # [E, T, ...]
         self._tries: Tries | None = None  # of the running episodes, from when they are first asked for
+        self._nothing: Returns | None = None  # what is returned where no episode ends
 
     def push(
         self,
@@ -253,7 +254,10 @@ class MonteCarloReturns:
 
     def _flush(self, rows: np.ndarray, final_value: np.ndarray) -> Returns:
         if not len(rows):
-            return Returns(rows_of(self._observation, (rows, rows)), self._action[rows, rows], self._reward[rows, rows])
+            if self._nothing is None:
+                observation = rows_of(self._observation, (rows, rows))
+                self._nothing = Returns(observation, self._action[rows, rows], self._reward[rows, rows])
+            return self._nothing
         length = int(self._count[rows].max())
         held = np.arange(length) < self._count[rows, None]  # [R, L]
         rewards = np.where(held, self._reward[rows, :length], 0.0)

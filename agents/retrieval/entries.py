@@ -41,6 +41,7 @@ class Entries:
         site_size: Places of one cell of this size are one reward site; 0 for those that are equal alone.
 
     Attributes:
+        separate: As given.
         parts: Numbers of a value that tell where reward was found, whether it was, the return, the entry's place, its
             action and its episode.
     """
@@ -56,14 +57,14 @@ class Entries:
         site_size: float,
     ) -> None:
         self._key_size, self._actions = situations.key_size, actions
-        self._separate, self._sites, self._by_action = separate, sites, by_action
+        self.separate, self._sites, self._by_action = separate, sites, by_action
         self._site_size = site_size
         self.parts = value_parts(situations.place_size, actions)
 
     def context(self, envs: np.ndarray, kind: int) -> dict[str, Tensor]:
         """The parts of a key that say whose and what kind. `[R, 1]` each."""
         context = {"kind": torch.full((len(envs), 1), kind)} if self._sites else {}
-        return context | ({"stream": torch.from_numpy(envs[:, None])} if self._separate else {})
+        return context | ({"stream": torch.from_numpy(envs[:, None])} if self.separate else {})
 
     def given(self, keys: dict[str, Tensor]) -> dict[str, Tensor] | None:
         """Which parts entries have: a step the view, a reward site the time."""
@@ -128,7 +129,7 @@ class Entries:
 
     def _names(self, envs: np.ndarray, what: np.ndarray, kind: int) -> Tensor:
         """Identities of entries; those of separate worlds differ. `[R]`, `[R, n]` -> `[R]`."""
-        owner = envs if self._separate else np.zeros_like(envs)
+        owner = envs if self.separate else np.zeros_like(envs)
         return identify(np.concatenate([np.stack([owner, np.full_like(owner, kind)], 1), what], 1))
 
 

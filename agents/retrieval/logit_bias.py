@@ -52,10 +52,12 @@ class ActionReturns:
         """
         if not self.most > self.least:
             return torch.zeros(actions.shape[::2])
-        nearness = actions * (confidence * NEAR / (distances + NEAR)).unsqueeze(2)  # [E, K, A]
-        good = ((returns - self.least) / (self.most - self.least)).clamp(min=0)
-        mean = (nearness * good.unsqueeze(2)).sum(1) / nearness.sum(1).clamp(min=1e-12)
-        return mean * nearness.amax(1)
+        weight = confidence.numpy() * np.float32(NEAR) / (distances.numpy() + np.float32(NEAR))
+        nearness = actions.numpy() * weight[..., None]  # [E, K, A]
+        good = np.maximum((returns.numpy() - np.float32(self.least)) / np.float32(self.most - self.least), 0)
+        near = torch.from_numpy(nearness)
+        mean = torch.from_numpy(nearness * good[..., None]).sum(1) / near.sum(1).clamp(min=1e-12)
+        return mean * near.amax(1)
 
     def state_dict(self) -> dict[str, Any]:
         """The range of returns."""

@@ -31,7 +31,7 @@ from engram_rl.agents.retrieval.neighbours import Neighbours, Retriever
 from engram_rl.agents.retrieval.options import RetrievalOptions
 from engram_rl.agents.retrieval.retrieved import Retrieved, in_plain_numbers
 from engram_rl.agents.retrieval.situations import Situations
-from engram_rl.agents.retrieval.tokens import ACTION_RETURNS, NEIGHBOURS, SHOWN, Tokens
+from engram_rl.agents.retrieval.tokens import ACTION_RETURNS, NEIGHBOURS, SHOWN, Tokens, columns_of
 from engram_rl.memory.forgetting import Forgetting
 from engram_rl.memory.sharded import AnyMemory, ShardedMemory
 from engram_rl.memory.writing.rules import Blend, Max, SurpriseGated
@@ -83,6 +83,7 @@ class MemoryInput:
         self._writes, self._device = True, device
         self._situations, self._generator = situations, generator
         self._code = Flatten(action_space)
+        self._codes = _codes_of(action_space, self._code)
         self._returns = MonteCarloReturns(options.discount, num_envs)
         self._action_returns = ActionReturns() if options.logit_bias else None
         P, A = situations.place_size, self._code.size
@@ -95,6 +96,7 @@ class MemoryInput:
             by_action=options.by_action,
             site_size=options.site_size,
         )
+        self._columns = columns_of(self._entries.parts)
         self._continuing = Continuing(situations, self._entries, action_space, options.neighbours)
         self._retrieve = Retriever(
             self.memory,
@@ -113,7 +115,7 @@ class MemoryInput:
         self._rewarded = np.zeros(num_envs, bool)  # [E] whether it did
         self._dropped = torch.zeros(num_envs, dtype=torch.bool)  # [E] whether the present episode is shown nothing
         self._acted_on: Neighbours | None = None  # when acting last
-        self._noted: dict[str, float] = {}  # of what was written since `metrics`
+        self._noted: dict[str, list[float]] = {}  # of each write since `metrics`
 
     # ---- reading
 
@@ -151,17 +153,20 @@ class MemoryInput:
     def _look(self, observation: Observation, envs: np.ndarray, *, touch: bool) -> Neighbours:
         """What is retrieved beside some environments' observations. `[R, ...]`."""
         found = self._retrieve(observation, envs, self._episodes, touch=touch)
-        return replace(found, shown=found.shown & ~self._dropped[envs].unsqueeze(1))
+        dropped = self._dropped.numpy()[envs, None]
+        return replace(found, shown=torch.from_numpy(found.shown.numpy() & ~dropped))
 
     def _shown(self, found: Neighbours, observation: Observation) -> dict[str, Tensor]:
         """Tokens `[R, K, F]`, which of them are there `[R, K]`, perhaps how good each action has been `[R, A]`."""
         tokens = self._describe(found, torch.from_numpy(self._situations.places(observation)))
         parts = {NEIGHBOURS: tokens.to(self._device), SHOWN: found.shown.to(self._device)}
         if self._action_returns:
-            near = slice(0, self._options.neighbours)
-            _, _, returns, _, actions, _ = found.values[:, near].split(self._entries.parts, dim=2)
-            believed = (found.confidence * found.shown)[:, near]
-            good = self._action_returns(actions, returns.squeeze(2), found.distances[:, near], believed)
+            values, distances, confidence, shown = (
+                part[:, : self._options.neighbours]
+                for part in (found.values, found.distances, found.confidence, found.shown)
+            )
+            _, _, returns, _, actions, _ = (values[..., part] for part in self._columns)
+            good = self._action_returns(actions, returns.squeeze(2), distances, confidence * shown)
             parts[ACTION_RETURNS] = good.to(self._device)
         return parts
 
@@ -184,11 +189,18 @@ class MemoryInput:
             "view": situations.keys(transition.observation).numpy(),
             "place": situations.places(transition.observation),
             "name": situations.identities(transition.observation),
-            "action": self._code(torch.from_numpy(transition.action)).numpy(),
+            "action": self._coded(transition.action),
             "stream": self._envs,
         }
         unused, follows = np.zeros(len(self._envs), np.int64), self._follows(transition)
         return self._returns.push(held, unused, transition.reward, transition.done, follows)
+
+    def _coded(self, action: np.ndarray) -> np.ndarray:
+        """Actions as rows of numbers. `[E, ...]` to `[E, A]`."""
+        if self._codes is None:
+            return self._code(torch.from_numpy(action)).numpy()
+        codes, start = self._codes
+        return codes[action - start]
 
     def _follows(self, transition: Transition) -> np.ndarray:
         """What follows where an episode was cut, by what is remembered or else as it went; 0 elsewhere. `[E]`."""
@@ -214,15 +226,18 @@ class MemoryInput:
     def _write(self, envs: np.ndarray, ended: Returns | None) -> None:
         """Write the episodes of these environments: their steps, and where they found reward."""
         batches = [self._steps(ended)] if ended else []
-        if self._options.reward_sites and self._rewarded[envs].any():
-            finders = envs[self._rewarded[envs]]
+        finders = envs[self._rewarded[envs]] if self._options.reward_sites else envs[:0]
+        if len(finders):
             batches.append(self._entries.sites(finders, self._outcome[finders], self._episodes[finders]))
         if batches:
             _, met, who = batches[0]  # the steps, if there are any; a reward site is worth its reward, always
             column = self._situations.place_size + 1 if ended else None
-            self._noted = met_again(self.memory, met, who, column)
+            for name, number in met_again(self.memory, met, who, column).items():
+                self._noted.setdefault(name, []).append(number)
             keys, values, names = (_joined(parts) for parts in zip(*batches, strict=True))
-            self.memory.write(keys, values, identity=names, present=self._entries.given(keys))
+            slots = self.memory.write(keys, values, identity=names, present=self._entries.given(keys))
+            if len(finders) and self._options.separate:
+                self._retrieve.sites.written(self.memory, finders, slots[-len(finders) :])
         self._begin(envs)
 
     def _steps(self, ended: Returns) -> Rows:
@@ -334,7 +349,7 @@ class MemoryInput:
             metrics["memory/age"] = float(self._acted_on.age.numpy()[shown].mean())
             metrics["memory/strength"] = float(self._acted_on.confidence.numpy()[shown].mean())
         noted, self._noted = self._noted, {}
-        return metrics | noted
+        return metrics | {name: float(np.mean(numbers)) for name, numbers in noted.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """The memory, the open episodes and counters."""
@@ -393,4 +408,18 @@ def _require_fitting(memory: AnyMemory, options: RetrievalOptions, places: bool)
 
 def _joined(parts: tuple[Any, ...]) -> Any:
     """Rows after rows."""
+    if len(parts) == 1:
+        return parts[0]
     return map_observation(lambda *rows: torch.cat(rows), *parts)
+
+
+MOST_CODES = 1024
+"""Choices of which each has its row ready."""
+
+
+def _codes_of(space: spaces.Space, code: Flatten) -> tuple[np.ndarray, int] | None:
+    """The row of each of a few choices, by its number from the first on, `[n, A]`, and which that is."""
+    if not isinstance(space, spaces.Discrete) or space.n > MOST_CODES:
+        return None
+    choices = torch.arange(int(space.start), int(space.start + space.n))
+    return code(choices).numpy(), int(space.start)

@@ -13,6 +13,7 @@ from engram_rl.agents.agent import Observation
 from engram_rl.agents.retrieval.controls import Control
 from engram_rl.agents.retrieval.entries import REWARD, STEP, TIME_UNIT, Entries
 from engram_rl.agents.retrieval.situations import Situations
+from engram_rl.memory.forgetting import Forgetting
 from engram_rl.memory.sharded import AnyMemory
 
 WIDER = 4
@@ -84,34 +85,36 @@ class Retriever:
             touch: Whether the entries count as used.
         """
         self.sites.refresh(self.memory, episodes)
-        asked, distances = self._slots(observation, envs, touch)
+        asked, distances, values = self._slots(observation, envs, touch)
         slots = asked
         if self.control:
             slots = self.control.choose(slots, self.memory)
-        values, confidence = self.memory.values[slots], self._confidence(slots, envs)  # of -1 any, never shown
+            values = self.memory.values[slots]  # of -1 any, never shown
+        confidence = self._confidence(slots, values, envs)
         if self.control:
             values, confidence = self.control.alter(slots, values, confidence, self.memory)
-        age = torch.from_numpy(episodes[envs]).float().unsqueeze(1) - values[..., -1]  # [R, K]
-        shown = (slots >= 0) & (confidence >= self._min_confidence)
-        return Neighbours(values, confidence, distances, age, shown, asked)
+        age = episodes[envs].astype(np.float32)[:, None] - values[..., -1].numpy()  # [R, K]
+        shown = (slots.numpy() >= 0) & (confidence.numpy() >= np.float32(self._min_confidence))
+        return Neighbours(values, confidence, distances, torch.from_numpy(age), torch.from_numpy(shown), asked)
 
-    def _slots(self, observation: Observation, envs: np.ndarray, touch: bool) -> tuple[Tensor, Tensor]:
-        """Slots and squared distances, the reward sites last. `[R, K]` each."""
+    def _slots(self, observation: Observation, envs: np.ndarray, touch: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Slots, squared distances and values, the reward sites last. `[R, K]`, `[R, K]`, `[R, K, V]`."""
         sites = self.sites.slots[envs]  # [R, S]
         if not self._neighbours:
-            return sites, torch.zeros(sites.shape)
+            return sites, torch.zeros(sites.shape), self.memory.values[sites]
         query = {"view": self._situations.keys(observation)} | self._entries.context(envs, STEP)
         near = self.memory.lookup(query, self._neighbours, touch=touch)
         if not self._reward_sites:
-            return near.slots, near.distances
-        return torch.cat([near.slots, sites], 1), torch.cat([near.distances, torch.zeros(sites.shape)], 1)
+            return near.slots, near.distances, near.values
+        slots, distances = torch.cat([near.slots, sites], 1), torch.cat([near.distances, torch.zeros(sites.shape)], 1)
+        return slots, distances, self.memory.values[slots]
 
-    def _confidence(self, slots: Tensor, envs: np.ndarray) -> Tensor:
+    def _confidence(self, slots: Tensor, values: Tensor, envs: np.ndarray) -> Tensor:
         """How far entries are believed: a step as far as the reward site that it led to. `[R, K]`."""
         if not (self._reward_sites and self._neighbours):
             return confidence_in(self.memory, slots)
         steps = slots[:, : self._neighbours]
-        outcome, rewarded = self.memory.values[steps].split(self._entries.parts, dim=2)[:2]
+        outcome, rewarded = values[:, : self._neighbours].split(self._entries.parts, dim=2)[:2]
         owners = np.repeat(envs, self._neighbours)
         led_to = self.memory.find(self._entries.site_names(owners, outcome.flatten(0, 1).numpy())).view(steps.shape)
         believed = torch.cat([torch.where(rewarded.squeeze(2) > 0, led_to, steps), slots[:, self._neighbours :]], 1)
@@ -120,6 +123,9 @@ class Retriever:
 
 class RewardSites:
     """The most credible and latest reward sites, kept until a write or a removal could change them.
+
+    They are chosen among the latest of their world. Those are looked up once; where each environment has a world of its
+    own they then follow what is written, until one of as many as are kept goes.
 
     Args:
         entries: Makes the queries.
@@ -135,7 +141,18 @@ class RewardSites:
         self._entries = entries
         self.slots = torch.zeros(num_envs, count, dtype=torch.int64)  # looked up before they are shown
         self._held = torch.zeros(num_envs, count, dtype=torch.int32)  # [E, S] generation of these then
-        self._outdated = np.ones(num_envs, bool)  # [E] whether these must be looked up anew
+        self._outdated = np.ones(num_envs, bool)  # [E] whether these must be chosen anew
+        self._latest = np.full((num_envs, WIDER * count), -1)  # [E, WIDER S] slots, the latest first; -1 for no more
+        self._since = np.zeros(self._latest.shape, np.int32)  # [E, WIDER S] generation of these then
+        self._known = np.zeros(num_envs, bool)  # [E] whether these are the latest
+
+    def written(self, memory: AnyMemory, envs: np.ndarray, slots: Tensor) -> None:
+        """Sites were found by these environments, each in a world of its own, and lie there now. `[R]`, `[R]`."""
+        new = slots.numpy()[:, None]
+        earlier = np.where(self._latest[envs] == new, -1, self._latest[envs])
+        slots_now, since = np.concatenate([new, earlier], 1), np.concatenate([new, self._since[envs]], 1)
+        since[:, :1] = memory.generation.numpy()[new]
+        self._keep(envs, slots_now, since)
 
     def outdate(self, envs: np.ndarray) -> None:
         """Something was written in the worlds of these environments. `[R]`."""
@@ -151,7 +168,7 @@ class RewardSites:
     def clear(self) -> None:
         """Entries lie elsewhere now: all are looked up anew before they are shown."""
         self.slots.fill_(-1)
-        self._outdated[:] = True
+        self._outdated[:], self._known[:] = True, False
 
     def refresh(self, memory: AnyMemory, episodes: np.ndarray) -> None:
         """Look up anew what may have changed.
@@ -162,16 +179,16 @@ class RewardSites:
         """
         if not self._count:
             return
-        envs = np.flatnonzero(self._outdated | self._gone(memory).any(1).numpy())  # [R]
+        envs = np.flatnonzero(self._outdated | self._gone(memory).any(1))  # [R]
         if not len(envs):
             return
         now = torch.from_numpy(episodes[envs]).float().unsqueeze(1)
-        query = {"when": now / float(TIME_UNIT)} | self._entries.context(envs, REWARD)
-        found = memory.lookup(query, WIDER * self._count, touch=False)
-        age = now - found.values[..., -1]  # [R, WIDER S]
-        credible = confidence_in(memory, found.slots).clamp(min=1e-6).log() - AGING * age
-        best = credible.masked_fill(~found.valid, -torch.inf).topk(self._count, dim=1).indices
-        self.slots[envs], self._held[envs] = found.slots.gather(1, best), found.generation.gather(1, best)
+        self._look_up(memory, envs, now)
+        latest, since = torch.from_numpy(self._latest[envs]), torch.from_numpy(self._since[envs])  # [R, WIDER S]
+        age = now - memory.values[latest][..., -1]  # of -1 any, never chosen
+        credible = confidence_in(memory, latest).clamp(min=1e-6).log() - AGING * age
+        best = credible.masked_fill(latest < 0, -torch.inf).topk(self._count, dim=1).indices
+        self.slots[envs], self._held[envs] = latest.gather(1, best), since.gather(1, best)
         self._outdated[envs] = False
 
     def state_dict(self) -> dict[str, Any]:
@@ -182,14 +199,41 @@ class RewardSites:
         """Restore what `state_dict` gave."""
         self.slots, self._held = state["slots"].clone(), state["held"].clone()
         self._outdated = state["outdated"].copy()
+        self._known[:] = False
 
-    def _gone(self, memory: AnyMemory) -> Tensor:
+    def _look_up(self, memory: AnyMemory, envs: np.ndarray, now: Tensor) -> None:
+        """See to it that the latest of these are known. `[R]`, `[R, 1]`."""
+        latest, since = self._latest[envs], self._since[envs]
+        there = (latest >= 0) & memory.alive.numpy()[latest] & (memory.generation.numpy()[latest] == since)
+        went = ((latest >= 0) & ~there).any(1)
+        others = latest[:, -1] >= 0  # that may come after those that are kept
+        lost = ~self._known[envs] | (went & others) | (not self._entries.separate)
+        if (went & ~lost).any():
+            rows = np.flatnonzero(went & ~lost)
+            self._keep(envs[rows], np.where(there, latest, -1)[rows], since[rows])
+        if lost.any():
+            rows = np.flatnonzero(lost)
+            query = {"when": now[rows] / float(TIME_UNIT)} | self._entries.context(envs[rows], REWARD)
+            found = memory.lookup(query, self._latest.shape[1], touch=False)
+            self._latest[envs[rows]], self._since[envs[rows]] = found.slots.numpy(), found.generation.numpy()
+            self._known[envs[rows]] = True
+
+    def _keep(self, envs: np.ndarray, slots: np.ndarray, since: np.ndarray) -> None:
+        """Of these slots, the latest first, as many as there is room for; -1 is left out. `[R]`, `[R, n]`, `[R, n]`."""
+        order = np.argsort(slots < 0, axis=1, kind="stable")[:, : self._latest.shape[1]]
+        self._latest[envs] = np.take_along_axis(slots, order, 1)
+        self._since[envs] = np.take_along_axis(since, order, 1)
+
+    def _gone(self, memory: AnyMemory) -> np.ndarray:
         """Whether the entry of a site has been removed since it was looked up. `[E, S]` of bool."""
-        present = memory.alive[self.slots] & (memory.generation[self.slots] == self._held)
-        return (self.slots >= 0) & ~present
+        slots = self.slots.numpy()
+        present = memory.alive.numpy()[slots] & (memory.generation.numpy()[slots] == self._held.numpy())
+        return (slots >= 0) & ~present
 
 
 def confidence_in(memory: AnyMemory, slots: Tensor) -> Tensor:
-    """How far a memory believes entries, 0 where there is none. `[R, K]`."""
+    """How far a memory believes entries that it holds, 0 where there is none. `[R, K]`."""
+    if type(memory.forgetting).strength is Forgetting.strength:  # it knows none
+        return (slots >= 0).float()
     confidence = memory.strength(slots.clamp(min=0).flatten()).view(slots.shape)
     return confidence.float().masked_fill(slots < 0, 0.0)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,11 +37,12 @@ class Tokens:
 
     def __init__(self, parts: Sequence[int], *, neighbours: int, reward_sites: int, reach: float) -> None:
         places, actions = parts[0], parts[4]
-        self._parts, self._places, self._reach = list(parts), places, reach
+        self._places, self._reach = places, reach
+        self._of_values, self._of_tokens = columns_of(parts), columns_of([2, places, 1, 1, places, 1, actions, 1, 1])
         self.size, self.return_column = 2 * places + actions + 7, places + 3
-        rank = torch.cat([1 / torch.arange(1.0, 1 + count) for count in (neighbours, reward_sites)])
-        site = (torch.arange(neighbours + reward_sites) >= neighbours).float()
-        self._order = torch.stack([site, rank], dim=1)  # [K, 2]
+        rank = np.concatenate([1 / np.arange(1, 1 + count, dtype=np.float32) for count in (neighbours, reward_sites)])
+        site = np.arange(neighbours + reward_sites) >= neighbours
+        self._order = np.stack([site, rank], axis=1).astype(np.float32)  # [K, 2]
 
     def __call__(self, neighbours: Neighbours, place: Tensor) -> Tensor:
         """Tokens `[R, K, F]`, 0 for what is not shown.
@@ -48,20 +51,31 @@ class Tokens:
             neighbours: K for each of R situations.
             place: Of the situation. `[R, P]`
         """
-        outcome, rewarded, gained, where, action, _ = neighbours.values.split(self._parts, dim=2)
-        order = self._order.expand(len(place), -1, -1)  # [R, K, 2]
-        confidence = neighbours.confidence.unsqueeze(2)
-        expected, way = outcome, where  # no numbers where there are no places
+        values, here = neighbours.values.numpy(), place.numpy()[:, None]  # [R, K, V], [R, 1, P]
+        outcome, rewarded, gained, where, action, _ = (values[..., part] for part in self._of_values)
+        confidence = neighbours.confidence.numpy()[..., None]
+        tokens = np.empty((*values.shape[:2], self.size), np.float32)
+        order, expected, paid, returned, way, unlike, taken, fresh, believed = (tokens[..., s] for s in self._of_tokens)
+        order[:], paid[:], taken[:], believed[:] = self._order, rewarded, action, confidence
         if self._places:
-            here = place.unsqueeze(1)  # [R, 1, P]
-            expected = self._way(outcome - here) * rewarded * confidence
-            way = self._way(where - here) * (1 - order[..., :1])
-        gained = gained.sign() * gained.abs().log1p()
-        fresh = 1 / neighbours.age.clamp(min=1).unsqueeze(2)
-        unlike = neighbours.distances.log1p().unsqueeze(2)
-        tokens = torch.cat([order, expected, rewarded, gained, way, unlike, action, fresh, confidence], 2)
-        return tokens.masked_fill(~neighbours.shown.unsqueeze(2), 0)
+            expected[:] = self._way(outcome - here) * rewarded * confidence
+            way[:] = self._way(where - here) * (1 - self._order[:, :1])
+        returned[:] = np.sign(gained) * _log1p(np.abs(gained))
+        unlike[..., 0] = neighbours.distances.log1p()
+        fresh[..., 0] = 1 / np.maximum(neighbours.age.numpy(), 1)
+        tokens[~neighbours.shown.numpy()] = 0
+        return torch.from_numpy(tokens)
 
-    def _way(self, displacement: Tensor) -> Tensor:
+    def _way(self, displacement: np.ndarray) -> np.ndarray:
         """A displacement as a network is shown it, within -1 to 1."""
-        return (displacement / self._reach).clamp(-1, 1)
+        return np.clip(displacement / np.float32(self._reach), -1, 1)
+
+
+def columns_of(sizes: Sequence[int]) -> list[slice]:
+    """Where parts of these sizes lie, side by side."""
+    return [slice(end - size, end) for size, end in zip(sizes, accumulate(sizes), strict=True)]
+
+
+def _log1p(numbers: np.ndarray) -> np.ndarray:
+    """As torch rounds it."""
+    return torch.from_numpy(numbers).log1p().numpy()

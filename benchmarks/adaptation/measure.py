@@ -17,7 +17,7 @@ from benchmarks.runs import Row, counted_gradient_steps
 from engram_rl.agents.common.seeding import generator_for
 from engram_rl.agents.ppo import PPO
 from engram_rl.envs.oracles import make_policy
-from engram_rl.training import shift_metrics
+from engram_rl.envs.scoring import metrics
 from engram_rl.training.construction import build_agent, build_environments
 from engram_rl.training.errors import UsageError
 from engram_rl.training.seeding import seed_everything, use_threads
@@ -78,7 +78,7 @@ def report(episodes: Episodes, block: int) -> dict[str, Any]:
         block: Episodes of a block.
     """
     shifts = list(range(block, episodes.steps.shape[1], block))
-    recovery = shift_metrics.recovery(episodes.steps, episodes.oracle_steps, shifts)  # [E, shifts]
+    recovery = metrics.recovery(episodes.steps, episodes.oracle_steps, shifts)  # [E, shifts]
     cost, oracle, found = (
         _after_shifts(part, block) for part in (episodes.steps, episodes.oracle_steps, episodes.terminated)
     )  # [E * shifts, block]

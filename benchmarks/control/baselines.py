@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 
 from benchmarks.baselines import CountBonus, algorithm, flattened, policy_name
 from benchmarks.control.record import Record
@@ -13,6 +14,9 @@ from benchmarks.control.runs import ControlRun
 from benchmarks.fingerprint import note
 from benchmarks.shift.environment import build_environment
 from engram_rl.training.errors import UsageError
+
+OF_THE_POLICY = ("net_arch", "log_std_init")
+"""Settings that are the policy's."""
 
 
 def train_baseline(run: ControlRun) -> Record:
@@ -51,7 +55,9 @@ def build_model(run: ControlRun) -> Any:
 
         environments = VecNormalize(environments, gamma=arguments.get("gamma", 0.99))
     policy = policy_name(run.name, environments)
-    network = {"net_arch": arguments.pop("net_arch")} if "net_arch" in arguments else {}
+    network = {name: arguments.pop(name) for name in OF_THE_POLICY if name in arguments}
+    if "noise_type" in arguments:
+        arguments["action_noise"] = action_noise(environments, arguments.pop("noise_type"), arguments.pop("noise_std"))
     kind = algorithm(run.name)
     try:
         return kind(policy, environments, seed=run.seed, device="cpu", policy_kwargs=network, **arguments)
@@ -59,8 +65,19 @@ def build_model(run: ControlRun) -> Any:
         raise UsageError(f"{kind.__name__} refused the settings {run.settings}: {error}") from error
 
 
+def action_noise(environments: Any, kind: str, std: float) -> Any:
+    """Noise that is added to actions, of the zoo's `noise_type`, `normal` or `ornstein-uhlenbeck`."""
+    from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckActionNoise
+
+    noise = {"normal": NormalActionNoise, "ornstein-uhlenbeck": OrnsteinUhlenbeckActionNoise}[kind]
+    size = environments.action_space.shape
+    return noise(np.zeros(size), np.full(size, std))
+
+
 def scheduled(value: Any) -> Any:
-    """`lin_0.001` as a function of the share of steps that remain; any other value as it is."""
+    """`lin_0.001` as a function of the share of steps that remain, `[1, episode]` as a tuple; others as they are."""
+    if isinstance(value, list) and any(isinstance(one, str) for one in value):
+        return tuple(value)
     if not (isinstance(value, str) and value.startswith("lin_")):
         return value
     first = float(value.removeprefix("lin_"))

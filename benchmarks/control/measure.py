@@ -21,13 +21,18 @@ from engram_rl.training.seeding import EVALUATION_SEED, seed_everything, use_thr
 
 def measure(run: ControlRun) -> Row:
     """Train once and say what it scored and cost."""
+    return measured(run)[0]
+
+
+def measured(run: ControlRun) -> tuple[Row, Record]:
+    """The row of a run, and its episodes."""
     use_threads(1)
     seed_everything(run.seed)
     began = time.perf_counter()
     with counted_gradient_steps() as gradient_steps:
         record = train_baseline(run) if run.baseline else train_agent(run)
     seconds = time.perf_counter() - began
-    return {
+    row = {
         "env": run.env,
         "agent": run.agent,
         "seed": run.seed,
@@ -44,6 +49,7 @@ def measure(run: ControlRun) -> Row:
         "settings": run.settings,
         "key": run.key,
     }
+    return row, record
 
 
 def train_agent(run: ControlRun) -> Record:

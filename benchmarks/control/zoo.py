@@ -1,7 +1,8 @@
-"""What RL Baselines3 Zoo tuned for a task: hyperparams/dqn.yml and ppo.yml of DLR-RM/rl-baselines3-zoo.
+"""What RL Baselines3 Zoo tuned for a task: dqn.yml, ppo.yml, sac.yml and td3.yml of DLR-RM/rl-baselines3-zoo.
 
-Its notation is kept: `lin_0.001` falls linearly from 0.001 to 0 over the run, and `normalize` is `VecNormalize`. Where
-it has nothing for a task the library's defaults are used.
+Its notation is kept: `lin_0.001` falls linearly from 0.001 to 0 over the run, `normalize` is `VecNormalize`, and
+`noise_type` and `noise_std` are of the noise on actions. Where it has nothing for a task the library's defaults are
+used.
 """
 
 from __future__ import annotations
@@ -23,6 +24,19 @@ _GRID_PPO = {
     "ent_coef": 0.0,
     "learning_rate": 2.5e-4,
     "clip_range": 0.2,
+}
+
+_PENDULUM_SAC = {"learning_rate": 1e-3}
+
+_PENDULUM_TD3 = {
+    "gamma": 0.98,
+    "buffer_size": 200_000,
+    "noise_type": "normal",
+    "noise_std": 0.1,
+    "gradient_steps": -1,
+    "train_freq": [1, "episode"],
+    "learning_rate": 1e-3,
+    "net_arch": [400, 300],
 }
 
 TUNED: dict[tuple[str, str], dict[str, Any]] = {
@@ -106,11 +120,32 @@ TUNED: dict[tuple[str, str], dict[str, Any]] = {
         "use_sde": True,
         "sde_sample_freq": 4,
     },
+    ("sb3_sac", "Pendulum-v1"): _PENDULUM_SAC,
+    ("sb3_sac", "MountainCarContinuous-v0"): {
+        "learning_rate": 3e-4,
+        "buffer_size": 50_000,
+        "batch_size": 512,
+        "ent_coef": 0.1,
+        "train_freq": 32,
+        "gradient_steps": 32,
+        "gamma": 0.9999,
+        "tau": 0.01,
+        "learning_starts": 0,
+        "use_sde": True,
+        "log_std_init": -3.67,
+        "net_arch": [64, 64],
+    },
+    ("sb3_sac", "engram/PointMassShift-v0"): _PENDULUM_SAC,
+    ("sb3_td3", "Pendulum-v1"): _PENDULUM_TD3 | {"learning_starts": 10_000},
+    ("sb3_td3", "MountainCarContinuous-v0"): {"noise_type": "ornstein-uhlenbeck", "noise_std": 0.5},
+    ("sb3_td3", "engram/PointMassShift-v0"): _PENDULUM_TD3,
     ("sb3_ppo", "MiniGrid-DoorKey-5x5-v0"): _GRID_PPO,
     ("sb3_ppo", "MiniGrid-DoorKey-6x6-v0"): _GRID_PPO,
     ("sb3_ppo", "MiniGrid-FourRooms-v0"): _GRID_PPO | {"n_steps": 512},
 }
-"""By algorithm and task. DoorKey-6x6 has no entry of its own there and takes that of 5x5."""
+"""By algorithm and task. DoorKey-6x6 has no entry of its own there and takes that of 5x5; nor has the point mass, which
+takes Pendulum's, but that TD3 learns from its 100th step on as by default: it would act at random for 10,000 steps.
+"""
 
 
 OURS = {

@@ -13,10 +13,10 @@ from benchmarks.cli import parse, run_main
 from benchmarks.cores.measure import CoreRun, measure
 from benchmarks.cores.references import REFERENCES
 from benchmarks.cores.report import HEAD, lines
-from benchmarks.cores.sets import MEMORIES, SET_CLAIMS, TRIALS
 from benchmarks.cores.tasks import CLAIMS, LIMITS, SPEED, TASKS
+from benchmarks.cores.trials import TRIAL_CLAIMS, TRIALS, TRIED
 from benchmarks.runs import Row, carry_out, measured, status_of
-from engram_rl.memory.cores import CORES
+from engram_rl.memory.cores import CORES, WRAPPERS
 from engram_rl.training.errors import UsageError
 
 
@@ -27,7 +27,7 @@ class CoresBench:
     python -m benchmarks.cores seeds=3 out=results/cores.jsonl
     python -m benchmarks.cores only=[recall_first,speed] cores=[delta,ffm]
 
-    only: tasks; all by default, those of memories that stand alone too. `speed` is milliseconds a step, on one thread.
+    only: tasks; all by default, trials of memories and of learning too. `speed` is milliseconds a step, on one thread.
     cores: names of memory cores, on each of the tasks whether they claim it or not; by default those that claim it.
     seeds: a list, or how many; of the weights and the episodes.
     tiny: a handful of updates, for a test of the benchmark itself; the figures then mean nothing.
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     bench = parse(CoresBench, list(arguments))
     for what, given, valid in (
         ("task", bench.only, [*TASKS, SPEED, *TRIALS]),
-        ("core", bench.cores, [*CORES, *MEMORIES, *REFERENCES]),
+        ("core", bench.cores, [*CORES, *WRAPPERS, *TRIED, *REFERENCES]),
     ):
         for name in given:
             if name not in valid:
@@ -68,16 +68,16 @@ def _runs(bench: CoresBench) -> Iterator[CoreRun]:
             yield from _trials(bench, task)
             continue
         claims = CLAIMS[task]
-        for core in (name for name in bench.cores or claims if name not in MEMORIES):
+        for core in (name for name in bench.cores or claims if name not in TRIED):
             limit = LIMITS.get((task, core), TASKS[task].limit if task in TASKS else "")
             for seed in bench.seeds[:1] if task == SPEED else bench.seeds:
                 yield CoreRun(core, task, seed, claims.get(core, {}), limit, bench.tiny)
 
 
 def _trials(bench: CoresBench, task: str) -> Iterator[CoreRun]:
-    """A trial of the memories that stand alone, which only those that have it in `SET_CLAIMS` can be put to."""
-    for memory, limit in SET_CLAIMS[task].items():
-        if memory in (bench.cores or MEMORIES):
+    """A trial, which only those that have it in `TRIAL_CLAIMS` can be put to."""
+    for memory, limit in TRIAL_CLAIMS[task].items():
+        if not bench.cores or memory in bench.cores:
             for seed in bench.seeds:
                 yield CoreRun(memory, task, seed, {}, limit, bench.tiny)
 

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.cores.references import REFERENCES
-from benchmarks.cores.sets import TRIALS
 from benchmarks.cores.speed import speed
 from benchmarks.cores.tasks import SPEED, TASKS, Episodes, Task
+from benchmarks.cores.trials import TRIALS, module_of
 from benchmarks.fingerprint import ended, note
 from benchmarks.identity import digest
 from benchmarks.runs import Row
@@ -40,7 +40,7 @@ class CoreRun:
     """Everything that defines a run.
 
     Attributes:
-        core: A name of `CORES` or `REFERENCES`, or for a trial of `MEMORIES`.
+        core: A name of `CORES` or `REFERENCES`, or for a trial of `TRIED`.
         task: A name of `TASKS` or `TRIALS`, or `speed`.
         seed: Of the weights and of the episodes.
         settings: Of the core.
@@ -83,9 +83,9 @@ def measure(run: CoreRun) -> Row:
 def _code_of(run: CoreRun) -> list[str]:
     """The modules that a row is of: of the core, of what it is around, and of what measures it."""
     if run.task in TRIALS:
-        return ["benchmarks.cores.sets", *MEASURED_BY]
+        return [module_of(run.task).__name__, *MEASURED_BY]
     makers = CORES | WRAPPERS | REFERENCES
-    names = [run.core, *([run.settings["core"]] if run.core in WRAPPERS else [])]
+    names = [run.core, *([run.settings["core"]] if "core" in run.settings else [])]
     return [*(makers[name].__module__ for name in names), "benchmarks.cores.tasks", *MEASURED_BY]
 
 

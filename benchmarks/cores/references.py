@@ -1,4 +1,4 @@
-"""Cores that nobody should take, beside which the others stand: without gates, or without plasticity."""
+"""What stands beside the cores to compare: without gates, without plasticity, or with a setting of its own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from engram_rl.memory.cores import Core
 from engram_rl.memory.cores.core import Losses, State
+from engram_rl.memory.cores.dual import DualMemory
 from engram_rl.memory.cores.plastic import Plastic
 
 
@@ -35,5 +36,12 @@ class NotPlastic(Plastic):
         self.plasticity.requires_grad_(False).zero_()
 
 
-REFERENCES: dict[str, Callable[..., Core]] = {"elman": Elman, "not_plastic": NotPlastic}
+class DualEarly(DualMemory):
+    """Dual memories by early fusion: both views write to one."""
+
+    def __init__(self, input_size: int, hidden_size: int, **settings: Any) -> None:
+        super().__init__(input_size, hidden_size, shared=True, **settings)
+
+
+REFERENCES: dict[str, Callable[..., Core]] = {"dual_early": DualEarly, "elman": Elman, "not_plastic": NotPlastic}
 """By name, as `CORES`."""

@@ -8,15 +8,16 @@ from itertools import groupby
 import numpy as np
 
 from benchmarks.cores.references import REFERENCES
-from benchmarks.cores.sets import MEMORIES, TRIALS
 from benchmarks.cores.tasks import SPEED, TASKS
+from benchmarks.cores.trials import TRIALS, TRIED
 from benchmarks.runs import Row
 from engram_rl.memory.cores import CORES, WRAPPERS
 
 CAPTION = (
     "Medians over seeds; `held` says in how many of them the score kept to the limit, `each` what it was. `answers` is "
     "the share of answers of which every bit is right, `bits` the wrong bits in an episode, `share` the share of wrong "
-    "bits, `error` the mean squared error, `x LSTM cell` milliseconds of a step, forwards and backwards, over those of "
+    "bits, `error` the mean squared error, `updates` how many it took, "
+    "`ratio` as the trial says, `x LSTM cell` milliseconds of a step, forwards and backwards, over those of "
     "torch's `LSTMCell` in a loop. Seconds are of processor time on one thread."
 )
 HEAD = ("task", "core", "score", "of", "limit", "held", "each", "seconds", "updates", "peak MiB", "ms/step, train")
@@ -42,7 +43,7 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def _place(row: Row) -> tuple[int, int, int]:
-    tasks, cores = [*TASKS, SPEED, *TRIALS], [*CORES, *WRAPPERS, *REFERENCES, *MEMORIES]
+    tasks, cores = [*TASKS, SPEED, *TRIALS], [*CORES, *WRAPPERS, *REFERENCES, *TRIED]
     return tasks.index(row["task"]), cores.index(row["core"]), row["seed"]
 
 

@@ -141,6 +141,19 @@ def dictionary(episodes: int, chance: torch.Generator, hardest: bool) -> Episode
     return retrieval(episodes, chance, hardest, pairs=8)
 
 
+def two_sources(episodes: int, chance: torch.Generator, hardest: bool, pairs: int = 3, keys: int = 6) -> Episodes:
+    """Retrieval from two sources at once: at each step a pair of either; then a key of either, and the bits of both?"""
+    one, other = (retrieval(episodes, chance, hardest, pairs, keys) for _ in range(2))
+    return Episodes(torch.cat([one.inputs, other.inputs], 2), torch.cat([one.bits, other.bits], 2), one.asked)
+
+
+def two_tasks(episodes: int, chance: torch.Generator, hardest: bool) -> Episodes:
+    """Copy of up to four vectors, and then associative recall of up to four items of one vector each."""
+    one, other = copy(episodes, chance, hardest, longest=4), associative_recall(episodes, chance, hardest, 6, 1, 4)
+    parts = zip((one.inputs, one.bits, one.asked), (other.inputs, other.bits, other.asked), strict=True)
+    return Episodes(*(torch.cat(part) for part in parts))
+
+
 def completion(episodes: int, chance: torch.Generator, hardest: bool, patterns: int = 3, size: int = 100) -> Episodes:
     """Patterns of bits, then one with half of them missing: the whole one? (Miconi et al. 2018, section 4.1).
 
@@ -194,11 +207,13 @@ TASKS: dict[str, Task] = {
     "recall_first": Task(recall_first, "answers", ">= 0.99", 8, 5, 3e-3, updates=400, stops=False),
     "copy": Task(copy, "bits", "<= 0.05", 64, 16, 3e-3, clip=1.0, falls=5000),
     "copy_longer": Task(copy_longer, "bits", "<= 1.0", 64, 16, 3e-3, clip=1.0, falls=5000),
-    "copy_few": Task(copy_few, "bits", "<= 10", 64, 16, 3e-3, seconds=100, clip=1.0, falls=5000),
+    "copy_few": Task(copy_few, "bits", "<= 10", 64, 16, 3e-3, seconds=60, clip=1.0, falls=5000),
     "recall_far": Task(recall_far, "answers", ">= 0.98", 32, 16, 3e-3, updates=400, stops=False),
     "traversal": Task(traversal, "answers", ">= 0.9", 64, 16, 3e-3, seconds=600),
     "associative_recall": Task(associative_recall, "bits", "<= 1.0", 100, 16, 1e-3, seconds=600),
     "repeat_copy": Task(repeat_copy, "bits", "<= 1.0", 100, 16, 1e-3, seconds=600),
+    "two_tasks": Task(two_tasks, "bits", "<= 1.0", 64, 16, 3e-3, seconds=60, clip=1.0, falls=3000),
+    "two_sources": Task(two_sources, "answers", ">= 0.9", 32, 16, 3e-3, seconds=60, clip=1.0),
     "retrieval": Task(retrieval, "answers", ">= 0.98", 64, 32, 3e-3, seconds=120),
     "dictionary": Task(dictionary, "answers", ">= 0.98", 64, 32, 3e-3, seconds=100, clip=1.0),
     "completion": Task(completion, "share", "<= 0.01", 100, 4, 1e-3, seconds=90, itself=True, falls=3000),
@@ -223,6 +238,13 @@ CLAIMS: dict[str, dict[str, dict[str, Any]]] = {
     "traversal": {"dnc": {}},
     "associative_recall": {"ntm": {}, "stored_programs": {"core": "ntm"}},  # to compare
     "repeat_copy": {},
+    "two_tasks": {"ntm": {}, "stored_programs": {"core": "ntm"}},  # to compare
+    "two_sources": {  # to compare
+        "dual": {"core": "ntm", "of_core": {"slots": 8}, "first": 10},
+        "dual_early": {"core": "ntm", "of_core": {"slots": 8}, "first": 10},
+        "ntm": {"slots": 8},
+        "gru": {},
+    },
     "retrieval": {"delta": {}, "gated_delta": {}},
     "dictionary": {"mnm": {}, "kanerva": {}, "delta": {}},
     "completion": {
@@ -241,6 +263,8 @@ LIMITS = {
     ("traversal", "dnc"): "",
     ("associative_recall", "ntm"): "",
     ("associative_recall", "stored_programs"): "",
+    **{("two_tasks", core): "" for core in ("ntm", "stored_programs")},
+    **{("two_sources", core): "" for core in ("dual", "dual_early", "ntm", "gru")},
     ("copy_few", "dnc"): "",
     ("copy_few", "uniform_writing"): "",
     ("copy_few", "cached_uniform_writing"): "",

@@ -28,6 +28,7 @@ RUNS = {
     "nec": ["env=cartpole", "agent.learn_after=8", "agent.memory.capacity=30", "+agent.replay_capacity=30"],
     "mfec": ["env=cartpole", "agent.memory.capacity=30"],
     "episodic": ["env=cornergoal", "agent.memory.capacity=30"],
+    "episodic_continuous": ["env=pointmassshift", "agent.memory.capacity=30"],
     "fast_slow": ["env=shiftwall"],
 }
 """By agent: settings under which every part is built in a blink."""

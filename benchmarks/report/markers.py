@@ -10,9 +10,9 @@ the 95 % interval of the mean; with `of=less` in how many of them it takes less,
 
 A figure of rows that no longer stand (`docs/results/history`) is marked †, and so are agents in tables.
 
-`<!-- report: control FILE [key=value ...] -->`, `shift`, `adaptation`, `partial` and `rows` are the table of a
-benchmark, on lines of its own; `rows FILE by=FIELD columns=FIELD:STATISTIC,...` has a line for each
-value of a field, and one for all unless `all=no`.
+`<!-- report: control FILE [key=value ...] -->`, `continuous`, `shift`, `adaptation`, `partial`, `exploration` and
+`rows` are the table of a benchmark, on lines of its own; `rows FILE by=FIELD columns=FIELD:STATISTIC,...` has a line
+for each value of a field, and one for all unless `all=no`.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ import numpy as np
 from benchmarks.adaptation.report import acted
 from benchmarks.adaptation.report import grouped as grouped_by_agent
 from benchmarks.adaptation.report import table as adaptation_table
+from benchmarks.continuous.report import markdown as continuous_table
 from benchmarks.control.report import grouped
 from benchmarks.control.report import table as control_table
+from benchmarks.exploration.report import table as exploration_table
 from benchmarks.partial import table as partial_table
 from benchmarks.report.paired import difference, pairs, share
 from benchmarks.report.stored import MARK, field, marked, rows_of, select
@@ -123,10 +125,22 @@ def partial(rows: Sequence[Row], words: Sequence[str]) -> str:
     return partial_table(marked(select(rows, filters)))
 
 
+def exploration(rows: Sequence[Row], words: Sequence[str]) -> str:
+    """The table of `benchmarks.exploration`."""
+    _, filters = _options(words, ())
+    return exploration_table(marked(select(rows, filters)))
+
+
 def adaptation(rows: Sequence[Row], words: Sequence[str]) -> str:
     """The table of `benchmarks.adaptation`, of drawn actions."""
     _, filters = _options(words, ())
     return adaptation_table(grouped_by_agent(acted(marked(select(rows, filters)), "drawn")))
+
+
+def continuous(rows: Sequence[Row], words: Sequence[str]) -> str:
+    """The table of `benchmarks.continuous`."""
+    _, filters = _options(words, ())
+    return continuous_table(marked(select(rows, filters)))
 
 
 def lines(rows: Sequence[Row], words: Sequence[str]) -> str:
@@ -151,7 +165,9 @@ KINDS: dict[str, Callable[[Sequence[Row], Sequence[str]], str]] = {
     "value": value,
     "paired": paired,
     "adaptation": adaptation,
+    "continuous": continuous,
     "control": control,
+    "exploration": exploration,
     "partial": partial,
     "shift": shift,
     "rows": lines,

@@ -6,9 +6,10 @@ from collections import Counter
 from itertools import groupby
 
 from benchmarks.cluster.report import markdown as cluster
+from benchmarks.continuous.report import markdown as continuous
 from benchmarks.control.report import CAPTION as CONTROL
 from benchmarks.cores.report import markdown as cores
-from benchmarks.report.markers import control, partial, shift
+from benchmarks.report.markers import control, exploration, partial, shift
 from benchmarks.report.stored import HISTORY, commands_of, commit_of, current_of, history_of, names
 from benchmarks.runs import Row
 from benchmarks.shift.report import CAPTION as SHIFT
@@ -81,10 +82,14 @@ def _tables(rows: list[Row]) -> list[str]:
 
 
 def _table(rows: list[Row]) -> list[str]:
+    if "areas" in rows[0]:
+        return [continuous(rows), ""]
     if "auc" in rows[0]:
         return [control(rows, []).replace(CONTROL, "").rstrip(), ""]
     if "mmer" in rows[0]:
         return [partial(rows, []), ""]
+    if "exploring" in rows[0]:
+        return [exploration(rows, []), ""]
     if {"costs", "optimum"} <= rows[0].keys():
         return [shift(rows, []).replace(f"{SHIFT}\n\n", "").replace(SHIFT, "").rstrip(), ""]
     if "ways" in rows[0]:
@@ -101,6 +106,8 @@ def _settings(rows: list[Row]) -> list[tuple[str, list[Row]]]:
 
 
 def _setting(row: Row) -> str:
+    if "areas" in row:
+        return str(row["env"])
     if "auc" in row:
         return f"{row['env']}, {row['steps']} steps"
     if "costs" not in row:

@@ -8,6 +8,7 @@ import gymnasium as gym
 from omegaconf import OmegaConf
 
 from benchmarks.configuration import environment_config
+from engram_rl.envs.scoring.episodes import core_of
 from engram_rl.training.construction import build_environments
 
 DEFAULT_EPISODES = 100
@@ -60,32 +61,13 @@ def build_environment(environment: Environment, layout_seed: int | None = None) 
 def default_episodes(environment: Environment) -> int:
     """How many episodes count where nothing else is asked for: the length of a run, if it has one."""
     env = build_environment(environment)
-    length = getattr(_core(env), "episodes", None) or EPISODES.get(environment["id"], DEFAULT_EPISODES)
+    length = getattr(core_of(env), "episodes", None) or EPISODES.get(environment["id"], DEFAULT_EPISODES)
     env.close()
     return length
 
 
 def shown_by(env: gym.Env) -> list[str]:
     """What the observations of a suite environment show beside the agent's own position."""
-    core = _core(env)
+    core = core_of(env)
     shown = {"goal": getattr(core, "show_goal", False), "shift": getattr(core, "tell_shift", False)}
     return [name for name, is_shown in shown.items() if is_shown]
-
-
-def hidden_goal(env: gym.Env) -> int | None:
-    """Where the goal of the current episode is, in a suite environment that does not show it; None elsewhere."""
-    core = _core(env)
-    hidden = not getattr(core, "show_goal", True)
-    return int(core.goal[0]) if hidden and hasattr(core, "goal") else None
-
-
-def step_limit(env: gym.Env) -> int | None:
-    """Steps after which an episode is truncated, where the environment says."""
-    for name in ("step_limit", "max_steps"):  # the suite's, MiniGrid's
-        if env.has_wrapper_attr(name):
-            return int(env.get_wrapper_attr(name))
-    return env.spec.max_episode_steps if env.spec else None
-
-
-def _core(env: gym.Env) -> Any:
-    return env.get_wrapper_attr("core") if env.has_wrapper_attr("core") else None

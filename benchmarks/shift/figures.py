@@ -16,7 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from benchmarks.runs import Row
 from benchmarks.shift.results import Entrant
 from benchmarks.shift.specs import PAPER_BUDGET
-from engram_rl.training import shift_metrics
+from engram_rl.envs.scoring import metrics
 from engram_rl.training.statistics import interquartile_mean, performance_curve
 
 SMOOTHING = 7  # episodes averaged for a point of the cost curve, never across a shift
@@ -121,7 +121,7 @@ def _aligned(entrant: Entrant) -> tuple[np.ndarray, np.ndarray]:
 
 def _shifts_followed_by(row: Row, episodes: int) -> list[int]:
     """The shifts with enough episodes before and after to be shown."""
-    shifts = shift_metrics.shift_episodes(row["task_index"])
+    shifts = metrics.shift_episodes(row["task_index"])
     ends = [*shifts[1:], len(row["task_index"])]
     return [shift for shift, end in zip(shifts, ends, strict=True) if shift >= BEFORE and end - shift >= episodes]
 
@@ -131,7 +131,7 @@ def _shortest_task(row: Row) -> int:
 
     Where there are several, the last task does not count: the run ended it, not a shift.
     """
-    edges = [*shift_metrics.shift_episodes(row["task_index"]), len(row["task_index"])]
+    edges = [*metrics.shift_episodes(row["task_index"]), len(row["task_index"])]
     lengths = [end - start for start, end in pairwise(edges)]
     return min([AFTER, *(lengths[:-1] or lengths or [0])])
 
@@ -145,7 +145,7 @@ def _smooth(values: np.ndarray, task_index: np.ndarray) -> np.ndarray:
     """Centred mean over `SMOOTHING` episodes, fewer at the ends of a task. `[E]`."""
     half = SMOOTHING // 2
     smooth = np.empty(len(values))
-    for start, end in pairwise([0, *shift_metrics.shift_episodes(task_index), len(values)]):
+    for start, end in pairwise([0, *metrics.shift_episodes(task_index), len(values)]):
         for episode in range(start, end):
             smooth[episode] = values[max(start, episode - half) : min(end, episode + half + 1)].mean()
     return smooth
@@ -170,7 +170,7 @@ def _draw_limit(axes: Axes, entrant: Entrant) -> None:
 
 def _draw_shifts(axes: Axes, entrants: Sequence[Entrant]) -> None:
     """A line at each shift, where all runs have theirs at the same episodes and the lines leave room for curves."""
-    schedules = {tuple(shift_metrics.shift_episodes(row["task_index"])) for entrant in entrants for row in entrant.rows}
+    schedules = {tuple(metrics.shift_episodes(row["task_index"])) for entrant in entrants for row in entrant.rows}
     shifts = schedules.pop()
     for shift in shifts if not schedules and len(shifts) <= MOST_LINES else ():
         axes.axvline(shift - 0.5, color="grey", linestyle="--", linewidth=1)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.runs import Row
-from engram_rl.training import shift_metrics
+from engram_rl.envs.scoring import metrics
 from engram_rl.training.statistics import Interval, probability_of_improvement, stratified_bootstrap
 
 AREA_WINDOW = 10  # episodes after each shift that enter the normalised area
@@ -90,18 +90,18 @@ def firsts(entrant: Entrant) -> np.ndarray:
 
 
 def _first(row: Row) -> float:
-    shifts = shift_metrics.shift_episodes(row["task_index"])
+    shifts = metrics.shift_episodes(row["task_index"])
     return np.nan if row.get("after_find") is None else float(np.mean(np.array(row["costs"])[shifts]))
 
 
 def _area(row: Row, everyone: Sequence[Entrant]) -> float:
     random = [other for entrant in everyone if entrant.agent == "random" for other in entrant.rows]
     paired = [other["costs"] for other in random if _same_episodes(other, row)]
-    shifts = shift_metrics.shift_episodes(row["task_index"])
+    shifts = metrics.shift_episodes(row["task_index"])
     if not paired or not shifts or row["regret"] is None:
         return np.nan
     baseline = np.mean(paired, axis=0)
-    return float(shift_metrics.post_shift_area(row["costs"], baseline, row["optimum"], shifts, AREA_WINDOW))
+    return float(metrics.post_shift_area(row["costs"], baseline, row["optimum"], shifts, AREA_WINDOW))
 
 
 def _same_episodes(one: Row, other: Row) -> bool:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 from benchmarks.runs import Row
 from benchmarks.shift.environment import SCORED_BY_RETURN, shown_by
-from benchmarks.shift.protocol import EpisodeRecord, Learner
+from benchmarks.shift.protocol import Learner
 from benchmarks.shift.specs import RunSpec
-from engram_rl.training import shift_metrics
-
-AFTER_SHIFT = 5  # episodes after the first shift whose regret is reported
+from engram_rl.envs.scoring import EpisodeRecord, metrics
+from engram_rl.envs.scoring.rows import AFTER_SHIFT, lists_of, plain
 
 
 @dataclass(frozen=True)
@@ -49,11 +47,7 @@ def make_row(spec: RunSpec, record: EpisodeRecord, cost: Cost) -> Row:
         "env_id": spec.environment["id"],
         "env_kwargs": spec.environment["kwargs"],
         "key": spec.key,
-        "costs": record.steps,
-        "returns": [round(value, 6) for value in record.returns],
-        "solves": [int(value) for value in record.solved],
-        "optimum": record.optimum,
-        "task_index": record.task_index,
+        **lists_of(record),
     }
 
 
@@ -79,20 +73,20 @@ def _scores(spec: RunSpec, record: EpisodeRecord) -> Row:
         return dict.fromkeys(names)
     cost, optimum, targets = np.array(record.steps), np.array(record.optimum, dtype=float), _targets(record)
     hidden = None not in record.target
-    shifts = shift_metrics.shift_episodes(record.task_index)
-    recoveries = shift_metrics.recovery(cost, optimum, shifts)
+    shifts = metrics.shift_episodes(record.task_index)
+    recoveries = metrics.recovery(cost, optimum, shifts)
     recoveries = recoveries[~np.isnan(recoveries)]
     values = (
-        shift_metrics.regret(cost, optimum),
-        shift_metrics.regret_after_shift(cost, optimum, shifts, AFTER_SHIFT),
+        metrics.regret(cost, optimum),
+        metrics.regret_after_shift(cost, optimum, shifts, AFTER_SHIFT),
         np.median(recoveries) if len(recoveries) else np.nan,
         recoveries,
-        shift_metrics.plateau(cost, optimum, shifts).round(4),
-        shift_metrics.savings(cost, optimum, targets).round(4),
-        shift_metrics.first_on_return(cost, targets, record.task_index).round(4),
-        np.round(shift_metrics.after_find(cost, optimum, record.solved, shifts), 4) if hidden else np.nan,
+        metrics.plateau(cost, optimum, shifts).round(4),
+        metrics.savings(cost, optimum, targets).round(4),
+        metrics.first_on_return(cost, targets, record.task_index).round(4),
+        np.round(metrics.after_find(cost, optimum, record.solved, shifts), 4) if hidden else np.nan,
     )
-    return dict(zip(names, map(_plain, values), strict=True))
+    return dict(zip(names, map(plain, values), strict=True))
 
 
 def _by_steps(spec: RunSpec, record: EpisodeRecord) -> bool:
@@ -106,13 +100,3 @@ def _targets(record: EpisodeRecord) -> list[int]:
         return record.task_index
     numbers: dict[str, int] = {}
     return [numbers.setdefault(repr(target), len(numbers)) for target in record.target]
-
-
-def _plain(value: Any) -> Any:
-    """Numbers for JSON: integers where they are whole, null for NaN and infinity."""
-    array = np.asarray(value, dtype=float)
-    if array.ndim:
-        return [_plain(item) for item in array]
-    if not np.isfinite(array):
-        return None
-    return int(array) if float(array).is_integer() else float(array)

@@ -7,6 +7,7 @@ for name in (
     "torch.utils.tensorboard",
     "benchmarks.worlds.measure",
     "engram_rl.agents.fast_slow",
+    "engram_rl.agents.go_explore",
     "engram_rl.agents.mfec",
     "engram_rl.agents.nec",
     "engram_rl.agents.retrieval_ppo",

@@ -16,7 +16,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from engram_rl.envs.checks import number
+from engram_rl.envs.checks import no_nan
 from engram_rl.envs.shifting.schedules import Moment, Schedule, Target, same
 
 _MISSING = object()
@@ -115,6 +115,7 @@ class ShiftingTarget(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     Raises:
         TypeError: The schedule is none, or the mover neither a `Mover` nor a function.
+        ValueError: `success_above` is NaN.
     """
 
     def __init__(
@@ -130,7 +131,7 @@ class ShiftingTarget(gymnasium.Wrapper[Any, Any, Any, Any]):
         _require_parts(schedule, mover)
         self.schedule = schedule
         self.mover = mover if isinstance(mover, Mover) else Call(mover)
-        self.success_above = number("success_above", success_above)
+        self.success_above = no_nan("success_above", success_above)
         self.layout_seed = layout_seed
         self._oracle = oracle
         self._oracle_steps: int | None = None

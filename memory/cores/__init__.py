@@ -33,6 +33,9 @@ from engram_rl.memory.cores.sam import SAM
 from engram_rl.memory.cores.shm import StableHadamardMemory
 from engram_rl.memory.cores.store import StoreCore
 from engram_rl.memory.cores.synthetic import SyntheticGradients
+from engram_rl.memory.cores.tiers import Tiers
+from engram_rl.memory.cores.two_level import TwoLevel
+from engram_rl.memory.cores.variational import VariationalMemory
 from engram_rl.memory.cores.wrapper import Wrapper
 from engram_rl.memory.cores.writing import CachedUniformWriting, UniformWriting
 
@@ -63,6 +66,8 @@ CORES: dict[str, type[Core]] = {
     "sam": SAM,
     "shm": StableHadamardMemory,
     "store": StoreCore,
+    "tiers": Tiers,
+    "two_level": TwoLevel,
 }
 """Every core by the name that `make_core` and `core=` on the command line take."""
 
@@ -102,6 +107,7 @@ __all__ = [
     "Losses",
     "State",
     "SyntheticGradients",
+    "VariationalMemory",
     "Wrapper",
     "make_core",
     *sorted(kind.__name__ for kind in (*CORES.values(), *WRAPPERS.values())),

@@ -311,8 +311,9 @@ class Core(nn.Module):
 
 
 def sums(losses: list[Losses]) -> Losses:
-    """The sums of losses by name, all of which have the same."""
-    return {name: torch.stack([one[name] for one in losses]).sum() for name in losses[0]}
+    """The sums of losses by name; of a name that one does not have it has 0."""
+    names = dict.fromkeys(name for one in losses for name in one)
+    return {name: torch.stack([one[name] for one in losses if name in one]).sum() for name in names}
 
 
 def mean_losses(losses: list[Losses]) -> Losses:

@@ -114,7 +114,7 @@ class Lifelong(Core):
 
     def _sequence(self, xs: Tensor, state: State) -> tuple[Tensor, State, Losses]:
         found = {name: part.unflatten(0, xs.shape[:2]) for name, part in self.recall(xs.flatten(0, 1)).items()}
-        return self._answered(xs, found), self._after(xs, state, found), {}
+        return self._unrolled(xs, state, found, None)
 
     def forward(
         self, xs: Tensor, state: State, reset: Tensor | None = None, recalled: Mapping[str, Tensor] | None = None
@@ -142,10 +142,16 @@ class Lifelong(Core):
                 raise ValueError(
                     f"{self._name} takes {name!r} of {[*xs.shape[:2], self.memory.k]} and what is found, got {got}"
                 )
-        after = self._after(xs, state, recalled)
+        return self._unrolled(xs, state, recalled, reset)
+
+    def _unrolled(
+        self, xs: Tensor, state: State, found: Mapping[str, Tensor], reset: Tensor | None
+    ) -> tuple[Tensor, State, Losses]:
+        """A sequence, with what was found at each of its steps."""
+        after = self._after(xs, state, found)
         if reset is not None:
             after["emitted"] = after["emitted"] & ~reset[-1]
-        return self._answered(xs, recalled), after, {}
+        return self._answered(xs, found), after, {}
 
     def _answered(self, xs: Tensor, found: Mapping[str, Tensor]) -> Tensor:
         """Y. `[T, B, D]` -> `[T, B, output_size]`."""

@@ -76,8 +76,8 @@ class MNM(Core):
         pairs = self.pairs(hidden).tanh().unflatten(1, (self.heads, 3, self.width))
         key, value, query = pairs.unbind(2)  # [B, heads, d]
         weights = self._write(state["weights"], key, value, self.rates(hidden).sigmoid())
-        read = activities(weights, query)[-1].flatten(1)
-        missed = (activities(weights, key)[-1] - value).square().mean()
+        read, told = activities(weights, torch.cat([query, key], 1))[-1].chunk(2, 1)
+        read, missed = read.flatten(1), (told - value.detach()).square().mean()
         after = {"hidden": hidden, "cell": cell, "read": read, "weights": weights}
         return self.output(torch.cat([hidden, read], 1)), after, {"writing": missed}
 

@@ -33,6 +33,9 @@ MOST_ON_GPU = 2048
 SPARE = 16
 """Proposals beyond k, so that hardly ever one of the k nearest is lost to rounding."""
 
+SEEN_FROM_AMID = 2**22
+"""Numbers of rows at a time that are seen from amid the keys: a copy of them is taken for that."""
+
 MOST_BYTES = {"cpu": 256 * 2**20}
 """What a search in torch may take up beside its answer, by kind of device."""
 
@@ -70,6 +73,17 @@ class Neighbours(NamedTuple):
     nobody: bool = False
 
 
+class Asked(NamedTuple):
+    """What `nearest` is asked, as its arguments say."""
+
+    store: KeyStore
+    proposing: Index
+    query: Keys
+    k: int
+    slots: Slots
+    excluded: Tensor | None = None
+
+
 @torch.no_grad()
 def nearest(
     store: KeyStore,
@@ -84,23 +98,60 @@ def nearest(
 
     Of entries with the codes that are asked for, if nothing else is, those written last are the nearest.
     """
-    used, wanted = slots.used, k + (0 if excluded is None else excluded.shape[1])
+    asked, used = Asked(store, index, query, k, slots, excluded), slots.used
     proposer = index.serving(query, used)
-    proposals = proposer.propose(query, wanted, used)  # [B, k']
+    proposals = proposer.propose(query, k + (0 if excluded is None else excluded.shape[1]), used)  # [B, k']
     anyone = proposer.exact and excluded is None and not slots.holes and store.by_distance
     if anyone and k <= proposals.shape[1] and k < used and not checks and proposals.device.type in AT_HAND:
-        return _nearest_of_all(store, query, k, proposals, used)
+        return _nearest_of_all(asked, proposals)
+    return _nearest_of_some(asked, proposals, proposer.exact, anyone, checks)
+
+
+def _nearest_of_all(asked: Asked, proposals: Tensor) -> Neighbours:
+    """The k nearest where every proposal is an entry that counts, and answers are at hand."""
+    store, _, query, k, slots, _ = asked
+    distances = store.distances_at(query, proposals)  # [B, k']
+    everywhere = torch.ones(len(proposals), k, dtype=torch.bool)
+    if proposals.shape[1] == k:  # compared by differences, so in order
+        return Neighbours(proposals, distances, everywhere, True)
+    near, order = distances.topk(k, dim=1, largest=False)
+    if proposals.shape[1] < slots.used:
+        kth, farthest = near[:, -1], distances.amax(1)
+        hidden = store.rounding(query, torch.minimum(kth, farthest))
+        doubtful = (farthest - hidden).clamp(min=0) < (1 - TOLERANCE) * kth
+        if doubtful.any():
+            if store.see_from_amid(slots.used):
+                return nearest(*asked)
+            _search_again(store, query, doubtful.nonzero().squeeze(1), proposals, distances, slots.used)
+            near, order = distances.topk(k, dim=1, largest=False)
+    return Neighbours(proposals.gather(1, order), near, everywhere, True)
+
+
+def _nearest_of_some(asked: Asked, proposals: Tensor, exact: bool, anyone: bool, checks: Checks | None) -> Neighbours:
+    """The k nearest of those proposals that count.
+
+    Args:
+        asked: How many of whom.
+        proposals: -1 for none. `[B, k']`
+        exact: Whether nobody but by rounding is nearer than these.
+        anyone: Whether each of them is an entry that counts.
+        checks: To be made before.
+    """
+    store, _, query, k, slots, excluded = asked
+    used, wanted = slots.used, k + (0 if excluded is None else excluded.shape[1])
     distances = store.distances_at(query, proposals.clamp(min=0))  # [B, k']
     if not anyone:
         distances = distances.masked_fill(proposals < 0, torch.inf)
     doubtful = None
-    if proposer.exact and wanted < proposals.shape[1] < used:
+    if exact and wanted < proposals.shape[1] < used:
         kth = distances.kthvalue(wanted, dim=1).values  # [B]
         farthest = distances.masked_fill(distances.isinf(), 0).amax(1)  # what was not proposed is hardly nearer
         hidden = store.rounding(query, torch.minimum(kth, farthest))
         doubtful = (farthest - hidden).clamp(min=0) < (1 - TOLERANCE) * kth
     at_hand = proposals.device.type in AT_HAND
     if at_hand and doubtful is not None and doubtful.any():
+        if store.see_from_amid(used):
+            return nearest(*asked, checks)
         doubtful &= (proposals >= 0).all(1)  # else there are no others
         _search_again(store, query, doubtful.nonzero().squeeze(1), proposals, distances, used)
     near = distances
@@ -118,48 +169,22 @@ def nearest(
     valid = near.isfinite()
     found = Neighbours(proposals.gather(1, order), near, valid, False)
     if not at_hand:
-        return _told(found, store, index, query, k, slots, excluded, checks or [], proposals, distances, doubtful)
+        return _told(asked, found, proposals, distances, doubtful, checks or [])
     return found._replace(complete=True) if near.shape[1] == k and valid.all() else _padded(found, k)
 
 
-def _nearest_of_all(store: KeyStore, query: Keys, k: int, proposals: Tensor, used: int) -> Neighbours:
-    """The k nearest where every proposal is an entry that counts, and answers are at hand."""
-    distances = store.distances_at(query, proposals)  # [B, k']
-    everywhere = torch.ones(len(proposals), k, dtype=torch.bool)
-    if proposals.shape[1] == k:  # compared by differences, so in order
-        return Neighbours(proposals, distances, everywhere, True)
-    near, order = distances.topk(k, dim=1, largest=False)
-    if proposals.shape[1] < used:
-        kth, farthest = near[:, -1], distances.amax(1)
-        hidden = store.rounding(query, torch.minimum(kth, farthest))
-        doubtful = (farthest - hidden).clamp(min=0) < (1 - TOLERANCE) * kth
-        if doubtful.any():
-            _search_again(store, query, doubtful.nonzero().squeeze(1), proposals, distances, used)
-            near, order = distances.topk(k, dim=1, largest=False)
-    return Neighbours(proposals.gather(1, order), near, everywhere, True)
-
-
 def _told(
-    found: Neighbours,
-    store: KeyStore,
-    index: Index,
-    query: Keys,
-    k: int,
-    slots: Slots,
-    excluded: Tensor | None,
-    checks: Checks,
-    proposals: Tensor,
-    distances: Tensor,
-    doubtful: Tensor | None,
+    asked: Asked, found: Neighbours, proposals: Tensor, distances: Tensor, doubtful: Tensor | None, checks: Checks
 ) -> Neighbours:
     """The nearest, which were found as if nothing were in doubt, once all that is has been asked at once."""
+    store, _, query, k, slots, excluded = asked
     none, valid = found.valid.new_zeros(0), found.valid
     doubtful = none if doubtful is None else doubtful & (proposals >= 0).all(1)  # else there are no others
     stale = none if store.doubt is None else store.doubt
     everywhere, anywhere, doubts, lost = told(checks, valid.all(), valid.any(), doubtful, stale)
     store.settle(bool(lost.any()))
-    if lost.any():
-        return nearest(store, index, query, k, slots, excluded)
+    if lost.any() or (doubts.any() and store.see_from_amid(slots.used)):
+        return nearest(*asked)
     if doubts.any():
         rows = torch.from_numpy(np.flatnonzero(doubts)).to(proposals.device, non_blocking=True)
         _search_again(store, query, rows, proposals, distances, slots.used)
@@ -270,9 +295,24 @@ class ExactIndex:
         if width == 0:
             return torch.empty(queries.shape[0], 0, dtype=torch.int64, device=rows.device)
         groups = store.groups(query, used) if coded else None
-        if groups is None:
-            return self._search(rows, queries, width, store.by_distance)
-        return self._in_groups(groups, query, queries, k, width)
+        if groups is not None:
+            return self._in_groups(groups, query, queries, k, width)
+        if rounds and store.by_distance and store.centre is not None:
+            return self._from_amid(rows, queries, width, store.centre, query)
+        return self._search(rows, queries, width, store.by_distance)
+
+    def _from_amid(self, rows: Tensor, queries: Tensor, width: int, centre: Tensor, query: Keys) -> Tensor:
+        """The nearest rows by products of what rows and queries differ by from a point amid them.  `[B, width]`."""
+        block = max(1, SEEN_FROM_AMID // rows.shape[1])
+        seen, found = queries - centre, []
+        for start in range(0, len(rows), block):
+            part = rows[start : start + block] - centre
+            found.append(self._search(part, seen, min(width, len(part)), True) + start)
+        if len(found) == 1:
+            return found[0]
+        slots = torch.cat(found, dim=1)
+        best = self._store.distances_at(query, slots).topk(width, dim=1, largest=False).indices
+        return slots.gather(1, best)
 
     def among(self, query: Keys, k: int, used: int, among: Tensor) -> Tensor:
         """The k nearest of some entries, and spare ones; -1 where there are no more.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from engram_rl.memory.indexes.exact import products_early
-from engram_rl.memory.indexes.lists import BY_ITSELF, FITTED_TO, PackedLists, View
+from engram_rl.memory.indexes.lists import BITS, BY_ITSELF, FITTED_TO, LEVELS, PackedLists, View
 
 FIRST = 8192
 """Rows from which middle and spread are taken."""
@@ -23,6 +23,9 @@ TOLD = 0.95
 
 FEWEST = 8
 """Main axes, at least, where there are so many."""
+
+PARTS = 8
+"""Numbers of keys whose codes are learnt in one go."""
 
 FAINT = 1e-4
 """Share of the spread of all keys by which codes tell them apart even where those they are learnt from are equal."""
@@ -44,6 +47,9 @@ def fitted(
         piece: Rows to look at before each yield.
         before: The lists so far, from whose centres the new ones start.
     """
+    learnt_from = rows(
+        sample[:FITTED_TO]
+    )  # taken once, as entries change until the codes of their residuals are learnt
     first = rows(sample[:FIRST]).to(torch.float64)
     middle = first.mean(0)
     spread = float((first - middle).square().sum(1).mean().sqrt()) or 1.0
@@ -61,14 +67,32 @@ def fitted(
         centres, turns = ((known - middle) @ (main / spread)).numpy(), ROUNDS_AGAIN
     for turn in range(turns):
         centres = yield from _fitted_better(centres, points.numpy(), piece, turn)
-    nearest = nearest_centre(points[:FITTED_TO].numpy(), centres)
+    seen = (learnt_from - middle) / spread
+    there = torch.from_numpy(centres[nearest_centre((seen @ main).numpy(), centres)])
     yield
-    there = torch.from_numpy(centres[nearest])
-    residuals = (rows(sample[:FITTED_TO]) - middle) / spread - there @ main.T
+    residuals = seen - there @ main.T
     noise = torch.Generator().manual_seed(0)
     residuals += FAINT * torch.randn(residuals.shape, generator=noise, dtype=torch.float32)
     axes = coding_axes(residuals)
-    return PackedLists(View(middle, spread, main, axes), centres, (residuals @ axes).numpy(), capacity)
+    turned = (residuals @ axes).numpy()
+    levels = yield from _levels(turned)
+    return PackedLists(View(middle, spread, main, axes), centres, turned, levels, capacity)
+
+
+def _levels(residuals: np.ndarray) -> Generator[None, None, np.ndarray]:
+    """What codes stand for, part by part, by k-means.  `[n, D']` -> `[parts, LEVELS, D' / parts]`."""
+    size = residuals.shape[1]
+    width = 1 if size <= BY_ITSELF else 2
+    learnt_from = np.resize(residuals, (max(len(residuals), LEVELS), size))
+    levels = []
+    for start in range(0, size, width):
+        part = faiss.ProductQuantizer(width, 1, BITS)
+        part.cp.min_points_per_centroid = 1
+        part.train(np.ascontiguousarray(learnt_from[:, start : start + width]))
+        levels.append(faiss.vector_to_array(part.centroids).reshape(LEVELS, width))
+        if start % PARTS == 0:
+            yield
+    return np.stack(levels)
 
 
 def _fitted_better(centres: np.ndarray, keys: np.ndarray, piece: int, turn: int) -> Generator[None, None, np.ndarray]:

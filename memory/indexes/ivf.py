@@ -129,6 +129,8 @@ class IVFIndex:
         """Typical distance to the k-th neighbour, from the first check on."""
         self._changed = np.zeros(len(store.rows), dtype=bool)
         """Whether each entry has come or moved since the job under way began, or the last. `[N]`"""
+        self._late: list[np.ndarray] | None = None
+        """Slots that have changed since a job began, or began to file all once more; None while there is none."""
         self._changes = 0
         """Entries that have come or moved, each as often as it did."""
         self._imbalance = 1.0
@@ -172,25 +174,19 @@ class IVFIndex:
 
     def written(self, slots: Tensor) -> None:
         """File these anew before the next search."""
-        at = slots.numpy()
-        self._changed[at] = True
-        self._changes += len(at)
-        if self._lists is not None:
-            self._note(at)
+        self._note(slots.numpy())
 
     def moving(self, slots: Tensor, vectors: Tensor) -> None:
         """Add up how far keys move; file anew what has moved too far."""
-        if self._lists is None:
-            self._changed[slots.numpy()] |= self._job is not None
-            return
         at = slots.numpy()
+        if self._lists is None:
+            self._note(at)
+            return
         change = self._by_weight(vectors - self._store.vectors.index_select(0, slots))
         drift = self._drift[at] + torch.linalg.vector_norm(change, dim=1).numpy()
         self._drift[at] = drift
         far = at[drift > max(DRIFT * (self._reach or 0.0), BLUR * self._lists.blur)]
         if len(far):
-            self._changed[far] = True
-            self._changes += len(far)
             self._note(far)
 
     def build(self, used: int) -> None:
@@ -295,7 +291,16 @@ class IVFIndex:
             self._job = None
 
     def _note(self, slots: np.ndarray) -> None:
-        """File these anew some time; each is kept once, so that what waits is no more than there is."""
+        """These have come or moved: they are to be filed anew."""
+        self._changed[slots] = True
+        self._changes += len(slots)
+        if self._late is not None:
+            self._late.append(slots)
+        if self._lists is not None:
+            self._await_filing(slots)
+
+    def _await_filing(self, slots: np.ndarray) -> None:
+        """File these before the next search; each is kept once, so that what waits is no more than there is."""
         assert self._lists is not None
         self._stale.append(slots)
         self._waiting += len(slots)
@@ -323,7 +328,7 @@ class IVFIndex:
         self._drift[slots] = 0
 
     def _refit(self, used: int, piece: int = PIECE) -> Generator[None, None, None]:
-        """Fit lists to a sample, from those there are, and file every entry; what changes meanwhile at the end."""
+        """Fit lists to a sample, from those there are, and file every entry; what changes meanwhile once more."""
         from engram_rl.memory.indexes.fitting import fitted  # here and not above: faiss takes long to import
 
         self._changed[:] = False
@@ -332,14 +337,22 @@ class IVFIndex:
         sample = sample[self._store.present[torch.from_numpy(sample)].any(1).numpy()]
         if not len(sample):
             return
-        capacity = len(self._store.rows)
+        self._late, capacity = [], len(self._store.rows)
         lists = yield from fitted(self._weighted_at, sample, self._wanted, capacity, piece, self._lists)
         yield
-        for start in range(0, used, piece):
-            self._file(lists, np.arange(start, min(start + piece, used)))
-            yield
-        self._lists = lists
-        self._note(self._changed.nonzero()[0])
+        waiting = np.unique(np.concatenate([np.arange(used), *self._late]))
+        while True:
+            before, self._late = len(waiting), []
+            for start in range(0, before, piece):
+                self._file(lists, waiting[start : start + piece])
+                yield
+            waiting = np.unique(np.concatenate([waiting[:0], *self._late]))
+            if (
+                len(waiting) <= piece or len(waiting) >= before
+            ):  # few are left, or they change as fast as they are filed
+                break
+        self._lists, self._late = lists, None
+        self._await_filing(waiting)
         self._imbalance = lists.imbalance
         self._probes_at_first = self._probes
         self._least_probes, self._least_width = self.probes, WIDTH

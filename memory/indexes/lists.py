@@ -52,6 +52,7 @@ class PackedLists:
         view: How keys are seen.
         centres: Of the lists, along the main axes. `[L, P]`
         residuals: What some keys differ by from the centres of their lists, as seen. `[n, D']`
+        levels: What codes stand for in each part of a key. `[parts, LEVELS, D' / parts]`
         capacity: Slots, N.
 
     Attributes:
@@ -59,7 +60,9 @@ class PackedLists:
         blur: Typical distance between a key and what its code says, on the scale of the keys.
     """
 
-    def __init__(self, view: View, centres: np.ndarray, residuals: np.ndarray, capacity: int) -> None:
+    def __init__(
+        self, view: View, centres: np.ndarray, residuals: np.ndarray, levels: np.ndarray, capacity: int
+    ) -> None:
         self.view, self.centres = view, centres
         size, main = residuals.shape[1], centres.shape[1]
         self._nearest = Nearest(torch.from_numpy(centres))
@@ -69,17 +72,17 @@ class PackedLists:
         faiss.copy_array_to_vector(view.main_of_seen.numpy().ravel(), self._along.A)
         self._along.is_trained = self._along.is_orthonormal = True
         self._quantizer = faiss.IndexPreTransform(self._along, self._flat)
-        parts = size if size <= BY_ITSELF else size // 2
-        file: Any = faiss.IndexIVFPQFastScan(self._quantizer, size, len(centres), parts, BITS, faiss.METRIC_L2, BLOCK)
+        file: Any = faiss.IndexIVFPQFastScan(
+            self._quantizer, size, len(centres), len(levels), BITS, faiss.METRIC_L2, BLOCK
+        )
         file.by_residual = True
         file.implem = BY_QUERY
-        file.pq.cp.min_points_per_centroid = 1
-        learnt_from = np.ascontiguousarray(np.resize(residuals, (max(len(residuals), LEVELS), size)))
-        file.train_encoder(len(learnt_from), faiss.swig_ptr(learnt_from), None)
+        faiss.copy_array_to_vector(levels.ravel(), file.pq.centroids)
+        file.precompute_table()
         file.is_trained = True
         self._file: Any = file
-        decoded = file.pq.decode(file.pq.compute_codes(learnt_from))
-        self.blur = float(np.sqrt(np.square(decoded - learnt_from).sum(1).mean())) * view.spread
+        decoded = file.pq.decode(file.pq.compute_codes(residuals))
+        self.blur = float(np.sqrt(np.square(decoded - residuals).sum(1).mean())) * view.spread
         self.filed = np.zeros(capacity, dtype=bool)
         self._times = np.zeros(capacity, dtype=np.int32)
         """How often each slot has been filed; a filing is named by that and the slot. `[N]`"""

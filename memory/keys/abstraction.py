@@ -53,12 +53,35 @@ class RandomProjection(nn.Module):
 
     @in_own_mode
     def forward(self, observations: Tensor) -> Tensor:
-        """`[B, ...]` with `observation_size` numbers each -> keys `[B, D]`."""
+        """`[B, ...]` with `observation_size` numbers each -> keys `[B, D]`.
+
+        Raises:
+            ValueError: Other sizes, or whole numbers that the matrix's precision would round: beyond 2**24 in float32,
+                so that observations which differ would have one key.
+        """
         observations = real("observations", observations)
         flat = observations.reshape(len(observations), math.prod(observations.shape[1:]))
         if flat.shape[1] != len(self.matrix):
             raise ValueError(f"observations have {flat.shape[1]} numbers each, the projection takes {len(self.matrix)}")
+        _refuse_rounded(flat, self.matrix.dtype)
         return flat.to(self.matrix) @ self.matrix
+
+
+def _refuse_rounded(numbers: Tensor, dtype: torch.dtype) -> None:
+    """Raise if a type has no place for some of these whole numbers; numbers with fractions are rounded anyway."""
+    if numbers.dtype.is_floating_point or numbers.dtype == torch.bool or not numbers.numel():
+        return
+    most = round(2 / torch.finfo(dtype).eps)  # up to which every whole number has a place of its own
+    if torch.iinfo(numbers.dtype).max <= most:
+        return
+    low, high = numbers.min().item(), numbers.max().item()
+    if max(-low, high) > most:
+        worst = low if -low > high else high
+        wider = " or call .double() on the projection," if dtype != torch.float64 else ""
+        raise ValueError(
+            f"observations hold {worst}, but whole numbers beyond {most} have no place of their own in {dtype}: take "
+            f"off what they have in common,{wider} or divide them"
+        )
 
 
 class RecursivePooling:

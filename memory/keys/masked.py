@@ -191,6 +191,10 @@ class MaskedStore:
             terms = terms + (query.present * self._weights * self._typical() * lacking).sum(1)
         return 8 * torch.finfo(near.dtype).eps * terms
 
+    def see_from_amid(self, used: int) -> bool:
+        """No: the centre is seen to as keys change."""
+        return False
+
     # ---- changing
 
     def put(self, slots: Tensor, keys: Keys, used: int) -> None:

@@ -13,6 +13,9 @@ from engram_rl.memory.buffers import zeros
 from engram_rl.memory.keys.space import KeyInput, Keys, KeySpace, Present, largest_of, too_large, unit
 from engram_rl.memory.waiting import Checks
 
+SEEN = 4096
+"""Rows from which middle and spread of the keys are taken."""
+
 FAR = 1e15
 """What a row without an entry holds, so that the search ranks it last; its square is still finite in float32."""
 
@@ -30,6 +33,7 @@ class PlainStore:
         self.rows = zeros(capacity, self.row_width(space), dtype=dtype, device=device)  # [N, D]
         self.codes = torch.zeros(capacity, 0, dtype=torch.int64, device=device)
         self.present = zeros(capacity, 1, dtype=torch.bool, device=device)
+        self.centre: Tensor | None = None
         self._ones = torch.ones(space.vector_size, 1, dtype=dtype, device=device)
         self.column_weights = torch.full((space.vector_size,), self._modality.weight, dtype=dtype, device=device)
 
@@ -88,10 +92,24 @@ class PlainStore:
         """Nothing is ever in doubt."""
 
     def rounding(self, query: Keys, near: Tensor) -> Tensor:
-        """A few units in the last place of the largest terms, `weight (2 |q| + |q - x|)^2`.  `[B]`."""
-        weight = self._modality.weight
-        terms = (2 * torch.linalg.vector_norm(query.vectors, dim=1) + (near / weight).sqrt()).square() * weight
+        """A few units in the last place of the largest terms, `weight (2 |q - c| + |q - x|)^2`.  `[B]`."""
+        weight, vectors = self._modality.weight, query.vectors
+        away = torch.linalg.vector_norm(vectors if self.centre is None else vectors - self.centre, dim=1)
+        terms = (2 * away + (near / weight).sqrt()).square() * weight
         return 8 * torch.finfo(near.dtype).eps * terms
+
+    def see_from_amid(self, used: int) -> bool:
+        """Put the centre in the middle of the keys, if it is farther from there than they are spread."""
+        entries = self.present[:used, 0].nonzero().squeeze(1)
+        some = self.rows[entries[:: len(entries) // SEEN + 1]].to(torch.float64)
+        middle = some.mean(0)
+        off = middle if self.centre is None else middle - self.centre
+        amid = bool(off.square().sum() <= (some - middle).square().sum(1).mean())
+        before, now = self.centre, middle.to(self.rows.dtype)
+        if amid or not now.isfinite().all() or (before is not None and torch.equal(before, now)):
+            return False
+        self.centre = now
+        return True
 
     def groups(self, query: Keys, used: int) -> None:
         """There are no codes."""

@@ -41,6 +41,10 @@ class KeyStore(Protocol):
     def vectors(self) -> Tensor:
         """The keys' vectors, in place.  `[N, D]`."""
 
+    @property
+    def centre(self) -> Tensor | None:
+        """Where keys are seen from when products are taken; None for the origin.  `[D]`."""
+
     def pack(self, keys: KeyInput, present: Present = None, checks: Checks | None = None) -> Keys:
         """Check keys and lay them out, as `KeySpace.pack` does, where this store lives."""
 
@@ -78,6 +82,9 @@ class KeyStore(Protocol):
 
     def rounding(self, query: Keys, near: Tensor) -> Tensor:
         """How wrong a search may rank rows at a squared distance of `near`, by rounding.  `[B]` -> `[B]`."""
+
+    def see_from_amid(self, used: int) -> bool:
+        """Have the centre amid the keys, as rounding hides who is near; whether that has moved it."""
 
     def groups(self, query: Keys, used: int) -> list[Group] | None:
         """Queries by the codes they ask for, each with the entries to compare; None if none asks for any."""

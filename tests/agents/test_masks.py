@@ -30,6 +30,8 @@ AGENTS = {
     "fast_slow": "fast_slow memory.capacity=500",
     "fast_slow_paper": "fast_slow_paper memory.capacity=500",
     "fast_slow, fast": "fast_slow memory.capacity=500 slow=none fast=true",
+    "go_explore": "go_explore memory.capacity=500 +learn_every=4",
+    "go_explore, plan": "go_explore memory.capacity=500 way_back=plan explore_steps=3",
 }
 OF_PARTS = ("random", "mfec", "nec", "ppo")
 

@@ -38,6 +38,7 @@ AGENTS = {
     "retrieval_ppo": ("retrieval_ppo", *SHORT),
     "retrieval_ppo_view": ("retrieval_ppo_view", *SHORT),
     "self_imitation_ppo": ("self_imitation_ppo", *SHORT),
+    "go_explore": ("go_explore", "agent.memory.capacity=2000"),
 }
 WORLDS = {
     "vectors": ("CartPole-v1", ()),

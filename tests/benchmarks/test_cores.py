@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from benchmarks.cores.__main__ import main
+from benchmarks.cores.mapping import CELLS, SIDE, VIEW, views_of, visited_by, walked
 from benchmarks.cores.measure import CoreRun, half_of, holds, measure
 from benchmarks.cores.references import REFERENCES
 from benchmarks.cores.report import markdown
-from benchmarks.cores.sets import MEMORIES, SET_CLAIMS, TRIALS
 from benchmarks.cores.tasks import CLAIMS, LIMITS, SPEED, TASKS
+from benchmarks.cores.trials import TRIAL_CLAIMS, TRIALS, TRIED
 from engram_rl.memory.cores import CORES, WRAPPERS
 from engram_rl.training.errors import UsageError
 
@@ -74,6 +75,28 @@ def test_retrieval_asks_for_the_bits_of_each_key():
             assert torch.equal(pairs[int(x[:16].argmax())], bits) and not x[16:].any()
 
 
+def test_two_sources_ask_for_the_bits_of_a_key_of_either():
+    one = drawn("two_sources")
+    for row in range(5):
+        for columns, bits in ((slice(0, 10), slice(0, 4)), (slice(10, 20), slice(4, 8))):
+            seen = one.inputs[:, row, columns]
+            pairs = {int(x[:6].argmax()): (x[6:] > 0).float() for x in seen[:3]}
+            assert all(
+                torch.equal(pairs[int(x[:6].argmax())], y)
+                for x, y in zip(seen[3:], one.bits[3:, row, bits], strict=True)
+            )
+
+
+def test_two_tasks_are_copy_and_then_associative_recall():
+    one = drawn("two_tasks")
+    assert one.asked.nonzero().flatten().tolist() == [6, 7, 8, 9, len(one.asked) - 1]
+    assert torch.equal(one.bits[6:10], one.inputs[1:5, :, :6])
+    items, query = one.inputs[11:18:2, :, :6], one.inputs[19, :, :6]
+    for row in range(5):
+        at = next(i for i in range(3) if torch.equal(items[i, row], query[row]))
+        assert torch.equal(items[at + 1, row], one.bits[-1, row])
+
+
 def test_completion_shows_half_of_a_pattern_that_was_shown_whole():
     one = drawn("completion")
     damaged, answer = one.inputs[-1], 2 * one.bits[-1] - 1
@@ -103,11 +126,11 @@ def test_tasks_and_cores_make_rows_and_a_table_and_nothing_is_done_twice(tmp_pat
 
 
 @pytest.mark.parametrize("task", TRIALS)
-def test_memories_that_stand_alone_make_rows(task):
-    assert SET_CLAIMS.keys() == TRIALS.keys() and {*SET_CLAIMS[task]} <= {*MEMORIES}
-    for memory, limit in SET_CLAIMS[task].items():
+def test_trials_make_rows(task):
+    assert TRIAL_CLAIMS.keys() == TRIALS.keys() and {*TRIAL_CLAIMS[task]} <= {*TRIED, *CORES}
+    for memory, limit in TRIAL_CLAIMS[task].items():
         row = measure(CoreRun(memory, task, 0, {}, limit, tiny=True))
-        assert 0 <= row["score"] <= 1 and (row["holds"] is None) == (not limit)
+        assert 0 <= row["score"] <= 2 and (row["holds"] is None) == (not limit)
         assert row["score"] == measure(CoreRun(memory, task, 0, {}, limit, tiny=True))["score"]
 
 
@@ -191,3 +214,21 @@ def test_a_rate_falls_to_a_tenth_and_stays():
     task = replace(TASKS["copy"], rate=1.0, falls=100)
     assert [task.rate_at(update) for update in (0, 50, 100, 1000)] == pytest.approx([1.0, 0.55, 0.1, 0.1])
     assert replace(task, falls=None).rate_at(10**6) == 1.0
+
+
+def test_a_walk_tells_what_is_in_view_and_asks_for_a_view_of_before():
+    walks = walked(3, 12, torch.Generator().manual_seed(1))
+    padded = torch.nn.functional.pad(walks.walls.view(3, SIDE, SIDE), (1, 1, 1, 1), value=1.0)
+    for row in range(3):
+        been, seen = set(), torch.zeros(CELLS, dtype=torch.bool)
+        for t in range(12):
+            view, place, asked = walks.inputs[t, row].split([VIEW, CELLS, VIEW])
+            y, x = divmod(int(place.argmax()), SIDE)
+            assert torch.equal(view, 2 * padded[row, y : y + 3, x : x + 3].flatten() - 1)
+            assert walks.walls[row, y * SIDE + x] == 0
+            been.add((y, x))
+            seen |= views_of(y * SIDE + x)
+            assert torch.equal(walks.seen[t, row], seen)
+            like = {(v, w) for v, w in been if torch.equal(2 * padded[row, v : v + 3, w : w + 3].flatten() - 1, asked)}
+            assert like and {divmod(int(cell), SIDE) for cell in walks.alike[t, row].nonzero()} == like
+        assert {divmod(int(cell), SIDE) for cell in visited_by(walks)[-1, row].nonzero()} == been

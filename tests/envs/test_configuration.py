@@ -28,7 +28,7 @@ def environments(*overrides: str):
 def test_an_environments_yaml_builds_it(name):
     vector = environments(f"env={name}")
     vector.reset(seed=0)
-    *_, info = vector.step(np.zeros(2, dtype=int))
+    *_, info = vector.step(np.zeros_like(vector.action_space.sample()))
     assert {"task_index", "shifted", "episode_index"} <= info.keys()
 
 
@@ -43,14 +43,28 @@ def test_a_schedules_yaml_makes_cartpole_shift(name):
     assert len(targets) > 1 or name == "on_success"
 
 
+@pytest.mark.parametrize(("env", "curriculum", "lessons"), [("memory_len", "length", 5), ("cartpole", "gravity", 3)])
+def test_a_curriculums_yaml_takes_every_lesson(env, curriculum, lessons):
+    vector = environments(f"env={env}", "env.vectorization=sync", f"+curriculum@env={curriculum}")
+    vector.reset(seed=0)
+    taken = set()
+    for _ in range(600):
+        *_, info = vector.step(np.zeros(2, dtype=int))
+        taken |= set(info["lesson"].tolist())
+    assert taken == set(range(lessons))
+
+
 def test_every_environment_of_the_suite_has_a_yaml():
     texts = [(CONF / "env" / f"{name}.yaml").read_text(encoding="utf-8") for name in OURS]
     assert {f"id: engram/{name}-v0" for name in envs.SUITE} <= {line for text in texts for line in text.splitlines()}
 
 
-@pytest.mark.parametrize("path", [*(CONF / "env").glob("*.yaml"), *(CONF / "shift").glob("*.yaml")], ids=str)
+@pytest.mark.parametrize(
+    "path", [path for group in ("env", "shift", "curriculum") for path in (CONF / group).glob("*.yaml")], ids=str
+)
 def test_a_yaml_opens_with_the_command_that_uses_it(path):
-    group = {"env": f"env={path.stem}", "shift": f"+shift@env={path.stem}"}[path.parent.name]
+    prefix = {"env": "env=", "shift": "+shift@env=", "curriculum": "+curriculum@env="}[path.parent.name]
+    group = prefix + path.stem
     command = path.read_text(encoding="utf-8").splitlines()[0]
     assert command.startswith("# engram train ")
     assert group in command.split()

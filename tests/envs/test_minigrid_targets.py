@@ -8,7 +8,8 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from minigrid.core.actions import Actions
 
-from engram_rl.envs.minigrid_targets import MiniGridTarget, find, reachable, shortest_solution
+from engram_rl.envs import Periodic, ShiftingTarget
+from engram_rl.envs.minigrid_targets import MiniGridTarget, find, minigrid_shift, reachable, shortest_solution
 
 CASES = [
     ("MiniGrid-Empty-8x8-v0", "goal"),
@@ -157,3 +158,27 @@ def test_the_same_seed_gives_the_same_run(name):
 def test_an_unknown_schedule_is_refused():
     with pytest.raises(ValueError, match="abrupt, periodic, recurring, on_success, got 'often'"):
         gymnasium.make("engram/EmptyShift-v0", schedule="often")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"base": "MiniGrid-Unlock-v0", "what": "key"}, ValueError, r"goal .* cannot be reached with its key at \("),
+        ({"base": "MiniGrid-Unlock-v0", "what": "door"}, ValueError, "such as MiniGrid-DoorKey-8x8-v0"),
+        ({"base": "MiniGrid-LockedRoom-v0"}, ValueError, "cannot be reached .* without an oracle"),
+        ({"base": "MiniGrid-Fetch-5x5-N2-v0"}, ValueError, "0 objects of type 'goal'.* it has key: give a world with"),
+        ({"base": "MiniGrid-RedBlueDoors-6x6-v0", "what": "door"}, ValueError, "2 objects of type 'door'"),
+        ({"base": "MiniGrid-MemoryS7-v0"}, ValueError, "it has key: give a world with exactly one goal"),
+        ({"base": "CartPole-v1"}, TypeError, "CartPole-v1 is no MiniGrid world"),
+    ],
+)
+def test_a_world_that_cannot_shift_is_refused_when_it_is_made(options, error, message):
+    with pytest.raises(error, match=message):
+        minigrid_shift(**options)
+
+
+def test_the_remedy_works_for_a_world_without_a_goal():
+    env = gymnasium.make("MiniGrid-Unlock-v0")
+    key = MiniGridTarget("key")
+    shifting = ShiftingTarget(env, Periodic(key.draw_sites(env.unwrapped, 2), period=1), key)
+    assert [shifting.reset(seed=0 if i == 0 else None)[1]["task_index"] for i in range(3)] == [0, 1, 2]

@@ -259,3 +259,31 @@ def test_seeds_may_be_as_large_as_entropy_and_masks_may_be_lists():
     assert info["_episode_index"].tolist() == [True, False]
     with pytest.raises(ValueError, match=r"Seeds must be ints from 0, got 1\.5"):
         vector.reset(seed=1.5)
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_a_vector_is_cut_after_max_episode_steps_as_single_environments_are(name):
+    """`gymnasium.make_vec` hands the limit to the environments themselves, `gymnasium.make` to a wrapper."""
+    together = gymnasium.make_vec(name, 2, vectorization_mode="vector_entry_point", max_episode_steps=3)
+    single = gymnasium.make(name, max_episode_steps=3, disable_env_checker=True)
+    together.reset(seed=5)
+    single.reset(seed=5)
+    assert together.step_limit <= 3
+    for _ in range(12):
+        action = int(single.action_space.sample())
+        _, reward, terminated, truncated, _ = single.step(action)
+        mine = together.step(np.array([action, action]))
+        assert (mine[1][0], mine[2][0], mine[3][0] or mine[2][0]) == (reward, terminated, truncated or terminated)
+        if terminated or truncated:
+            single.reset()
+
+
+@pytest.mark.parametrize(("limit", "error"), [(0, ValueError), (-1, ValueError), (2.5, TypeError), (True, TypeError)])
+def test_a_limit_that_is_none_is_refused(limit, error):
+    with pytest.raises(error, match="max_episode_steps must be"):
+        gymnasium.make_vec("engram/ShiftWall-v0", 2, max_episode_steps=limit)
+
+
+def test_a_limit_beyond_the_environments_own_changes_nothing():
+    vector = gymnasium.make_vec("engram/ShiftWall-v0", 2, max_episode_steps=10_000)
+    assert vector.step_limit == gymnasium.make_vec("engram/ShiftWall-v0", 2).step_limit == 100

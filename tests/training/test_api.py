@@ -5,6 +5,7 @@ import sys
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -183,6 +184,9 @@ def test_misuse_is_said(tmp_path):
         make_agent("mfec", "CartPole-v1")
     with pytest.raises(UsageError, match=r"env is of type TimeLimit; train makes its environments itself"):
         train("mfec", environment, folder=tmp_path / "none")
+    with pytest.raises(UsageError, match=r"callbacks\[0\] is 3 \(int\), which cannot be called"):
+        train("mfec", "cartpole", folder=tmp_path / "none", callbacks=[3])
+    assert not (tmp_path / "none").exists()
     with pytest.raises(UsageError, match=r"callbacks is of type function; give a list"):
         train("mfec", "cartpole", folder=tmp_path / "none", callbacks=lambda moment: None)
     assert not (tmp_path / "none").exists()
@@ -217,3 +221,35 @@ def test_ids_need_no_version(monkeypatch):
     assert environment_words("Maze") == ["env=Maze"]
     monkeypatch.setitem(gym.registry, "Maze", None)
     assert environment_words("Maze") == ["env=gym", "env.id=Maze"]
+
+
+@pytest.mark.parametrize("hidden", [np.array([8, 9]), torch.tensor([8, 9]), (8, 9), range(8, 10), [np.int64(8), 9]])
+def test_values_may_be_arrays(hidden):
+    assert value_words({"agent.hidden": hidden}) == ["agent.hidden=[8,9]"]
+
+
+def test_numbers_of_arrays_are_numbers():
+    given = {
+        "a": np.float32(0.5),
+        "b": np.array(3),
+        "c": np.bool_(True),
+        "d": {"e": np.array([[1.5]])},
+        "f": np.str_("x"),
+    }
+    assert value_words(given) == ["a=0.5", "b=3", "c=true", "d={e:[[1.5]]}", "f=x"]
+
+
+@pytest.mark.parametrize(
+    ("value", "place"), [({1, 2}, "hidden"), (object(), "hidden"), (1j, "hidden"), (b"x", "hidden"),
+                         ([1, torch.nn.Linear(1, 1)], r"hidden\[1\]"), ({"a": [print]}, r"hidden.a\[0\]")],
+)  # fmt: skip
+def test_a_value_that_no_word_can_say_is_refused_by_place(value, place):
+    with pytest.raises(UsageError, match=rf"^{place} is .*a value here is a number, a word"):
+        value_words({"hidden": value})
+
+
+def test_an_agent_takes_an_array_and_refuses_what_is_none():
+    with gym.make("CartPole-v1") as env:
+        assert make_agent("ppo", env, hidden=np.array([8, 9])) is not None
+        with pytest.raises(UsageError, match=r"agent.hidden is \{8\} \(set\)"):
+            make_agent("ppo", env, hidden={8})

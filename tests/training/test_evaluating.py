@@ -16,6 +16,7 @@ AGENTS = {
     "mfec": "hiddengoal",
     "nec learn_after=50": "hiddengoal",
     "episodic": "hiddengoal",
+    "episodic_continuous": "pointmassshift",
     "fast_slow": "hiddengoal",
     "ppo num_steps=16": "hiddengoal",
     "ppo_gru_carried num_steps=16": "hiddengoal",

@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
 from engram_rl.agents.agent import Transition
 from engram_rl.training.cadence import Every
-from engram_rl.training.callbacks import Moment, end_asked
+from engram_rl.training.callbacks import Moment, end_asked, require_callable
 from engram_rl.training.errors import UsageError, say_once
 from engram_rl.training.intake.infos import MASK, STEPPED
 from engram_rl.training.rollout import (
@@ -293,3 +293,35 @@ def test_a_cadence_is_due_where_a_multiple_of_its_interval_was_passed(interval, 
         passed = any(interval and one % interval == 0 for one in range(step_now - stride + 1, step_now + 1))
         assert due(step_now) is passed
         assert due(step_now) is False
+
+
+class Teller:
+    def __call__(self, moment):
+        return None
+
+    def told(self, moment, loud=False):
+        return None
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "message"),
+    [
+        ([3], r"callbacks\[0\] is 3 \(int\), which cannot be called"),
+        ([print, None], r"callbacks\[1\] is None"),
+        ("told", r"callbacks is 'told' \(str\); give a list"),
+        (print, "give a list of functions"),
+        ({print}, "give a list of functions"),
+        ([Teller], r"callbacks\[0\] is the class Teller; give an object of it"),
+        ([lambda: None], r"callbacks\[0\] is .* does not take one argument alone"),
+        ([lambda moment, more: None], "does not take one argument alone"),
+        ([Teller().told, Teller.told], r"callbacks\[1\] .* does not take one argument alone"),
+    ],
+)
+def test_callbacks_that_cannot_be_called_are_refused_by_place(callbacks, message):
+    with pytest.raises(UsageError, match=message):
+        require_callable(callbacks)
+
+
+def test_callbacks_are_whatever_takes_a_moment():
+    require_callable([print, Teller(), Teller().told, lambda *_: True, lambda moment, more=1: None, max, [].append])
+    require_callable(())

@@ -102,6 +102,7 @@ def test_a_state_of_one_memory_is_not_one_of_shards(plain):
             {},
             r"make_ppo makes an agent without a memory of this kind. Leave shards=... out, or choose",
         ),
+        ("episodic_continuous", {}, "make_episodic_continuous makes an agent whose memory cannot lie in shards"),
         ("fast_slow", {}, "make_fast_slow makes an agent whose memory cannot lie in shards"),
         ("nec", {"+agent.memory.match_within": 0.1}, "match_within is 0.1.*does not offer.*give rows an identity"),
         ("nec", {"agent.memory.shards": 0}, "shards is 0; it must be at least 1"),

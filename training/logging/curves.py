@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engram_rl.training.logging.logger import EPISODES, read_rows
+from engram_rl.training.logging.logger import read_episodes
 from engram_rl.training.statistics import performance_curve
 
 if TYPE_CHECKING:
@@ -73,5 +73,5 @@ def _draw(axes: Axes, runs: list[tuple[np.ndarray, np.ndarray]], label: str, col
 
 
 def _episodes(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    rows = read_rows(folder / EPISODES)
+    rows = read_episodes(folder)
     return np.array([row["step"] for row in rows]), np.array([row["return"] for row in rows])

@@ -155,17 +155,62 @@ class RunLogger:
         return means if success is None else {**means, "rollout/success_rate": success}
 
 
+def read_episodes(folder: Path) -> list[dict[str, Any]]:
+    """The episodes of a run's training, as they ended.
+
+    Raises:
+        UsageError: The file was changed to something else.
+    """
+    return _numbered(folder / EPISODES, ("step", "return", "length"))
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The points of a run's curves, under the names that they were written with.
+
+    Raises:
+        UsageError: The file was changed to something else.
+    """
+    return _numbered(folder / METRICS, ("step",))
+
+
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSON-lines file; a last line cut short by a crash is left out."""
+    """The rows of a JSON-lines file; a last line cut short by a crash is left out.
+
+    Raises:
+        UsageError: Another line is no JSON object, or the file is no text.
+    """
     if not path.exists():
         return []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is no text: {error}. Put back the file that was written.") from error
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for number, line in enumerate(lines, start=1):
         try:
             rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+        except (json.JSONDecodeError, RecursionError) as error:
+            if number == len(lines):
+                break
+            raise UsageError(_changed(path, number, f"is no JSON ({error})")) from error
+        if not isinstance(rows[-1], dict):
+            raise UsageError(_changed(path, number, f"is {line[:60]}, no JSON object"))
     return rows
+
+
+def _numbered(path: Path, names: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of a file of numbers by name, each of which has these names."""
+    rows = read_rows(path)
+    for number, row in enumerate(rows, start=1):
+        if missing := [name for name in names if name not in row]:
+            raise UsageError(_changed(path, number, f"has no {missing[0]!r}"))
+        if wrong := [name for name, value in row.items() if not isinstance(value, int | float)]:
+            raise UsageError(_changed(path, number, f"has {wrong[0]!r}: {row[wrong[0]]!r}, which is no number"))
+    return rows
+
+
+def _changed(path: Path, line: int, why: str) -> str:
+    return f"Line {line} of {path} {why}: it was changed since it was written. Put back what was there, or remove it."
 
 
 def _process() -> dict[str, float]:
@@ -184,6 +229,6 @@ def _append(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def _drop_after(path: Path, step: int) -> None:
-    rows = [row for row in read_rows(path) if row["step"] <= step and "closing" not in row]
+    rows = [row for row in _numbered(path, ("step",)) if row["step"] <= step and "closing" not in row]
     if path.exists():
         write_atomically(path, "".join(json.dumps(row) + "\n" for row in rows))

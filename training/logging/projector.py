@@ -13,7 +13,7 @@ from engram_rl.agents.episodic_control.action_memories import ActionMemories
 from engram_rl.memory import DifferentiableNeuralDictionary, TransitionMemory
 from engram_rl.memory.sharded import AnyMemory, ShardedMemory
 from engram_rl.training.legacy import metrics_today
-from engram_rl.training.logging.logger import METRICS, read_rows
+from engram_rl.training.logging.logger import read_metrics
 from engram_rl.training.runs.folder import write_atomically
 
 MOST = 5_000
@@ -111,7 +111,7 @@ def _times(written: np.ndarray | None, folder: Path, step: int) -> dict[str, np.
     """How old each entry is, in environment steps, and at which task of the environment it was last written."""
     if written is None:
         return {}
-    rows = [row for row in map(metrics_today, read_rows(folder / METRICS)) if "env/task_index" in row]
+    rows = [row for row in map(metrics_today, read_metrics(folder)) if "env/task_index" in row]
     if not rows:
         return {"age": step - written}
     at = np.searchsorted([row["step"] for row in rows], written).clip(max=len(rows) - 1)

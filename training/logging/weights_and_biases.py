@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 from engram_rl.training.errors import UsageError, did_you_mean
+from engram_rl.training.runs.folder import RunFolder
 
 MODES = ("online", "offline", "disabled")
 VIDEO = "episode.gif"
@@ -57,9 +57,7 @@ class WeightsAndBiases:
 
     def close(self) -> None:
         """Add what the run came to, and its video, and finish."""
-        summary = self._folder / "summary.json"
-        if summary.exists():
-            found = json.loads(summary.read_text(encoding="utf-8"))
+        if found := RunFolder(self._folder).summary():
             self._run.summary.update({"score": found.get("score"), "scores": found.get("scores")})
         if (video := self._folder / VIDEO).exists():
             self._run.log({"episode": self._wandb.Video(str(video), format="gif")})

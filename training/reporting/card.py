@@ -22,6 +22,7 @@ from engram_rl.training.logging.closing import shown
 from engram_rl.training.reporting.page import command_of, evaluation_of
 from engram_rl.training.reporting.settings import Described, describe
 from engram_rl.training.reporting.words import write_text_of
+from engram_rl.training.runs.folder import SUMMARY
 from engram_rl.training.runs.naming import shell
 
 CARD = "README.md"
@@ -46,6 +47,10 @@ def card(folder: Path) -> str:
     run = describe(folder)
     if run.score is None:
         raise UsageError(f"{folder} has no score yet: a card says what an agent is worth. Let the run end first.")
+    if missing := [name for name in ("mode", "scores", "steps", "episodes") if name not in run.summary]:
+        raise UsageError(
+            f"{folder / SUMMARY} says no {missing[0]}, which a run that has ended writes: put it back, or train anew."
+        )
     front = OmegaConf.to_yaml(OmegaConf.create(_front(run)))
     return f"---\n{front}---\n{_text(run)}"
 

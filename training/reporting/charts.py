@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from engram_rl.training.legacy import metrics_today
-from engram_rl.training.logging.logger import EPISODES, METRICS, read_rows
+from engram_rl.training.logging.logger import read_episodes, read_metrics
 from engram_rl.training.logging.projector import KEYS, METADATA
 from engram_rl.training.logging.tensorboard import LAYOUT
 from engram_rl.training.reporting.series import RETURN, Series, series_of
@@ -102,13 +102,14 @@ def _charts() -> Iterator[tuple[str, list[str]]]:
 
 def _names(run: Path, patterns: list[str]) -> list[str]:
     """Recorded curves whose names match."""
-    names = dict.fromkeys(name for row in read_rows(run / METRICS) for name in metrics_today(row))
+    names = dict.fromkeys(name for row in read_metrics(run) for name in metrics_today(row))
     return [name for name in names if any(re.fullmatch(pattern, name) for pattern in patterns)]
 
 
 def _draw(axes: Axes, title: str, lines: dict[str, Series]) -> None:
     for name, series in lines.items():
-        axes.plot(*series, linewidth=1, label=name.partition("/")[2])
+        alone = "." if len(series[0]) == 1 else ""  # a line of one point would not be seen
+        axes.plot(*series, marker=alone, linewidth=1, label=name.partition("/")[2])
     axes.set_title(title, fontsize="small")
     axes.tick_params(labelsize="x-small")
     axes.grid(alpha=0.3)
@@ -117,7 +118,7 @@ def _draw(axes: Axes, title: str, lines: dict[str, Series]) -> None:
 
 
 def _episodes(run: Path) -> Series:
-    rows = read_rows(run / EPISODES)
+    rows = read_episodes(run)
     return np.array([row["step"] for row in rows]), np.array([row["return"] for row in rows])
 
 

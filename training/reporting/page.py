@@ -11,7 +11,6 @@ table of the trained agent beside a random and an untrained one.
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
@@ -22,10 +21,11 @@ from omegaconf import OmegaConf
 from engram_rl.training.evaluation import MODES
 from engram_rl.training.legacy import metrics_today
 from engram_rl.training.logging.closing import shown
-from engram_rl.training.logging.logger import METRICS, read_rows
+from engram_rl.training.logging.logger import read_metrics
 from engram_rl.training.reporting import charts
 from engram_rl.training.reporting.settings import Described, describe
 from engram_rl.training.reporting.words import write_text_of
+from engram_rl.training.runs.folder import read_object
 from engram_rl.training.runs.naming import shell
 
 REPORT = "report.html"
@@ -81,14 +81,13 @@ def page(folder: Path) -> str:
 
 def evaluation_of(folder: Path) -> dict[str, Any]:
     """What `engram evaluate` wrote to a run folder; empty where it was not run."""
-    path = folder / "evaluation.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return read_object(folder / "evaluation.json")
 
 
 def last_metrics(folder: Path) -> dict[str, float]:
     """The last value of every curve of a run, by name."""
     last: dict[str, float] = {}
-    for row in read_rows(folder / METRICS):
+    for row in read_metrics(folder):
         last |= metrics_today(row)
     return last
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from engram_rl.training.logging.logger import EPISODES, read_rows
+from engram_rl.training.logging.logger import read_episodes
 from engram_rl.training.logging.tensorboard import flat
 from engram_rl.training.runs.folder import RunFolder
 
@@ -38,6 +38,7 @@ class Described:
         given: The overrides of its command line; empty where that was not kept.
         seed: Of the run.
         values: Those of agent, environment and steps, by dotted name.
+        mode: How it is judged, as given: online, frozen or fresh; empty where that is left to the agent.
         summary: What it came to; empty for a run that has not ended.
     """
 
@@ -50,6 +51,7 @@ class Described:
     given: list[str]
     seed: int
     values: dict[str, Any]
+    mode: str
     summary: dict[str, Any]
 
     @property
@@ -60,7 +62,7 @@ class Described:
 
     def episodes(self) -> list[dict[str, Any]]:
         """Those of training: `step`, `return` and `length` of each."""
-        return read_rows(self.path / EPISODES)
+        return read_episodes(self.path)
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,10 @@ class Group:
 
 def describe(path: Path) -> Described:
     """Read a run's folder; nothing that it names is built."""
-    config = RunFolder.open(path).config()
+    folder = RunFolder.open(path)
+    config = folder.config()
     given = read_given(path)
-    summary = path / "summary.json"
+    summary = folder.summary()
     return Described(
         path=path,
         config=config,
@@ -102,7 +105,8 @@ def describe(path: Path) -> Described:
         given=given,
         seed=int(config.get("seed", 0)),
         values={place: value for place, value in flat(config).items() if place != "seed"},
-        summary=json.loads(summary.read_text(encoding="utf-8")) if summary.exists() else {},
+        mode=OmegaConf.select(config, "evaluation.mode") or "",
+        summary=summary,
     )
 
 
@@ -118,8 +122,9 @@ def read_given(run: Path) -> list[str]:
 def grouped(runs: Sequence[Described]) -> list[Group]:
     """Runs of one setting together, whatever their seeds; groups in the order of their first runs."""
     groups: dict[str, Group] = {}
+    modes = _modes(runs)
     for run in runs:
-        setting = dict(_setting(run, runs))
+        setting = dict(_setting(run, runs, modes))
         key = json.dumps(setting)
         if key not in groups:
             groups[key] = Group(_label(setting) or run.agent, setting, [])
@@ -127,11 +132,19 @@ def grouped(runs: Sequence[Described]) -> list[Group]:
     return list(groups.values())
 
 
-def _setting(run: Described, runs: Sequence[Described]) -> Iterator[tuple[str, Any]]:
+def _modes(runs: Sequence[Described]) -> dict[Path, str]:
+    """How each run is judged, by its folder; one that has not been yet, and leaves it to its agent, as others of it."""
+    left = {run.agent: str(run.summary["mode"]) for run in runs if not run.mode and run.summary.get("mode")}
+    return {run.path: run.mode or str(run.summary.get("mode") or left.get(run.agent, "")) for run in runs}
+
+
+def _setting(run: Described, runs: Sequence[Described], modes: dict[Path, str]) -> Iterator[tuple[str, Any]]:
     """What is not the same in all runs; a value of an agent or an environment is compared among those of its kind."""
     for kind in ("name", "agent", "env"):
         if _differs(kind, runs):
             yield kind, getattr(run, kind)
+    if len(set(modes.values())) > 1:
+        yield "evaluation.mode", modes[run.path]
     same_agent = [other for other in runs if other.agent == run.agent]
     same_env = [other for other in runs if other.env == run.env]
     for place, value in run.values.items():

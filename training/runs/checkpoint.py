@@ -60,7 +60,13 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
 def _write(folder: Path, structure: Any, tensors: dict[str, torch.Tensor]) -> None:
     folder.mkdir()
     save_file(tensors, folder / TENSORS)
-    header = {"format": FORMAT, "version": VERSION, "sha256": _sha256(folder / TENSORS), "state": structure}
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "sha256": _sha256(folder / TENSORS),
+        "state_sha256": _digest(structure),
+        "state": structure,
+    }
     (folder / STRUCTURE).write_text(json.dumps(header), encoding="utf-8")
     _sync(folder / TENSORS, folder / STRUCTURE, folder)
 
@@ -95,6 +101,8 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
         UsageError: The folder is no checkpoint, a foreign or newer one, or damaged.
     """
     header = _read_header(folder)
+    if _was_changed(header):
+        raise UsageError(_damaged(folder / STRUCTURE, "its content is not what was saved"))
     path = folder / TENSORS
     if not path.is_file() or _sha256(path) != header["sha256"]:
         raise UsageError(_damaged(path, "its content is not what was saved"))
@@ -178,6 +186,19 @@ def _unflatten(node: Any, tensors: dict[str, torch.Tensor]) -> Any:
         return {key: _unflatten(item, tensors) for key, item in content}
     items = [_unflatten(item, tensors) for item in content]
     return tuple(items) if kind == "tuple" else items
+
+
+def _was_changed(header: dict[str, Any]) -> bool:
+    """Whether the structure is not the one that was saved; earlier files do not say which that was."""
+    try:
+        return "state_sha256" in header and header["state_sha256"] != _digest(header["state"])
+    except RecursionError:
+        return True
+
+
+def _digest(structure: Any) -> str:
+    """Of the JSON skeleton of a state, as a file gives it back."""
+    return hashlib.sha256(json.dumps(structure, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

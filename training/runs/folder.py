@@ -8,7 +8,7 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
@@ -29,6 +29,31 @@ from engram_rl.training.runs.ownership import begun_here, named_code, sign
 CONFIG, OVERRIDES, SUMMARY = "config.yaml", "overrides.json", "summary.json"
 LARGEST_CONFIG = 1_000_000
 """Bytes; ours have a few thousand."""
+
+
+def _is_number(value: Any) -> bool:
+    """Not a number included, which an evaluation may come to."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+SUMMARISED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "score": (lambda value: value is None or _is_number(value), "neither a number nor null"),
+    "scores": (
+        lambda value: isinstance(value, dict) and all(map(_is_number, value.values())),
+        "no object of numbers",
+    ),
+    "steps": (_is_count, "no number of steps"),
+    "episodes": (_is_count, "no number of episodes"),
+    "memory_entries": (_is_count, "no number of entries"),
+    "seconds": (lambda value: value is None or _is_number(value), "neither a number nor null"),
+    "mode": (lambda value: isinstance(value, str), "no word"),
+    "versions": (lambda value: isinstance(value, dict), "no object"),
+}
+"""What a summary says: what it has to be, and what it is called that is not."""
 
 
 class RunFolder:
@@ -128,6 +153,19 @@ class RunFolder:
             raise UsageError(f"{path} is not a run's configuration.")
         return OmegaConf.create(run_today(OmegaConf.to_container(loaded)))  # type: ignore[arg-type]
 
+    def summary(self) -> dict[str, Any]:
+        """What the run came to; empty where it has not ended.
+
+        Raises:
+            UsageError: The file was changed to something else.
+        """
+        path = self.path / SUMMARY
+        found = read_object(path)
+        for name, (fits, must) in SUMMARISED.items():
+            if name in found and not fits(found[name]):
+                raise UsageError(f"{path} says {name}: {str(found[name])[:60]}, which is {must}. {_PUT_BACK}")
+        return found
+
     def overrides(self) -> dict[str, str] | None:
         """What the command line gave for the run when it began, by place; None where that was not kept."""
         try:
@@ -220,6 +258,26 @@ class RunFolder:
 
     def _bests(self) -> list[Path]:
         return sorted(p for p in self.checkpoints.glob("best_step_*") if re.fullmatch(r"best_step_\d{12}", p.name))
+
+
+_PUT_BACK = "Put back what training wrote, or remove the file: the run then counts as one that has not ended."
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object of a file of a run; empty where there is no file.
+
+    Raises:
+        UsageError: It holds something else.
+    """
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # of JSON, and of text
+        raise UsageError(f"{path} is no JSON: {error}. {_PUT_BACK}") from error
+    if not isinstance(found, dict):
+        raise UsageError(f"{path} holds {str(found)[:60]}, no JSON object. {_PUT_BACK}")
+    return found
 
 
 def refuse_growing_yaml(path: Path) -> None:

@@ -265,3 +265,15 @@ def test_a_constructor_argument_may_be_an_array():
 def test_a_class_is_no_schedule_and_no_mover(schedule, mover):
     with pytest.raises(TypeError, match="is <class"):
         ShiftingTarget(gymnasium.make("CartPole-v1"), schedule, mover)
+
+
+@pytest.mark.parametrize("bound", [float("nan"), np.float32("nan"), np.float64("nan")])
+def test_success_above_nan_is_refused_as_nothing_is_above_it(bound):
+    with pytest.raises(ValueError, match="success_above is NaN"):
+        ShiftingTarget(Guess(), Periodic([3, 7]), ResetOption("number"), success_above=bound)
+
+
+@pytest.mark.parametrize("bound", [float("inf"), float("-inf"), 0, np.float32(1.5)])
+def test_success_above_may_be_any_number(bound):
+    env = ShiftingTarget(Guess(), Periodic([3, 7]), ResetOption("number"), success_above=bound)
+    assert env.success_above == bound

@@ -36,8 +36,8 @@ def lived(core, xs, reset=None):
     return torch.stack(outputs), state
 
 
-def test_it_is_the_only_core_whose_memory_outlives_episodes():
-    assert [name for name, kind in CORES.items() if kind.lifelong] == ["lifelong"]
+def test_it_and_tiers_with_a_disk_are_the_only_cores_whose_memory_outlives_episodes():
+    assert [name for name, kind in CORES.items() if kind.lifelong] == ["lifelong", "tiers"]
 
 
 def test_pairs_of_steps_are_written_but_not_over_the_beginning_of_an_episode():

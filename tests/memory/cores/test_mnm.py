@@ -90,6 +90,16 @@ def test_its_loss_is_what_was_written_and_not_what_was_read():
     torch.testing.assert_close(losses["writing"], (activities(state["weights"], key)[-1] - value).square().mean())
 
 
+def test_its_loss_does_not_reward_values_that_say_nothing():
+    """At a rate of 0 nothing is written, so the value is a target alone."""
+    core = make_core("mnm", D, H, width=W, heads=1)
+    with torch.no_grad():
+        core.rates.bias.fill_(-200.0)
+    core.step(torch.randn(2, D), core.initial_state(2))[2]["writing"].backward()
+    key, value, _ = core.pairs.weight.grad.split(W)
+    assert key.any() and not value.any()
+
+
 def test_an_unknown_rule_is_named_with_its_neighbours():
     with pytest.raises(ValueError, match="did you mean 'targets'"):
         make_core("mnm", D, H, rule="target")

@@ -274,21 +274,32 @@ class TestIVF:
         index._catch_up()
         assert index._lists.tidied == lists
 
-    def test_what_moves_while_centres_are_fitted_is_filed_again_behind(self):
+    def test_what_moves_while_centres_are_fitted_is_filed_where_it_is_then(self):
         index = IVFIndex(lists=4, start=100, check_every=0)
         memory = made(index=index, n=200)
-        memory.move(torch.tensor([3]), keys=torch.zeros(1, 2))
-        index._changed[:] = False
-        memory.move(torch.tensor([3]), keys=torch.ones(1, 2))
-        assert not index._changed.any()  # no job is under way
         memory.lookup(torch.zeros(1, 2))
         assert index.report()["repairing"]
+        index._changed[:] = False
         memory.move(torch.tensor([3, 9]), keys=torch.zeros(2, 2))
         memory.write(torch.zeros(1, 2), torch.zeros(1, 1))
         assert index._changed.nonzero()[0].tolist() == [3, 9, 200]
         while index._lists is None:
             memory.lookup(torch.zeros(1, 2), k=1)
-        assert [sorted(one.tolist()) for one in index._stale] == [[3, 9, 200]]
+        assert not any(len(waiting) for waiting in index._stale) and index._lists.filed[[3, 9, 200]].all()
+        assert {3, 9, 200} <= set(memory.lookup(torch.zeros(1, 2), k=3).slots[0].tolist())
+
+    def test_what_moves_while_all_is_filed_is_filed_once_more(self):
+        index = IVFIndex(lists=4, start=100, check_every=0)
+        memory = made(index=index, n=200)
+        index._job = index._refit(200, piece=64)
+        filed, file = [], index._file
+        index._file = lambda lists, slots: filed.append(slots) or file(lists, slots)
+        while not filed:
+            memory.lookup(torch.zeros(1, 2))
+        memory.move(torch.tensor([3, 9]), keys=torch.zeros(2, 2))
+        while index._lists is None:
+            memory.lookup(torch.zeros(1, 2), k=1)
+        assert [waiting.tolist() for waiting in index._stale] == [[3, 9]] and index._late is None
 
 
 class TestCached:

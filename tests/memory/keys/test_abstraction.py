@@ -36,6 +36,32 @@ class TestRandomProjection:
         with pytest.raises(ValueError, match="at least 1"):
             RandomProjection(0, 8)
 
+    @pytest.mark.parametrize(
+        ("dtype", "worst"),
+        [(torch.int64, 2**24 + 1), (torch.int64, -(2**24) - 1), (torch.int32, 2**30), (torch.int64, -(2**63))],
+    )
+    def test_whole_numbers_that_would_be_rounded_are_refused(self, dtype, worst):
+        observation = torch.tensor([[0, worst, 3]], dtype=dtype)
+        with pytest.raises(ValueError, match=rf"hold {worst}, but whole numbers beyond {2**24} .*float32.*double"):
+            RandomProjection(3, 8)(observation)
+
+    def test_whole_numbers_with_a_place_of_their_own_are_told_apart(self):
+        project = RandomProjection(3, 8)
+        assert torch.isfinite(project(torch.tensor([[2**24, -(2**24), 0]]))).all()
+        near = torch.tensor([[2**24 + 1, 0, 0], [2**24, 0, 0]])
+        one, other = project.double()(near)
+        assert (one - other).abs().max() > 0.01
+        with pytest.raises(ValueError, match=rf"beyond {2**53} .*float64: take off"):
+            project(near * 2**30)
+
+    def test_whole_numbers_of_a_narrower_projection_are_held_to_its_precision(self):
+        project = RandomProjection(1, 8).half()
+        project(torch.tensor([[2048], [-5]]))
+        with pytest.raises(ValueError, match=r"hold 2049, but whole numbers beyond 2048 .*float16"):
+            project(torch.tensor([[2049]], dtype=torch.int16))
+        project(torch.tensor([[255]], dtype=torch.uint8))
+        project(torch.zeros(0, 1, dtype=torch.int64))
+
     def test_autocast_rounds_no_key(self):
         project, x = RandomProjection(30, 8), torch.randn(2, 30, generator=torch.Generator().manual_seed(0))
         keys = project(x)

@@ -543,7 +543,7 @@ gym.register("test/Acting-v0", Acting)
     ],
     ids=lambda space: type(space).__name__,
 )
-@pytest.mark.parametrize("agent", ["nec", "mfec", "ppo", "fast_slow", "retrieval_ppo"])
+@pytest.mark.parametrize("agent", ["nec", "mfec", "episodic_continuous", "ppo", "fast_slow", "retrieval_ppo"])
 def test_actions_that_an_agent_cannot_take_are_refused_by_what_it_acts_in(space, agent):
     environments = make_environments("test/Acting-v0", 2, kwargs={"space": space})
     said = f"(chooses among|acts in) .*but this environment has {re.escape(str(space))[:40]}"

@@ -18,7 +18,15 @@ from engram_rl.training.errors import UsageError
 from engram_rl.training.interrupt import StopRequest
 from engram_rl.training.logging import logger as module
 from engram_rl.training.logging.curves import draw_learning_curve, draw_learning_curves, running_mean, running_mean_at
-from engram_rl.training.logging.logger import EPISODES, METRICS, DivergedError, RunLogger, read_rows
+from engram_rl.training.logging.logger import (
+    EPISODES,
+    METRICS,
+    DivergedError,
+    RunLogger,
+    read_episodes,
+    read_metrics,
+    read_rows,
+)
 from engram_rl.training.rollout import Episodes, environment_metrics
 from engram_rl.training.statistics import performance_curve
 
@@ -74,12 +82,6 @@ def test_a_line_cut_short_by_a_crash_is_left_out(tmp_path):
     path.write_text(json.dumps({"step": 1}) + '\n{"st')
     assert read_rows(path) == [{"step": 1}]
     assert read_rows(tmp_path / "absent") == []
-
-
-def test_nothing_is_read_beyond_a_broken_line(tmp_path):
-    path = tmp_path / "rows.jsonl"
-    path.write_text('{"step": 1}\n{"st\n{"step": 3}\n')
-    assert read_rows(path) == [{"step": 1}]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -350,3 +352,41 @@ def test_the_first_signal_asks_to_stop_and_the_handler_is_put_back():
 def test_the_task_index_is_logged_where_there_is_one():
     assert environment_metrics({"task_index": np.array([0, 1])}) == {"env/task_index": 0.5}
     assert environment_metrics({}) == {}
+
+
+GOOD = '{"step": 8, "return": 1.0, "length": 8}'
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "is no JSON"),
+        ("[1]", r"is \[1\], no JSON object"),
+        ("null", "is null, no JSON object"),
+        ('{"step": 8, "length": 8}', "has no 'return'"),
+        ('{"return": 1.0, "length": 8}', "has no 'step'"),
+        ('{"step": "8", "return": 1.0, "length": 8}', "has 'step': '8', which is no number"),
+        ('{"step": 8, "return": null, "length": 8}', "has 'return': None, which is no number"),
+    ],
+)
+def test_an_episode_that_was_changed_is_named_by_file_and_line(tmp_path, line, message):
+    (tmp_path / EPISODES).write_text(f"{GOOD}\n{line}\n{GOOD}\n")
+    with pytest.raises(UsageError, match=rf"Line 2 of .*{EPISODES} {message}.*Put back what was there, or remove it"):
+        read_episodes(tmp_path)
+
+
+def test_a_curve_that_was_changed_is_named_by_file_and_line(tmp_path):
+    (tmp_path / METRICS).write_text('{"step": 1, "train/loss": 0.5}\n{"train/loss": 0.5}\n')
+    with pytest.raises(UsageError, match=rf"Line 2 of .*{METRICS} has no 'step'"):
+        read_metrics(tmp_path)
+    with pytest.raises(UsageError, match=rf"Line 2 of .*{METRICS} has no 'step'"):
+        RunLogger(tmp_path, 1)
+    (tmp_path / METRICS).write_bytes(b"\xff\xfe\n")
+    with pytest.raises(UsageError, match=rf"{METRICS} is no text"):
+        read_metrics(tmp_path)
+
+
+def test_a_last_line_cut_short_by_a_crash_is_left_out(tmp_path):
+    (tmp_path / EPISODES).write_text(f"{GOOD}\n{GOOD[:9]}")
+    assert len(read_episodes(tmp_path)) == 1
+    assert read_episodes(tmp_path / "none") == []

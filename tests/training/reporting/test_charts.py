@@ -149,7 +149,7 @@ def test_where_no_memory_was_laid_out_there_is_none_to_draw(tmp_path, missing):
 
 
 def described(path, env="A", agent="nec", **more):
-    given = {"config": OmegaConf.create({}), "name": "", "tags": (), "given": [], "seed": 1, "values": {}}
+    given = {"config": OmegaConf.create({}), "name": "", "tags": (), "given": [], "seed": 1, "values": {}, "mode": ""}
     return Described(path=path, agent=agent, env=env, **(given | {"summary": {}} | more))
 
 
@@ -232,3 +232,11 @@ def test_a_metric_that_none_recorded_is_refused_with_those_that_were(tmp_path):
     for name in ("step", "closing", "zzz"):
         with pytest.raises(UsageError, match=f"None of these runs recorded '{name}'"):
             require_metric(name, [run])
+
+
+def test_a_curve_of_one_point_is_seen(tmp_path, figures):
+    rows = [{"step": 8, "memory/size": 3.0, "memory/lookup_ms": 1.0}, {"step": 16, "memory/size": 4.0}]
+    charts.curves(recorded(tmp_path / "run", rows=rows))
+    lines = {axes.get_title(): axes.lines for axes in figures[-1].axes if axes.lines}
+    assert [line.get_marker() for line in lines["lookup ms"]] == ["."]
+    assert [line.get_marker() for line in lines["memory: entries"]] in ([""], ["None"])

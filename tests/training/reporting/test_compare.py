@@ -366,3 +366,36 @@ def test_a_command_of_one_run_takes_the_newest_or_the_one_that_is_named(tmp_path
     assert write_text_of(["-h"], "help", "A.md", text) is None
     with pytest.raises(UsageError, match="Give one run as run=runs/a; engram compare shows several"):
         write_text_of(["runs/a"], "help", "A.md", text)
+
+
+def judged(folder, given, said, seed=1, **more):
+    """A run with what its configuration and its summary say of how it is judged."""
+    run(folder, seed=seed, top={"evaluation": {"mode": given}}, **more)
+    if said:
+        summary = json.loads((folder / "summary.json").read_text())
+        (folder / "summary.json").write_text(json.dumps(summary | {"mode": said}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "labels"),
+    [
+        (("online", "online"), ("frozen", "frozen"), ["mode=online", "mode=frozen"]),
+        ((None, "online"), ("frozen", "frozen"), ["mode=online", "mode=frozen"]),
+        ((None, "online"), ("fresh", None), ["mode=online", "mode=fresh"]),
+        ((None, "online"), ("online", "online"), ["nec"]),
+        ((None, "online"), (None, None), ["nec"]),
+        ((None, None), (None, None), ["nec"]),
+    ],
+)
+def test_runs_that_are_judged_otherwise_are_apart(tmp_path, one, other, labels):
+    runs = [judged(tmp_path / "a", *one, seed=1), judged(tmp_path / "b", *other, seed=2)]
+    assert [group.label for group in grouped([describe(path) for path in runs])] == labels
+
+
+def test_agents_that_are_judged_as_they_are_for_are_told_apart_by_it_too(tmp_path):
+    runs = [judged(tmp_path / "a", None, "online"), judged(tmp_path / "b", None, "frozen", agent="ppo")]
+    assert [group.label for group in grouped([describe(path) for path in runs])] == [
+        "nec mode=online",
+        "ppo mode=frozen",
+    ]

@@ -97,7 +97,7 @@ def edited(folder, change):
     """A checkpoint whose structure was changed."""
     save_checkpoint(folder, {"a": torch.ones(2)})
     path = folder / STRUCTURE
-    path.write_text(change(path.read_text()))
+    path.write_text(change(unsealed(path.read_text())))
     return folder
 
 
@@ -121,6 +121,26 @@ def test_the_header_says_how_to_read_the_rest_and_versions_up_to_today_are_read(
         path.write_text(json.dumps(foreign))
         with pytest.raises(UsageError, match="not written by this project"):
             load_checkpoint(path.parent)
+
+
+def unsealed(text):
+    """As files were before the digest of their structure was kept."""
+    return json.dumps({name: value for name, value in json.loads(text).items() if name != "state_sha256"})
+
+
+@pytest.mark.parametrize("change", [{"step": 8}, {"step": None}, {"more": 1}, {}, {"best": [1.0, 3]}, {"step": 7.0}])
+def test_a_structure_that_was_changed_is_damage_however_well_it_reads(tmp_path, change):
+    state = {"step": 7, "best": [1.0, 2], "name": "ä", "odd": float("inf"), 3: {"deep": (1, "2")}}
+    save_checkpoint(tmp_path / "c", state)
+    path = tmp_path / "c" / STRUCTURE
+    header = json.loads(path.read_text())
+    assert load_checkpoint(tmp_path / "c") == state
+    pairs = [[key, change.get(key, value)] for key, value in header["state"]["dict"]]
+    pairs += [[key, value] for key, value in change.items() if key not in state]
+    header["state"]["dict"] = pairs if change else pairs[1:]
+    path.write_text(json.dumps(header))
+    with pytest.raises(UsageError, match=rf"checkpoint file .*{STRUCTURE} is damaged: its content is not what was"):
+        load_checkpoint(tmp_path / "c")
 
 
 @pytest.mark.parametrize(

@@ -277,3 +277,35 @@ def test_where_there_are_no_locks_runs_go_without(tmp_path, monkeypatch):
     spec.loader.exec_module(windows)
     with windows.lock(tmp_path / "other"), windows.lock(tmp_path / "other"):
         assert (tmp_path / "other").read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is no JSON"),
+        ("", "is no JSON"),
+        ("[]", "holds \\[\\], no JSON object"),
+        ("null", "holds None, no JSON object"),
+        ('{"score": "high"}', "says score: high, which is neither a number nor null"),
+        ('{"score": true}', "says score: True"),
+        ('{"scores": [1]}', "says scores: .* no object of numbers"),
+        ('{"scores": {"online": null}}', "says scores"),
+        ('{"steps": 1.5}', "says steps: 1.5, which is no number of steps"),
+        ('{"steps": null}', "says steps: None"),
+        ('{"episodes": -1}', "says episodes: -1"),
+        ('{"seconds": "long"}', "says seconds: long"),
+        ('{"memory_entries": {}}', "says memory_entries"),
+        ('{"mode": 3}', "says mode: 3, which is no word"),
+        ('{"versions": []}', "says versions"),
+    ],
+)
+def test_a_summary_that_was_changed_is_named_with_what_is_wrong(tmp_path, text, message):
+    (tmp_path / SUMMARY).write_text(text)
+    with pytest.raises(UsageError, match=rf"{SUMMARY} {message}.*Put back what training wrote, or remove the file"):
+        RunFolder(tmp_path).summary()
+
+
+def test_a_summary_of_a_run_that_ended_in_an_error_is_one(tmp_path):
+    assert RunFolder(tmp_path).summary() == {}
+    (tmp_path / SUMMARY).write_text('{"score": null, "error": "x", "seconds": null, "steps": 3, "more": [1]}')
+    assert RunFolder(tmp_path).summary()["steps"] == 3

@@ -23,10 +23,12 @@ AGENTS = {
     "nec_atari": ["agent.learn_after=50", "agent.memory.capacity=150", "agent.memory.k=5", "agent.n_step=7"],
     "mfec": ["agent.memory.capacity=150", "+agent.novelty=0.1", "+agent.bootstrap=true"],
     "episodic": ["agent.memory.capacity=150"],
+    "episodic_continuous": ["agent.memory.capacity=150", "agent.n_step=7"],
     "fast_slow": ["agent.fast=true", "agent.memory.capacity=300"],
     "fast_slow_grid": ["agent.memory.capacity=150"],
     "fast_slow_partial": ["agent.memory.capacity=1000"],
     "fast_slow_paper": ["+agent.branches=10", "+agent.depth=8"],
+    "go_explore": ["agent.memory.capacity=520", "agent.explore_steps=5", "agent.way_back=plan", "agent.hidden=[16]"],
     "ppo": [
         "agent.num_steps=12", "agent.minibatch_size=40", "+agent.normalise_observations=true",
         "+agent.scale_rewards=true",
@@ -51,10 +53,13 @@ ENVIRONMENTS = {
     "goal shown": ["env=shiftwall"],
     "goal hidden": ["env=hiddengoal"],
     "whole grid": ["env=emptyshift_full", *FEW],
+    "numbers": ["env=pointmassshift", "env.num_envs=4", "+env.kwargs.step_limit=20"],
+    "pendulum": ["env=gym", "env.id=Pendulum-v1", "env.num_envs=4", "env.max_episode_steps=25"],
     "places told": ["env=newgoal_searched", "env.num_envs=4"],
     "part of the grid": ["env=emptyshift_partial", *FEW],
 }
 MEETS = {
+    "episodic_continuous": ["pendulum", "numbers"],
     "fast_slow": ["goal shown", "goal hidden"],
     "fast_slow_grid": ["whole grid"],
     "fast_slow_partial": ["part of the grid"],

@@ -6,7 +6,7 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from engram_rl.training import shift_metrics as metrics
+from engram_rl.envs.scoring import metrics
 
 
 def test_regret_and_dynamic_regret_follow_an_optimum_that_moves():

@@ -1,0 +1,1 @@
+"""The leaderboard of worlds whose targets shift: anybody's rows, checked, and one page of them."""
