@@ -14,7 +14,7 @@ from benchmarks.memory.approximate import fill, recall
 from benchmarks.memory.measure import Figure, Options, apart, peak_bytes, ratio, side_by_side, trajectories
 from engram_rl.memory import DifferentiableNeuralDictionary, ExactIndex, IVFIndex
 
-D, K = 32, 50
+D, K, TARGET = 32, 50, 0.97
 
 
 def ten_million(options: Options) -> Iterator[Figure]:
@@ -24,7 +24,7 @@ def ten_million(options: Options) -> Iterator[Figure]:
     limit = 1.25 * 4 * (D + 1) + 60
     yield Figure("bytes_per_entry", seen["bytes_per_entry"], "bytes, without the index's own copy", f"<= {limit}", seen)
     yield Figure("ten_million_speedup", seen["speedup"], "times the exact search", ">= 60", seen)
-    yield Figure("ten_million_recall", seen["recall"], "recall@50", ">= 0.97", {"entries": entries})
+    yield Figure("ten_million_recall", seen["recall"], "recall@50", f">= {TARGET}", {"entries": entries})
     yield Figure("ten_million_build_s", seen["build_s"], "s, writing and filing", "<= 90", {"entries": entries})
     yield Figure("ten_million_peak_gib", seen["used_gib"], "GiB, whole process", "<= 3", {"entries": entries})
 
@@ -32,12 +32,15 @@ def ten_million(options: Options) -> Iterator[Figure]:
 def _measure(options: Options) -> dict[str, Any]:
     entries = options.size(10_000_000, 5000)
     generator = torch.Generator().manual_seed(options.seed)
-    index = IVFIndex(lists=4096, probes=16, start=100_000) if not options.tiny else IVFIndex(lists=32, start=1000)
+    size: dict[str, int] = {"lists": 32, "start": 1000} if options.tiny else {"lists": 4096, "start": 100_000}
+    index = IVFIndex(**size, probes=16, target=TARGET)
     memory = DifferentiableNeuralDictionary(D, 1, entries, K, index=index)
     written = fill(memory, entries, lambda n: trajectories(n, D, generator))
     start = time.perf_counter()
     index.build(memory.used)
     filed = time.perf_counter() - start
+    for _ in range(options.size(1000, 2)):  # until the index has found out how many lists it needs
+        memory.lookup(trajectories(32 * 20, D, generator)[::20], touch=False)
     query = trajectories(32 * 20, D, generator)[::20]
     exact = ExactIndex()
     exact.attach(memory.store)
@@ -60,6 +63,7 @@ def _measure(options: Options) -> dict[str, Any]:
         "write_s": written,
         "file_s": filed,
         "build_s": written + filed,
+        **{f"index_{name}": value for name, value in index.report().items()},
         "bytes_per_entry": memory.describe()["bytes_per_entry"],
     }
     seen["used_gib"] = peak_bytes() / 2**30  # before anything is saved or loaded
