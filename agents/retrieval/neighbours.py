@@ -188,7 +188,8 @@ class RewardSites:
         age = now - memory.values[latest][..., -1]  # of -1 any, never chosen
         credible = confidence_in(memory, latest).clamp(min=1e-6).log() - AGING * age
         best = credible.masked_fill(latest < 0, -torch.inf).topk(self._count, dim=1).indices
-        self.slots[envs], self._held[envs] = latest.gather(1, best), since.gather(1, best)
+        sites = latest.gather(1, best)
+        self.slots[envs], self._held[envs] = sites, since.gather(1, best).masked_fill(sites < 0, 0)
         self._outdated[envs] = False
 
     def state_dict(self) -> dict[str, Any]:
