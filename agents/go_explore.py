@@ -173,7 +173,7 @@ class GoExplore:
         if begin.any():
             self.best.follow(self.archive.begin(cells[begin], envs[begin]))
         targets, *ways = self._replayed(len(envs)) if self._planner is None else self._planned(self._planner, cells)
-        self.returning.begin(envs, self.archive.memory.states.vectors[targets], *ways)
+        self.returning.begin(envs, cells, self.archive.memory.states.vectors[targets], *ways)
         self._starts[envs], self._explored[envs] = False, 0
 
     def _replayed(self, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -114,6 +114,7 @@ class BestActions:
         for name in ("action", "to_go"):
             getattr(self, name)[self._ids] = state[name]
         self._cells[self._ids] = state["cells"]
+        self._seen = None  # of another state its rows may have another shape
         if state["seen"]:
             self._seen = map_observation(self._room_for, state["seen"]["rows"])
             put_rows(self._seen, self._ids, state["seen"]["rows"])

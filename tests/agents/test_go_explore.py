@@ -9,6 +9,7 @@ from gymnasium import spaces
 from omegaconf import OmegaConf
 
 from benchmarks.configuration import agent_config, environment_config
+from engram_rl.agents.agent import Transition
 from engram_rl.agents.go_explore import cloning_loss, make_go_explore
 from engram_rl.memory import TransitionMemory
 from engram_rl.training.construction import build_agent, build_environments
@@ -73,6 +74,22 @@ def test_a_return_that_the_time_limit_ends_is_no_missed_one():
     assert agent.returning.cut > 0 and agent.returning.missed == 0
 
 
+def test_where_an_episode_begins_elsewhere_a_way_of_no_steps_has_not_arrived():
+    agent, world, rng = make_agent(num_envs=1), Grid(1), np.random.default_rng(0)
+    told = {"arrived": 0, "missed": 0}
+    for _ in range(40):
+        world.place[:], before = rng.integers(3, size=(1, 2)), (agent.returning.arrived, agent.returning.missed)
+        agent.begin_episodes()
+        action = agent.act(world.shown)
+        if not agent.returning.active[0]:
+            there = (agent.returning.state_dict()["targets"] == world.shown).all()
+            told["arrived" if there else "missed"] += 1
+            assert (agent.returning.arrived, agent.returning.missed) == (before[0] + there, before[1] + (not there))
+        agent.observe(world.step(action))
+        agent.returning.stop()
+    assert min(told.values()) > 3
+
+
 def test_an_action_that_is_not_allowed_ends_the_return():
     agent, world = make_agent(num_envs=1), Grid(1)
     run(agent, world, 200)
@@ -120,6 +137,37 @@ def test_a_state_of_other_sizes_changes_nothing():
     with pytest.raises(ValueError, match="2 environments, the state for 300 of 3"):
         agent.load_state_dict(other.state_dict())
     assert_same(before, agent.state_dict())
+
+
+def test_who_has_learned_nothing_yet_goes_on_as_before_after_a_state_of_other_observations():
+    def made(size):
+        shown = spaces.Box(0, 9, (size,), np.float32)
+        settings = {"memory": lambda *sizes: TransitionMemory(*sizes, capacity=100), "cells": First, "hidden": [4]}
+        return make_go_explore(shown, FOUR, 1, 0, **settings)
+
+    def live(agent, size):
+        for t in range(4):
+            shown = np.full((1, size), t % 3, np.float32)
+            ended, action = np.array([t % 2 == 1]), agent.act(shown)
+            agent.observe(Transition(shown, action, np.ones(1), ended, np.zeros(1, bool), shown, shown))
+        return agent
+
+    agent = made(2)
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        agent.load_state_dict(live(made(3), 3).state_dict())
+    assert_same(live(agent, 2).state_dict(), live(made(2), 2).state_dict())
+
+
+class First:
+    """The first number is the cell."""
+
+    dim = 1
+
+    def __init__(self, space):
+        pass
+
+    def __call__(self, observation):
+        return observation[:, :1]
 
 
 def test_an_episode_that_was_cut_goes_on_with_what_is_known_of_its_last_cell():
