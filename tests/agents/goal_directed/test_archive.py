@@ -224,6 +224,10 @@ def test_cells_fit_the_space():
     without = {name: part for name, part in grid.spaces.items() if name != "mission"}
     assert isinstance(make_cells(spaces.Dict(without)), MiniGridCells)
     assert isinstance(make_cells(spaces.Box(0, 255, (84, 84, 1), np.uint8)), PictureCells)
+    for theirs in ({"image": spaces.Box(0, 255, (40, 40, 3), np.uint8)}, {"place": spaces.Discrete(4)}):
+        assert isinstance(make_cells(spaces.Dict({**without, **theirs})), RoundedCells)
+    with pytest.raises(TypeError, match=r"agent\.cells is 3; it must make cells"):
+        make_cells(spaces.Discrete(2), 3)
     numbers = make_cells(spaces.Dict({"a": spaces.Box(-1, 1, (2,)), "b": spaces.Discrete(3)}))
     assert isinstance(numbers, RoundedCells)
     cell = numbers({"a": np.array([[0.1, -0.4]], np.float32), "b": np.array([2])})
