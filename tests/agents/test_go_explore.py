@@ -217,7 +217,11 @@ def test_it_solves_a_small_room_of_minigrid_as_its_yaml_makes_it():
 
 @pytest.mark.parametrize(("values", "message"), [
     ({"way_back": "walk"}, "unknown way_back 'walk'.*plan, replay"),
+    ({"way_back": None}, "unknown way_back None.*plan, replay"),
     ({"repeat": 1.5}, "repeat is 1.5"),
+    ({"discount": 1.5}, "discount is 1.5; it must be at least 0 and at most 1"),
+    ({"hidden": []}, "agent.hidden is empty"),
+    ({"hidden": [0]}, "a layer of agent.hidden is 0; it must be at least 1"),
     ({"learn_every": 0}, "learn_every is 0"),
     ({"explore_steps": 0}, "explore_steps is 0"),
     ({"learning_rate": 0}, "learning_rate is 0"),
