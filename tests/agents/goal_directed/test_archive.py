@@ -168,6 +168,19 @@ def test_half_of_what_is_drawn_lies_on_the_best_way():
     assert np.mean(seen >= 17) == pytest.approx(0.5 + 0.5 * 3 / 20, abs=0.03)
 
 
+def test_ways_do_not_go_on_from_cells_whose_ids_the_memory_gave_to_others():
+    memory = TransitionMemory(1, 2, 64)
+    best = BestActions(memory, torch.Generator().manual_seed(0))
+    for at in range(0, 400, 8):
+        cells = np.arange(at, at + 8, dtype=np.float32)[:, None]
+        memory.write(cells, np.ones(8, int), cells + 1)
+        if at < 64:
+            best.take_in(cells, cells, np.ones(8, int), np.ones(8))
+    assert len(best) and (best.worth(cells, np.full(8, -1.0)) == -1).all()
+    best.follow(memory.states.find(cells, np.zeros(8, int)))
+    assert not len(best._way)
+
+
 def test_actions_are_repeated_as_often_as_said_and_fresh_ones_are_drawn():
     explorer = StickyExplorer(4, 5000, 0.8, torch.Generator().manual_seed(0))
     first = explorer(None)
