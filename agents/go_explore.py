@@ -173,7 +173,7 @@ class GoExplore:
         if begin.any():
             self.best.follow(self.archive.begin(cells[begin], envs[begin]))
         targets, *ways = self._replayed(len(envs)) if self._planner is None else self._planned(self._planner, cells)
-        self.returning.begin(envs, self.archive.memory.states.vectors[targets], *ways)
+        self.returning.begin(envs, cells, self.archive.memory.states.vectors[targets], *ways)
         self._starts[envs], self._explored[envs] = False, 0
 
     def _replayed(self, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -249,6 +249,20 @@ class GoExplore:
         self._due = state["due"]
 
 
+def _units(hidden: Sequence[int]) -> list[int]:
+    """Units of the policy's layers.
+
+    Raises:
+        TypeError: They are no list of whole numbers.
+        ValueError: There is no layer, or one without units.
+    """
+    if isinstance(hidden, str) or not isinstance(hidden, Sequence):
+        raise TypeError(f"agent.hidden is {hidden!r}; it must list the units of the policy's layers, such as [64, 64]")
+    if not hidden:
+        raise ValueError("agent.hidden is empty; it must list the units of at least one layer, such as [64, 64]")
+    return [whole("a layer of agent.hidden", units) for units in hidden]
+
+
 ADAM = partial(torch.optim.Adam, eps=1e-5)
 
 
@@ -291,7 +305,7 @@ def make_go_explore(
     cell = make_cells(observation_space, cells)
     remembered = memory(cell.dim, actions.count)
     torch.manual_seed(seed)
-    *layers, features = hidden
+    *layers, features = _units(hidden)
     encoder = make_encoder(observation_space, features, tuple(layers), require_rule(scale_rule))
     policy = nn.Sequential(encoder, nn.ReLU(), nn.Linear(features, actions.count)).to(place)
     descent = Descent(policy, optimiser, max_norm=None)

@@ -17,7 +17,8 @@ def integer(name: str, value: Any) -> int:
 def at_least(least: int, name: str, value: Any, unit: str) -> int:
     """The value as an int; TypeError if it is no whole number, ValueError if it is too small."""
     if integer(name, value) < least:
-        raise ValueError(f"{name} must be at least {least} {unit}, got {value}.")
+        limit = f"{least} {unit}".strip()
+        raise ValueError(f"{name} must be at least {limit}, got {value}.")
     return int(value)
 
 

@@ -55,10 +55,17 @@ class PointMass(gymnasium.Env[np.ndarray, np.ndarray]):
         return self._observation(), {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Push once; what is beyond the bounds of actions counts as the bound."""
+        """Push once; what is beyond the bounds of actions counts as the bound.
+
+        Raises:
+            ValueError: The push is not two numbers, or one of them is NaN, where the mass would be no more.
+        """
+        push = np.asarray(action, np.float64)
+        if push.shape != (2,) or np.isnan(push).any():
+            raise ValueError(f"Action {action!r} is no push; give two numbers (x, y), each from -1 to 1.")
         self._elapsed += 1
         before = self._distance()
-        self.position, self.velocity = pushed(self.position, self.velocity, np.asarray(action, np.float64))
+        self.position, self.velocity = pushed(self.position, self.velocity, push)
         reward, reached = PROGRESS * (before - self._distance()) - 1, self._distance() <= REACHED
         return self._observation(), reward, reached, not reached and self._elapsed >= self.step_limit, {}
 

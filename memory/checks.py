@@ -297,12 +297,12 @@ def _too_far(name: str, most: Tensor | float) -> ValueError:
     )
 
 
-def unknown(what: str, name: str, valid: Iterable[str]) -> ValueError:
+def unknown(what: str, name: Any, valid: Iterable[str]) -> ValueError:
     """The error for a `name` that is none of `valid`: says which one was probably meant, then lists all."""
     choices = sorted(valid)
-    near = get_close_matches(name, choices, n=1, cutoff=0.4)
+    near = get_close_matches(str(name), choices, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    if RENAMED.get(name) in choices:
+    if RENAMED.get(str(name)) in choices:
         hint = f"it is {RENAMED[name]!r} now; "
     return ValueError(f"unknown {what} {name!r}: {hint}choose from {', '.join(choices)}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,7 +26,8 @@ class Lessons(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     `reset(seed=...)` begins anew: nothing is known of any lesson, as the first reset has it. `info` gains `lesson`, the
     number of the value. Of environments side by side each has a curriculum of its own, and so has an evaluation, which
-    meets all lessons alike at first. It runs on seeds and actions alone, so a resumed run goes on as it would have.
+    meets all lessons alike at first. An episode that is left before its first step tells nothing. It runs on seeds and
+    actions alone, so a resumed run goes on as it would have.
 
         engram train agent=ppo core=gru env=memory_len env.vectorization=sync +curriculum@env=length
 
@@ -51,7 +53,7 @@ class Lessons(gymnasium.Wrapper[Any, Any, Any, Any]):
         self.rate, self.explore = number("rate", rate, above=0.0), number("explore", explore, above=0.0, most=1.0)
         self._begin(0)
         self._lesson: int | None = None
-        self._return = 0.0
+        self._return, self._stepped = 0.0, False
 
     def _begin(self, seed: int) -> None:
         self.curriculum = Curriculum(len(self.values), self.rate, self.explore, seed=seed)
@@ -66,9 +68,9 @@ class Lessons(gymnasium.Wrapper[Any, Any, Any, Any]):
         if seed is not None:
             self._begin(seed)
             self._lesson = None
-        elif self._lesson is not None:
+        elif self._lesson is not None and self._stepped:
             self.curriculum.learned(self._lesson, self._progress(self._lesson, self._return))
-        self._lesson, self._return = self.curriculum.draw(), 0.0
+        self._lesson, self._return, self._stepped = self.curriculum.draw(), 0.0, False
         self._move(self.values[self._lesson])
         return self._told(self.env.reset(seed=seed, options=options))
 
@@ -84,9 +86,18 @@ class Lessons(gymnasium.Wrapper[Any, Any, Any, Any]):
             )
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Take one step."""
+        """Take one step.
+
+        Raises:
+            ValueError: The reward is NaN or infinite, so that nothing can be said of the lesson.
+        """
         observation, reward, terminated, truncated, info = self.env.step(action)
-        self._return += float(reward)
+        if not math.isfinite(reward):
+            raise ValueError(
+                f"the reward of lesson {self.values[self._lesson or 0]!r} is {reward}; it must be finite: mend the "
+                f"environment, or its reward in a wrapper"
+            )
+        self._return, self._stepped = self._return + float(reward), True
         observation, info = self._told((observation, info))
         return observation, reward, terminated, truncated, info
 

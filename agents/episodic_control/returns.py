@@ -10,7 +10,7 @@ import numpy as np
 from engram_rl.agents.agent import Observation
 from engram_rl.agents.common.observations import map_observation, put_rows, rows_of
 from engram_rl.agents.episodic_control.tries import Tries
-from engram_rl.memory.checks import require_ram
+from engram_rl.memory.checks import number, require_ram, whole
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,8 @@ class NStepReturns:
     """
 
     def __init__(self, steps: int, discount: float, num_envs: int):
-        if steps < 1 or not 0 <= discount <= 1:
-            raise ValueError(f"n-step returns need steps >= 1 and discount in [0, 1]; got {steps} and {discount}.")
-        self._steps = steps
-        self._discount = discount
+        self._steps = steps = whole("n_step", steps)
+        self._discount = discount = number("discount", discount, 0, most=1)
         require_ram(f"n_step={steps}", 8 * steps * (steps + 2 * num_envs), "lower n_step")
         lag = np.arange(steps)[None, :] - np.arange(steps)[:, None]  # [N, N] how far ahead a reward lies
         self._weights = np.triu(discount ** np.abs(lag).astype(np.float64))
@@ -162,9 +160,7 @@ class MonteCarloReturns:
     """
 
     def __init__(self, discount: float, num_envs: int):
-        if not 0 <= discount <= 1:
-            raise ValueError(f"Returns need a discount in [0, 1]; got {discount}.")
-        self._discount = discount
+        self._discount = number("discount", discount, 0, most=1)
         self._count = np.zeros(num_envs, dtype=np.int64)  # [E] transitions held
         self._reward = np.zeros((num_envs, 64))  # [E, T]
         self._action = np.zeros(self._reward.shape, dtype=np.int64)  # [E, T]

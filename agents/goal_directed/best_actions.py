@@ -74,7 +74,7 @@ class BestActions:
         """Where the best actions lead from cells (ids) `[B]`, as far as they are known: the best trajectories."""
         on_the_way = np.zeros(len(self.action), bool)
         ahead = starts
-        while len(ahead := ahead[np.isfinite(self.to_go[ahead]) & ~on_the_way[ahead]]):
+        while len(ahead := ahead[self._is_known(ahead) & ~on_the_way[ahead]]):
             on_the_way[ahead] = True
             ahead = self._memory.table.next[ahead, self.action[ahead]]
             ahead = np.unique(ahead[ahead >= 0])
@@ -90,6 +90,11 @@ class BestActions:
         parts = [self._draw(self._way, on_the_way), self._draw(self._ids, count - on_the_way)]
         drawn = np.concatenate(parts)
         return rows_of(self._seen, drawn), self.action[drawn]
+
+    def _is_known(self, ids: np.ndarray) -> np.ndarray:
+        """Whether something is known of cells (ids), rather than of those that had their ids before. `[B]` of bool."""
+        same = (self._cells[ids] == self._memory.states.vectors[ids]).all(1)
+        return np.asarray(np.isfinite(self.to_go[ids]) & same)
 
     def _draw(self, ids: np.ndarray, count: int) -> np.ndarray:
         """Uniformly. `[count]`."""
@@ -114,7 +119,7 @@ class BestActions:
         for name in ("action", "to_go"):
             getattr(self, name)[self._ids] = state[name]
         self._cells[self._ids] = state["cells"]
-        self._seen = None
+        self._seen = None  # of another state its rows may have another shape
         if state["seen"]:
             self._seen = map_observation(self._room_for, state["seen"]["rows"])
             put_rows(self._seen, self._ids, state["seen"]["rows"])

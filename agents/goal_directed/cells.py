@@ -141,9 +141,24 @@ class RoundedCells:
 
 
 def make_cells(space: spaces.Space, given: Callable[[spaces.Space], Cells] | None = None) -> Cells:
-    """Those that were asked for; else MiniGrid's where a place is shown, those of pictures, or numbers in steps."""
+    """Those that were asked for; else MiniGrid's where a place is shown, those of pictures, or numbers in steps.
+
+    Raises:
+        TypeError: What was asked for makes no cells.
+    """
     if given is not None:
+        if not callable(given):
+            raise TypeError(f"agent.cells is {given!r}; it must make cells of a space, such as RoundedCells")
         return given(space)
-    if isinstance(space, spaces.Dict) and {"image", "place"} <= set(space.spaces):
+    if _shows_symbols_and_place(space):
         return MiniGridCells(space)
     return PictureCells(space) if is_picture(space) else RoundedCells(space)
+
+
+def _shows_symbols_and_place(space: spaces.Space) -> bool:
+    """Whether it is MiniGrid's, rather than of others who call a part of theirs `image` or `place`."""
+    parts = space.spaces if isinstance(space, spaces.Dict) else {}
+    image, place = parts.get("image"), parts.get("place")
+    if not isinstance(image, spaces.Box) or not isinstance(place, spaces.Box) or is_picture(image):
+        return False
+    return image.dtype == np.uint8 and image.shape[2:] == (3,) and place.shape == (3,)

@@ -33,9 +33,16 @@ class Returning:
         self._lengths = np.zeros(num_envs, np.int64)  # [E]
         self._done = np.zeros(num_envs, np.int64)  # [E] actions taken
 
-    def begin(self, envs: np.ndarray, targets: np.ndarray, actions: np.ndarray, lengths: np.ndarray) -> None:
-        """Environments `[B]` go to cells `[B, D]` by actions `[B, L]`, so many of them `[B]`; 0: they are there."""
-        self.arrived += int((lengths == 0).sum())
+    def begin(
+        self, envs: np.ndarray, here: np.ndarray, targets: np.ndarray, actions: np.ndarray, lengths: np.ndarray
+    ) -> None:
+        """Environments `[B]` in cells `[B, D]` go to others `[B, D]` by actions `[B, L]`, so many of them `[B]`.
+
+        A way of no actions leads to where an episode began, which is elsewhere if this one began elsewhere.
+        """
+        right = (here == targets).all(1)
+        self.arrived += int(((lengths == 0) & right).sum())
+        self.missed += int(((lengths == 0) & ~right).sum())
         if actions.shape[1] > self._actions.shape[1]:
             more = max(actions.shape[1], 2 * self._actions.shape[1]) - self._actions.shape[1]
             self._actions = np.pad(self._actions, ((0, 0), (0, more)), constant_values=NONE)

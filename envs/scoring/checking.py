@@ -6,7 +6,7 @@ Scores are counted again from the lists, and what the world says of each episode
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
@@ -19,6 +19,9 @@ from engram_rl.envs.scoring.worlds import WORLDS, World, world_named
 
 RUN = ("agent", "world", "seed", "layout_seed", "budget")
 """Two rows that agree in these are of the same run."""
+
+MOST = 2**53
+"""Whole numbers up to this are floating-point numbers as well."""
 
 _CLOSE = 1e-6  # by which a mean that was rounded may differ
 
@@ -51,7 +54,7 @@ def of_row(row: Row, replay: bool = True) -> list[str]:
 def _parsed(line: str) -> tuple[Row, list[str]]:
     try:
         row = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # which also a number of thousands of digits is, and nested lists are
         return {}, [f"no JSON ({error}): write one object a line, as json.dumps gives it"]
     return (row, []) if isinstance(row, dict) else ({}, [f"{_short(row)} is no JSON object: write one a line"])
 
@@ -104,11 +107,14 @@ def _values(row: Row) -> list[str]:
 def _lists(row: Row) -> list[str]:
     """The lists, each by itself, then beside each other."""
     items: dict[str, tuple[Callable[[Any], bool], str]] = {
-        "costs": (lambda value: _is_count(value) and value > 0, "a whole number from 1"),
+        "costs": (lambda value: _is_count(value) and 0 < value <= MOST, f"a whole number from 1 to {MOST}"),
         "returns": (_is_finite, "a finite number"),
         "solves": (lambda value: _is_count(value) and value <= 1, "0 or 1"),
-        "optimum": (lambda value: value is None or _is_count(value), "a whole number from 0, or null"),
-        "task_index": (_is_count, "a whole number from 0"),
+        "optimum": (
+            lambda value: value is None or (_is_count(value) and value <= MOST),
+            f"a whole number from 0 to {MOST}, or null",
+        ),
+        "task_index": (lambda value: _is_count(value) and value <= MOST, f"a whole number from 0 to {MOST}"),
     }
     wrong = []
     for name in LISTS:
@@ -190,7 +196,7 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _same(given: Any, own: Any) -> bool:

@@ -53,12 +53,19 @@ def evaluate(
         episodes: Fewer than the world has, to try things; such rows are not for the leaderboard.
 
     Raises:
-        ValueError: There is no such world.
+        ValueError: There is no such world, or a seed below 0, or a name that is empty.
+        TypeError: What plays cannot be called, or a seed or a name is none.
         UnfinishedRunError: `play` returned too soon.
     """
     found = world_named(world) if isinstance(world, str) else world
     count = found.episodes if episodes is None else at_least(1, "episodes", episodes, "episode")
-    own = {"agent": agent, "privileged": privileged, "source": source}
+    if not callable(play):
+        raise TypeError(f"play is {play!r}; it must be a function that plays, called as play(env, seed)")
+    if isinstance(seeds, str) or not isinstance(seeds, Iterable):
+        raise TypeError(f"seeds is {seeds!r}; it must hold the seeds of the runs, such as range(10) or [0]")
+    if layout_seed is not None:
+        layout_seed = at_least(0, "layout_seed", layout_seed, "(or None)")
+    own = {"agent": _text("agent", agent), "privileged": _text("privileged", privileged), "source": source}
     return (_row(play, found, at_least(0, "seed", seed, ""), layout_seed, count) | own for seed in seeds)
 
 
@@ -70,6 +77,15 @@ def write_rows(path: str | Path, rows: Iterable[Row]) -> None:
         for row in rows:
             file.write(json.dumps(row, allow_nan=False) + "\n")
             file.flush()
+
+
+def _text(name: str, value: Any) -> str:
+    """The value; what is checked here need not be refused when a run of hours has ended."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is {value!r}; it must be a text, as the rows bear it")
+    if not value.strip():
+        raise ValueError(f"{name} is {value!r}; it must not be empty, as the rows bear it")
+    return value
 
 
 def _row(play: Play, world: World, seed: int, layout_seed: int | None, episodes: int) -> Row:

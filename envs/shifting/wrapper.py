@@ -16,7 +16,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from engram_rl.envs.checks import no_nan
+from engram_rl.envs.checks import at_least, no_nan
 from engram_rl.envs.shifting.schedules import Moment, Schedule, Target, same
 
 _MISSING = object()
@@ -115,7 +115,7 @@ class ShiftingTarget(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     Raises:
         TypeError: The schedule is none, or the mover neither a `Mover` nor a function.
-        ValueError: `success_above` is NaN.
+        ValueError: `success_above` is NaN, or `layout_seed` below 0.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class ShiftingTarget(gymnasium.Wrapper[Any, Any, Any, Any]):
         self.schedule = schedule
         self.mover = mover if isinstance(mover, Mover) else Call(mover)
         self.success_above = no_nan("success_above", success_above)
-        self.layout_seed = layout_seed
+        self.layout_seed = None if layout_seed is None else at_least(0, "layout_seed", layout_seed, "(or None)")
         self._oracle = oracle
         self._oracle_steps: int | None = None
         self._random = np.random.default_rng(layout_seed)

@@ -84,6 +84,7 @@ class VariationalMemory(nn.Module):
             generator: Of the draws.
 
         Raises:
+            TypeError: What is given is no tensor, or answers are of another type than what is asked.
             ValueError: A shape or a number is not what it must be.
         """
         surprise, divergence = self.parts(xs, ys, generator)
@@ -94,6 +95,8 @@ class VariationalMemory(nn.Module):
         state = self._taken_in(xs)
         if real("ys", ys).dim() != 3 or ys.shape[1:] != (xs.shape[1], self.bits) or not len(ys):
             raise ValueError(f"ys has shape {list(ys.shape)}; answers are [S, {xs.shape[1]}, {self.bits}]")
+        if ys.dtype != xs.dtype:
+            raise TypeError(f"ys is of {ys.dtype}, but xs of {xs.dtype}; give both in one: ys.to(xs.dtype)")
         if not ((ys == 0) | (ys == 1)).all():
             raise ValueError("ys holds other numbers than 0 and 1; answers are bits")
         g = ys.new_zeros(len(ys[0]), self.of_answers.hidden_size)
@@ -130,7 +133,7 @@ class VariationalMemory(nn.Module):
 
     def _taken_in(self, xs: Tensor) -> State:
         """The encoder's state after what is asked, which the decoder goes on from."""
-        batch = real("xs", xs).shape[1] if xs.dim() == 3 and xs.shape[1] else 1  # else the core says what is wrong
+        batch = xs.shape[1] if real("xs", xs).dim() == 3 and xs.shape[1] else 1  # else the core says what is wrong
         state: State = self.encoder(xs, self.encoder.initial_state(batch))[1]
         return state
 

@@ -121,14 +121,8 @@ def test_being_evaluated_leaves_no_trace():
     before = copy.deepcopy(agent.state_dict())
     first = agent.act(np.zeros((7, 2), np.float32), explore=False)
     assert (agent.act(np.zeros((7, 2), np.float32), explore=False) == first).all()
+    assert torch.equal(before["generator"], agent.state_dict()["generator"])
     assert (live(agent, 20, seed=1) == live(other, 20, seed=1)).all()
-    assert torch.equal(before["generator"], make_state(seed=3)["generator"])
-
-
-def make_state(seed):
-    agent = make(seed=seed)
-    live(agent, 30)
-    return agent.state_dict()
 
 
 def test_the_same_seed_does_the_same_and_another_something_else():
@@ -169,8 +163,14 @@ def test_a_mask_and_other_actions_are_refused():
         make(action_space=spaces.Discrete(2))
     with pytest.raises(ValueError, match="proposals is 0"):
         make(proposals=0)
-    with pytest.raises(ValueError, match="spread is -1"):
-        make(spread=-1)
+    for value, message in ({"spread": -1}, "spread is -1"), ({"spread": np.nan}, "spread is nan"):
+        with pytest.raises(ValueError, match=message):
+            make(**value)
+    for value, message in ({"n_step": 0}, "n_step is 0"), ({"discount": 1.5}, "discount is 1.5; .* at most 1"):
+        with pytest.raises(ValueError, match=message):
+            make(**value)
+    with pytest.raises(TypeError, match=r"n_step is 1\.5"):
+        make(n_step=1.5)
 
 
 def test_some_environments_act_alone_and_each_returns_its_own():

@@ -9,6 +9,7 @@ from gymnasium import spaces
 from omegaconf import OmegaConf
 
 from benchmarks.configuration import agent_config, environment_config
+from engram_rl.agents.agent import Transition
 from engram_rl.agents.go_explore import cloning_loss, make_go_explore
 from engram_rl.memory import TransitionMemory
 from engram_rl.training.construction import build_agent, build_environments
@@ -52,7 +53,7 @@ def test_steps_of_returning_repeat_what_led_there():
         action = agent.act(world.shown)
         assert action[0] == expected
         agent.observe(world.step(action))
-    assert len(way) == 0 or (world.shown[0] == target).all()
+    assert len(way) and (world.shown[0] == target).all()
 
 
 @pytest.mark.parametrize("way_back", WAYS)
@@ -71,6 +72,22 @@ def test_a_return_that_the_time_limit_ends_is_no_missed_one():
     for _ in range(60):
         agent.observe(short.step(agent.act(short.shown)))
     assert agent.returning.cut > 0 and agent.returning.missed == 0
+
+
+def test_where_an_episode_begins_elsewhere_a_way_of_no_steps_has_not_arrived():
+    agent, world, rng = make_agent(num_envs=1), Grid(1), np.random.default_rng(0)
+    told = {"arrived": 0, "missed": 0}
+    for _ in range(40):
+        world.place[:], before = rng.integers(3, size=(1, 2)), (agent.returning.arrived, agent.returning.missed)
+        agent.begin_episodes()
+        action = agent.act(world.shown)
+        if not agent.returning.active[0]:
+            there = (agent.returning.state_dict()["targets"] == world.shown).all()
+            told["arrived" if there else "missed"] += 1
+            assert (agent.returning.arrived, agent.returning.missed) == (before[0] + there, before[1] + (not there))
+        agent.observe(world.step(action))
+        agent.returning.stop()
+    assert min(told.values()) > 3
 
 
 def test_an_action_that_is_not_allowed_ends_the_return():
@@ -122,6 +139,37 @@ def test_a_state_of_other_sizes_changes_nothing():
     assert_same(before, agent.state_dict())
 
 
+def test_who_has_learned_nothing_yet_goes_on_as_before_after_a_state_of_other_observations():
+    def made(size):
+        shown = spaces.Box(0, 9, (size,), np.float32)
+        settings = {"memory": lambda *sizes: TransitionMemory(*sizes, capacity=100), "cells": First, "hidden": [4]}
+        return make_go_explore(shown, FOUR, 1, 0, **settings)
+
+    def live(agent, size):
+        for t in range(4):
+            shown = np.full((1, size), t % 3, np.float32)
+            ended, action = np.array([t % 2 == 1]), agent.act(shown)
+            agent.observe(Transition(shown, action, np.ones(1), ended, np.zeros(1, bool), shown, shown))
+        return agent
+
+    agent = made(2)
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        agent.load_state_dict(live(made(3), 3).state_dict())
+    assert_same(live(agent, 2).state_dict(), live(made(2), 2).state_dict())
+
+
+class First:
+    """The first number is the cell."""
+
+    dim = 1
+
+    def __init__(self, space):
+        pass
+
+    def __call__(self, observation):
+        return observation[:, :1]
+
+
 def test_an_episode_that_was_cut_goes_on_with_what_is_known_of_its_last_cell():
     agent, step_of_one = make_agent(num_envs=1, discount=0.5), Grid(1).step(np.array([0]))
 
@@ -169,7 +217,11 @@ def test_it_solves_a_small_room_of_minigrid_as_its_yaml_makes_it():
 
 @pytest.mark.parametrize(("values", "message"), [
     ({"way_back": "walk"}, "unknown way_back 'walk'.*plan, replay"),
+    ({"way_back": None}, "unknown way_back None.*plan, replay"),
     ({"repeat": 1.5}, "repeat is 1.5"),
+    ({"discount": 1.5}, "discount is 1.5; it must be at least 0 and at most 1"),
+    ({"hidden": []}, "agent.hidden is empty"),
+    ({"hidden": [0]}, "a layer of agent.hidden is 0; it must be at least 1"),
     ({"learn_every": 0}, "learn_every is 0"),
     ({"explore_steps": 0}, "explore_steps is 0"),
     ({"learning_rate": 0}, "learning_rate is 0"),

@@ -90,7 +90,18 @@ def test_who_pushes_at_random_hardly_ever_arrives():
     assert REACHED < NEAREST
 
 
+@pytest.mark.parametrize("push", [[np.nan, 0], [[1, 1]], 1.0, [0, 0, 0]])
+def test_what_is_no_push_is_refused_and_moves_nothing(push):
+    env = gymnasium.make(ID).unwrapped
+    first, _ = env.reset(seed=0)
+    with pytest.raises(ValueError, match="is no push; give two numbers"):
+        env.step(np.array(push, np.float32))
+    assert (env.unwrapped.position.astype(np.float32) == first[:2]).all()
+
+
 def test_wrong_options_are_refused_by_name():
+    with pytest.raises(ValueError, match="layout_seed must be at least 0"):
+        gymnasium.make(ID, layout_seed=-1)
     with pytest.raises(ValueError, match="step_limit must be at least 1 step, got 0"):
         gymnasium.make(ID, step_limit=0)
     with pytest.raises(ValueError, match="period must be at least 1 episode, got 0"):

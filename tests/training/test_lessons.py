@@ -70,6 +70,14 @@ def test_a_seed_begins_anew_and_the_same_seed_the_same():
     assert taken(env, 40, seed=1) == first == taken(lessons_of(pays), 40, seed=1) != taken(env, 40, seed=2)
 
 
+def test_an_episode_without_a_step_tells_nothing_of_its_lesson():
+    env = lessons_of(lambda level, episode: 1.0)
+    env.reset(seed=0)
+    env.curriculum.learned = lambda lesson, progress: pytest.fail("nothing was paid")
+    for _ in range(3):
+        env.reset()
+
+
 def test_an_argument_of_the_constructor_may_be_a_lesson():
     env = Lessons(gymnasium.make("engram/MemoryChain-v0", length=3), ConstructorArgument("length"), [2, 6])
     steps = {0: set(), 1: set()}
@@ -102,6 +110,8 @@ def widened(env):
     [
         (lambda: Lessons(Payer(), "level", [0, 1]), TypeError, "mover is 'level'; it must be a Mover"),
         (lambda: Lessons(Payer(), Attribute("level"), [0]), ValueError, "lessons is 1; it must be at least 2"),
+        (lambda: taken(lessons_of(lambda *_: np.nan), 2), ValueError, "reward of lesson .* is nan; it must be finite"),
+        (lambda: taken(lessons_of(lambda *_: -np.inf), 2), ValueError, "reward of lesson .* is -inf"),
         (lambda: lessons_of(rate=0.0), ValueError, "rate is 0.0"),
         (lambda: lessons_of(explore=2.0), ValueError, "explore is 2.0"),
         (lambda: Lessons(Payer(), ResetOption("level"), [0, 1]).reset(), ValueError, "changes a reset"),

@@ -168,6 +168,19 @@ def test_half_of_what_is_drawn_lies_on_the_best_way():
     assert np.mean(seen >= 17) == pytest.approx(0.5 + 0.5 * 3 / 20, abs=0.03)
 
 
+def test_ways_do_not_go_on_from_cells_whose_ids_the_memory_gave_to_others():
+    memory = TransitionMemory(1, 2, 64)
+    best = BestActions(memory, torch.Generator().manual_seed(0))
+    for at in range(0, 400, 8):
+        cells = np.arange(at, at + 8, dtype=np.float32)[:, None]
+        memory.write(cells, np.ones(8, int), cells + 1)
+        if at < 64:
+            best.take_in(cells, cells, np.ones(8, int), np.ones(8))
+    assert len(best) and (best.worth(cells, np.full(8, -1.0)) == -1).all()
+    best.follow(memory.states.find(cells, np.zeros(8, int)))
+    assert not len(best._way)
+
+
 def test_actions_are_repeated_as_often_as_said_and_fresh_ones_are_drawn():
     explorer = StickyExplorer(4, 5000, 0.8, torch.Generator().manual_seed(0))
     first = explorer(None)
@@ -224,6 +237,10 @@ def test_cells_fit_the_space():
     without = {name: part for name, part in grid.spaces.items() if name != "mission"}
     assert isinstance(make_cells(spaces.Dict(without)), MiniGridCells)
     assert isinstance(make_cells(spaces.Box(0, 255, (84, 84, 1), np.uint8)), PictureCells)
+    for theirs in ({"image": spaces.Box(0, 255, (40, 40, 3), np.uint8)}, {"place": spaces.Discrete(4)}):
+        assert isinstance(make_cells(spaces.Dict({**without, **theirs})), RoundedCells)
+    with pytest.raises(TypeError, match=r"agent\.cells is 3; it must make cells"):
+        make_cells(spaces.Discrete(2), 3)
     numbers = make_cells(spaces.Dict({"a": spaces.Box(-1, 1, (2,)), "b": spaces.Discrete(3)}))
     assert isinstance(numbers, RoundedCells)
     cell = numbers({"a": np.array([[0.1, -0.4]], np.float32), "b": np.array([2])})

@@ -81,11 +81,15 @@ def test_a_field_that_is_wrong_is_named_with_what_it_must_be(rows, change, messa
         ("costs", 0, "whole number from 1"),
         ("costs", 2.5, "whole number from 1"),
         ("costs", 101, "an episode of ShiftWall ends after 100 steps"),
+        ("costs", 10**400, "whole number from 1 to 9007199254740992"),
         ("returns", "1", "a finite number"),
+        ("returns", 10**400, "a finite number"),
         ("solves", 2, "0 or 1"),
         ("solves", None, "0 or 1"),
-        ("optimum", -1, "whole number from 0, or null"),
-        ("task_index", None, "whole number from 0"),
+        ("optimum", -1, "whole number from 0 to 9007199254740992, or null"),
+        ("optimum", 10**400, "whole number from 0 to 9007199254740992, or null"),
+        ("task_index", None, "whole number from 0 to 9007199254740992"),
+        ("task_index", 10**400, "whole number from 0 to 9007199254740992"),
     ],
 )
 def test_an_item_of_a_list_that_is_wrong_is_named(rows, name, value, message):
@@ -139,7 +143,13 @@ def test_the_same_run_counts_once(rows):
 
 @pytest.mark.parametrize(
     ("line", "message"),
-    [("{", "line 1: no JSON"), ("[1]", r"line 1: \[1\] is no JSON object"), ("3", "no JSON object")],
+    [
+        ("{", "line 1: no JSON"),
+        ("[1]", r"line 1: \[1\] is no JSON object"),
+        ("3", "no JSON object"),
+        ("[" * 100_000, "line 1: no JSON"),
+        (f'{{"seed": {"9" * 5000}}}', "line 1: no JSON"),
+    ],
 )
 def test_what_is_no_row_is_told(line, message):
     (one,) = complaints([line])

@@ -81,13 +81,19 @@ def test_a_run_that_is_left_is_refused():
         ({"world": "HidenGoal"}, ValueError, "no world 'HidenGoal'. Did you mean HiddenGoal"),
         ({"world": "zzz"}, ValueError, "There are ShiftWall, "),
         ({"episodes": 0}, ValueError, "episodes must be at least 1"),
-        ({"seeds": [-1]}, ValueError, "seed must be at least 0"),
+        ({"seeds": 5}, TypeError, r"seeds is 5; it must hold.*range\(10\)"),
+        ({"layout_seed": -1}, ValueError, "layout_seed must be at least 0"),
+        ({"layout_seed": 1.5}, TypeError, "layout_seed must be a whole number"),
+        ({"agent": " "}, ValueError, "agent is ' '; it must not be empty"),
+        ({"agent": 3}, TypeError, "agent is 3; it must be a text"),
+        ({"play": None}, TypeError, "play is None; it must be a function"),
+        ({"seeds": [-1]}, ValueError, "seed must be at least 0, got -1"),
         ({"seeds": [0.5]}, TypeError, "seed must be a whole number"),
     ],
 )
 def test_what_cannot_be_played_is_refused_by_name(options, error, message):
     with pytest.raises(error, match=message):
-        list(evaluate(walk, **{"world": FEW, "seeds": [0], "agent": "w", "source": "x"} | options))
+        list(evaluate(**{"play": walk, "world": FEW, "seeds": [0], "agent": "w", "source": "x"} | options))
 
 
 @pytest.mark.parametrize("name", WORLDS)

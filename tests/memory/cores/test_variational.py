@@ -122,6 +122,8 @@ def test_of_two_answers_it_draws_one_and_no_mean_of_them():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda: made().loss(pairs()[0], pairs()[1].to(torch.int8)), "ys is of torch.int8, but xs of torch"),
+        (lambda: made().loss(pairs()[0].numpy(), pairs()[1]), "xs is .* it must be a tensor"),
         (
             lambda: VariationalMemory(D, H, C, core=GRU),
             "VariationalMemory wraps a core such as DNC, NTM or SAM, got GRU",
@@ -136,5 +138,5 @@ def test_of_two_answers_it_draws_one_and_no_mean_of_them():
     ],
 )
 def test_bad_input_is_refused_by_name(call, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         call()
