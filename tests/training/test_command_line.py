@@ -303,7 +303,7 @@ BAD = {
     "agent.device=cuda:7": "cuda:7|no NVIDIA GPU",
     "agent.memory.capacity=0": "capacity is 0.*at least 1",
     "agent.memory.k=many": "agent.memory.k is 'many'.*a whole number",
-    "agent.n_step=0": "steps >= 1",
+    "agent.n_step=0": "n_step is 0; it must be at least 1",
     "resume=nowhere": "nowhere does not exist",
     "resume=.": "holds no run",
 }
