@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,25 +19,12 @@ from engram_rl.agents.common.schedules import Schedule, as_schedule
 from engram_rl.agents.common.seeding import copied, generator_for
 from engram_rl.agents.episodic_control.box_actions import BoxActions
 from engram_rl.agents.episodic_control.candidates import Candidates
+from engram_rl.agents.episodic_control.regressions import Choice, KernelRegression, LocalLinearRegression
 from engram_rl.agents.episodic_control.returns import NStepReturns, Returns
 from engram_rl.agents.episodic_control.state_action_memory import StateActionMemory, with_action
 from engram_rl.agents.episodic_control.states import make_states
-from engram_rl.memory import DifferentiableNeuralDictionary, Found
+from engram_rl.memory import DifferentiableNeuralDictionary
 from engram_rl.memory.checks import number
-
-
-class Choice(NamedTuple):
-    """The best candidate of each environment.
-
-    Attributes:
-        action: From -1 to 1. `[B, A]`
-        value: What it promises. `[B]`
-        found: The states whose actions were proposed.
-    """
-
-    action: Tensor
-    value: Tensor
-    found: Found
 
 
 class EpisodicContinuous:
@@ -46,12 +33,15 @@ class EpisodicContinuous:
     Model-Free and Neural Episodic Control keep a dictionary for each action; where actions are numbers there is one for
     all, whose keys are (state, action).
 
-    1. Ask for the state alone: the nearest entries propose what was done there. Candidates are these actions, the same
-       with normal noise, and a few uniform draws.
-    2. Ask for state and each candidate: `Q(s, a)` is the kernel regression over the nearest entries (Pritzel et al.
-       2017, equation 2). Take the best; when exploring, now and then a uniform one.
-    3. When the n-step return `Q^(N)` is known (equation 3), bootstrapped from the best candidate's value, write it
-       under (state, action).
+    1. Ask for the state alone: the nearest entries tell what was done there, and what came of it.
+    2. `regression="local_linear"`: fit a plane to the returns of these entries over state and action (Atkeson, Moore
+       and Schaal 1997); the best action is the corner of the box to which it rises.
+       `regression="kernel"`: candidates are these actions, the same with normal noise, and a few uniform draws. Ask for
+       state and each candidate: `Q(s, a)` is the kernel regression over the nearest entries (Pritzel et al. 2017,
+       equation 2). Take the best.
+    3. When exploring, add normal noise to it, and now and then take a uniform one.
+    4. When the n-step return `Q^(N)` is known (equation 3), bootstrapped from the best action's value, write it under
+       (state, action).
 
     Nothing is trained. Where the memory forgets the oldest, a target that has shifted is forgotten with them.
 
@@ -59,10 +49,11 @@ class EpisodicContinuous:
         states: Observations to the state's part of a key. `[B, ...] -> [B, D]`
         memory: Of (state, action).
         actions: Between the environments' and those of keys.
-        candidates: What is asked about.
+        regression: Judges actions by what is remembered.
         returns: Completes n-step returns.
+        noise: Standard deviation of the noise on actions, where an action's numbers lie from -1 to 1.
         exploration: Share of uniform actions by environment step.
-        generator: Draws candidates and exploration.
+        generator: Draws candidates, noise and exploration.
         num_envs: E.
         device: Where states are computed.
     """
@@ -73,15 +64,17 @@ class EpisodicContinuous:
         states: nn.Module,
         memory: StateActionMemory,
         actions: BoxActions,
-        candidates: Candidates,
+        regression: KernelRegression | LocalLinearRegression,
         returns: NStepReturns,
+        noise: float,
         exploration: Schedule,
         generator: torch.Generator,
         num_envs: int,
         device: torch.device,
     ):
         self.states, self.memory = states, memory
-        self._actions, self._candidates, self._returns = actions, candidates, returns
+        self._actions, self._regression, self._returns = actions, regression, returns
+        self._noise = number("noise", noise, 0)
         self._exploration, self._generator, self._device = exploration, generator, device
         self._steps = 0
         self._values = np.zeros(num_envs)  # [E] the value of what was last acted on
@@ -98,7 +91,7 @@ class EpisodicContinuous:
         mask: np.ndarray | None = None,
         rows: np.ndarray | None = None,
     ) -> np.ndarray:
-        """The best candidates of all environments or of `rows`, `[B, ...]`; no trace is left if not exploring.
+        """The best actions of all environments or of `rows`, `[B, ...]`; no trace is left if not exploring.
 
         Raises:
             ValueError: There is a mask, which actions of a Box have not.
@@ -151,17 +144,15 @@ class EpisodicContinuous:
         return self.states(to_tensors(observation, self._device))
 
     def _choose(self, states: Tensor, generator: torch.Generator, touch: bool = False) -> Choice:
-        """The best candidate in each state. `[B, D]`."""
-        remembered, found = self.memory.remembered(states, self._candidates.proposals, touch)
-        asked = self._candidates(remembered, found.valid, generator)  # [B, C, A]
-        best = self.memory.values(states, asked).max(dim=1)  # [B] each
-        return Choice(asked[torch.arange(len(asked), device=asked.device), best.indices], best.values, found)
+        """The best action in each state. `[B, D]`."""
+        return self._regression(self.memory, states, generator, touch)
 
     def _explored(self, action: Tensor) -> Tensor:
-        """The actions, some of them replaced by uniform ones. `[B, A]`."""
+        """The actions with noise, some of them replaced by uniform ones. `[B, A]`."""
         blind = torch.rand(len(action), 1, generator=self._generator) < self._exploration(self._steps)
         anywhere = 2 * torch.rand(action.shape, generator=self._generator) - 1
-        return torch.where(blind, anywhere, action.cpu())
+        noise = self._noise * torch.randn(action.shape, generator=self._generator)
+        return torch.where(blind, anywhere, (action.cpu() + noise).clamp(-1, 1))
 
     def _final_values(self, transition: Transition) -> np.ndarray:
         """Bootstrap where an episode was cut, 0 elsewhere. `[B]`."""
@@ -211,11 +202,14 @@ def make_episodic_continuous(
     memory: Callable[..., DifferentiableNeuralDictionary],
     key_size: int = 64,
     modalities: Mapping[str, Any] | None = None,
+    regression: Literal["local_linear", "kernel"] = "local_linear",
+    ridge: float = 0.3,
     action_weight: float = 4.0,
     proposals: int = 8,
     perturbations: int = 2,
     spread: float = 0.3,
     uniform: int = 8,
+    noise: float = 0.2,
     exploration: float | Schedule = 0.05,
     discount: float = 0.95,
     n_step: int = 5,
@@ -225,28 +219,52 @@ def make_episodic_continuous(
 
     - `key_size`: columns of the random projection of pictures; other numbers are taken as they are, within -1 and 1
       where they have bounds
+    - `regression`: how actions are judged; `ridge` is of "local_linear", the five that follow it of "kernel"
+    - `ridge`: how far slopes are drawn to 0, beside a variance of 1
     - `action_weight`: factor of an action's squared distance beside the state's
     - `proposals`: nearest states whose actions are candidates
     - `perturbations`: how often each of these is a candidate with noise as well
     - `spread`: standard deviation of that noise, where an action's numbers lie from -1 to 1
     - `uniform`: candidates drawn from the whole box
+    - `noise`: standard deviation of what is added to the best action when exploring
 
     Raises:
-        ValueError: Actions that are no bounded Box, or observations of an unsupported kind.
+        ValueError: A `regression` of another name, too few neighbours for a plane, actions that are no bounded Box, or
+            observations of an unsupported kind.
     """
     require_supported(observation_space, "Episodic control of continuous actions")
     actions = BoxActions(action_space, "Episodic control of continuous actions")
     place = choose_device(device)
     states, space = make_states(observation_space, key_size, modalities, seed)
     whole_space = with_action(space, actions.size, number("action_weight", action_weight, above=0))
+    remembered = StateActionMemory(memory(whole_space, value_dim=1, device=place), actions.size)
     return EpisodicContinuous(
         states=states.to(place),
-        memory=StateActionMemory(memory(whole_space, value_dim=1, device=place), actions.size),
+        memory=remembered,
         actions=actions,
-        candidates=Candidates(proposals, perturbations, spread, uniform),
+        regression=_regression(
+            regression, ridge, Candidates(proposals, perturbations, spread, uniform), remembered.neighbours
+        ),
         returns=NStepReturns(n_step, discount, num_envs),
+        noise=noise,
         exploration=as_schedule(exploration, "exploration", most=1),
         generator=generator_for(seed, "exploration"),
         num_envs=num_envs,
         device=place,
     )
+
+
+def _regression(
+    name: str, ridge: float, candidates: Candidates, neighbours: int
+) -> KernelRegression | LocalLinearRegression:
+    if name == "local_linear":
+        if neighbours < LocalLinearRegression.fewest:
+            raise ValueError(
+                f"regression=local_linear has {neighbours} neighbours, the smaller of agent.memory.k and "
+                f"agent.memory.capacity; a plane needs at least {LocalLinearRegression.fewest}. Raise both, or take "
+                f"agent.regression=kernel."
+            )
+        return LocalLinearRegression(ridge)
+    if name == "kernel":
+        return KernelRegression(candidates)
+    raise ValueError(f"regression is {name!r}; it must be local_linear or kernel.")

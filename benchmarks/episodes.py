@@ -9,6 +9,7 @@ import numpy as np
 
 from benchmarks.fingerprint import step
 from engram_rl.agents.agent import Observation, Transition
+from engram_rl.envs.context_goal import ContextGoalCore
 from engram_rl.envs.suite import SuiteVectorEnv
 
 
@@ -33,6 +34,7 @@ class Episodes:
         shifted: Whether it was the first episode since a shift. `[E, K]` of bool
         returns: Rewards, summed. `[E, K]`
         step_limit: Steps after which an episode is truncated.
+        context: The number of the context that each was in, where the environment has any. `[E, K]`
     """
 
     steps: np.ndarray
@@ -41,6 +43,7 @@ class Episodes:
     shifted: np.ndarray
     returns: np.ndarray
     step_limit: int
+    context: np.ndarray | None = None
 
     @property
     def solved(self) -> np.ndarray:
@@ -71,9 +74,15 @@ def play(environments: SuiteVectorEnv, player: Player, episodes: int, seed: int 
         returns=np.zeros(shape),
         step_limit=environments.step_limit,
     )
+    core = environments.core
+    if isinstance(core, ContextGoalCore):
+        played.context = np.zeros(shape, dtype=np.int64)
     counted, elapsed, collected = (np.zeros(shape[0], dtype=kind) for kind in (np.int64, np.int64, np.float64))
     observation, _ = environments.reset(seed=seed)
     while counted.min() < episodes:
+        if isinstance(core, ContextGoalCore) and played.context is not None:
+            under_way = np.flatnonzero(counted < episodes)
+            played.context[under_way, counted[under_way]] = core.context[under_way]
         transition = step(environments, observation, player.act(observation))
         player.observe(transition)
         observation = transition.reset_observation

@@ -123,13 +123,13 @@ def records_of(world: World, errors: dict[str, np.ndarray], options: Options) ->
 
 def table_of(records: list[dict[str, Any]]) -> Table:
     """World by variant, with the error at each moment over all shifts."""
-    table = Table(title="mean absolute error over all shifts: IQM of seeds [95 % interval]")
+    table = Table(title="mean absolute error over all shifts: IQM of seeds [95 % interval], or (least to most)")
     for column in ("world", "forgetting", "before", "right after", "after one visit", "end"):
         table.add_column(column, no_wrap=True)
     rows: dict[tuple[str, str], list[str]] = {}
     for record in (r for r in records if r["task_index"] == 0):
         world, name, moment = record["name"].split("/")
-        interval = Interval(record["value"], record["low"], record["high"])
+        interval = Interval(record["value"], record["low"], record["high"], record["seeds"])
         cell = f"{interval:.3f}" if moment in MOMENTS[2:] else f"{interval.point:.3f}"
         rows.setdefault((world, name), []).append(cell)
     for (world, name), cells in rows.items():

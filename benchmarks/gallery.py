@@ -32,6 +32,7 @@ SCENES: list[tuple[str, str, dict[str, Any]]] = [
     ("RecurringGoal", "known_sites", {"period": 4, "jitter": 1}),
     ("NewGoal", "last_site", {"period": 4, "jitter": 1}),
     ("DriftGoal", "last_site_spiral", {"q": 0.5}),
+    ("ContextGoal", "context_sites", {"period": 4, "jitter": 1}),
     ("MaskedKey", "random", {}),
     ("MemoryPlan", "random", {}),
     ("TMaze", "oracle", {"active": True}),

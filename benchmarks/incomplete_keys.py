@@ -98,10 +98,11 @@ def main(arguments: list[str] | None = None) -> None:
     write_lines(options.out, records)
     console = Console(width=max(WIDTH, Console().width))
     for title, first, rows in (
-        ("parts withheld: share right, IQM of seeds [95 % interval]", "withheld", ("complete", "lacking")),
-        ("one part corrupted: share right, IQM of seeds [95 % interval]", "corrupted", PARTS),
+        ("parts withheld", "withheld", ("complete", "lacking")),
+        ("one part corrupted", "corrupted", PARTS),
     ):
-        console.print(table_of(records, title, first, rows))
+        said = f"{title}: share right, IQM of seeds [95 % interval], or (least to most)"
+        console.print(table_of(records, said, first, rows))
 
 
 def measure(options: Options, seed: int) -> dict[str, float]:
@@ -214,7 +215,7 @@ def table_of(records: list[dict[str, Any]], title: str, first: str, rows: tuple[
     for record in records:
         condition, which, variant = record["name"].split("/")
         if condition.startswith(first) and which in rows:
-            interval = Interval(record["value"], record["low"], record["high"])
+            interval = Interval(record["value"], record["low"], record["high"], record["seeds"])
             cells.setdefault((condition, which), {})[variant] = f"{interval:.3f}"
     variants = list(next(iter(cells.values())))
     table = Table(title=title)

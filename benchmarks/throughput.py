@@ -139,9 +139,8 @@ def time_naive(bench: Throughput, entries: int) -> float:
 
     def advance() -> int:
         nonlocal observation
-        action = agent.act(observation[0])
-        transition = step(environments, observation, np.array([action]))
-        agent.observe(observation[0], action, float(transition.reward[0]), bool(transition.done[0]))
+        transition = step(environments, observation, agent.act(observation))
+        agent.observe(observation, transition.action, transition.reward, transition.done)
         observation = transition.reset_observation
         return 1
 

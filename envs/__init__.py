@@ -33,6 +33,7 @@ SUITE = {
     "RecurringGoal": "engram_rl.envs.hidden_goal",
     "NewGoal": "engram_rl.envs.hidden_goal",
     "DriftGoal": "engram_rl.envs.hidden_goal",
+    "ContextGoal": "engram_rl.envs.context_goal",
     "MaskedKey": "engram_rl.envs.masked_key",
     "MemoryPlan": "engram_rl.envs.memory_plan",
     "TMaze": "engram_rl.envs.tmaze",

@@ -23,14 +23,14 @@ from engram_rl.training.construction import build_agent, end
 from engram_rl.training.distributed.cluster import ray_for_shards
 from engram_rl.training.evaluation import FROZEN, MODES, fitting, require_mode
 from engram_rl.training.judging import Judge
-from engram_rl.training.logging.closing import shown
+from engram_rl.training.logging.closing import between, shown
 from engram_rl.training.logging.video import gif, has_encoder, record, write_mp4
 from engram_rl.training.rollout import Episodes
 from engram_rl.training.runs.folder import RunFolder, write_atomically
 from engram_rl.training.runs.naming import shell
 from engram_rl.training.runs.restoring import restore_agent
 from engram_rl.training.seeding import require_seed, seed_everything, use_threads
-from engram_rl.training.statistics import Interval, stratified_bootstrap
+from engram_rl.training.statistics import Interval, limits_of, stratified_bootstrap
 
 RENAMED = {"carry": "online"}
 """Modes of the first version."""
@@ -73,7 +73,7 @@ class Evaluation:
         return {
             name: {
                 "mean": float(self.intervals[name].point),
-                "interval": [float(self.intervals[name].low), float(self.intervals[name].high)],
+                "interval": limits_of(self.intervals[name]),
                 "returns": played.returns.tolist(),
                 "lengths": played.lengths.tolist(),
             }
@@ -160,6 +160,7 @@ def _show(evaluation: Evaluation, config: DictConfig) -> None:
         table.add_column(column, justify="left" if column == "agent" else "right")
     for name, played in evaluation.results.items():
         mean, worst, best = evaluation.intervals[name], played.returns.min(), played.returns.max()
-        interval = f"{shown(mean.low)} to {shown(mean.high)}"
-        table.add_row(name, shown(mean.point), interval, shown(worst), shown(best), f"{played.lengths.mean():.1f}")
+        table.add_row(
+            name, shown(mean.point), between(limits_of(mean)), shown(worst), shown(best), f"{played.lengths.mean():.1f}"
+        )
     Console().print(table)

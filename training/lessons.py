@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import gymnasium
@@ -40,7 +40,7 @@ class Lessons(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     Raises:
         ValueError: Fewer than 2 values, or a rate that `Curriculum` cannot have.
-        TypeError: The mover is none.
+        TypeError: The mover is none, or the values are no list.
     """
 
     def __init__(
@@ -49,6 +49,8 @@ class Lessons(gymnasium.Wrapper[Any, Any, Any, Any]):
         super().__init__(env)
         if not isinstance(mover, Mover):
             raise TypeError(f"mover is {mover!r}; it must be a Mover, such as ConstructorArgument('length')")
+        if isinstance(values, str) or not isinstance(values, Iterable):
+            raise TypeError(f"values is {values!r}; it must be a list of the parameter's values, one a lesson")
         self.mover, self.values = mover, list(values)
         self.rate, self.explore = number("rate", rate, above=0.0), number("explore", explore, above=0.0, most=1.0)
         self._begin(0)

@@ -21,17 +21,43 @@ Statistic = Callable[..., Any]
 """A reducer in numpy's manner: `statistic(array, axis=(1, 2))`, such as `np.mean` or `interquartile_mean`."""
 
 
+ENOUGH_RUNS = 10
+"""A percentile bootstrap of fewer covers too little: what should hold 95 % holds .74 with 3 runs and .87 with 4."""
+
+
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and its confidence limits: numbers, or arrays of one shape `[P]` for a curve."""
+    """An estimate and its confidence limits: numbers, or arrays of one shape `[P]` for a curve.
+
+    Of fewer than `ENOUGH_RUNS` runs the limits are the least and the most of any run, which promises nothing.
+
+    Attributes:
+        runs: How many it is an estimate from.
+    """
 
     point: Any
     low: Any
     high: Any
+    runs: int = ENOUGH_RUNS
+
+    @property
+    def is_range(self) -> bool:
+        """Whether the limits are the least and the most of few runs."""
+        return self.runs < ENOUGH_RUNS
 
     def __format__(self, spec: str) -> str:
+        """`60 [46, 68]`; a range as `60 (46 to 68)`, a single run as `60`."""
         spec = spec or ".3g"
+        if self.runs == 1:
+            return f"{self.point:{spec}}"
+        if self.is_range:
+            return f"{self.point:{spec}} ({self.low:{spec}} to {self.high:{spec}})"
         return f"{self.point:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
+
+
+def limits_of(interval: Interval) -> list[float] | None:
+    """Of an interval of numbers, as JSON holds them; None where they are no more than a range."""
+    return None if interval.is_range else [float(interval.low), float(interval.high)]
 
 
 def interquartile_mean(scores: ArrayLike, axis: int | tuple[int, ...] | None = None) -> Any:
@@ -60,7 +86,8 @@ def stratified_bootstrap(
 ) -> Interval:
     """Percentile bootstrap of a statistic over runs and tasks.
 
-    For a paired comparison (same layouts, same seeds) give it the differences run by run.
+    For a paired comparison (same layouts, same seeds) give it the differences run by run. Fewer than ten runs have no
+    interval: the limits are then the least and the most of any run (`Interval`).
 
     Args:
         scores: `[R]` runs of one task, or `[R, T]` with one column per task; runs are drawn within their column.
@@ -75,7 +102,7 @@ def stratified_bootstrap(
     table = _runs_by_tasks(scores)  # [R, T]
     rows = _draw_rows(np.random.default_rng(seed), samples, table.shape)  # [S, R, T]
     draws = statistic(table[rows, np.arange(table.shape[1])], axis=(1, 2))  # [S]
-    return _interval(statistic(table, axis=(0, 1)), draws, confidence)
+    return _interval(statistic(table, axis=(0, 1)), draws, confidence, statistic(table, axis=1))
 
 
 def performance_curve(
@@ -100,7 +127,7 @@ def performance_curve(
     """
     table = _runs_by_tasks(curves)  # [R, P]
     rows = np.random.default_rng(seed).integers(len(table), size=(samples, len(table)))  # [S, R]
-    return _interval(statistic(table, axis=0), statistic(table[rows], axis=1), confidence)
+    return _interval(statistic(table, axis=0), statistic(table[rows], axis=1), confidence, table)
 
 
 def probability_of_improvement(
@@ -131,7 +158,8 @@ def probability_of_improvement(
     rows_x = _draw_rows(generator, samples, first.shape)[:, :, None]  # [S, Rx, 1, T]
     rows_y = _draw_rows(generator, samples, second.shape)[:, None]  # [S, 1, Ry, T]
     draws = wins[rows_x, rows_y, np.arange(first.shape[1])].mean(axis=(1, 2, 3))  # [S]
-    return _interval(wins.mean(), draws, confidence)
+    of_run = wins.mean(axis=(1, 2)) if len(first) < len(second) else wins.mean(axis=(0, 2))
+    return _interval(wins.mean(), draws, confidence, of_run)
 
 
 def _runs_by_tasks(scores: ArrayLike) -> np.ndarray:
@@ -150,8 +178,18 @@ def _draw_rows(generator: np.random.Generator, samples: int, shape: tuple[int, .
     return generator.integers(shape[0], size=(samples, *shape))  # [S, R, T], independent for each task
 
 
-def _interval(point: Any, draws: np.ndarray, confidence: float) -> Interval:
-    """Outer order statistics rather than interpolation, which has no meaning beside an infinite draw."""
+def _interval(point: Any, draws: np.ndarray, confidence: float, of_runs: np.ndarray) -> Interval:
+    """Outer order statistics rather than interpolation, which has no meaning beside an infinite draw.
+
+    Args:
+        point: The estimate.
+        draws: What it was when runs were drawn anew. `[S, ...]`
+        confidence: Of the interval.
+        of_runs: What it is of each run alone. `[R, ...]`
+    """
+    runs = len(of_runs)
+    if runs < ENOUGH_RUNS:
+        return Interval(point, of_runs.min(axis=0), of_runs.max(axis=0), runs)
     ordered = np.sort(draws, axis=0)
     tail = (1 - confidence) / 2 * (len(ordered) - 1)
-    return Interval(point, ordered[int(np.floor(tail))], ordered[int(np.ceil(len(ordered) - 1 - tail))])
+    return Interval(point, ordered[int(np.floor(tail))], ordered[int(np.ceil(len(ordered) - 1 - tail))], runs)

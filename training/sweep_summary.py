@@ -22,7 +22,7 @@ from rich.text import Text
 from engram_rl.training.errors import UsageError
 from engram_rl.training.logging.tensorboard import flat
 from engram_rl.training.runs.folder import RunFolder, runs_below, write_atomically
-from engram_rl.training.statistics import stratified_bootstrap
+from engram_rl.training.statistics import limits_of, stratified_bootstrap
 
 SUMMARY = "sweep.json"
 
@@ -84,8 +84,8 @@ def summarise(folder: Path) -> tuple[list[dict[str, Any]], int]:
     """The settings that differ between the runs, best first, with the interquartile mean of their scores over seeds.
 
     Returns:
-        For each setting what differs, its seeds, scores, their interquartile mean and its 95 % interval; and how many
-        runs have no score yet.
+        For each setting what differs, its seeds, scores, their interquartile mean, their range and from ten runs on the
+        95 % interval of the mean; and how many runs have no score yet.
 
     Raises:
         UsageError: No run has one.
@@ -105,7 +105,11 @@ def summarise(folder: Path) -> tuple[list[dict[str, Any]], int]:
         group["scores"].append(score)
     for group in groups.values():
         interval = stratified_bootstrap(group["scores"])
-        group |= {"score": float(interval.point), "interval": [float(interval.low), float(interval.high)]}
+        group |= {
+            "score": float(interval.point),
+            "range": [min(group["scores"]), max(group["scores"])],
+            "interval": limits_of(interval),
+        }
     ordered = sorted(groups.values(), key=lambda group: group["score"], reverse=True)
     return ordered, len(runs) - len(done)
 
@@ -127,12 +131,14 @@ def _differing(settings: list[dict[str, Any]]) -> list[str]:
 def _show(folder: Path, groups: list[dict[str, Any]]) -> None:
     table = Table(title=Text(f"{folder}: interquartile mean of the scores over seeds"))
     differing = list(groups[0]["setting"])
-    for column in (*differing, "runs", "score", "95 % interval"):
+    for column in (*differing, "runs", "score", "least to most", "95 % interval"):
         table.add_column(Text(column))
     for group in groups:
-        low, high = group["interval"]
         values = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in group["setting"].values()]
-        table.add_row(
-            *map(Text, values), str(len(group["scores"])), f"{group['score']:.4g}", f"{low:.4g} to {high:.4g}"
-        )
+        numbers = f"{group['score']:.4g}", *(_between(group[limits]) for limits in ("range", "interval"))
+        table.add_row(*map(Text, values), str(len(group["scores"])), *numbers)
     Console(width=max(120, Console().width)).print(table)
+
+
+def _between(limits: list[float] | None) -> str:
+    return f"{limits[0]:.4g} to {limits[1]:.4g}" if limits else "-"

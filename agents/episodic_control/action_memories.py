@@ -184,6 +184,8 @@ class ActionMemories:
 
     def slots_of_taken(self, actions: np.ndarray, identity: Tensor) -> Tensor:
         """Where each situation is stored for its action, -1 where it is not.  `[B]`, `[B]` -> `[B]` on the CPU."""
+        if not self._in_shards:  # one hash serves all actions
+            return torch.from_numpy(self._slots_of(identity)[np.arange(len(actions)), actions])
         slots = torch.empty(len(actions), dtype=torch.int64)
         for action, rows in by_action(actions):
             slots[rows] = self[action].find(identity[rows]).cpu()

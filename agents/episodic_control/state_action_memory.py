@@ -1,4 +1,4 @@
-"""One dictionary of (state, action): asked for a state alone it proposes actions, asked for both it values them."""
+"""One dictionary of (state, action): asked for a state alone it tells what was done, asked for both what it gave."""
 
 from __future__ import annotations
 
@@ -42,17 +42,25 @@ class StateActionMemory:
     def __len__(self) -> int:
         return len(self.memory)
 
-    @torch.no_grad()
-    def remembered(self, states: Tensor, k: int, touch: bool) -> tuple[Tensor, Found]:
-        """What was done in the k states nearest to each, nearest first: `[B, D]` to `[B, k, A]`, and what was found.
+    @property
+    def neighbours(self) -> int:
+        """How many entries a lookup finds where it is not told and the memory is full."""
+        return min(self.memory.k, self.memory.capacity)
 
-        Where there are fewer, the rest is no action: `valid` of what was found tells.
-        """
+    @torch.no_grad()
+    def similar(self, states: Tensor, k: int, touch: bool) -> Found:
+        """The k entries whose states are nearest to each of `[B, D]`, whatever was done there."""
         none = states.new_zeros(len(states), self._actions)
         unknown = torch.zeros(len(states), dtype=torch.bool, device=states.device)
-        found = self.memory.lookup(torch.cat([states, none], dim=1), k, touch, present={ACTION: unknown})
-        columns = self.memory.space.columns[ACTION]
-        return self.memory.key_vectors[found.slots.clamp(min=0)][..., columns], found
+        return self.memory.lookup(torch.cat([states, none], dim=1), k, touch, present={ACTION: unknown})
+
+    def remembered(self, found: Found) -> tuple[Tensor, Tensor]:
+        """In which states what was found was done, `[B, k, D]`, and what was done, `[B, k, A]`.
+
+        Where fewer than k were found the rest is nothing: `valid` of what was found tells.
+        """
+        keys = self.memory.key_vectors[found.slots.clamp(min=0)]
+        return keys[..., : -self._actions], keys[..., -self._actions :]
 
     @torch.no_grad()
     def values(self, states: Tensor, actions: Tensor) -> Tensor:

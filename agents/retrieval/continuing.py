@@ -43,7 +43,8 @@ class Continuing:
             envs: `[R]`
             mask: Which choices are allowed there; None for all. `[R, A]`
         """
-        query = {"view": self._situations.keys(observation)} | self._entries.context(envs, STEP)
+        contexts = self._situations.contexts(observation)
+        query = {"view": self._situations.keys(observation)} | self._entries.context(envs, STEP, contexts)
         found = memory.lookup(query, self._neighbours, touch=False)
         _, _, returns, _, actions, _ = found.values.split(list(self._entries.parts), dim=2)
         weight = (found.valid * NEAR / (found.distances + NEAR)).unsqueeze(2)  # [R, K, 1]

@@ -57,14 +57,24 @@ class Entries:
         site_size: float,
     ) -> None:
         self._key_size, self._actions = situations.key_size, actions
+        self._has_context = situations.has_context
         self.separate, self._sites, self._by_action = separate, sites, by_action
         self._site_size = site_size
         self.parts = value_parts(situations.place_size, actions)
 
-    def context(self, envs: np.ndarray, kind: int) -> dict[str, Tensor]:
-        """The parts of a key that say whose and what kind. `[R, 1]` each."""
-        context = {"kind": torch.full((len(envs), 1), kind)} if self._sites else {}
-        return context | ({"stream": torch.from_numpy(envs[:, None])} if self.separate else {})
+    def context(self, envs: np.ndarray, kind: int, contexts: np.ndarray | None = None) -> dict[str, Tensor]:
+        """The parts of a key that say whose, in which context and what kind. `[R, 1]` each.
+
+        Args:
+            envs: Whose. `[R]`
+            kind: `STEP` or `REWARD`.
+            contexts: As `Situations.contexts` tells them; needed where there are any. `[R]`
+        """
+        parts = {"kind": torch.full((len(envs), 1), kind)} if self._sites else {}
+        if self._has_context:
+            assert contexts is not None
+            parts["context"] = torch.from_numpy(contexts[:, None])
+        return parts | ({"stream": torch.from_numpy(envs[:, None])} if self.separate else {})
 
     def given(self, keys: dict[str, Tensor]) -> dict[str, Tensor] | None:
         """Which parts entries have: a step the view, a reward site the time."""
@@ -89,7 +99,7 @@ class Entries:
         """Rows for the steps of episodes.
 
         Args:
-            ended: From `latest`; observations have the parts view, place, action and stream. `[B]`
+            ended: From `latest`; observations have the parts view, place, action and stream, and perhaps context. `[B]`
             names: Likewise. `[B]`
             outcome: Where each environment's episode found reward. `[E, P]`
             rewarded: Whether it did. `[E]`
@@ -108,24 +118,30 @@ class Entries:
             ],
             axis=1,
         )
-        keys = {"view": torch.from_numpy(held["view"])} | self.context(stream, STEP)
+        keys = {"view": torch.from_numpy(held["view"])} | self.context(stream, STEP, held.get("context"))
         if self._sites:
             keys["when"] = torch.zeros(len(stream), 1)
         return keys, torch.from_numpy(values).float(), names
 
-    def sites(self, envs: np.ndarray, where: np.ndarray, episodes: np.ndarray) -> Rows:
-        """Rows for the places where environments found reward. `[R]`, `[R, P]`, `[R]`."""
+    def sites(
+        self, envs: np.ndarray, where: np.ndarray, episodes: np.ndarray, contexts: np.ndarray | None = None
+    ) -> Rows:
+        """Rows for the places where environments found reward. `[R]`, `[R, P]`, `[R]`, `[R]`."""
         episode = episodes[:, None].astype(np.float32)
         certain, no_action = np.ones((len(envs), 1)), np.zeros((len(envs), self._actions))
         values = np.concatenate([where, certain, certain, where, no_action, episode], axis=1)
         keys = {"view": torch.zeros(len(envs), self._key_size), "when": torch.from_numpy(episode / TIME_UNIT)}
-        keys |= self.context(envs, REWARD)
-        return keys, torch.from_numpy(values).float(), self.site_names(envs, where)
+        keys |= self.context(envs, REWARD, contexts)
+        return keys, torch.from_numpy(values).float(), self.site_names(envs, where, contexts)
 
-    def site_names(self, envs: np.ndarray, places: np.ndarray) -> Tensor:
-        """Identities of reward sites. `[R]`, `[R, P]` -> `[R]`."""
+    def site_names(self, envs: np.ndarray, places: np.ndarray, contexts: np.ndarray | None = None) -> Tensor:
+        """Identities of reward sites, which are others in other contexts. `[R]`, `[R, P]`, `[R]` -> `[R]`."""
         cells = np.rint(places / np.float32(self._site_size)) if self._site_size else places
-        return self._names(envs, (cells + np.float32(0)).view(np.int32), REWARD)  # -0 has other bits than 0
+        what = (cells + np.float32(0)).view(np.int32)  # -0 has other bits than 0
+        if self._has_context:
+            assert contexts is not None
+            what = np.concatenate([what, contexts[:, None].view(np.int32)], 1)
+        return self._names(envs, what, REWARD)
 
     def _names(self, envs: np.ndarray, what: np.ndarray, kind: int) -> Tensor:
         """Identities of entries; those of separate worlds differ. `[R]`, `[R, n]` -> `[R]`."""
@@ -134,10 +150,12 @@ class Entries:
 
 
 def key_space(situations: Situations, separate: bool, sites: bool) -> KeySpace:
-    """What is needed to ask both questions: the view, and where they are asked, the time, the kind and whose it is."""
+    """What is needed to ask both questions: the view, and where they are asked, time, kind, context and whose it is."""
     modalities = [Modality("view", situations.key_size)]
     if sites:
         modalities += [Modality("when", 1), Modality("kind", 1, kind="discrete")]
+    if situations.has_context:
+        modalities.append(Modality("context", 1, kind="discrete"))
     if separate:
         modalities.append(Modality("stream", 1, kind="discrete"))
     return KeySpace(modalities)

@@ -113,6 +113,7 @@ class MemoryInput:
         self._episodes = np.zeros(num_envs)  # [E] ended so far in its world; in a shared one the mean of all
         self._outcome = np.zeros((num_envs, P), np.float32)  # [E, P] where the present episode found reward
         self._rewarded = np.zeros(num_envs, bool)  # [E] whether it did
+        self._contexts = np.zeros(num_envs, np.int64)  # [E] in which context it did
         self._dropped = torch.zeros(num_envs, dtype=torch.bool)  # [E] whether the present episode is shown nothing
         self._acted_on: Neighbours | None = None  # when acting last
         self._noted: dict[str, float] = {}  # of what was written since `metrics`
@@ -192,6 +193,8 @@ class MemoryInput:
             "action": self._coded(transition.action),
             "stream": self._envs,
         }
+        if situations.has_context:
+            held["context"] = situations.contexts(transition.observation)
         unused, follows = np.zeros(len(self._envs), np.int64), self._follows(transition)
         return self._returns.push(held, unused, transition.reward, transition.done, follows)
 
@@ -215,11 +218,13 @@ class MemoryInput:
     def _note_outcome(self, transition: Transition) -> None:
         rewarded = transition.reward > 0
         where = self._situations.places(transition.next_observation)
+        contexts = self._situations.contexts(transition.next_observation)
         self._outcome[rewarded], self._rewarded[rewarded] = where[rewarded], True
+        self._contexts[rewarded] = contexts[rewarded]
         if not self._options.reward_sites:
             return
         in_vain = np.flatnonzero(~rewarded)
-        sites = self.memory.find(self._entries.site_names(self._envs[in_vain], where[in_vain]))
+        sites = self.memory.find(self._entries.site_names(self._envs[in_vain], where[in_vain], contexts[in_vain]))
         if (sites >= 0).any():
             self.memory.contradict(sites, self._options.refuted)
 
@@ -228,7 +233,8 @@ class MemoryInput:
         batches = [self._steps(ended)] if ended else []
         finders = envs[self._rewarded[envs]] if self._options.reward_sites else envs[:0]
         if len(finders):
-            batches.append(self._entries.sites(finders, self._outcome[finders], self._episodes[finders]))
+            about = (self._outcome[finders], self._episodes[finders], self._contexts[finders])
+            batches.append(self._entries.sites(finders, *about))
         if batches:
             _, met, who = batches[0]  # the steps, if there are any; a reward site is worth its reward, always
             column = self._situations.place_size + 1 if ended else None
@@ -352,7 +358,7 @@ class MemoryInput:
 
     def state_dict(self) -> dict[str, Any]:
         """The memory, the open episodes and counters."""
-        arrays = {name: getattr(self, f"_{name}").copy() for name in ("episodes", "outcome", "rewarded")}
+        arrays = {name: getattr(self, f"_{name}").copy() for name in ("episodes", "outcome", "rewarded", "contexts")}
         control = self._retrieve.control
         return {
             "memory": self.memory.state_dict(),
@@ -381,6 +387,7 @@ class MemoryInput:
             self._action_returns.load_state_dict(state["action_returns"])
         for name in ("episodes", "outcome", "rewarded"):
             setattr(self, f"_{name}", state[name].copy())
+        self._contexts = state.get("contexts", np.zeros_like(self._contexts)).copy()  # older ones knew of none
 
 
 def _require_fitting(memory: AnyMemory, options: RetrievalOptions, places: bool) -> None:

@@ -84,39 +84,44 @@ class Retriever:
             episodes: The number of every environment's episode. `[E]`
             touch: Whether the entries count as used.
         """
+        contexts = self._situations.contexts(observation)  # [R]
+        self.sites.enter(envs, contexts)
         self.sites.refresh(self.memory, episodes)
-        asked, distances, values = self._slots(observation, envs, touch)
+        asked, distances, values = self._slots(observation, envs, contexts, touch)
         slots = asked
         if self.control:
             slots = self.control.choose(slots, self.memory)
             values = self.memory.values[slots]  # of -1 any, never shown
-        confidence = self._confidence(slots, values, envs)
+        confidence = self._confidence(slots, values, envs, contexts)
         if self.control:
             values, confidence = self.control.alter(slots, values, confidence, self.memory)
         age = episodes[envs].astype(np.float32)[:, None] - values[..., -1].numpy()  # [R, K]
         shown = (slots.numpy() >= 0) & (confidence.numpy() >= np.float32(self._min_confidence))
         return Neighbours(values, confidence, distances, torch.from_numpy(age), torch.from_numpy(shown), asked)
 
-    def _slots(self, observation: Observation, envs: np.ndarray, touch: bool) -> tuple[Tensor, Tensor, Tensor]:
+    def _slots(
+        self, observation: Observation, envs: np.ndarray, contexts: np.ndarray, touch: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Slots, squared distances and values, the reward sites last. `[R, K]`, `[R, K]`, `[R, K, V]`."""
         sites = self.sites.slots[envs]  # [R, S]
         if not self._neighbours:
             return sites, torch.zeros(sites.shape), self.memory.values[sites]
-        query = {"view": self._situations.keys(observation)} | self._entries.context(envs, STEP)
+        query = {"view": self._situations.keys(observation)} | self._entries.context(envs, STEP, contexts)
         near = self.memory.lookup(query, self._neighbours, touch=touch)
         if not self._reward_sites:
             return near.slots, near.distances, near.values
         slots, distances = torch.cat([near.slots, sites], 1), torch.cat([near.distances, torch.zeros(sites.shape)], 1)
         return slots, distances, self.memory.values[slots]
 
-    def _confidence(self, slots: Tensor, values: Tensor, envs: np.ndarray) -> Tensor:
+    def _confidence(self, slots: Tensor, values: Tensor, envs: np.ndarray, contexts: np.ndarray) -> Tensor:
         """How far entries are believed: a step as far as the reward site that it led to. `[R, K]`."""
         if not (self._reward_sites and self._neighbours):
             return confidence_in(self.memory, slots)
         steps = slots[:, : self._neighbours]
         outcome, rewarded = values[:, : self._neighbours].split(self._entries.parts, dim=2)[:2]
-        owners = np.repeat(envs, self._neighbours)
-        led_to = self.memory.find(self._entries.site_names(owners, outcome.flatten(0, 1).numpy())).view(steps.shape)
+        owners, within = (np.repeat(of, self._neighbours) for of in (envs, contexts))
+        names = self._entries.site_names(owners, outcome.flatten(0, 1).numpy(), within)
+        led_to = self.memory.find(names).view(steps.shape)
         believed = torch.cat([torch.where(rewarded.squeeze(2) > 0, led_to, steps), slots[:, self._neighbours :]], 1)
         return confidence_in(self.memory, believed)
 
@@ -124,8 +129,9 @@ class Retriever:
 class RewardSites:
     """The most credible and latest reward sites, kept until a write or a removal could change them.
 
-    They are chosen among the latest of their world. Those are looked up once; where each environment has a world of its
-    own they then follow what is written, until one of as many as are kept goes.
+    They are chosen among the latest of their world, and of the context that it is in. Those are looked up once; where
+    each environment has a world of its own they then follow what is written, until one of as many as are kept goes or
+    the context changes.
 
     Args:
         entries: Makes the queries.
@@ -145,6 +151,7 @@ class RewardSites:
         self._latest = np.full((num_envs, WIDER * count), -1)  # [E, WIDER S] slots, the latest first; -1 for no more
         self._since = np.zeros(self._latest.shape, np.int32)  # [E, WIDER S] generation of these then
         self._known = np.zeros(num_envs, bool)  # [E] whether these are the latest
+        self._contexts = np.zeros(num_envs, np.int64)  # [E] in which these were found
 
     def written(self, memory: AnyMemory, envs: np.ndarray, slots: Tensor) -> None:
         """Sites were found by these environments, each in a world of its own, and lie there now. `[R]`, `[R]`."""
@@ -153,6 +160,14 @@ class RewardSites:
         slots_now, since = np.concatenate([new, earlier], 1), np.concatenate([new, self._since[envs]], 1)
         since[:, :1] = memory.generation.numpy()[new]
         self._keep(envs, slots_now, since)
+
+    def enter(self, envs: np.ndarray, contexts: np.ndarray) -> None:
+        """These environments are in these contexts now. `[R]`, `[R]`."""
+        elsewhere = self._contexts[envs] != contexts
+        if elsewhere.any():
+            changed = envs[elsewhere]
+            self._contexts[changed] = contexts[elsewhere]
+            self._latest[changed], self._known[changed], self._outdated[changed] = -1, False, True
 
     def outdate(self, envs: np.ndarray) -> None:
         """Something was written in the worlds of these environments. `[R]`."""
@@ -194,12 +209,14 @@ class RewardSites:
 
     def state_dict(self) -> dict[str, Any]:
         """What is shown, and where that must be looked up anew."""
-        return {"slots": self.slots.clone(), "held": self._held.clone(), "outdated": self._outdated.copy()}
+        arrays = {"outdated": self._outdated.copy(), "contexts": self._contexts.copy()}
+        return {"slots": self.slots.clone(), "held": self._held.clone(), **arrays}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
         self.slots, self._held = state["slots"].clone(), state["held"].clone()
         self._outdated = state["outdated"].copy()
+        self._contexts = state.get("contexts", np.zeros_like(self._contexts)).copy()  # older ones knew of none
         self._known[:] = False
 
     def _look_up(self, memory: AnyMemory, envs: np.ndarray, now: Tensor) -> None:
@@ -214,7 +231,9 @@ class RewardSites:
             self._keep(envs[rows], np.where(there, latest, -1)[rows], since[rows])
         if lost.any():
             rows = np.flatnonzero(lost)
-            query = {"when": now[rows] / float(TIME_UNIT)} | self._entries.context(envs[rows], REWARD)
+            query = {"when": now[rows] / float(TIME_UNIT)} | self._entries.context(
+                envs[rows], REWARD, self._contexts[envs[rows]]
+            )
             found = memory.lookup(query, self._latest.shape[1], touch=False)
             self._latest[envs[rows]], self._since[envs[rows]] = found.slots.numpy(), found.generation.numpy()
             self._known[envs[rows]] = True

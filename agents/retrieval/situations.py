@@ -24,17 +24,23 @@ class Situations(Protocol):
         key_size: Numbers in a key, D.
         place_size: Numbers in a place, P; 0 where observations do not say where the agent is.
         reach: Distance at which a displacement between places reaches the bound of what a network is shown.
+        has_context: Whether a part of an observation says in which context it was made; what was remembered in others
+            is then not retrieved.
     """
 
     key_size: int
     place_size: int
     reach: float
+    has_context: bool
 
     def keys(self, observation: Observation) -> torch.Tensor:
         """`[E, ...]` to `[E, D]` of float32."""
 
     def places(self, observation: Observation) -> np.ndarray:
         """`[E, ...]` to `[E, P]` of float32."""
+
+    def contexts(self, observation: Observation) -> np.ndarray:
+        """A hash that equal contexts share; 0 where observations tell none. `[E]` of int64."""
 
     def identities(self, observation: Observation) -> np.ndarray:
         """A hash that equal situations share. `[E]` of int64."""
@@ -48,6 +54,7 @@ class PlaceSituations:
         seed: Unused; nothing is drawn.
         part: Name of the Dict's part that says where the agent is; None if the observation is that vector.
         columns: Which of its numbers do; all if None.
+        context: Name of the Dict's part that says in which context the agent is; None for one context.
         reach: Distance at which displacements reach their bound.
 
     Raises:
@@ -61,6 +68,7 @@ class PlaceSituations:
         *,
         part: str | None = None,
         columns: Sequence[int] | None = None,
+        context: str | None = None,
         reach: float = 3.0,
     ) -> None:
         if not reach > 0:
@@ -73,6 +81,9 @@ class PlaceSituations:
         self._part, self._columns = part, list(range(size) if columns is None else columns)
         if not self._columns or not all(0 <= column < size for column in self._columns):
             raise ValueError(f"Columns {self._columns} are not among the {size} of {vector}.")
+        if context is not None and context not in named:
+            raise ValueError(f"No part is called context={context}: this environment shows {space}.")
+        self._context, self.has_context = context, context is not None
         self.key_size = self.place_size = len(self._columns)
         self.reach = reach
 
@@ -86,9 +97,19 @@ class PlaceSituations:
         vector = shown[self._part] if isinstance(shown, dict) and self._part is not None else shown
         return np.asarray(vector)[:, self._columns].astype(np.float32)
 
+    def contexts(self, observation: Observation) -> np.ndarray:
+        """The hash of that part. `[E]`."""
+        shown = named_parts(observation)
+        if self._context is None or not isinstance(shown, dict):
+            return np.zeros(batch_size(observation), np.int64)
+        return identify(np.asarray(shown[self._context])).numpy()
+
     def identities(self, observation: Observation) -> np.ndarray:
-        """Equal places are equal situations, whatever else the observation says. `[E]`."""
-        return identify(self.places(observation)).numpy()
+        """Equal places in equal contexts are equal situations, whatever else the observation says. `[E]`."""
+        places = identify(self.places(observation)).numpy()
+        if not self.has_context:
+            return places
+        return identify(np.stack([places, self.contexts(observation)], axis=1)).numpy()
 
 
 class ProjectionSituations:
@@ -105,6 +126,7 @@ class ProjectionSituations:
 
     place_size = 0
     reach = 1.0
+    has_context = False
 
     def __init__(self, space: spaces.Space, seed: int, *, size: int = 16, scale_rule: int = SCALE_RULE) -> None:
         self.key_size = size
@@ -118,6 +140,10 @@ class ProjectionSituations:
     def places(self, observation: Observation) -> np.ndarray:
         """None: no columns. `[E, 0]`."""
         return np.zeros((batch_size(observation), 0), np.float32)
+
+    def contexts(self, observation: Observation) -> np.ndarray:
+        """One for all. `[E]`."""
+        return np.zeros(batch_size(observation), np.int64)
 
     def identities(self, observation: Observation) -> np.ndarray:
         """Equal observations are equal situations. `[E]`."""

@@ -22,12 +22,14 @@ class AdaptationBench:
     python -m benchmarks.adaptation env=newgoal_searched agents=[retrieval,plain,gru_carried,last_site] seeds=10
     python -m benchmarks.adaptation 'agents=[retrieval, retrieval retrieval.neighbours=4, shuffled]' seeds=[0]
 
-    env: newgoal_searched or recurringgoal_searched; env.<key>=<value> changes a value of its YAML.
-    agents: retrieval, and with its hyper-parameters empty, shuffled, random_neighbours (retrieval broken on purpose),
-        register (the last rewarded place instead of the memory), plain (no retrieval), gru, gru_carried (state carried
-        over episodes, shown the action and reward before), gru_register (and the register beside it);
+    env: newgoal_searched, recurringgoal_searched or contextgoal; env.<key>=<value> changes a value of its YAML.
+    agents: retrieval, and with its hyper-parameters retrieval_by_context (contextgoal's cue in its keys), empty,
+        shuffled, random_neighbours (retrieval broken on purpose), register (the last rewarded place instead of the
+        memory), plain (no retrieval), gru, gru_carried (state carried over episodes, shown the action and reward
+        before), gru_register (and the register beside it);
         ppo and agents of conf/agent built on it; each perhaps with values of its own after the name. Or policies that
-        mark limits: oracle, last_site (tries the last site, then sweeps), known_sites, random.
+        mark limits: oracle, last_site (tries the last site, then sweeps), known_sites, context_sites (the last of this
+        context), random.
     seeds: a list, or how many; of the agent, the runs it is trained in and those it is tested in.
     steps: training steps, summed over the environments.
     trained_in: a name of conf/env to train in, as it is there, if that is not `env` with its values.

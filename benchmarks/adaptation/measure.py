@@ -95,7 +95,42 @@ def report(episodes: Episodes, block: int) -> dict[str, Any]:
         "recovery": round(float(np.minimum(recovery, block).mean()), 4),
         "recovered": round(float(np.isfinite(recovery).mean()), 4),
         "blocks": len(cost),
-    }
+    } | (by_context(episodes) if episodes.context is not None else {})
+
+
+def by_context(episodes: Episodes) -> dict[str, Any]:
+    """What episodes cost by whether the site of their context was found since it last moved.
+
+    `searched`: it was not. `returned`: it was, and the episode before was in another context. `stayed`: it was, and the
+    episode before was in this one. `overall`: all of them. Of each the mean steps, the mean shortest path, the share
+    that reached the goal, and how many there were.
+    """
+    assert episodes.context is not None
+    known = _known(episodes.context, episodes.shifted, episodes.terminated)
+    same = np.zeros_like(known)
+    same[:, 1:] = episodes.context[:, 1:] == episodes.context[:, :-1]
+    which = {"searched": ~known, "returned": known & ~same, "stayed": known & same, "overall": np.ones_like(known)}
+    return {name: _mean_costs(episodes, chosen) for name, chosen in which.items()}
+
+
+def _known(context: np.ndarray, shifted: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Whether an earlier episode of the same context found the site that is there now. `[E, K]` each."""
+    runs = np.arange(len(context))
+    held = np.zeros((len(context), int(context.max()) + 1), np.bool_)  # [E, contexts]
+    known = np.zeros_like(found)
+    for k in range(context.shape[1]):
+        now = context[:, k]
+        held[runs, now] &= ~shifted[:, k]
+        known[:, k] = held[runs, now]
+        held[runs, now] |= found[:, k]
+    return known
+
+
+def _mean_costs(episodes: Episodes, chosen: np.ndarray) -> dict[str, float | None]:
+    """Of these episodes. `[E, K]` of bool."""
+    parts = {"steps": episodes.steps, "optimum": episodes.oracle_steps, "found": episodes.terminated}
+    means = {name: round(float(part[chosen].mean()), 4) if chosen.any() else None for name, part in parts.items()}
+    return means | {"episodes": int(chosen.sum())}
 
 
 def _test(run: AdaptationRun, make_player: Callable[[Any], Any]) -> dict[str, Any]:
@@ -110,7 +145,7 @@ def _test(run: AdaptationRun, make_player: Callable[[Any], Any]) -> dict[str, An
 
 def _test_environments(run: AdaptationRun) -> VectorEnv:
     shifting = {"period": run.test.block, "jitter": 0}
-    if run.policy:  # policies read the plain place
+    if run.policy and "show_unsearched" in run.environment["kwargs"]:  # policies read the plain place
         shifting["show_unsearched"] = False
     kwargs = {**run.environment["kwargs"], **shifting}
     return build_environments(OmegaConf.create({**run.environment, "num_envs": run.test.runs, "kwargs": kwargs}))

@@ -24,7 +24,23 @@ CAPTION = (
     "over its shifts. First episode: steps in the first episode after a shift. After the find: steps in the episode "
     "after the one that found the goal anew. Recovery: episodes until three in a row cost at most 1.25 times their "
     "shortest path; blocks that never get there count in full; recovered: share of blocks that do. Interquartile mean "
-    "over seeds, 95 % bootstrap interval."
+    "over seeds [95 % bootstrap interval], or of fewer than ten (least to most)."
+)
+BY_CONTEXT = {
+    "returned": lambda row: row["returned"]["steps"],
+    "x oracle": lambda row: return_ratio(row),
+    "found": lambda row: row["returned"]["found"],
+    "stayed": lambda row: row["stayed"]["steps"],
+    "searched": lambda row: row["searched"]["steps"],
+    "found in it": lambda row: row["searched"]["found"],
+    "overall": lambda row: row["overall"]["steps"],
+}
+CAPTION_BY_CONTEXT = (
+    "All weights frozen; runs not trained on, under cues not seen before; memory and recurrent state are empty when a "
+    "run begins. Steps of episodes whose site was found in their context since it last moved: returned, the episode "
+    "before was in another context (x oracle: mean steps over mean shortest path; found: share that reached the goal); "
+    "stayed, it was in this one. Searched: steps of the other episodes (found in it: share that reached the goal). "
+    "Overall: steps of all episodes. Interquartile mean over seeds, 95 % bootstrap interval."
 )
 
 Groups = dict[str, list[Row]]
@@ -33,6 +49,12 @@ Groups = dict[str, list[Row]]
 def after_find_ratio(row: Row) -> float:
     """What the episode after the find costs beside the shortest path; infinite if nothing was ever found."""
     return row["after_find"] / row["after_find_optimum"] if row["after_find"] is not None else float("inf")
+
+
+def return_ratio(row: Row) -> float:
+    """What returns to another context cost beside the shortest path; infinite if there were none."""
+    returned = row["returned"]
+    return returned["steps"] / returned["optimum"] if returned["episodes"] else float("inf")
 
 
 def acted(rows: Sequence[Row], acting: str) -> list[Row]:
@@ -49,14 +71,17 @@ def grouped(rows: Sequence[Row]) -> Groups:
 
 
 def table(groups: Groups) -> str:
-    """A Markdown table and its caption."""
-    header = ["agent", "seeds", *COLUMNS, "within 1.25x"]
+    """A Markdown table and its caption; of worlds with contexts one of returns to them."""
+    contexts = all("returned" in row for rows in groups.values() for row in rows)
+    columns, caption = (BY_CONTEXT, CAPTION_BY_CONTEXT) if contexts else (COLUMNS, CAPTION)
+    ratio = return_ratio if contexts else after_find_ratio
+    header = ["agent", "seeds", *columns, "within 1.25x"]
     lines = [header, ["---"] * len(header)]
     for agent, rows in groups.items():
-        estimates = [_estimate([column(row) for row in rows]) for column in COLUMNS.values()]
-        within = sum(after_find_ratio(row) <= 1.25 for row in rows)
+        estimates = [_estimate([column(row) for row in rows]) for column in columns.values()]
+        within = sum(ratio(row) <= 1.25 for row in rows)
         lines.append([agent, str(len(rows)), *estimates, f"{within} of {len(rows)}"])
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n\n" + CAPTION
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n\n" + caption
 
 
 def draw(groups: Groups, path: Path, title: str) -> Path:

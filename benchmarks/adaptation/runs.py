@@ -15,7 +15,7 @@ from benchmarks.runs import AgentRun, Row
 from engram_rl.training.construction import build_environments
 from engram_rl.training.errors import UsageError
 
-POLICIES = ("oracle", "last_site", "known_sites", "random")
+POLICIES = ("oracle", "last_site", "known_sites", "context_sites", "random")
 """Policies of `engram_rl.envs.oracles` that may take part; they mark the limits and are not trained."""
 ACTING = ("drawn", "greedy")
 """How actions are chosen in the test: from the policy's distribution, or its most probable."""
@@ -30,6 +30,7 @@ CARRIED = "+carry_state=true +show_previous=true"
 GRU = f"{PLAIN} {RECURRENT}"
 AGENTS = {
     "retrieval": RECALL,
+    "retrieval_by_context": f"{RECALL} +view.context=cue",
     "empty": f"{RECALL} control=empty",
     "shuffled": f"{RECALL} control=shuffled",
     "random_neighbours": f"{RECALL} control=random",
@@ -41,10 +42,10 @@ AGENTS = {
     "gru_register": f"{LAST_SITE} {RECURRENT} {CARRIED}",
 }
 """Agents that are compared, all with the hyper-parameters of `retrieval_ppo` and a falling learning rate: PPO with
-retrieval that never forgives a place that failed it; with retrieval that shows nothing, other outcomes, or any entries;
-with a register of the last site instead of the memory; without; learning from past successes instead of retrieving
-them; and with a recurrent state that begins anew in each episode, is carried on, or is carried on beside the
-register."""
+retrieval that never forgives a place that failed it; with the cue of ContextGoal as a part of its keys; with retrieval
+that shows nothing, other outcomes, or any entries; with a register of the last site instead of the memory; without;
+learning from past successes instead of retrieving them; and with a recurrent state that begins anew in each episode, is
+carried on, or is carried on beside the register."""
 
 
 @dataclass(frozen=True)

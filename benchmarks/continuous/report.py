@@ -1,4 +1,4 @@
-"""The table of rows: shares of the possible return by budget, with 95 % bootstrap intervals."""
+"""The table of rows: shares of the possible return by budget, over runs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ import numpy as np
 from benchmarks.runs import Row
 from engram_rl.training.statistics import stratified_bootstrap
 
-ENOUGH_SEEDS = 10
-
 CAPTION = (
     "Share of the possible return: the mean over the first steps of (return - random) / (oracle - random), each step "
-    "having the return of its episode, exploration included. Interquartile mean over runs with its 95 % bootstrap "
-    f"interval; under {ENOUGH_SEEDS} runs the plain mean, without one. Seconds: median."
+    "having the return of its episode, exploration included. Interquartile mean over runs [95 % bootstrap interval], "
+    "or of fewer than ten (least to most). Seconds: median."
 )
 
 
@@ -34,9 +32,5 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def estimate(shares: Sequence[float]) -> str:
-    """The interquartile mean with its interval, of few runs their mean, of none a dash."""
-    if not shares:
-        return "-"
-    if len(shares) < ENOUGH_SEEDS:
-        return f"{np.mean(shares):.3f}"
-    return format(stratified_bootstrap(shares), ".3f")
+    """The interquartile mean with its interval, of few runs their range, of none a dash."""
+    return format(stratified_bootstrap(shares), ".3f") if shares else "-"

@@ -13,8 +13,8 @@ from engram_rl.training.statistics import performance_curve, stratified_bootstra
 
 CAPTION = (
     f"Score: mean return of the last {WINDOW} training episodes (exploring) at a step count; AUC: its mean over all "
-    "steps. Interquartile mean over runs, 95 % bootstrap interval. Costs: medians. "
-    "For good: from there on never below; runs that never are count with all their steps."
+    "steps. Interquartile mean over runs [95 % bootstrap interval], or of fewer than ten (least to most). Costs: "
+    "medians. For good: from there on never below; runs that never are count with all their steps."
 )
 TESTED = " Without exploring: mean return of the episodes played after training."
 ENOUGH = 0.8  # share of successes that the table says the steps to

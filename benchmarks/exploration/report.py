@@ -14,7 +14,7 @@ CAPTION = (
     f"Found: runs in which a training episode succeeded. First success: environment steps by then; runs without one "
     f"count with all their steps. Area: share of {MARKS} tests along the run that succeeded, one episode each without "
     f"exploring; solved: runs whose last test did, and its mean return; exploring: success of the last {LAST} training "
-    "episodes. Interquartile means over runs, 95 % bootstrap intervals."
+    "episodes. Interquartile means over runs [95 % bootstrap interval], or of fewer than ten (least to most)."
 )
 HEAD = ["environment", "steps", "agent", "runs", "found", "first success", "area", "solved", "return", "exploring"]
 

@@ -35,12 +35,12 @@ HEADERS = (
     "published",
 )
 CAPTION = """\
-Interquartile mean [95 % bootstrap interval] over runs. budget: what was learned from, `own` the scored episodes only,
-a number the practice steps before each episode. regret: steps above the shortest paths; after shift: of the first 5
-episodes after the first shift; recovery: episodes until three in a row are within 1.25x the shortest path, inf where
-too many runs never do, and how many runs did; first: steps of the first episode after a shift; on return: of those in
-which the target is back where it was before; after find: steps of the episode after the first one solved since a shift,
-over the shortest;
+Interquartile mean over runs [95 % bootstrap interval], or of fewer than ten (least to most). budget: what was learned
+from, `own` the scored episodes only, a number the practice steps before each episode. regret: steps above the shortest
+paths; after shift: of the first 5 episodes after the first shift; recovery: episodes until three in a row are within
+1.25x the shortest path, inf where too many runs never do, and how many runs did; first: steps of the first episode
+after a shift; on return: of those in which the target is back where it was before; after find: steps of the episode
+after the first one solved since a shift, over the shortest;
 area: (random - cost) / (random - limit) in the 10 episodes after each shift.
 published: solved / regret of others, and of an earlier measurement of ours."""
 

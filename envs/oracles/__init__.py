@@ -28,7 +28,7 @@ from engram_rl.envs.oracles.planners import (
     VigilantPlanner,
 )
 from engram_rl.envs.oracles.policy import Policy
-from engram_rl.envs.oracles.searchers import KnownSites, LastSite, LastSiteSpiral
+from engram_rl.envs.oracles.searchers import ContextSites, KnownSites, LastSite, LastSiteSpiral
 from engram_rl.envs.suite import SuiteVectorEnv
 
 
@@ -53,6 +53,7 @@ POLICIES: dict[str, Callable[[SuiteVectorEnv, int], Policy]] = {
     "last_site_informed": partial(LastSite, knows_shifts=True),
     "known_sites": KnownSites,
     "known_sites_informed": partial(KnownSites, knows_shifts=True),
+    "context_sites": ContextSites,
     "last_site_spiral": LastSiteSpiral,
 }
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from engram_rl.envs.context_goal import ContextGoalCore
+from engram_rl.envs.core import Observation
 from engram_rl.envs.hidden_goal import OpenGridCore
 from engram_rl.envs.oracles.policy import Policy, Step
 from engram_rl.envs.suite import SuiteVectorEnv
@@ -48,7 +50,7 @@ class LastSite(Policy):
         """Sites remembered."""
         return int(self.known_site.sum())
 
-    def act(self, observation: np.ndarray, *, explore: bool = True) -> np.ndarray:
+    def act(self, observation: Observation, *, explore: bool = True) -> np.ndarray:
         """A step towards the cell that is worth trying next, over unseen cells where there is a choice. `[E]`."""
         cell = self.place(observation)
         self._rule_out(cell)
@@ -69,9 +71,10 @@ class LastSite(Policy):
         self.ruled_out[found] = self.geometry.border
         self.target[transition.terminated | transition.truncated] = -1
 
-    def place(self, observation: np.ndarray) -> np.ndarray:
+    def place(self, observation: Observation) -> np.ndarray:
         """The agent's cells. `[E]`."""
-        return self.geometry.cell(*observation[:, :2].T.astype(np.int64))
+        place = observation["place"] if isinstance(observation, dict) else observation[:, :2]
+        return self.geometry.cell(*place.T.astype(np.int64))
 
     def score(self, rows: np.ndarray, cell: np.ndarray) -> np.ndarray:
         """How late to try each cell: the last site first, then sweep. `[R]`, `[R]` -> `[R, C]`."""
@@ -116,6 +119,47 @@ class KnownSites(LastSite):
         """The last site, known sites, all others. `[R, C]`."""
         score = super().score(rows, cell)
         return score + np.where(self.known_site[rows], 0.0, 1e6)
+
+
+class ContextSites(LastSite):
+    """Goes to where the goal was last in this context; if it is not there, sweeps the grid: a register per context.
+
+    It tells contexts apart by their cues and plays ContextGoal alone.
+
+    Attributes:
+        site_of: Where the goal was last under each cue, or -1. `[E, 2 ** cue_size]`
+    """
+
+    def __init__(self, env: SuiteVectorEnv, seed: int) -> None:
+        if not isinstance(env.core, ContextGoalCore):
+            raise TypeError(f"This policy plays contexts with cues; {type(env.core).__name__} has none.")
+        super().__init__(env, seed)
+        bits = env.core.cues.shape[2]
+        self._powers = 2 ** np.arange(bits)
+        self.site_of = np.full((env.num_envs, 2**bits), -1)
+
+    @property
+    def entries(self) -> int:
+        """Sites remembered."""
+        return int((self.site_of >= 0).sum())
+
+    def act(self, observation: Observation, *, explore: bool = True) -> np.ndarray:
+        """A step towards the cell that is worth trying next in this context. `[E]`."""
+        self.last_site = self.site_of[self.rows, self._cue(observation)]
+        return super().act(observation, explore=explore)
+
+    def observe(self, transition: Step) -> None:
+        """Remember where the goal was found under this cue; what was ruled out counts in this episode alone."""
+        super().observe(transition)
+        found = np.flatnonzero(transition.terminated)
+        cue = self._cue(transition.next_observation)
+        self.site_of[found, cue[found]] = self.place(transition.next_observation)[found]
+        self.ruled_out[transition.terminated | transition.truncated] = self.geometry.border
+
+    def _cue(self, observation: Observation) -> np.ndarray:
+        """As numbers. `[E]`."""
+        assert isinstance(observation, dict)
+        return observation["cue"] @ self._powers
 
 
 class LastSiteSpiral(LastSite):

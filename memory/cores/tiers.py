@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -73,9 +73,10 @@ class Tiers(Lifelong):
     ) -> None:
         super().__init__(input_size, hidden_size, memory, heads, key_size)
         require_sizes(self, rows=rows)
-        if len(prices) != 3:
-            raise ValueError(f"{self._name}'s prices are {list(prices)}; give one of registers, RAM and disk each")
-        self.prices = [number("a price", price, 0.0) for price in prices]
+        listed = list(prices) if isinstance(prices, Iterable) and not isinstance(prices, str) else []
+        if len(listed) != 3:
+            raise ValueError(f"{self._name}'s prices are {prices!r}; list one of registers, RAM and disk each")
+        self.prices = [number("a price", price, 0.0) for price in listed]
         self.registers, self.ram = (made(self._name, make, input_size, hidden_size) for make in (registers, ram))
         for core in (self.registers, self.ram):
             if core.lifelong:

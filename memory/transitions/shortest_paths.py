@@ -67,27 +67,23 @@ class Ways:
 
     def _each_entered(self, goals: np.ndarray, given: np.ndarray) -> np.ndarray:
         """Costs backwards by a search for each set, which is entered at a node of its own. `[G, N]`."""
-        from scipy.sparse import csr_array
         from scipy.sparse.csgraph import dijkstra
 
         back, nodes = self._back, self._back.shape[0]
         indices = np.concatenate([back.indices, goals[given]])
         weights = np.concatenate([back.data, np.ones(len(indices) - back.nnz)])
         ends = back.indptr[-1] + np.cumsum(given.sum(1))
-        shape = (nodes + len(goals), nodes + len(goals))
-        entered = csr_array((weights, indices, np.concatenate([back.indptr, ends])), shape=shape)
+        entered = _sparse(weights, indices, np.concatenate([back.indptr, ends]))
         return dijkstra(entered, indices=nodes + np.arange(len(goals)))[:, :nodes] - 1
 
 
 def _breadth_first(graph: csr_array, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What can be reached from any of states `[E]`, and in how many steps from the nearest. `[R]`, `[R]` of float64."""
-    from scipy.sparse import csr_array
     from scipy.sparse.csgraph import breadth_first_order
 
     nodes, ways = graph.shape[0], graph.nnz + len(starts)  # and a node that leads to all starts
     indices, ends = np.concatenate([graph.indices, starts]), np.concatenate([graph.indptr, [ways]])
-    begun = csr_array((np.ones(ways), indices, ends), shape=(nodes + 1, nodes + 1))
-    order, came_from = breadth_first_order(begun, nodes)
+    order, came_from = breadth_first_order(_sparse(np.ones(ways), indices, ends), nodes)
     position = np.empty(nodes + 1, np.int64)
     position[order] = np.arange(len(order))
     parents = position[came_from[order[1:]]]  # ascending
@@ -110,8 +106,13 @@ def _which(owners: np.ndarray) -> np.ndarray:
 
 def _graph(successor: np.ndarray, cost: np.ndarray) -> csr_array:
     """From each state to those that an action leads to. `[N, N]` from `[N, A]`s."""
+    edge = np.isfinite(cost)
+    return _sparse(cost[edge], successor[edge], np.concatenate([[0], np.cumsum(edge.sum(1))]))
+
+
+def _sparse(costs: np.ndarray, successors: np.ndarray, ends: np.ndarray) -> csr_array:
+    """A graph by rows, of `[W]` ways in all; of 32-bit numbers, as graph searches before SciPy 1.15 take no others."""
     from scipy.sparse import csr_array
 
-    edge = np.isfinite(cost)
-    starts = np.concatenate([[0], np.cumsum(edge.sum(1))])
-    return csr_array((cost[edge], successor[edge], starts), shape=(len(successor),) * 2)
+    nodes = len(ends) - 1
+    return csr_array((costs, successors.astype(np.int32), ends.astype(np.int32)), shape=(nodes, nodes))

@@ -64,7 +64,7 @@ def test_what_is_written_are_the_n_step_returns_of_what_was_done():
 
 
 def test_an_episode_that_is_cut_goes_on_with_the_best_candidates_value():
-    agent = make(num_envs=1, n_step=9, discount=0.5, k=1, exploration=0.0)
+    agent = make(num_envs=1, n_step=9, discount=0.5, exploration=0.0)
     here = np.zeros((1, 2), np.float32)
     agent.observe(step(here, agent.act(here), 7.0, here, ended=True))
     agent.observe(step(here, agent.act(here), 1.0, here, cut=True))
@@ -79,8 +79,9 @@ def test_of_a_first_episode_that_is_cut_is_promised_what_it_gave():
     assert stored(agent)[1].tolist() == pytest.approx([-10.0] * 4, rel=1e-3)
 
 
-def test_it_learns_where_nothing_ever_ends():
-    agent = make(num_envs=2, n_step=1, discount=0.0, k=5)
+@pytest.mark.parametrize(("regression", "k"), [("local_linear", 15), ("kernel", 5)])
+def test_it_learns_where_nothing_ever_ends(regression, k):
+    agent = make(num_envs=2, n_step=1, discount=0.0, k=k, regression=regression)
     drawn, shown = np.random.default_rng(0), np.zeros((2, 2), np.float32)
     for _ in range(150):
         action = agent.act(shown)
@@ -88,12 +89,15 @@ def test_it_learns_where_nothing_ever_ends():
         agent.observe(step(shown, action, -np.abs(shown[:, 0] + action[:, 0]), following))
         shown = following
     asked = drawn.uniform(-1, 1, (200, 2)).astype(np.float32)
-    wrong = np.abs(asked[:, 0] + agent.act(asked, explore=False)[:, 0])
-    assert wrong.mean() < 0.35  # at random 1.05
+    done = agent.act(asked, explore=False)[:, 0]
+    assert (np.sign(done) == -np.sign(asked[:, 0])).mean() > 0.85  # at random .5
+    if regression == "kernel":
+        assert np.abs(asked[:, 0] + done).mean() < 0.35  # at random 1.05; a plane's best is a bound
 
 
-def test_one_lookup_proposes_for_all_and_one_values_all_candidates(monkeypatch):
-    agent = make(num_envs=64, proposals=5, perturbations=3, uniform=2)
+@pytest.mark.parametrize(("regression", "queries"), [("local_linear", [64]), ("kernel", [64, 64 * (5 + 15 + 2)])])
+def test_lookups_are_of_all_environments_and_candidates_at_once(monkeypatch, regression, queries):
+    agent = make(num_envs=64, regression=regression, proposals=5, perturbations=3, uniform=2)
     calls, lookup = [], DifferentiableNeuralDictionary.lookup
 
     def counted(self, query, *given, **more):
@@ -102,7 +106,7 @@ def test_one_lookup_proposes_for_all_and_one_values_all_candidates(monkeypatch):
 
     monkeypatch.setattr(DifferentiableNeuralDictionary, "lookup", counted)
     agent.act(np.zeros((64, 2), np.float32))
-    assert calls == [64, 64 * (5 + 15 + 2)]
+    assert calls == queries
 
 
 def test_actions_stay_within_bounds_of_any_shape():
@@ -125,13 +129,15 @@ def test_being_evaluated_leaves_no_trace():
     assert (live(agent, 20, seed=1) == live(other, 20, seed=1)).all()
 
 
-def test_the_same_seed_does_the_same_and_another_something_else():
-    one, other, third = (live(make(seed=seed), 30) for seed in (1, 1, 2))
+@pytest.mark.parametrize("regression", ["local_linear", "kernel"])
+def test_the_same_seed_does_the_same_and_another_something_else(regression):
+    one, other, third = (live(make(seed=seed, regression=regression), 30) for seed in (1, 1, 2))
     assert (one == other).all() and (one != third).any()
 
 
-def test_a_restored_agent_goes_on_as_if_it_had_never_stopped():
-    whole, first, second = make(seed=1), make(seed=1), make(seed=5)
+@pytest.mark.parametrize("regression", ["local_linear", "kernel"])
+def test_a_restored_agent_goes_on_as_if_it_had_never_stopped(regression):
+    whole, first, second = (make(seed=seed, regression=regression) for seed in (1, 1, 5))
     live(whole, 40), live(first, 40)
     second.load_state_dict(copy.deepcopy(first.state_dict()))
     assert (live(whole, 40, seed=2) == live(second, 40, seed=2)).all()
@@ -156,13 +162,29 @@ def test_begun_anew_nothing_of_open_episodes_is_written():
     assert stored(agent)[1].tolist() == [1.0]
 
 
+def test_a_memory_that_holds_fewer_than_a_lookup_asks_for_is_enough():
+    agent, shown = make(num_envs=1, capacity=30, k=50, n_step=1, discount=0.0), np.zeros((1, 2), np.float32)
+    for _ in range(60):
+        action = agent.act(shown)
+        agent.observe(step(shown, action, action[:, 0], shown))
+    assert agent.act(np.zeros((20, 2), np.float32), explore=False).tolist() == [[2.0]] * 20
+
+
+@pytest.mark.parametrize(("k", "capacity"), [(1, 200), (2, 200), (50, 2)])
+def test_too_few_neighbours_for_a_plane_are_refused(k, capacity):
+    with pytest.raises(ValueError, match=rf"has {min(k, capacity)} neighbours.*at least 3.*agent\.regression=kernel"):
+        make(k=k, capacity=capacity)
+    make(k=k, capacity=capacity, regression="kernel")
+
+
 def test_a_mask_and_other_actions_are_refused():
     with pytest.raises(ValueError, match="A mask is for Discrete"):
         make().act(np.zeros((2, 2), np.float32), mask=np.ones((2, 3), bool))
     with pytest.raises(ValueError, match=r"continuous actions acts in a Box.*Discrete\(2\).*agent=nec"):
         make(action_space=spaces.Discrete(2))
-    with pytest.raises(ValueError, match="proposals is 0"):
-        make(proposals=0)
+    for name, value in ("proposals", 0), ("ridge", 0.0), ("noise", -0.1), ("regression", "cubic"):
+        with pytest.raises(ValueError, match=f"{name} is {value!r}"):
+            make(**{name: value})
     for value, message in ({"spread": -1}, "spread is -1"), ({"spread": np.nan}, "spread is nan"):
         with pytest.raises(ValueError, match=message):
             make(**value)

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.adaptation import measure
 from benchmarks.adaptation.__main__ import main
-from benchmarks.adaptation.measure import report
+from benchmarks.adaptation.measure import by_context, report
 from benchmarks.adaptation.report import after_find_ratio
 from benchmarks.adaptation.runs import AdaptationRun, Trial, resolve
 from benchmarks.episodes import Episodes
@@ -45,6 +45,33 @@ def test_what_was_never_found_has_no_cost_after_the_find():
     made = report(episodes([100] * 8, [4] * 8, [False] * 8), 4)
     assert made["after_find"] is None
     assert math.isinf(after_find_ratio(made))
+
+
+def test_a_return_is_an_episode_whose_site_was_found_in_its_context_and_not_moved_since():
+    context = np.array([[0, 1, 0, 0, 1, 1, 0]])
+    shifted = np.array([[False, False, False, False, True, False, False]])
+    found = np.array([[True, True, True, False, False, True, True]])
+    steps = np.array([[10, 20, 5, 64, 64, 30, 7]])
+    optimum = np.array([[1, 2, 4, 3, 5, 6, 7]])
+    played = Episodes(steps, optimum, found, shifted, found * 1.0, 64, context)
+    assert by_context(played) == {
+        "searched": {"steps": 31.0, "optimum": 3.5, "found": 0.75, "episodes": 4},  # 0, 1, 4 and 5
+        "returned": {"steps": 6.0, "optimum": 5.5, "found": 1.0, "episodes": 2},  # 2 and 6
+        "stayed": {"steps": 64.0, "optimum": 3.0, "found": 0.0, "episodes": 1},  # 3
+        "overall": {"steps": 28.5714, "optimum": 4.0, "found": 0.7143, "episodes": 7},
+    }
+
+
+def test_contexts_have_a_table_of_their_own(tmp_path, capsys):
+    out = tmp_path / "rows.jsonl"
+    agents = "agents=[retrieval_by_context,oracle]"
+    assert main([*TINY, "env=contextgoal", agents, "seeds=[0]", f"out={out}", "steps=512"]) == 0
+    rows = {row["agent"]: row["drawn"] for row in map(json.loads, out.read_text().splitlines())}
+    counted = rows["oracle"]["returned"]["episodes"] + rows["oracle"]["stayed"]["episodes"]
+    assert counted + rows["oracle"]["searched"]["episodes"] == 2 * 2 * 4
+    assert rows["retrieval_by_context"]["searched"]["episodes"]
+    said = capsys.readouterr().out
+    assert "| agent | seeds | returned | x oracle |" in said and "returned, the episode before" in said
 
 
 def test_it_trains_freezes_and_plays_and_what_is_there_is_not_done_again(tmp_path, capsys):

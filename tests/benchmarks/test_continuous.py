@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.again import repeated
-from benchmarks.continuous.__main__ import main
+from benchmarks.continuous.__main__ import OURS, TUNED, main
 from benchmarks.continuous.limits import BEST_KNOWN, limits
 from benchmarks.continuous.measure import areas
 from benchmarks.continuous.report import markdown
@@ -32,10 +32,11 @@ def test_limits_are_those_of_the_runs_own_goals():
 
 def test_a_run_is_one_row_with_its_shares_and_can_be_repeated(tmp_path, capsys):
     out = tmp_path / "rows.jsonl"
-    given = ["agents=[ours,sb3_sac]", "seeds=[5]", "steps=130", "progress=false", f"out={out}"]
+    given = ["agents=[ours n_step=4,sb3_sac]", "seeds=[5]", "steps=130", "progress=false", f"out={out}"]
     assert main(given) == 0
     ours, sac = read_rows(out)
-    assert ours["agent"] == "episodic_continuous env.num_envs=1" and sac["agent"] == "sb3_sac"
+    assert ours["agent"] == f"{OURS} {TUNED['pointmassshift']} n_step=4" and sac["agent"] == "sb3_sac"
+    assert ours["settings"]["n_step"] == 4 and ours["settings"]["discount"] == 0.6
     assert list(ours["areas"]) == ["130"] and -0.5 < ours["areas"]["130"] < 1
     assert ours["limits"] == sac["limits"] and ours["fingerprint"] != sac["fingerprint"]
     assert (ours["env_steps"], sac["env_steps"], ours["gradient_steps"]) == (130, 130, 0)
@@ -48,7 +49,7 @@ def test_a_run_is_one_row_with_its_shares_and_can_be_repeated(tmp_path, capsys):
 
 def test_an_interval_needs_ten_runs():
     rows = [{"agent": "a", "areas": {"5000": share}, "seconds": 1.0} for share in np.linspace(0, 1, 10)]
-    assert "| a | 9 | 0.444 | 1 |" in markdown(rows[:9])
+    assert "| a | 9 | 0.444 (0.000 to 0.889) | 1 |" in markdown(rows[:9])
     assert "[0." in markdown(rows)
     shorter = [{"agent": "b", "areas": {"2500": 0.5}, "seconds": 2.0}]
     assert "| b | 1 | 0.500 | - | 2 |" in markdown(rows + shorter)

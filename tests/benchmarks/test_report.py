@@ -75,7 +75,7 @@ def test_every_result_file_has_a_command_and_every_figure_of_a_claim_a_source():
 
 def test_a_number_is_the_interquartile_mean_with_its_interval_of_the_rows_asked_for(results):
     marked = filled("a <!-- report: value runs score.10 agent=y as=.1f -->?<!-- end --> b")
-    assert re.fullmatch(r"a <!-- report: .* -->4\.0 \[\d\.\d, \d\.\d\]<!-- end --> b", marked)
+    assert re.fullmatch(r"a <!-- report: .* -->4\.0 \(0\.0 to 8\.0\)<!-- end --> b", marked)
     assert interquartile_mean([0, 2, 4, 6, 8]) == 4.0
     assert filled(marked) == marked
 

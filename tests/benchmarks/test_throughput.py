@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -15,6 +16,11 @@ from engram_rl.training.errors import UsageError
 def naive(entries, actions=2, k=5):
     keys, values = zip(*[stored(entries, 3, seed) for seed in range(actions)], strict=True)
     return NaiveNEC(nn.Linear(3, 3), list(keys), list(values), k=k, batch_size=8, learn_every=1, n_step=2, seed=0)
+
+
+def finish(loop, reward):
+    """An episode of one step."""
+    loop.observe(torch.randn(1, 3).numpy(), np.array([0]), np.array([reward]), np.array([True]))
 
 
 def test_every_agent_has_a_row_at_every_size(tmp_path):
@@ -41,13 +47,13 @@ def test_the_naive_reference_reads_the_values_that_the_dictionary_reads():
 def test_the_naive_reference_learns_what_it_replays():
     loop = naive(50)
     for reward in range(3):
-        loop.observe(torch.randn(3).numpy(), 0, float(reward), done=True)
+        finish(loop, float(reward))
     before = [parameter.clone() for parameter in loop.encoder.parameters()]
     keys = loop.keys[0].clone()
-    loop.observe(torch.randn(3).numpy(), 0, 9.0, done=True)
+    finish(loop, 9.0)
     assert all(not torch.equal(a, b) for a, b in zip(before, loop.encoder.parameters(), strict=True))
     assert not torch.equal(keys, loop.keys[0])
-    torch.testing.assert_close(loop.norms[0], loop.keys[0].square().sum(dim=1), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(loop.searches[0].norms, loop.keys[0].square().sum(dim=1), rtol=1e-4, atol=1e-4)
 
 
 def test_stored_keys_lie_along_walks():

@@ -23,6 +23,7 @@ VARIANTS = [
     ("engram/RecurringGoal-v0", {"n": 3, "sites": 8, "period": 2, "jitter": 1}),
     ("engram/NewGoal-v0", {"n": 2, "period": 1, "jitter": 0}),
     ("engram/DriftGoal-v0", {"n": 3, "q": 1.0, "stride": 2}),
+    ("engram/ContextGoal-v0", {"n": 3, "contexts": 3, "cue_size": 2, "period": 2, "jitter": 1}),
     ("engram/MaskedKey-v0", {"n": 2, "withheld": "place", "train_episodes": 3, "test_episodes": 4}),
     ("engram/MemoryPlan-v0", {"n": 2, "step_limit": 30}),
     ("engram/TMaze-v0", {"length": 2}),

@@ -71,7 +71,7 @@ def test_evaluation_puts_random_untrained_and_trained_side_by_side(command):
 def test_evaluation_may_go_on_remembering_and_records_an_episode(command, memory, tmp_path):
     folder = trained(command, "env=hiddengoal")
     status, printed = command(
-        evaluate.main, "episodes=4", f"memory={memory}", "video=true", "checkpoint=best", "out=seen/deep"
+        evaluate.main, "episodes=10", f"memory={memory}", "video=true", "checkpoint=best", "out=seen/deep"
     )
     assert status == 0, printed
     assert f"memory {memory}" in printed

@@ -333,12 +333,13 @@ def test_a_video_that_cannot_be_made_is_told_and_costs_nothing_else(monkeypatch,
 
 def test_an_evaluation_is_its_means_and_intervals(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
-    few, many = Episodes(np.array([1.0, 1.0]), np.array([3, 4])), Episodes(np.array([10.0, 30.0]), np.array([5, 6]))
+    ten = [8.0] * 10
+    few, many = Episodes(np.array([10.0, 30.0]), np.array([3, 4])), Episodes(np.array(ten), np.array([5, 6] * 5))
     found = Evaluation("X-v0", "frozen", 40, {"random": few, "trained": many})
-    assert found.mean == 20 and str(found) == "random: 1 [1, 1]\ntrained: 20 [10, 30]"
+    assert found.mean == 8 and str(found) == "random: 20 (10 to 30)\ntrained: 8 [8, 8]"
     assert found.rows() == {
-        "random": {"mean": 1, "interval": [1, 1], "returns": [1, 1], "lengths": [3, 4]},
-        "trained": {"mean": 20, "interval": [10, 30], "returns": [10, 30], "lengths": [5, 6]},
+        "random": {"mean": 20, "interval": None, "returns": [10, 30], "lengths": [3, 4]},
+        "trained": {"mean": 8, "interval": [8, 8], "returns": ten, "lengths": [5, 6] * 5},
     }
     assert found.intervals is found.intervals
     with pytest.raises(FrozenInstanceError):
@@ -349,8 +350,8 @@ def test_an_evaluation_is_its_means_and_intervals(capsys, monkeypatch):
     rows = [line.replace("┃", "│").split("│")[1:-1] for line in printed.splitlines() if "│" in line or "┃" in line]
     assert [[cell.strip() for cell in row] for row in rows] == [
         ["agent", "mean return", "95 % interval", "worst", "best", "steps"],
-        ["random", "1.0", "1.0 to 1.0", "1.0", "1.0", "3.5"],
-        ["trained", "20.0", "10.0 to 30.0", "10.0", "30.0", "5.5"],
+        ["random", "20.0", "-", "10.0", "30.0", "3.5"],
+        ["trained", "8.0", "8.0 to 8.0", "8.0", "8.0", "5.5"],
     ]
     assert all(row[0].startswith(" ") and row[0][1] != " " and row[1][-2] != " " for row in rows)
 

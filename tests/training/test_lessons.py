@@ -108,6 +108,7 @@ def widened(env):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
+        (lambda: Lessons(Payer(), Attribute("level"), 3), TypeError, "values is 3; it must be a list"),
         (lambda: Lessons(Payer(), "level", [0, 1]), TypeError, "mover is 'level'; it must be a Mover"),
         (lambda: Lessons(Payer(), Attribute("level"), [0]), ValueError, "lessons is 1; it must be at least 2"),
         (lambda: taken(lessons_of(lambda *_: np.nan), 2), ValueError, "reward of lesson .* is nan; it must be finite"),

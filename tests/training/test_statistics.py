@@ -11,6 +11,7 @@ from scipy.stats import mannwhitneyu
 from engram_rl.training.statistics import (
     Interval,
     interquartile_mean,
+    limits_of,
     performance_curve,
     probability_of_improvement,
     stratified_bootstrap,
@@ -124,7 +125,7 @@ def test_limits_are_the_outer_order_statistics_of_the_draws(confidence, samples)
         drawn.append(np.mean(values, axis=axis))
         return drawn[-1]
 
-    scores = np.random.default_rng(2).gamma(2.0, size=(9, 2))
+    scores = np.random.default_rng(2).gamma(2.0, size=(19, 2))
     found = stratified_bootstrap(scores, recorded, confidence=confidence, samples=samples)
     draws = sorted(next(one for one in drawn if np.size(one) == samples))
     outside = (1 - confidence) / 2 * (samples - 1)
@@ -146,12 +147,12 @@ def test_a_figure_is_of_95_percent_and_of_so_many_draws_unless_said(drawn, sampl
 
 def test_the_interval_of_the_probability_of_improvement_resamples_the_runs_of_both_within_their_task():
     generator = np.random.default_rng(5)
-    x, y = (generator.normal([mean, 50 + mean], 1, size=(runs, 2)) for mean, runs in ((0.5, 9), (0, 6)))
+    x, y = (generator.normal([mean, 50 + mean], 1, size=(runs, 2)) for mean, runs in ((0.5, 19), (0, 16)))
     draws = []
     for _ in range(2000):
         shares = []
         for t in range(2):
-            a, b = x[generator.integers(9, size=9), t], y[generator.integers(6, size=6), t]
+            a, b = x[generator.integers(19, size=19), t], y[generator.integers(16, size=16), t]
             shares.append((a[:, None] > b).mean())
         draws.append(np.mean(shares))
     found = probability_of_improvement(x, y, samples=4000)
@@ -171,8 +172,29 @@ def test_agents_are_compared_on_the_same_tasks_only():
 
 
 def test_an_interval_prints_as_a_figure_with_its_limits():
-    assert f"{stratified_bootstrap([2.0, 2.0]):.1f}" == "2.0 [2.0, 2.0]"
+    assert f"{stratified_bootstrap([2.0] * 10):.1f}" == "2.0 [2.0, 2.0]"
     assert f"{Interval(1 / 3, 0.0, 2 / 3)}" == "0.333 [0, 0.667]"
+
+
+def test_fewer_than_ten_runs_have_no_interval_but_a_range():
+    few, enough = stratified_bootstrap([5.0, 1.0, 3.0, 3.0]), stratified_bootstrap([5.0, 1.0, 3.0, 3.0] * 3)
+    assert (few.low, few.high, f"{few:.0f}") == (1, 5, "3 (1 to 5)") and few.is_range
+    assert 1 < enough.low < enough.high < 5 and limits_of(enough) == [enough.low, enough.high]
+    assert limits_of(few) is None and f"{stratified_bootstrap([4.0])}" == "4"
+    by_task = stratified_bootstrap([[0.0, 10.0], [2.0, 20.0]], np.mean)
+    assert (by_task.point, by_task.low, by_task.high) == (8, 5, 11)
+
+
+def test_a_curve_of_few_runs_has_their_range_and_of_enough_an_interval():
+    curves = np.random.default_rng(0).normal(size=(12, 30))
+    few, enough = performance_curve(curves[:9]), performance_curve(curves)
+    assert (few.low == curves[:9].min(0)).all() and (few.high == curves[:9].max(0)).all()
+    assert (enough.low > curves.min(0)).all() and (enough.high < curves.max(0)).all()
+
+
+def test_a_probability_of_improvement_of_few_runs_tells_what_it_is_of_each():
+    found = probability_of_improvement([1.0, 5.0], np.arange(12.0))
+    assert (found.low, found.high, found.runs) == ((1.5) / 12, (5.5) / 12, 2)
 
 
 def test_an_interval_stays_as_it_was_found():

@@ -36,7 +36,7 @@ def test_settings_are_compared_over_their_seeds_best_first(sweep, capsys):
     assert [group["setting"] for group in groups] == [{"agent.lr": 2}, {"agent.lr": 1}]
     assert [group["score"] for group in groups] == [55.0, 20.0]
     assert groups[1]["seeds"] == [1, 2, 3]
-    assert groups[1]["interval"][0] < 20 < groups[1]["interval"][1]
+    assert groups[1]["range"][0] < 20 < groups[1]["range"][1] and groups[1]["interval"] is None
     assert unfinished == 1
     assert main([f"sweep={sweep}"]) == 0
     assert "1 runs have not ended" in capsys.readouterr().out
@@ -116,15 +116,15 @@ def test_the_table_and_the_file_say_everything(tmp_path, capsys, monkeypatch):
     assert main([f"sweep={tmp_path}"]) == 0
     printed = capsys.readouterr().out
     rows = [[cell.strip() for cell in line.strip("│┃ ").replace("┃", "│").split("│")] for line in printed.splitlines()]
-    assert ["agent.rate", "runs", "score", "95 % interval"] in rows
-    assert ["0.5", "1", "123.5", "123.5 to 123.5"] in rows
-    assert ["0.00125", "2", "15", "10 to 20"] in rows
+    assert ["agent.rate", "runs", "score", "least to most", "95 % interval"] in rows
+    assert ["0.5", "1", "123.5", "123.5 to 123.5", "-"] in rows
+    assert ["0.00125", "2", "15", "10 to 20", "-"] in rows
     assert "have not ended" not in printed
     settings = [
         {"setting": {"agent.rate": 0.5}, "seeds": [1], "scores": [123.456], "score": 123.456,
-         "interval": [123.456, 123.456]},
+         "range": [123.456, 123.456], "interval": None},
         {"setting": {"agent.rate": 0.00125}, "seeds": [1, 2], "scores": [10.0, 20.0], "score": 15.0,
-         "interval": [10.0, 20.0]},
+         "range": [10.0, 20.0], "interval": None},
     ]  # fmt: skip
     text = (tmp_path / SUMMARY).read_text()
     assert text == json.dumps({"settings": settings, "unfinished": 0}, indent=2) + "\n"

@@ -6,7 +6,7 @@ A video that cannot be made, or a memory that cannot be laid out, costs itself a
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -124,6 +124,11 @@ def rescue(
 def shown(number: float) -> str:
     """A return as people read it: one decimal where it is large, three where it is small."""
     return f"{number:.1f}" if abs(number) >= 10 or number == round(number, 1) else f"{number:.3f}"
+
+
+def between(limits: Sequence[float] | None) -> str:
+    """An interval for a cell of a table, or a dash where there is none."""
+    return " to ".join(map(shown, limits)) if limits else "-"
 
 
 def _summarise(

@@ -22,7 +22,7 @@ def draw_learning_curve(runs: Sequence[Path], path: Path) -> Path:
     """Draw return against environment steps to `path` (PNG).
 
     One run: each episode as a dot and the mean of the last 20. Several: the interquartile mean of that over runs,
-    with its 95 % interval.
+    with its 95 % interval, or of fewer than ten their range.
     """
     return draw_learning_curves({f"mean of the last {WINDOW} episodes": runs}, path)
 

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 
 from engram_rl.training.errors import UsageError
 from engram_rl.training.evaluation import MODES
-from engram_rl.training.logging.closing import shown
+from engram_rl.training.logging.closing import between, shown
 from engram_rl.training.reporting.page import command_of, evaluation_of
 from engram_rl.training.reporting.settings import Described, describe
 from engram_rl.training.reporting.words import write_text_of
@@ -115,8 +115,7 @@ def _beside(run: Described) -> str:
     if not found:
         return ""
     rows = "\n".join(
-        f"| {name} | {shown(one['mean'])} | {' to '.join(map(shown, one['interval']))} |"
-        for name, one in found["agents"].items()
+        f"| {name} | {shown(one['mean'])} | {between(one['interval'])} |" for name, one in found["agents"].items()
     )
     told = f"Evaluated beside others, {found['episodes']} episodes each, memory {found['memory']}:"
     return f"\n{told}\n\n| agent | mean return | 95 % interval over episodes |\n|---|---|---|\n{rows}\n"

@@ -10,8 +10,8 @@
                            eval/online_mean_reward or memory/size
   tag=                     only runs with this tag
 
-Runs that differ in nothing but the seed are one line: the interquartile mean over them and its 95 % interval. A run
-that has not ended is drawn as far as it got.
+Runs that differ in nothing but the seed are one line: the interquartile mean over them and its 95 % interval, or
+of fewer than ten the least and the most. A run that has not ended is drawn as far as it got.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from engram_rl.training.reporting.series import RETURN, area, require_metric, se
 from engram_rl.training.reporting.settings import Described, Group, describe, grouped
 from engram_rl.training.reporting.words import HELP, read
 from engram_rl.training.runs.folder import write_atomically
-from engram_rl.training.statistics import Interval, stratified_bootstrap
+from engram_rl.training.statistics import Interval, limits_of, stratified_bootstrap
 
 OPTIONS = {"out": "comparison.png", "metric": RETURN, "tag": ""}
 NARROWEST = 80
@@ -83,8 +83,8 @@ def row_of(group: Group) -> dict[str, Any]:
 
     Returns:
         Its `label`, `setting`, `env`, `runs`, `seeds` and `steps`; `score` (of the last evaluation) and `area` (the
-        mean of the learning curve), interquartile means over its runs, each with `interval`, or None where no run has
-        one.
+        mean of the learning curve), interquartile means over its runs, each with its `range`, and from ten runs on with
+        its `interval`; or None where no run has one.
     """
     curves = [series for run in group.runs if len((series := series_of(run.path))[0])]
     areas = [area(series, series[0][-1]) for series in curves]
@@ -120,7 +120,8 @@ def show(groups: Sequence[Group], rows: Sequence[dict[str, Any]]) -> None:
     console = console if console.width >= NARROWEST else Console(width=NARROWEST)
     console.print(table)
     print(
-        "Interquartile means over seeds with 95 % bootstrap intervals; the score is that of each run's last evaluation."
+        "Interquartile means over seeds [95 % bootstrap interval] or, of fewer than ten seeds, (least to most). "
+        "The score is that of each run's last evaluation."
     )
 
 
@@ -136,17 +137,19 @@ def _tagged(runs: Sequence[Described], tag: str) -> list[Described]:
 def _estimate(name: str, values: Sequence[float]) -> dict[str, Any]:
     finite = [value for value in values if not np.isnan(value)]
     if not finite:
-        return {name: None, f"{name}_interval": None}
+        return {name: None, f"{name}_range": None, f"{name}_interval": None}
     interval: Interval = stratified_bootstrap(finite)
-    both = [float(interval.low), float(interval.high)] if len(finite) > 1 else None
-    return {name: float(interval.point), f"{name}_interval": both}
+    outermost = [float(min(finite)), float(max(finite))]
+    return {name: float(interval.point), f"{name}_range": outermost, f"{name}_interval": limits_of(interval)}
 
 
 def _with_interval(row: dict[str, Any], name: str) -> str:
     if row[name] is None:
         return "-"
-    interval = row[f"{name}_interval"]
-    return shown(row[name]) + (f" [{shown(interval[0])}, {shown(interval[1])}]" if interval else "")
+    if row[f"{name}_interval"]:
+        return "{} [{}, {}]".format(*map(shown, (row[name], *row[f"{name}_interval"])))
+    least, most = row[f"{name}_range"]
+    return shown(row[name]) + (f" ({shown(least)} to {shown(most)})" if most > least else "")
 
 
 def _best(group: Group) -> float:

@@ -26,8 +26,8 @@ STYLES = ("-", "--", ":", "-.")
 def draw_comparison(groups: Sequence[Group], path: Path, metric: str = RETURN) -> Path:
     """Draw the curves of groups of runs.
 
-    One run is a line. Several are the interquartile mean over runs with its 95 % interval, as far as all of them got,
-    and each run as a thin line.
+    One run is a line. Several are the interquartile mean over runs with its 95 % interval, or of fewer than ten their
+    range, as far as all of them got, and each run as a thin line.
 
     Args:
         groups: Each gets a colour.

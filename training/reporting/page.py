@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 
 from engram_rl.training.evaluation import MODES
 from engram_rl.training.legacy import metrics_today
-from engram_rl.training.logging.closing import shown
+from engram_rl.training.logging.closing import between, shown
 from engram_rl.training.logging.logger import read_metrics
 from engram_rl.training.reporting import charts
 from engram_rl.training.reporting.settings import Described, describe
@@ -128,7 +128,7 @@ def _evaluation(run: Described) -> Iterator[str]:
         (
             name,
             shown(one["mean"]),
-            " to ".join(map(shown, one["interval"])),
+            between(one["interval"]),
             shown(min(one["returns"])),
             shown(max(one["returns"])),
         )

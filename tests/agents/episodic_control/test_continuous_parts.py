@@ -83,10 +83,12 @@ def filled(entries=40, k=5, weight=0.25, state=None):
 def test_a_state_alone_proposes_what_was_done_in_the_nearest_states_whatever_it_was():
     memory, states, actions, _ = filled()
     asked = torch.randn(6, 3, generator=generator(3))
-    proposed, found = memory.remembered(asked, 4, touch=False)
+    found = memory.similar(asked, 4, touch=False)
+    where, done = memory.remembered(found)
     for row, state in enumerate(asked.double().numpy()):
         nearest = np.argsort(((states - state) ** 2).sum(1))[:4]
-        assert proposed[row].numpy() == pytest.approx(actions[nearest])
+        assert where[row].numpy() == pytest.approx(states[nearest])
+        assert done[row].numpy() == pytest.approx(actions[nearest])
     assert found.valid.all()
 
 
@@ -108,15 +110,15 @@ def test_values_are_the_kernel_regression_over_state_and_action():
 
 def test_an_empty_memory_proposes_nothing_and_values_all_alike():
     memory, *_ = filled(entries=0)
-    proposed, found = memory.remembered(torch.zeros(2, 3), 4, touch=True)
-    assert proposed.shape == (2, 4, 2) and not found.valid.any()
+    found = memory.similar(torch.zeros(2, 3), 4, touch=True)
+    assert memory.remembered(found)[1].shape == (2, 4, 2) and not found.valid.any()
     assert (memory.values(torch.zeros(2, 3), torch.zeros(2, 5, 2)) == 0).all()
 
 
 def test_states_of_several_modalities_go_beside_the_action():
     memory, states, actions, _ = filled(state=KeySpace([Modality("place", 2), Modality("speed", 1)]))
-    proposed, _ = memory.remembered(torch.from_numpy(states[8:9]).float(), 1, touch=False)
-    assert proposed[0].numpy() == pytest.approx(actions[8:9])
+    _, done = memory.remembered(memory.similar(torch.from_numpy(states[8:9]).float(), 1, touch=False))
+    assert done[0].numpy() == pytest.approx(actions[8:9])
     with pytest.raises(ValueError, match="has a part 'action', which is what the agent calls its own; rename it"):
         with_action(KeySpace([Modality("action", 2)]), 2, 1.0)
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import engram_rl.envs  # noqa: F401 (registers the suite)
+from benchmarks.adaptation.measure import by_context
 from benchmarks.episodes import Episodes, play
 from engram_rl.envs.grid import Geometry
 from engram_rl.envs.oracles import POLICIES, make_policy
@@ -152,6 +153,15 @@ def test_a_tour_of_the_known_sites_finds_a_returning_goal(sites, informed, uninf
         assert played.steps[late].mean() == pytest.approx(expected, abs=1.5)
 
 
+def test_a_register_per_context_knows_the_way_where_one_register_is_mostly_wrong():
+    played = limits("ContextGoal", "context_sites", 20, 60)
+    known = by_context(played)["returned"]
+    assert known["steps"] == known["optimum"]
+    one = by_context(limits("ContextGoal", "last_site", 20, 60))
+    assert one["returned"]["steps"] > 4 * one["returned"]["optimum"]
+    assert one["stayed"]["steps"] < 1.2 * one["stayed"]["optimum"]
+
+
 def test_a_drifting_goal_is_found_near_where_it_was():
     for q, known in ((0.25, 8.1), (1.0, 13.2)):
         mean = limits("DriftGoal", "last_site_spiral", 40, 100, q=q).steps[:, 1:].mean()
@@ -175,6 +185,7 @@ def test_the_spiral_is_the_one_that_is_walked():
         ("planner", "HiddenGoal", {}),
         ("heuristic", "ShiftWall", {"show_goal": False}),
         ("last_site", "ShiftWall", {}),
+        ("context_sites", "HiddenGoal", {}),
         ("memoryless", "MemoryPlan", {}),
     ],
 )

@@ -155,7 +155,8 @@ def test_parts_of_the_ram_keep_their_rates_and_every_parameter_is_in_one_group()
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"prices": (0.1, 0.1)}, "Tiers's prices are .*; give one of registers, RAM and disk each"),
+        ({"prices": None}, "Tiers's prices are None; list one of registers, RAM and disk each"),
+        ({"prices": (0.1, 0.1)}, "Tiers's prices are .*; list one of registers, RAM and disk each"),
         ({"prices": (0.1, -0.1, 0.1)}, "a price is -0.1"),
         ({"ram": Lifelong}, "Tiers has a disk of its own; registers and RAM end with an episode"),
         ({"rows": 0}, "Tiers's rows is 0"),

@@ -56,8 +56,7 @@ def test_seeds_are_one_group_and_what_differs_names_it(runs):
         ("ppo", [7.0, 8.0, 9.0]), ("nec discount=0.9", [4.0, 5.0, 6.0]), ("nec discount=0.99", [1.0, 2.0, 3.0]),
     ]  # fmt: skip
     row = compare.row_of(groups[0])
-    interval = stratified_bootstrap([7.0, 8.0, 9.0])
-    assert row["score"] == interval.point and row["score_interval"] == [interval.low, interval.high]
+    assert (row["score"], row["score_range"], row["score_interval"]) == (8.0, [7.0, 9.0], None)
     assert row["area"] == 8.0 and row["seeds"] == [1, 2, 3]
 
 
@@ -104,7 +103,7 @@ def test_the_command_draws_and_tells_within_80_columns(runs, capsys, monkeypatch
     told = capsys.readouterr().out
     table = told[: told.index("Interquartile")].splitlines()
     assert max(map(len, table)) <= 80
-    assert "(1 open)" in told and "2.0 [1.0, 3.0]" in told
+    assert "(1 open)" in told and "2.0 (1.0 to 3.0)" in told
     assert (runs / "pictures" / "all.png").read_bytes().startswith(b"\x89PNG")
     assert len(json.loads((runs / "pictures" / "all.json").read_text())["groups"]) == 4
 
@@ -187,7 +186,8 @@ def test_without_words_the_command_says_what_it_is_for_and_with_options_alone_it
     assert capsys.readouterr().out.endswith("Picture: all.svg\nTable: all.json\n")
     row = {
         "label": "nec", "setting": {}, "env": "CartPole-v1", "runs": ["runs/a"], "seeds": [1], "steps": 100,
-        "unfinished": 0, "score": 10.0, "score_interval": None, "area": 10.0, "area_interval": None,
+        "unfinished": 0, "score": 10.0, "score_range": [10.0, 10.0], "score_interval": None,
+            "area": 10.0, "area_range": [10.0, 10.0], "area_interval": None,
     }  # fmt: skip
     told = json.dumps({"metric": "return", "groups": [row]}, indent=2)
     assert (tmp_path / "all.json").read_text() == f"{told}\n"
@@ -201,12 +201,19 @@ def test_a_row_counts_what_is_open_and_estimates_what_is_there(tmp_path):
     row = compare.row_of(group)
     assert (row["seeds"], row["steps"], row["unfinished"]) == ([0, 1, 2], 250, 1)
     score, curve = stratified_bootstrap([2.0, 4.0]), stratified_bootstrap([1.0, 4.0])
-    assert (row["score"], row["score_interval"]) == (score.point, [score.low, score.high])
-    assert (row["area"], row["area_interval"]) == (curve.point, [curve.low, curve.high])
+    assert (row["score"], row["score_range"], row["score_interval"]) == (score.point, [2.0, 4.0], None)
+    assert (row["area"], row["area_range"], row["area_interval"]) == (curve.point, [1.0, 4.0], None)
     (made[1] / "episodes.jsonl").unlink()
     (group,) = compare.compare([made[1]])
     row = compare.row_of(group)
     assert [row[name] for name in ("steps", "score", "score_interval", "area", "area_interval")] == [0, *[None] * 4]
+
+
+def test_ten_runs_have_an_interval(tmp_path):
+    made = [run(tmp_path / f"{seed}", seed=seed, score=float(seed)) for seed in range(10)]
+    (group,) = compare.compare(made)
+    row, score = compare.row_of(group), stratified_bootstrap(np.arange(10.0))
+    assert row["score_interval"] == [score.low, score.high] and row["score_range"] == [0, 9]
 
 
 def test_within_an_environment_the_best_comes_first_and_what_has_no_score_last(tmp_path):
@@ -239,7 +246,7 @@ def test_the_table_has_a_heading_for_each_of_several_environments(tmp_path, caps
         ["c", "1", "(1", "open)", "?", "-", "-"],
         ["Y"], ["a", "1", "100", "2.0", "2.0"], ["b", "1", "100", "1.0", "1.0"],
     ]  # fmt: skip
-    assert rest.startswith(" over seeds with 95 % bootstrap intervals")
+    assert rest.startswith(" over seeds [95 % bootstrap interval] or, of fewer than ten seeds, (least to most)")
     alone = [group for group in groups if group.env == "Z"]
     compare.show(alone, [compare.row_of(group) for group in alone])
     assert ["Z"] not in lines_of(capsys.readouterr().out)
