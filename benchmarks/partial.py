@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from omegaconf import OmegaConf
 
 from benchmarks.cli import parse, run_main
@@ -41,7 +42,8 @@ PROTOCOL = ("minibatch_size=512", "entropy_coefficient=0.01", "show_previous=act
 
 CAPTION = (
     f"Returns of training episodes. MMER: the largest mean of an epoch of {EPOCH} steps, the last of which may be "
-    f"shorter; last: the mean of the last {LAST} episodes. Mean (standard deviation) over runs."
+    f"shorter; last: the mean of the last {LAST} episodes; solved: the share of these that succeeded, where the world "
+    "says what success is. Mean (standard deviation) over runs."
 )
 
 
@@ -51,10 +53,12 @@ class PartialBench:
 
     python -m benchmarks.partial seeds=3 steps=300000 out=results/partial.jsonl
     python -m benchmarks.partial 'only=[RepeatPreviousEasy,AutoencodeEasy]' 'cores=[gru,store capacity=64]' seeds=1
+    python -m benchmarks.partial 'only=[tmaze_passive length=100,MiniGrid-MemoryS9-v0]' 'cores=[gru,store]' seeds=1
 
     agents: names of conf/agent that take a core, each with values of its own after it (`ppo discount=0.5`).
     cores: names of conf/core, each with settings of its own after it, or `none`; all of them by default.
-    only: environments, of POPGym by short name (`RepeatPreviousEasy`), or as `engram train` takes them.
+    only: environments, of POPGym by short name (`RepeatPreviousEasy`), or as `engram train` takes them, each with
+        arguments of its own after it (`tmaze_passive length=100`).
     seeds: a list, or how many; of the agent and of the environment.
     steps: environment steps a run, summed over the environments.
     num_envs: environments side by side.
@@ -107,7 +111,7 @@ def _runs(bench: PartialBench) -> Iterator[PartialRun]:
     """Seed by seed, so that a stopped command leaves complete comparisons."""
     tiny = ["num_steps=16", "minibatch_size=64"] if bench.tiny else []
     steps = 60 * bench.num_envs if bench.tiny else bench.steps
-    worlds = [(name, environment_config(_id(name), {"num_envs": bench.num_envs})) for name in bench.only]
+    worlds = [(name, _environment(name, bench.num_envs)) for name in bench.only]
     agents = [
         (agent, core, settings_of(agent, core, tiny)) for agent in bench.agents for core in bench.cores
     ]  # all of them at once, so that a misspelt name is refused before anything is started
@@ -119,9 +123,23 @@ def _runs(bench: PartialBench) -> Iterator[PartialRun]:
 
 def run_of(row: Row) -> PartialRun:
     """The run of a stored row as its agent, core and environment are understood today."""
-    environment = environment_config(_id(row["env"]), given_of(row["environment"]))
+    environment = environment_config(_id(row["env"].split()[0]), given_of(row["environment"]))
     settings = settings_of(row["agent"], row["core"])
     return PartialRun(row["env"], environment, row["agent"], settings, row["seed"], row["steps"], row["core"])
+
+
+def _environment(given: str, num_envs: int) -> dict[str, Any]:
+    """The configuration of an environment, with arguments of its own behind the name: `tmaze_passive length=100`.
+
+    Raises:
+        UsageError: An unknown name, or what stands behind it is no argument with a value.
+    """
+    name, *own = given.split()
+    for word in own:
+        if not word.partition("=")[2]:
+            raise UsageError(f"{word!r} of {given!r} is no argument with a value; write it as length=100.")
+    arguments = {key: yaml.safe_load(value) for key, _, value in (word.partition("=") for word in own)}
+    return environment_config(_id(name), {"num_envs": num_envs, **({"kwargs": arguments} if arguments else {})})
 
 
 def _id(name: str) -> str:
@@ -171,7 +189,7 @@ def measure(run: PartialRun) -> Row:
         "core": run.core,
         "seed": run.seed,
         "steps": run.steps,
-        **scores(returns, ended_at),
+        **scores(returns, ended_at, run.environment["success_above"]),
         "episodes": len(returns),
         "seconds": round(seconds, 1),
         "steps_per_second": round(run.steps / seconds, 1),
@@ -183,32 +201,48 @@ def measure(run: PartialRun) -> Row:
     }
 
 
-def scores(returns: Sequence[float], ended_at: Sequence[int]) -> dict[str, Any]:
-    """MMER, the mean of each epoch, and that of the last episodes; None where none ended.
+def scores(returns: Sequence[float], ended_at: Sequence[int], success_above: float | None = None) -> dict[str, Any]:
+    """MMER, the mean of each epoch and of the last episodes, and the share of these that succeeded; None of none.
 
     Args:
         returns: Of the episodes, in the order in which they ended.
         ended_at: The environment steps of the whole run by then.
+        success_above: An episode succeeded whose return is larger; None where the world does not say.
     """
     epochs: dict[int, list[float]] = {}
     for at, gained in zip(ended_at, returns, strict=True):
         epochs.setdefault((at - 1) // EPOCH, []).append(gained)
     means = [round(float(np.mean(epoch)), 4) for epoch in epochs.values()]
     last = round(float(np.mean(returns[-LAST:])), 4) if returns else None
-    return {"mmer": max(means, default=None), "last": last, "by_epoch": means}
+    solved = None
+    if returns and success_above is not None:
+        solved = round(float(np.mean(np.array(returns[-LAST:]) > success_above)), 4)
+    return {"mmer": max(means, default=None), "last": last, "solved": solved, "by_epoch": means}
 
 
 def table(rows: Sequence[Row]) -> str:
     """A line for each environment, agent and core, as Markdown."""
-    head = ["environment", "agent", "core", "steps", "runs", "MMER", "last", "steps/s", "parameters", "state, bytes"]
+    head = [
+        "environment",
+        "agent",
+        "core",
+        "steps",
+        "runs",
+        "MMER",
+        "last",
+        "solved",
+        "steps/s",
+        "parameters",
+        "state, bytes",
+    ]
     lines = ["| " + " | ".join(head) + " |", "| " + " | ".join(["---"] * len(head)) + " |"]
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault((row["env"], row["agent"], row["core"], row["steps"]), []).append(row)
     envs = list(dict.fromkeys(env for env, *_ in groups))
     for (env, agent, core, steps), same in sorted(groups.items(), key=lambda group: envs.index(group[0][0])):
-        figures = [_spread(same, "mmer"), _spread(same, "last"), f"{_median(same, 'steps_per_second'):.0f}"]
-        figures += [f"{_median(same, name):.0f}" for name in ("parameters", "state_bytes")]
+        figures = [_spread(same, "mmer"), _spread(same, "last"), _solved(same)]
+        figures += [f"{_median(same, name):.0f}" for name in ("steps_per_second", "parameters", "state_bytes")]
         lines.append(f"| {env} | {agent} | {core} | {steps} | {len(same)} | {' | '.join(figures)} |")
     quoted = [(env, one) for env in envs for one in PUBLISHED.get(env, [])]
     return "\n".join([*lines, "", CAPTION, *published_lines(quoted)])
@@ -228,6 +262,12 @@ def published_lines(quoted: Sequence[tuple[str, Published]]) -> list[str]:
 def _spread(rows: Sequence[Row], name: str) -> str:
     values = [row[name] for row in rows if row[name] is not None]
     return f"{np.mean(values):.3f} ({np.std(values):.3f})" if values else "none ended"
+
+
+def _solved(rows: Sequence[Row]) -> str:
+    """The mean share over runs, and `-` where success is not told."""
+    values = [row["solved"] for row in rows if row.get("solved") is not None]
+    return f"{np.mean(values):.2f}" if values else "-"
 
 
 def _median(rows: Sequence[Row], name: str) -> float:

@@ -156,17 +156,27 @@ class Policy(nn.Module):
 
     def distribution(self, features: Tensor, extras: Extras, mask: Tensor | None = None) -> Distribution:
         """How to act. `[N, G]`, and `[N, A]` for what is allowed."""
+        features, added = self._split(features)
         features = self.actor(features)
         if self.actor_fusion is not None:
             features = self.actor_fusion(features, extras)
-        return self.head(features, None if self.logit_bias is None else self.logit_bias(extras), mask)
+        if self.logit_bias is not None:
+            bias = self.logit_bias(extras)
+            added = bias if added is None else added + bias
+        return self.head(features, added, mask)
 
     def values(self, features: Tensor, extras: Extras) -> Tensor:
         """What to expect. `[N, G]` to `[N]`."""
-        features = self.critic(features)
+        features = self.critic(self._split(features)[0])
         if self.critic_fusion is not None:
             features = self.critic_fusion(features, extras)
         return self.value(features).squeeze(1)
+
+    def _split(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Features without the core's scores of choices, and those, if it gives any. `[N, G]`, `[N, A]`."""
+        if self.core is None or not self.core.choices:
+            return features, None
+        return features[:, : -self.core.choices], features[:, -self.core.choices :]
 
 
 def make_policy(
@@ -214,12 +224,17 @@ def make_policy(
     encoder, width = _encoder(observation_space, layers_before, picture_features, scale_rule)
     width += sum(sizes.values())
     memory = make_memory_core(core, width, recurrent, num_envs) if recurrent else None
-    width = memory.output_size if memory is not None else width
+    width = memory.output_size - memory.choices if memory is not None else width
     layers = [] if pictures or recurrent else list(hidden)
     actor, critic = _tanh_layers(width, layers), _tanh_layers(width, layers)
     features = layers[-1] if layers else width
     value = nn.Linear(features, 1)
     head = make_action_head(action_space, features, scale_rule)
+    if memory is not None and memory.choices not in (0, len(head.bias)):
+        raise ValueError(
+            f"core.choices is {memory.choices}, but a distribution over {action_space} has {len(head.bias)} "
+            f"parameters; set core.choices={len(head.bias)}, or core.choices=0 for none."
+        )
     initialise(value, gain=1.0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed + 1)  # with fusions or without, the other weights are the same

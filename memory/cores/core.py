@@ -53,6 +53,9 @@ class Core(nn.Module):
     """What `attention` has a column for: an age, a slot, or an entry, the nearest first; None of a core without heads
     that read."""
 
+    choices: int = 0
+    """How many numbers at the end of an output are scores of choices, for a policy to add to its logits."""
+
     lifelong: ClassVar[bool] = False
     """Whether what it remembers outlives episodes and is shared by the rows of a batch: see `Lifelong`."""
 

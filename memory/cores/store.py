@@ -14,6 +14,7 @@ from engram_rl.memory.cores.addressing import entropy, mean_age
 from engram_rl.memory.cores.band import along_the_band, of_the_band, unseen
 from engram_rl.memory.cores.core import Core, Losses, State, require_sizes
 from engram_rl.memory.cores.pieces import Pieces
+from engram_rl.memory.cores.pointing import Pointer, columns_of_choices
 
 AGES_LR = 3e-2
 """Learning rate of Adam for the weights of ages; chosen with PPO on RepeatPrevious."""
@@ -60,6 +61,11 @@ class StoreCore(Core):
 
     Entries are raw inputs, so that their keys never age; the last `capacity` of them are kept.
 
+    Where columns of an input tell of the choices of who acts (a card's face in its place, whether it was chosen last),
+    what was read tells of each of them too: `choices` scores come after the output, each by the same small network from
+    the columns of that choice, now and as they were read, and from y (`pointing.Pointer`). As a choice may have shown
+    itself only once, the reads are told as `log(1 + n |r|)`, with their sign, where n counts the entries.
+
     Args:
         input_size: D.
         hidden_size: Numbers in an output, and in the layer before it.
@@ -71,10 +77,14 @@ class StoreCore(Core):
         frequencies: Of the sines and cosines of a position.
         key_size: d, numbers in the key of content and of each further part.
         top: How many entries a query reads; all of them by default.
+        choices: A, how many scores of choices follow the output; none by default.
+        choice_columns: Blocks of columns that tell of the choices, an equal share of each for each choice, in order:
+            the first column of each block and the one after its last.
     """
 
     reads_by = "age"
     phases: Tensor
+    of_choices: Tensor
 
     def __init__(
         self,
@@ -88,6 +98,8 @@ class StoreCore(Core):
         frequencies: int = 16,
         key_size: int = 16,
         top: int | None = None,
+        choices: int = 0,
+        choice_columns: Sequence[Sequence[int]] = (),
     ) -> None:
         super().__init__(input_size, hidden_size)
         self.period = capacity if period is None else period
@@ -112,6 +124,12 @@ class StoreCore(Core):
         self.answer = nn.Sequential(
             outspoken((1 + heads) * input_size, hidden_size), nn.Tanh(), outspoken(hidden_size, hidden_size), nn.Tanh()
         )
+        if choices or choice_columns:
+            require_sizes(self, choices=choices)
+            of_choices = columns_of_choices(choice_columns, choices, input_size)  # [A, K]
+            self.register_buffer("of_choices", of_choices, persistent=False)
+            self.pointer = Pointer((1 + heads) * of_choices.shape[1], hidden_size)
+            self.choices, self.output_size = int(choices), hidden_size + int(choices)
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
         """See `Core.parameter_groups`: ages learn with 3e-2, positions with 1e-2, all else with `lr`."""
@@ -159,7 +177,7 @@ class StoreCore(Core):
         return torch.cat([state["entries"][:, 1:], xs.transpose(0, 1)], 1)
 
     def _outputs(self, xs: Tensor, entries: Tensor, count: Tensor, longest: int) -> Tensor:
-        """What is answered at each step. `[T, B, hidden_size]`.
+        """What is answered at each step. `[T, B, output_size]`.
 
         Args:
             xs: `[T, B, D]`
@@ -171,7 +189,14 @@ class StoreCore(Core):
         entries = entries[:, -(min(self.capacity, longest) - 1 + steps) :]
         weights = self._weights(entries, count, steps)  # [B, H, T, N]
         read = (along_the_band(weights).flatten(1, 2) @ entries).unflatten(1, (self.heads, steps))
-        return self.answer(torch.cat([xs, read.permute(2, 0, 1, 3).flatten(2)], -1))
+        read = read.permute(2, 0, 1, 3)  # [T, B, H, D]
+        answer = self.answer(torch.cat([xs, read.flatten(2)], -1))
+        if not self.choices:
+            return answer
+        there = count + torch.arange(1, steps + 1, device=count.device).unsqueeze(1)  # [T, B]
+        told = read.sign() * torch.log1p(there.clamp_max(self.capacity)[..., None, None] * read.abs())
+        known = torch.cat([xs.unsqueeze(2), told], 2)[..., self.of_choices]  # [T, B, 1 + H, A, K]
+        return torch.cat([answer, self.pointer(known.transpose(2, 3).flatten(3), answer)], -1)
 
     def _weights(self, entries: Tensor, count: Tensor, steps: int) -> Tensor:
         """What each head reads at the last `steps` of the entries, the oldest first. `[B, H, T, N]`.

@@ -16,10 +16,12 @@ from engram_rl.training.errors import UsageError
 def test_the_measure_is_the_largest_mean_of_an_epoch():
     ended_at = [100, EPOCH, EPOCH + 1, 2 * EPOCH, 3 * EPOCH]
     found = scores([1.0, 2.0, 5.0, 6.0, -4.0], ended_at)
-    assert found == {"mmer": 5.5, "last": 2.0, "by_epoch": [1.5, 5.5, -4.0]}
+    assert found == {"mmer": 5.5, "last": 2.0, "solved": None, "by_epoch": [1.5, 5.5, -4.0]}
     many = np.arange(150.0)
     assert scores(many.tolist(), list(range(1, 151)))["last"] == pytest.approx(many[-100:].mean())
-    assert scores([], []) == {"mmer": None, "last": None, "by_epoch": []}
+    assert scores([], []) == {"mmer": None, "last": None, "solved": None, "by_epoch": []}
+    assert scores([0.0, 0.5, 1.0, 2.0], [1, 2, 3, 4], success_above=0.5)["solved"] == 0.5
+    assert scores([0.0] * 100 + [1.0] * 100, range(1, 201), success_above=0.0)["solved"] == 1.0
 
 
 def test_an_epoch_without_an_end_counts_for_nothing():
@@ -41,6 +43,19 @@ def test_settings_are_those_of_agent_and_core_and_what_is_given_replaces_them():
 def test_what_is_misspelt_is_refused_before_anything_runs(agent, core, message):
     with pytest.raises(UsageError, match=message):
         settings_of(agent, core)
+
+
+def test_an_environment_has_arguments_of_its_own_behind_its_name_and_a_row_leads_back_to_it():
+    bench = PartialBench(cores=["gru"], only=["tmaze_passive length=7 active=true"], seeds=[0], tiny=True)
+    (run,) = partial._runs(bench)
+    assert run.environment["kwargs"] == {"length": 7, "active": True, "penalty": None, "layout_seed": None}
+    row = measure(run)
+    assert 0 <= row["solved"] <= 1
+    again = partial.run_of({**row, "steps": run.steps})
+    assert again.environment == run.environment and again.env == run.env
+    for wrong, message in (("tmaze_passive length", "is no argument with a value"), ("tmaze_pasive", "tmaze_passive")):
+        with pytest.raises(UsageError, match=message):
+            list(partial._runs(PartialBench(only=[wrong])))
 
 
 def test_runs_that_differ_have_other_keys_and_rows_keep_theirs(tmp_path):
@@ -71,8 +86,8 @@ def test_the_table_has_a_line_for_each_environment_agent_and_core():
     row |= {"steps_per_second": 10.0, "parameters": 7, "state_bytes": 8}
     assert _table([row]) == [table([row]), ""] and KINDS["partial"]([row], ["core=gru"]) == table([row])
     lines = table([row, row | {"mmer": 0.7}, row | {"core": "dnc", "mmer": None, "last": None}]).splitlines()
-    assert lines[2] == "| A | ppo | gru | 9 | 2 | 0.600 (0.100) | 0.250 (0.000) | 10 | 7 | 8 |"
-    assert "| dnc | 9 | 1 | none ended | none ended |" in lines[3]
+    assert lines[2] == "| A | ppo | gru | 9 | 2 | 0.600 (0.100) | 0.250 (0.000) | - | 10 | 7 | 8 |"
+    assert "| dnc | 9 | 1 | none ended | none ended | - |" in lines[3]
 
 
 def test_what_others_have_published_stands_below_with_its_budget_and_source():

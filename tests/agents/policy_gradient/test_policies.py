@@ -156,3 +156,27 @@ def test_what_is_left_out_is_as_documented():
     }  # fmt: skip
     policy = make_policy(VECTOR, TWO, 0, hidden=[4])
     assert policy.core is policy.actor_fusion is policy.critic_fusion is policy.logit_bias is None
+
+
+def pointing(choices):
+    return partial(CORES["store"], capacity=4, choices=choices, choice_columns=[[0, 2]])
+
+
+def test_scores_of_choices_are_added_to_the_logits_and_neither_actor_nor_critic_sees_them():
+    policy = make_policy(VECTOR, TWO, 0, hidden=[], recurrent=4, core=pointing(2)).double()
+    seen, starts = torch.randn(6, 3, dtype=torch.float64), torch.zeros(3, 2, dtype=torch.bool)
+    features, _, _ = policy.features(seen, policy.initial_state(2), starts, {})
+    assert features.shape == (6, 6)
+    logits = features[:, :4] @ policy.head.weight.T + policy.head.bias + features[:, 4:]
+    actions = torch.tensor([0, 1, 0, 1, 1, 0])
+    expected = torch.log_softmax(logits, 1)[torch.arange(6), actions]
+    torch.testing.assert_close(policy.distribution(features, {}).log_prob(actions), expected, rtol=0, atol=1e-12)
+    value = features[:, :4] @ policy.value.weight.T + policy.value.bias
+    torch.testing.assert_close(policy.values(features, {}), value.squeeze(1), rtol=0, atol=1e-12)
+
+
+def test_scores_of_another_number_of_choices_are_refused():
+    with pytest.raises(
+        ValueError, match=r"core.choices is 1, but .*Discrete\(2\) has 2 parameters; set core.choices=2"
+    ):
+        make_policy(VECTOR, TWO, 0, hidden=[], recurrent=4, core=pointing(1))

@@ -42,6 +42,7 @@ WRAPPED = {
     **{f"cached_uniform_writing {name}": {"core": core, "write_every": 2} for name, core in SLOTS.items()},
     **{f"stored_programs {name}": {"core": core} for name, core in SLOTS.items()},
     **{f"dual {name}": {"core": core, "shared": True} for name, core in SLOTS.items()},
+    "store choices": {"capacity": 8, "choices": 2, "choice_columns": [[0, 2], [0, 2]]},
     "two_level gru": {"every": 2, "decoupled": True},
     "two_level delta": {"fast": DeltaRule, "slow": SLOTS["ntm"], "every": 2},
     "two_level sam": {"fast": SLOTS["sam"], "slow": MNM, "every": 2},
@@ -49,7 +50,7 @@ WRAPPED = {
     "adaptive_computation delta": {"core": DeltaRule, "limit": 3, "halting_bias": 0.0},
     "adaptive_computation sam": {"core": SLOTS["sam"], "limit": 3, "halting_bias": 0.0},
 }
-"""Each wrapper around three cores, with its settings."""
+"""Each wrapper around three cores, and a core with scores of choices, with its settings."""
 
 REACHES_A_PART = {"compressive", "mnm", "two_level sam"}
 """Cores whose losses are meant to reach some of their parameters only, so are no derivative of the loss's value."""

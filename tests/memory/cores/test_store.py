@@ -17,7 +17,11 @@ def phi(step, period):
     return np.stack([np.sin(angles), np.cos(angles)], axis=1)
 
 
-def slow_step(period, parts, columns, queries, top=None):
+def slow_score(p, known, answer):
+    return p["pointer.judged"] @ np.tanh(linear(p, "pointer.known", known) + p["pointer.context.weight"] @ answer)
+
+
+def slow_step(period, parts, columns, queries, top=None, of_choices=()):
     def step(p, x, state):
         entries = np.concatenate([state["entries"][1:], [x]])
         now, read = int(state["count"]), []
@@ -46,7 +50,10 @@ def slow_step(period, parts, columns, queries, top=None):
                 scores = [score if score >= least else -np.inf for score in scores]
             read.append(softmax(scores) @ np.array([entries[N - 1 - age] for age in rows]))
         hidden = np.tanh(linear(p, "answer.0", np.concatenate([x, *read])))
-        return np.tanh(linear(p, "answer.2", hidden)), {"entries": entries, "count": now + 1}
+        answer = np.tanh(linear(p, "answer.2", hidden))
+        told = [np.sign(one) * np.log(1 + min(now + 1, N) * np.abs(one)) for one in read]
+        scores = [slow_score(p, np.concatenate([one[mine] for one in (x, *told)]), answer) for mine in of_choices]
+        return np.concatenate([answer, scores]), {"entries": entries, "count": now + 1}
 
     return step
 
@@ -65,6 +72,32 @@ def test_queries_may_give_any_part_of_a_key():
     queries = [["age"], ["place", "content"], ["place", "position"]]
     step = slow_step(7, ["age", "position", "content", "place"], COLUMNS, queries)
     agrees("store", step, queries=queries, parts={"place": [1, 3]}, period=7, **SMALL)
+
+
+@pytest.mark.parametrize(
+    ("choices", "blocks", "of_choices"),
+    [(3, [[0, 3]], [[0], [1], [2]]), (1, [[1, 3]], [[1, 2]]), (2, [[1, 3], [0, 2]], [[1, 0], [2, 1]])],
+)
+def test_choices_are_judged_by_what_was_read_of_each(choices, blocks, of_choices):
+    step = slow_step(N, EVERY[:3], COLUMNS, [EVERY] * HEADS, of_choices=of_choices)
+    agrees("store", step, choices=choices, choice_columns=blocks, **SMALL)
+
+
+@pytest.mark.parametrize(
+    ("choices", "blocks", "message"),
+    [
+        (3, [], "choice_columns is empty; say which columns of the 3 tell of the 3 choices"),
+        (0, [[0, 3]], "choices is 0"),
+        (2, [[0, 3]], r"choice_columns has \[0, 3\], which are 3 columns; .* each of the 2 choices"),
+        (2, [[0, 4]], r"choice_columns has \[0, 4\]; .* of 3"),
+        (1, [[2, 1]], r"choice_columns has \[2, 1\]"),
+        (1, [[1]], r"choice_columns has \[1\]"),
+        (-1, [[0, 1]], "choices is -1"),
+    ],
+)
+def test_columns_that_cannot_tell_of_choices_are_refused(choices, blocks, message):
+    with pytest.raises(ValueError, match=message):
+        make_core("store", 3, 8, choices=choices, choice_columns=blocks)
 
 
 def test_every_step_is_read_alike_at_first_and_only_those_of_the_episode():
