@@ -15,24 +15,31 @@ SMALL = 0.01
 
 
 class Pointer(nn.Module):
-    """How well each of A choices suits a situation: `u_j = v^T tanh(W e_j + U y)`.
+    """How well each of A choices suits a situation.
 
-    From Vinyals et al. 2015, arXiv 1506.03134, equation 3. What is learned of one choice holds for all of them: they
-    differ by what is known of each, e_j, and by nothing else.
+        h_j = tanh(W e_j + U y)
+        u_j = v^T tanh(L h_j + G max_i h_i)
+
+    What is learned of one choice holds for all of them: they differ by what is known of each, e_j, and by nothing else.
+    The scores are those of a pointer network (Vinyals et al. 2015, arXiv 1506.03134, equation 3); that a choice is seen
+    amid the others is the layer of Zaheer et al. 2017 (Deep Sets, arXiv 1703.06114, equation 4).
 
     Args:
         known: Numbers that are known of a choice.
-        context: Numbers that are known of the situation.
+        context: Numbers that are known of the situation, y.
     """
 
     def __init__(self, known: int, context: int) -> None:
         super().__init__()
         self.known, self.context = nn.Linear(known, HIDDEN), nn.Linear(context, HIDDEN, bias=False)  # W, U
+        self.own, self.others = nn.Linear(HIDDEN, HIDDEN), nn.Linear(HIDDEN, HIDDEN, bias=False)  # L, G
         self.judged = nn.Parameter(nn.init.orthogonal_(torch.empty(1, HIDDEN), SMALL).squeeze(0))  # v
 
     def forward(self, known: Tensor, context: Tensor) -> Tensor:
         """`[..., A, K]` and `[..., C]` to scores `[..., A]`."""
-        return torch.tanh(self.known(known) + self.context(context).unsqueeze(-2)) @ self.judged
+        each = torch.tanh(self.known(known) + self.context(context).unsqueeze(-2))
+        amid = self.others(each.amax(-2, keepdim=True))
+        return torch.tanh(self.own(each) + amid) @ self.judged
 
 
 def columns_of_choices(blocks: Sequence[Sequence[int]], choices: int, width: int) -> Tensor:

@@ -49,7 +49,7 @@ class StoreCore(Core):
         content   (Q[h] x_t)^T (K x_i) / sqrt d      "what followed something like this"
         others    as content, of the columns of x that `parts` names: "where was this seen"
 
-    and what was read is answered with `y = tanh(W_2 tanh(W_1 [x_t; r_1; ...; r_H]))`.
+    and what was read is answered with `y = tanh(W_2 tanh(W_1 [x_t; r_1; ...; r_H]))`; `clock` adds phi(t).
 
     phi(i) are sines and cosines of the number of a step in its episode, with wavelengths that grow by equal factors. A
     reflection of time, like a shift, takes the pair of a frequency to a linear map of itself, so P[h] is a 2 x 2 matrix
@@ -77,6 +77,7 @@ class StoreCore(Core):
         frequencies: Of the sines and cosines of a position.
         key_size: d, numbers in the key of content and of each further part.
         top: How many entries a query reads; all of them by default.
+        clock: Whether the answer hears phi(t) too: what to do depends on the step, such as on every second one.
         choices: A, how many scores of choices follow the output; none by default.
         choice_columns: Blocks of columns that tell of the choices, an equal share of each for each choice, in order:
             the first column of each block and the one after its last.
@@ -98,6 +99,7 @@ class StoreCore(Core):
         frequencies: int = 16,
         key_size: int = 16,
         top: int | None = None,
+        clock: bool = False,
         choices: int = 0,
         choice_columns: Sequence[Sequence[int]] = (),
     ) -> None:
@@ -116,13 +118,15 @@ class StoreCore(Core):
         if "position" in self.parts:
             self.positions = nn.Parameter(NEUTRAL * torch.randn(heads, frequencies, 2, 2))  # P
             self.places = nn.Parameter(NEUTRAL * torch.randn(heads, frequencies, 2))  # p
-            self.register_buffer("phases", waves(self.period, frequencies), persistent=False)  # phi
+        self.register_buffer("phases", waves(self.period, frequencies), persistent=False)  # phi
         self.alike = [part for part in self.columns if part in self.parts]  # that are compared with what is asked
         widths = [self.columns[part].stop - self.columns[part].start for part in self.alike]
         self.keys = nn.ModuleList(nn.Linear(width, key_size, bias=False) for width in widths)  # K
         self.asked = nn.ModuleList(neutral(input_size, heads * key_size) for _ in widths)  # Q
+        self.clock = bool(clock)
+        heard = (1 + heads) * input_size + 2 * frequencies * self.clock
         self.answer = nn.Sequential(
-            outspoken((1 + heads) * input_size, hidden_size), nn.Tanh(), outspoken(hidden_size, hidden_size), nn.Tanh()
+            outspoken(heard, hidden_size), nn.Tanh(), outspoken(hidden_size, hidden_size), nn.Tanh()
         )
         if choices or choice_columns:
             require_sizes(self, choices=choices)
@@ -190,11 +194,13 @@ class StoreCore(Core):
         weights = self._weights(entries, count, steps)  # [B, H, T, N]
         read = (along_the_band(weights).flatten(1, 2) @ entries).unflatten(1, (self.heads, steps))
         read = read.permute(2, 0, 1, 3)  # [T, B, H, D]
-        answer = self.answer(torch.cat([xs, read.flatten(2)], -1))
+        now = count + torch.arange(steps, device=count.device).unsqueeze(1)  # [T, B]
+        clock = [self._waves(now, xs).flatten(2)] if self.clock else []
+        answer = self.answer(torch.cat([xs, read.flatten(2), *clock], -1))
         if not self.choices:
             return answer
-        there = count + torch.arange(1, steps + 1, device=count.device).unsqueeze(1)  # [T, B]
-        told = read.sign() * torch.log1p(there.clamp_max(self.capacity)[..., None, None] * read.abs())
+        there = (now + 1).clamp_max(self.capacity)[..., None, None]
+        told = read.sign() * torch.log1p(there * read.abs())
         known = torch.cat([xs.unsqueeze(2), told], 2)[..., self.of_choices]  # [T, B, 1 + H, A, K]
         return torch.cat([answer, self.pointer(known.transpose(2, 3).flatten(3), answer)], -1)
 
@@ -224,7 +230,7 @@ class StoreCore(Core):
         if "position" in self.parts:
             first = count.unsqueeze(1) - (window - 1)
             steps_of_episode = first + torch.arange(entries.shape[1], device=count.device)
-            places = self.phases[steps_of_episode % (2 * self.period)].to(entries.dtype)  # [B, N - 1 + T, F, 2]
+            places = self._waves(steps_of_episode, entries)  # [B, N - 1 + T, F, 2]
             turned = torch.einsum("ntfb,hfab->nhtfa", places[:, -steps:], self.positions)
             asked = (turned + self.places.unsqueeze(1)).flatten(-2)
             queries.append(strengths["position"].reshape(-1, 1, 1) * asked)
@@ -238,6 +244,10 @@ class StoreCore(Core):
             return scores
         query = torch.cat(queries, -1).flatten(1, 2)  # [B, H T, ...]
         return scores + of_the_band((query @ torch.cat(keys, -1).mT).unflatten(1, (self.heads, steps)), window)
+
+    def _waves(self, steps: Tensor, like: Tensor) -> Tensor:
+        """The waves phi of steps of an episode. `[...]` to `[..., F, 2]`."""
+        return self.phases[steps % (2 * self.period)].to(like.dtype)
 
     def _strengths(self, like: Tensor) -> Tensor:
         """`e^c`, and 0 for the parts that a head's query does not give. `[H, M]`."""

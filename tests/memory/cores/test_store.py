@@ -17,11 +17,13 @@ def phi(step, period):
     return np.stack([np.sin(angles), np.cos(angles)], axis=1)
 
 
-def slow_score(p, known, answer):
-    return p["pointer.judged"] @ np.tanh(linear(p, "pointer.known", known) + p["pointer.context.weight"] @ answer)
+def slow_scores(p, known, answer):
+    each = [np.tanh(linear(p, "pointer.known", one) + p["pointer.context.weight"] @ answer) for one in known]
+    amid = p["pointer.others.weight"] @ np.max(each, axis=0)
+    return [p["pointer.judged"] @ np.tanh(linear(p, "pointer.own", one) + amid) for one in each]
 
 
-def slow_step(period, parts, columns, queries, top=None, of_choices=()):
+def slow_step(period, parts, columns, queries, top=None, clock=False, of_choices=()):
     def step(p, x, state):
         entries = np.concatenate([state["entries"][1:], [x]])
         now, read = int(state["count"]), []
@@ -49,10 +51,12 @@ def slow_step(period, parts, columns, queries, top=None, of_choices=()):
                 least = sorted(scores, reverse=True)[:top][-1]
                 scores = [score if score >= least else -np.inf for score in scores]
             read.append(softmax(scores) @ np.array([entries[N - 1 - age] for age in rows]))
-        hidden = np.tanh(linear(p, "answer.0", np.concatenate([x, *read])))
+        heard = np.concatenate([x, *read, phi(now, period).ravel()] if clock else [x, *read])
+        hidden = np.tanh(linear(p, "answer.0", heard))
         answer = np.tanh(linear(p, "answer.2", hidden))
         told = [np.sign(one) * np.log(1 + min(now + 1, N) * np.abs(one)) for one in read]
-        scores = [slow_score(p, np.concatenate([one[mine] for one in (x, *told)]), answer) for mine in of_choices]
+        known = [np.concatenate([one[mine] for one in (x, *told)]) for mine in of_choices]
+        scores = slow_scores(p, known, answer) if known else []
         return np.concatenate([answer, scores]), {"entries": entries, "count": now + 1}
 
     return step
@@ -66,6 +70,14 @@ COLUMNS = {"content": slice(0, D), "place": slice(1, 3)}
 def test_it_is_its_equations(top):
     step = slow_step(N, EVERY, COLUMNS, [EVERY] * HEADS, top)
     agrees("store", step, parts={"place": [1, 3]}, top=top, **SMALL)
+
+
+@pytest.mark.parametrize("queries", [[EVERY] * HEADS, [["age"]] * HEADS], ids=["all", "ages"])
+def test_it_hears_the_waves_of_the_present_step_if_asked_to(queries):
+    parts = [part for part in EVERY[:3] if part in queries[0]]
+    step = slow_step(5, parts, COLUMNS, queries, clock=True)
+    given = {"queries": queries} if queries[0] == ["age"] else {}
+    agrees("store", step, clock=True, period=5, **given, **SMALL)
 
 
 def test_queries_may_give_any_part_of_a_key():
