@@ -22,6 +22,7 @@ REPEATABLE = {
     "benchmarks.costly_room": ("benchmarks.costly_room", "benchmarks.costly_room"),
     "benchmarks.exploration": ("benchmarks.exploration.runs", "benchmarks.exploration.measure"),
     "benchmarks.partial": ("benchmarks.partial", "benchmarks.partial"),
+    "benchmarks.recurrent": ("benchmarks.recurrent", "benchmarks.recurrent"),
     "benchmarks.shift": ("benchmarks.shift.specs", "benchmarks.shift.measure"),
 }
 """Benchmarks whose runs begin alike: where `run_of` makes a run of a row, and `measure` a row of a run."""

@@ -57,7 +57,7 @@ def learning(agent: str, world: str, overrides: tuple[str, ...], steps: int, see
                 seconds[name].append(float(run.summary["seconds"]))
                 behind += [row["cluster/steps_behind"] for row in run.metrics() if "cluster/steps_behind" in row]
     difference = np.array(returns["actors"]) - np.array(returns["one"])
-    low, high = _interval(difference)
+    low, high = interval_90(difference)
     return {
         "returns": {name: [round(one, 3) for one in each] for name, each in returns.items()},
         "run_seconds": {name: [round(one, 1) for one in each] for name, each in seconds.items()},
@@ -73,7 +73,7 @@ def _second_half(run: Run, steps: int) -> float:
     return float(np.mean(ended)) if ended else float("nan")
 
 
-def _interval(difference: np.ndarray) -> tuple[float, float]:
+def interval_90(difference: np.ndarray) -> tuple[float, float]:
     """The 90 % interval of the mean, by Student's t; of differences that are all alike, their value."""
     spread = difference.std(ddof=1) / np.sqrt(len(difference)) if len(difference) > 1 else 0.0
     half = float(stats.t.ppf(0.95, len(difference) - 1) * spread) if spread else 0.0

@@ -15,7 +15,14 @@ from benchmarks.fingerprint import note
 from benchmarks.shift.environment import build_environment
 from engram_rl.training.errors import UsageError
 
-OF_THE_POLICY = ("net_arch", "log_std_init")
+OF_THE_POLICY = (
+    "net_arch",
+    "log_std_init",
+    "lstm_hidden_size",
+    "shared_lstm",
+    "enable_critic_lstm",
+    "optimizer_kwargs",
+)
 """Settings that are the policy's."""
 
 

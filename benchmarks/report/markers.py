@@ -10,9 +10,9 @@ the 95 % interval of the mean; with `of=less` in how many of them it takes less,
 
 A figure of rows that no longer stand (`docs/results/history`) is marked †, and so are agents in tables.
 
-`<!-- report: control FILE [key=value ...] -->`, `continuous`, `shift`, `adaptation`, `partial`, `exploration` and
-`rows` are the table of a benchmark, on lines of its own; `rows FILE by=FIELD columns=FIELD:STATISTIC,...` has a line
-for each value of a field, and one for all unless `all=no`.
+`<!-- report: control FILE [key=value ...] -->`, `continuous`, `shift`, `adaptation`, `partial`, `recurrent`,
+`exploration` and `rows` are the table of a benchmark, on lines of its own; `rows FILE by=FIELD
+columns=FIELD:STATISTIC,...` has a line for each value of a field, and one for all unless `all=no`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from benchmarks.control.report import grouped
 from benchmarks.control.report import table as control_table
 from benchmarks.exploration.report import table as exploration_table
 from benchmarks.partial import table as partial_table
+from benchmarks.recurrent import table as recurrent_table
 from benchmarks.report.paired import difference, pairs, share
 from benchmarks.report.stored import MARK, field, marked, rows_of, select
 from benchmarks.runs import Row
@@ -143,6 +144,12 @@ def continuous(rows: Sequence[Row], words: Sequence[str]) -> str:
     return continuous_table(marked(select(rows, filters)))
 
 
+def recurrent(rows: Sequence[Row], words: Sequence[str]) -> str:
+    """The table of `benchmarks.recurrent`."""
+    _, filters = _options(words, ())
+    return recurrent_table(marked(select(rows, filters)))
+
+
 def lines(rows: Sequence[Row], words: Sequence[str]) -> str:
     """A line for each value of the field `by`, with statistics of the fields in `columns`, and one for all rows."""
     options, filters = _options(words, ("by", "columns", "as", "all"))
@@ -169,6 +176,7 @@ KINDS: dict[str, Callable[[Sequence[Row], Sequence[str]], str]] = {
     "control": control,
     "exploration": exploration,
     "partial": partial,
+    "recurrent": recurrent,
     "shift": shift,
     "rows": lines,
 }

@@ -9,7 +9,7 @@ from benchmarks.cluster.report import markdown as cluster
 from benchmarks.continuous.report import markdown as continuous
 from benchmarks.control.report import CAPTION as CONTROL
 from benchmarks.cores.report import markdown as cores
-from benchmarks.report.markers import control, exploration, partial, shift
+from benchmarks.report.markers import control, exploration, partial, recurrent, shift
 from benchmarks.report.stored import HISTORY, commands_of, commit_of, current_of, history_of, names
 from benchmarks.runs import Row
 from benchmarks.shift.report import CAPTION as SHIFT
@@ -86,6 +86,8 @@ def _table(rows: list[Row]) -> list[str]:
         return [continuous(rows), ""]
     if "auc" in rows[0]:
         return [control(rows, []).replace(CONTROL, "").rstrip(), ""]
+    if "cpu_seconds" in rows[0]:
+        return [recurrent(rows, []), ""]
     if "mmer" in rows[0]:
         return [partial(rows, []), ""]
     if "exploring" in rows[0]:
