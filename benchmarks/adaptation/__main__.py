@@ -26,7 +26,7 @@ class AdaptationBench:
     agents: retrieval, and with its hyper-parameters retrieval_by_context (contextgoal's cue in its keys), empty,
         shuffled, random_neighbours (retrieval broken on purpose), register (the last rewarded place instead of the
         memory), plain (no retrieval), gru, gru_carried (state carried over episodes, shown the action and reward
-        before), gru_register (and the register beside it);
+        before), carried core=NAME (the same with another of conf/core), gru_register (and the register beside it);
         ppo and agents of conf/agent built on it; each perhaps with values of its own after the name. Or policies that
         mark limits: oracle, last_site (tries the last site, then sweeps), known_sites, context_sites (the last of this
         context), random.

@@ -39,13 +39,14 @@ AGENTS = {
     "self_imitation": f"self_imitation_ppo {RATE}",
     "gru": GRU,
     "gru_carried": f"{GRU} {CARRIED}",
+    "carried": f"{PLAIN} {CARRIED}",
     "gru_register": f"{LAST_SITE} {RECURRENT} {CARRIED}",
 }
 """Agents that are compared, all with the hyper-parameters of `retrieval_ppo` and a falling learning rate: PPO with
 retrieval that never forgives a place that failed it; with the cue of ContextGoal as a part of its keys; with retrieval
 that shows nothing, other outcomes, or any entries; with a register of the last site instead of the memory; without;
 learning from past successes instead of retrieving them; and with a recurrent state that begins anew in each episode, is
-carried on, or is carried on beside the register."""
+carried on (`carried core=NAME`: of any core, with its own sizes), or is carried on beside the register."""
 
 
 @dataclass(frozen=True)
@@ -134,9 +135,12 @@ def _spaces(environment: dict[str, Any]) -> tuple[Space, Space]:
 
 
 def _settings(given: str) -> dict[str, Any]:
-    """Of `plain`, or with values of its own `gru_carried hidden=[32]`."""
-    name, *overrides = given.split()
-    settings = agent_config(" ".join([AGENTS.get(name, name), *overrides]), others=(*POLICIES, *AGENTS))
+    """Of `plain`, or with values of its own `gru_carried hidden=[32]`, or with a core: `carried core=dnc`."""
+    name, *words = given.split()
+    overrides = [word for word in words if not word.startswith("core=")]
+    cores = [word.removeprefix("core=") for word in words if word.startswith("core=")]
+    named = " ".join([AGENTS.get(name, name), *overrides])
+    settings = agent_config(named, others=(*POLICIES, *AGENTS), core=cores[-1] if cores else None)
     return without_recall(settings) if settings.get("control") == "novelty" else settings
 
 

@@ -23,6 +23,22 @@ def episodes(steps, oracle, found):
     return Episodes(steps, oracle, found, np.zeros_like(found), np.zeros(steps.shape), 100)
 
 
+def test_a_carried_state_may_be_of_any_core_with_the_sizes_of_its_own():
+    store, lstm, gru = resolve(
+        "newgoal_searched",
+        {},
+        ["carried core=store core.capacity=64", "carried core=lstm hidden=[32]", "gru_carried"],
+        [0],
+        64,
+        Trial(1, 1, 2),
+    )
+    for run, hidden in ((store, []), (lstm, [32]), (gru, [64])):
+        assert run.settings["hidden"] == hidden and run.settings["recurrent"] == 64
+        assert run.settings["carry_state"] and run.settings["show_previous"] and not run.settings["cut_at_episode_ends"]
+    assert store.settings["core"]["capacity"] == 64 and lstm.settings["core"]["_target_"].endswith("LSTM")
+    assert len({run.key for run in (store, lstm, gru)}) == 3
+
+
 def test_only_what_comes_after_a_shift_counts_and_the_find_is_the_first_success():
     first_block, second = [1, 1, 1, 1, 1], [100, 40, 6, 5, 5]
     made = report(episodes(first_block + second, [1] * 5 + [4] * 5, [True] * 5 + [False, True, True, True, True]), 5)
