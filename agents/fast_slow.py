@@ -221,6 +221,7 @@ class FastSlow:
             "rng": self._rng.bit_generator.state,
             "size": self._size,
             "outcomes": self._outcomes.state_dict(),
+            "slow": self.slow.state_dict() if self.slow else {},
         }
 
     @all_or_nothing
@@ -230,13 +231,15 @@ class FastSlow:
         Raises:
             KeyError: It lacks one.
         """
-        outcomes = state.get("outcomes")  # which the first version had not
+        outcomes, slow = state.get("outcomes"), state.get("slow", {})  # which the first versions had not
         state = {name: state[name] for name in _PARTS}
         self.memory.load_state_dict(state["memory"])
         self.planner.load_state_dict(state["planner"])
         self.goals.load_state_dict(state["goals"])
         if self.fast:
             self.fast.load_state_dict(state["fast"])
+        if self.slow:
+            self.slow.load_state_dict(slow)
         self._visits.load_state_dict(state["visits"])
         self._trace.load_state_dict(state["trace"])
         self._rng.bit_generator.state = state["rng"]

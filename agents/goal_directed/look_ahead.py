@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -80,6 +80,12 @@ class Slow(Protocol):
     def successors(self, ids: np.ndarray) -> np.ndarray:
         """Where each action in states (ids) `[E]` should lead; -1 where nothing is expected. `[E, A]`."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """What it noticed that is not in the memory."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave; `{}` of an agent that had noticed nothing."""
+
 
 class Branches:
     """Random branches over remembered transitions; the shortest that meets the goal is followed (arXiv 2301.13758).
@@ -118,6 +124,13 @@ class Branches:
         """Expects nothing."""
         return np.full((len(ids), self.memory.num_actions), NONE)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: all is in the memory."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to restore."""
+
 
 class Search:
     """Exact shortest paths over remembered and imagined transitions, corrected by contradiction.
@@ -126,7 +139,9 @@ class Search:
       into it are dropped if remembered, and doubted if imagined.
     - To be in a state, or to see the goal there, speaks for it: what refused entry is dropped.
     - A surprise (something remembered turned out wrong) says that the world has shifted: refusals from earlier episodes
-      are dropped with it. So they are when they leave no way at all.
+      are dropped with it. What was remembered before a shift that is known already is wrong without another one.
+    - Refusals are dropped when they leave no way at all; those of this episode only if nothing is left to try, as who
+      forgets at once what refused entry walks into it again and again.
     - Where not even imagination knows a way, an action whose effect is unknown is tried: where that is possible with
       the least of a detour.
 
@@ -139,6 +154,7 @@ class Search:
         self.planner = planner
         self.memory = planner.memory
         self._replay_paths = replay_paths
+        self._shifted = np.full(self.memory.num_owners, -np.inf)  # [O], tick at which a shift was last noticed
 
     def plan(self, now: Situation, rng: np.random.Generator, explore: bool) -> Plan:
         """The first action of a shortest path; of equals the one with the highest preference, then any."""
@@ -150,12 +166,11 @@ class Search:
         costs = self._costs(ids, targets, aiming)
         cut_off = aiming & ~np.isfinite(costs).any(1)
         if explore and cut_off.any():
-            self._drop_refusals_of(now.owners[cut_off])
-            costs = self._costs(ids, targets, aiming)
+            costs = self._reopened(now, costs, aiming, cut_off)
         on_its_way = np.isfinite(costs).any(1)
         if not on_its_way.all():
             lost = ~on_its_way
-            costs[lost] = self._probing_costs(ids[lost], targets[lost, 0])
+            costs[lost], _ = self._probing_costs(ids[lost], targets[lost, 0])
         if now.allowed is not None:
             costs[~now.allowed] = np.inf
         best = costs <= costs.min(1, keepdims=True) + _SAME  # [E, A]
@@ -175,13 +190,23 @@ class Search:
             starts, ways = np.nonzero(np.isin(self.memory.table.next, refused))
             others = self.memory.table.next[starts, ways] != starts
             self._drop(starts[others], ways[others])
-        if written.refuted.any():
-            self._drop_refusals_of(owners[written.refuted], of_earlier_episodes=True)
+        surprised = written.refuted & (written.since >= self._shifted[owners])
+        if surprised.any():
+            self._drop_refusals_of(owners[surprised], of_earlier_episodes=True)
+            self._shifted[owners[surprised]] = self.memory.clock[owners[surprised]]
 
     def successors(self, ids: np.ndarray) -> np.ndarray:
         """Where each action in states (ids) `[E]` should lead, by memory or imagination; -1 for unknown. `[E, A]`."""
         self.planner.refresh()
         return self.planner.successor[ids]
+
+    def state_dict(self) -> dict[str, Any]:
+        """When shifts were noticed."""
+        return {"shifted": self._shifted.copy()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave; an agent saved before this was noted knows of no shift."""
+        self._shifted = np.array(state["shifted"]) if state else np.full_like(self._shifted, -np.inf)
 
     def _costs(self, ids: np.ndarray, targets: Targets, aiming: np.ndarray) -> np.ndarray:
         """Steps to a target with each action first; inf where there is no way. `[E, A]`."""
@@ -190,7 +215,20 @@ class Search:
             costs[aiming] = self.planner.action_costs(ids[aiming], targets[aiming])
         return costs
 
-    def _probing_costs(self, ids: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    def _reopened(self, now: Situation, costs: np.ndarray, aiming: np.ndarray, cut_off: np.ndarray) -> np.ndarray:
+        """Costs once refusals that leave no way are dropped: earlier episodes' first, all if nothing is left to try."""
+        self._drop_refusals_of(now.owners[cut_off], of_earlier_episodes=True)
+        costs = self._costs(now.ids, now.targets, aiming)
+        cut_off = aiming & ~np.isfinite(costs).any(1)
+        if not cut_off.any():
+            return costs
+        _, may_probe = self._probing_costs(now.ids[cut_off], now.targets[cut_off, 0])
+        if may_probe.all():
+            return costs
+        self._drop_refusals_of(now.owners[cut_off][~may_probe])
+        return self._costs(now.ids, now.targets, aiming)
+
+    def _probing_costs(self, ids: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Costs that lead to where an action without a known effect can be tried, nearest to here and to the target.
 
         All 0, which leaves the choice to the preference, if there is no such place.
@@ -200,7 +238,7 @@ class Search:
             targets: A state each of where they would like to be, -1 for none. `[M]`
 
         Returns:
-            `[M, A]`
+            `[M, A]`, and whether there is such a place. `[M]` of bool
         """
         states = self.memory.states
         steps = self.planner.costs_from(ids)  # [M, S]
@@ -209,7 +247,7 @@ class Search:
         reachable, untried = reachable[untried.any(1)], untried[untried.any(1)]
         costs = np.zeros((len(ids), self.memory.num_actions))
         if not len(reachable):
-            return costs
+            return costs, np.zeros(len(ids), np.bool_)
         onward = np.abs(states.vectors[reachable] - states.vectors[targets][:, None]).sum(2)  # [M, N]
         detour = steps[:, reachable] + np.where(targets[:, None] != NONE, onward, 0)
         place = detour.argmin(1)  # [M]
@@ -219,7 +257,7 @@ class Search:
         elsewhere = going & ~here
         if elsewhere.any():
             costs[elsewhere] = self.planner.action_costs(ids[elsewhere], reachable[place[elsewhere], None])
-        return costs
+        return costs, going
 
     def _drop_refusals_of(self, owners: np.ndarray, of_earlier_episodes: bool = False) -> None:
         memory = self.memory

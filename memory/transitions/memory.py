@@ -146,11 +146,12 @@ class TransitionMemory:
         outcome = checked_outcome(len(states), rewards, terminals, harms)
         ids = self._name(np.concatenate([states, next_states]), np.concatenate([owners, owners]))
         ids, outcome["next"] = ids[: len(states)], ids[len(states) :]
+        since = self.table.stamp[ids, actions]
         new, refuted = self._write_in_turn(ids, actions, outcome)
         self._writes += 1
         self._seen[ids] = self._seen[outcome["next"]] = self._writes
         self._learn_movements(owners, actions, ids, outcome["next"], np.flatnonzero(new | refuted))
-        return Written(ids, outcome["next"], new, refuted)
+        return Written(ids, outcome["next"], new, refuted, since)
 
     def expand(self, states: np.ndarray, owners: np.ndarray | None = None, *, imagine: bool = False) -> Expansion:
         """Look one step ahead from states `[B, D]` with each action; `imagine` recalls unknown ones by action alone."""

@@ -16,12 +16,14 @@ class Written:
         next_states: Id of the state each ended in. `[B]`
         new: Nothing was known about this action in this state. `[B]` of bool
         refuted: Something else was known. `[B]` of bool
+        since: Tick at which what was known before was last experienced; of no meaning where nothing was. `[B]`
     """
 
     states: np.ndarray
     next_states: np.ndarray
     new: np.ndarray
     refuted: np.ndarray
+    since: np.ndarray
 
 
 @dataclass(frozen=True)

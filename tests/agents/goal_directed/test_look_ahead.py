@@ -76,7 +76,7 @@ def test_the_best_of_what_is_allowed_is_taken_however_bad_it_is(score, allowed, 
 
 @pytest.mark.parametrize("kind", [Search, Branches])
 def test_every_kind_of_slow_part_is_asked_in_the_same_way(kind):
-    for name in ("plan", "expected", "observe", "successors"):
+    for name in ("plan", "expected", "observe", "successors", "state_dict", "load_state_dict"):
         assert signature(getattr(kind, name)).parameters == signature(getattr(Slow, name)).parameters
 
 
@@ -239,6 +239,30 @@ def test_refusals_that_leave_no_way_are_dropped_of_those_concerned_and_only_whil
     assert actions[0] == RIGHT or not explore
 
 
+def test_refusals_of_this_episode_stand_while_anything_is_left_to_try():
+    memory = taught(TransitionMemory(2, 4, 2000), ((2, 3), UP, (2, 2)))
+    search = Search(Planner(memory, bounds=(np.zeros(2), np.full(2, 9)), refused_cost=INF), False)
+    taught(memory, ((2, 2), UP, (2, 2)))
+    assert chosen(search, [(2, 2)], [(2, 0)]) != [UP] and knows(memory, (2, 2), UP)
+    memory.tick(1, np.arange(1))
+    assert chosen(search, [(2, 2)], [(2, 0)]) == [UP] and not knows(memory, (2, 2), UP)
+    taught(
+        memory, ((2, 2), UP, (2, 2)), *(((x, 9), action, (x, 9)) for x in range(3) for action in (LEFT, RIGHT, DOWN))
+    )
+    assert chosen(search, [(2, 2)], [(2, 0)]) == [UP] and not knows(memory, (2, 2), UP)  # the others do nothing
+
+
+def test_who_may_try_something_keeps_its_refusals_and_who_may_not_loses_them():
+    search = searching(owners=2)
+    memory = shut_in(search, owner=1)
+    memory.contradict(*(np.array(part) for part in zip(*(((5, 5), a) for a in (LEFT, DOWN)), strict=True)))
+    memory.movements.stored.reshape(2, 4)[0, [LEFT, DOWN]] = 0
+    taught(memory, ((2, 2), UP, (2, 2)), ((2, 2), RIGHT, (2, 2)))
+    actions = chosen(search, [(2, 2), (2, 2)], [(2, 0), (2, 0)], owners=[0, 1], certain=False)
+    assert actions[0] in (LEFT, DOWN) and actions[1] == UP
+    assert knows(memory, (2, 2), UP, owner=0) and not knows(memory, (2, 2), UP, owner=1)
+
+
 def test_a_judged_search_that_is_cut_off_forgets_nothing_that_it_knows():
     search = searching()
     memory = shut_in(search)
@@ -297,6 +321,29 @@ def test_a_surprise_drops_the_refusals_of_earlier_episodes_of_who_was_surprised(
     observed(search, (5, 5), DOWN, (5, 5))  # was free, is blocked
     known = [[knows(memory, place, RIGHT, owner) for place in ((2, 2), (7, 2))] for owner in range(2)]
     assert known == [[False, True], [True, True]]
+
+
+def test_what_was_remembered_before_a_shift_that_is_known_already_says_nothing_of_another():
+    search = searching(owners=2)
+    memory, refusal = search.memory, ((7, 2), RIGHT, (7, 2))
+    memory.tick(1, np.arange(2))
+    observed(search, (5, 5), DOWN, (5, 5))  # a shift
+    for owner in range(2):
+        taught(memory, refusal, owner=owner)
+    memory.tick(1, np.arange(2))
+    twin = searching(owners=2)
+    twin.load_state_dict(search.state_dict())
+    observed(search, (5, 5), LEFT, (5, 5))  # was remembered before
+    assert knows(memory, (7, 2), RIGHT)
+    observed(search, (5, 5), LEFT, (5, 5), owner=1)  # who had noticed nothing
+    assert not knows(memory, (7, 2), RIGHT, owner=1)
+    taught(memory, ((8, 8), RIGHT, (9, 8)))
+    memory.tick(1, np.arange(2))
+    observed(search, (8, 8), RIGHT, (8, 8))  # another
+    assert not knows(memory, (7, 2), RIGHT)
+    assert twin.state_dict()["shifted"].tolist() == [1, -INF] and search.state_dict()["shifted"].tolist() == [3, 2]
+    twin.load_state_dict({})
+    assert twin.state_dict()["shifted"].tolist() == [-INF, -INF]
 
 
 def test_whole_ways_are_worked_out_for_replay_and_are_empty_for_who_knows_none():

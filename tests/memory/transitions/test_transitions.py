@@ -77,9 +77,12 @@ def test_remembers_what_a_dictionary_would_remember(batches, half_life, keep):
         owners, states, actions, next_states, rewards, terminals, harms = (
             np.array(x) for x in zip(*batch, strict=True)
         )
+        keys = [one[:3] for one in batch]
+        since = [slow.cells[key].stamp if slow.known(*key) else None for key in keys]
         met = memory.write(
             states, actions, next_states, rewards=rewards, terminals=terminals, harms=harms, owners=owners
         )
+        assert all(before in (None, tick) for before, tick in zip(since, met.since.tolist(), strict=True))
         assert met.refuted.tolist() == [slow.write(*one) for one in batch]
         memory.tick(ticks, np.array([0]))
         slow.clock[0] += ticks
