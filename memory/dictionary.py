@@ -249,7 +249,7 @@ class DifferentiableNeuralDictionary(OwnMode):
         found = read(self.store, self.values, self.generation, asked, near, S, self.kernel)
         if touch:
             self.usage.add(found, near.complete)
-            self._retrieved(found, near)
+            self.forgetting.retrieved(found.slots.reshape(-1) if near.complete else _found_at(found, near.nobody))
         return found
 
     @in_own_mode
@@ -490,10 +490,6 @@ class DifferentiableNeuralDictionary(OwnMode):
         """Every entry as a row of a table; needs pandas."""
         return inspection.table(self.to_arrays())
 
-    def _retrieved(self, found: Found, near: Neighbours) -> None:
-        """Forgetting goes by which entries were found."""
-        self.forgetting.retrieved(found.slots.reshape(-1) if near.complete else _found_at(found, near.nobody))
-
     def _put_off(self) -> Checks | None:
         """What takes checks that are made together, where an answer has to be waited for; None if they are not."""
         return None if self.device.type in AT_HAND else []
@@ -705,7 +701,8 @@ def lookup_in_each(
     if touch:
         note_each([one.usage for one in memories], found, [one.complete for one in near])
         for memory, mine, neighbours in zip(memories, found, near, strict=True):
-            memory._retrieved(mine, neighbours)
+            slots = mine.slots.reshape(-1) if neighbours.complete else _found_at(mine, neighbours.nobody)
+            memory.forgetting.retrieved(slots)
     return found
 
 

@@ -52,7 +52,7 @@ GROUP = 32
 MANY = 2**18
 """Scores from which on that pays."""
 
-FEWEST_SCORES, MOST_SCORES = 2**17, 2**23
+FEWEST_SCORES, MOST_SCORES = 2**16, 2**23
 """Scores of few queries, from which on a product with squares at hand beats a pass for each; and at most, in 32 MiB."""
 
 APART = 16
