@@ -43,6 +43,7 @@ from engram_rl.agents.episodic_control.overestimates import STEPS, errors_by_age
 from engram_rl.agents.episodic_control.returns import NStepReturns, Returns
 from engram_rl.memory import Found, RowRMSprop, RowSGD
 from engram_rl.memory.checks import number, whole
+from engram_rl.memory.learning import step_each
 from engram_rl.memory.sharded import AnyMemory, ShardedMemory, ShardedOptimiser
 
 
@@ -285,9 +286,8 @@ class NEC:
         loss.backward()
         if self.optimiser:
             self.optimiser.step()
-        for action, optimiser in enumerate(self.row_optimisers):
-            if action in found:
-                optimiser.step(found[action])
+        if self.row_optimisers:
+            _step_rows([self.row_optimisers[action] for action in found], list(found.values()))
 
     def _own_slots(self, batch: dict[str, Any]) -> Tensor | None:
         """Where the replayed situations are stored, if that is known. `[B]`."""
@@ -341,6 +341,16 @@ class NEC:
         self._explore.load_state_dict(state["explore"])
         self._steps, self._due = state["steps"], state["due"]
         self._values = state["values"]
+
+
+def _step_rows(optimisers: list[RowSGD | ShardedOptimiser], found: list[Found]) -> None:
+    """Move what each has found."""
+    here = [optimiser for optimiser in optimisers if isinstance(optimiser, RowSGD)]
+    if len(here) == len(optimisers):
+        step_each(here, found)
+    else:
+        for optimiser, one in zip(optimisers, found, strict=True):
+            optimiser.step(one)
 
 
 RMSPROP = partial(torch.optim.RMSprop, alpha=0.9, eps=0.01)

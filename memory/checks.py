@@ -155,7 +155,8 @@ def within(part: Tensor, most: float) -> Tensor:
     """The same, for whoever asks later.  `[]` bool."""
     if not part.numel():
         return torch.ones((), dtype=torch.bool, device=part.device)
-    return torch.linalg.vector_norm(part.detach(), ord=math.inf) <= most
+    low, high = part.detach().aminmax()  # NaN if anything is; a tenth of the time of a norm
+    return (low >= -most) & (high <= most)
 
 
 def require_held(name: str, whole_numbers: Tensor, dtype: torch.dtype, remedy: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from engram_rl.memory.forgetting import Forgetting, WrittenRows, make_forgetting
 from engram_rl.memory.indexes import Index, make_index
 from engram_rl.memory.indexes.exact import Neighbours, nearest
 from engram_rl.memory.keys.identity import NOBODY, IdentityTable
+from engram_rl.memory.keys.plain import PlainStore
 from engram_rl.memory.keys.space import KeyInput, Keys, KeySpace, Modality, Present, largest_of
 from engram_rl.memory.keys.store import KeyStore, entry_bytes, make_store
 from engram_rl.memory.keys.subsets import References, evidence, subsets_of, under_each
@@ -39,7 +41,16 @@ from engram_rl.memory.modes import OwnMode, in_own_mode
 from engram_rl.memory.persistence.file import load, named, write_file
 from engram_rl.memory.persistence.names import state_today
 from engram_rl.memory.persistence.state import State
-from engram_rl.memory.reading import Found, InverseDistance, Kernel, Usage, log_similarity, make_kernel, weigh
+from engram_rl.memory.reading import (
+    Found,
+    InverseDistance,
+    Kernel,
+    Usage,
+    log_similarity,
+    make_kernel,
+    note_each,
+    weigh,
+)
 from engram_rl.memory.waiting import AT_HAND, Checks, require, told
 from engram_rl.memory.writing.batch import Placed, Placing, checked_batch, checked_identity, checked_slots
 from engram_rl.memory.writing.rules import WriteContext, WriteRule, make_write_rule
@@ -162,6 +173,7 @@ class DifferentiableNeuralDictionary(OwnMode):
         sizes = [(largest_of(m), m.size) for m in self.space if m.kind != "discrete"]
         largest = [limit for limit, size in sizes for _ in range(size)]
         self.largest_keys = torch.tensor(largest, dtype=dtype, device=self.device)  # [D], of key vectors
+        self._largest_key = largest[0] if len(set(largest)) == 1 else self.largest_keys
 
     def __len__(self) -> int:
         return len(self.slot_table)
@@ -348,17 +360,7 @@ class DifferentiableNeuralDictionary(OwnMode):
         self, slots: Tensor, keys: Tensor | None, values: Tensor | None, checks: Checks | None = None
     ) -> None:
         """As `move` does, if these checks hold, for whoever knows that the slots are distinct and hold entries."""
-        check_moved("keys", keys, len(slots), self.key_vectors, self.largest_keys, checks)
-        check_moved("values", values, len(slots), self.values, LARGEST_VALUE, checks)
-        if keys is not None:
-            keys = keys.to(self.key_vectors)
-            kept = self.store.as_kept(slots, keys, checks)
-        told(checks or [])
-        if keys is not None:
-            self.index.moving(slots, keys)
-            self.store.move(slots, kept)
-        if values is not None:
-            self.values[slots] = values.to(self.values)
+        move_each([self], [slots], keys, values, checks)
 
     @in_own_mode
     def forget(self, slots: Tensor) -> None:
@@ -579,6 +581,40 @@ class DifferentiableNeuralDictionary(OwnMode):
         self.forgetting.removed(slots)
 
 
+def move_each(
+    memories: Sequence[DifferentiableNeuralDictionary],
+    slots: Sequence[Tensor],
+    keys: Tensor | None,
+    values: Tensor | None,
+    checks: Checks | None = None,
+) -> None:
+    """Put entries of several memories of the same kinds of key and value elsewhere, if these checks hold.
+
+    Args:
+        memories: Distinct.
+        slots: Distinct ones of each, all of entries. `[n]`s
+        keys: Those of one memory after those of the other, N in all. `[N, D]`
+        values: Likewise. `[N, V]`
+        checks: To be made before; taken together with those of the numbers where answers have to be waited for.
+    """
+    first, counts = memories[0], [some.shape[0] for some in slots]
+    check_moved("keys", keys, sum(counts), first.key_vectors, first._largest_key, checks)
+    check_moved("values", values, sum(counts), first.values, LARGEST_VALUE, checks)
+    moved = (
+        []
+        if keys is None
+        else list(zip(memories, slots, keys.to(first.key_vectors).split_with_sizes(counts), strict=True))
+    )
+    kept = [memory.store.as_kept(some, part, checks) for memory, some, part in moved]
+    told(checks or [])
+    for (memory, some, part), stored in zip(moved, kept, strict=True):
+        memory.index.moving(some, part)
+        memory.store.move(some, stored)
+    if values is not None:
+        for memory, some, part in zip(memories, slots, values.to(first.values).split_with_sizes(counts), strict=True):
+            memory.values[some] = part
+
+
 def read(
     store: KeyStore, stored: Tensor, generation: Tensor, asked: Keys, near: Neighbours, subsets: int, kernel: Kernel
 ) -> Found:
@@ -630,6 +666,107 @@ def read(
         evidence=shares,
         source=id(store),
     )
+
+
+@in_own_mode
+def lookup_in_each(
+    memories: Sequence[DifferentiableNeuralDictionary],
+    queries: Sequence[Tensor],
+    touch: bool = True,
+    exclude: Sequence[Tensor] | None = None,
+) -> list[Found]:
+    """What `lookup` gives of one memory after the other, computed together as far as no memory matters.
+
+    Where keys are one vector, that is all but the searches; a query that finds fewer than k has its memory asked alone
+    if gradients are on.
+
+    Args:
+        memories: Distinct ones of the same key, k and kernel.
+        queries: Those of each memory. `[B, D]`s
+        touch: As for `lookup`.
+        exclude: Slots that the queries of each must not find, -1 for none. `[B]`s
+    """
+    hidden: list[Tensor | None] = [None] * len(memories) if exclude is None else list(exclude)
+    first, rows = memories[0], [query.shape[0] for query in queries]
+    together = all(isinstance(one.store, PlainStore) and one.device.type in AT_HAND for one in memories) and all(rows)
+    if not together or (torch.is_grad_enabled() and any(len(one) <= one.k for one in memories)):
+        parts = zip(memories, queries, hidden, strict=True)
+        return [memory.lookup(query, touch=touch, exclude=slots) for memory, query, slots in parts]
+    asked = first.store.pack(torch.cat(list(queries)))  # [R, D]
+    near = [
+        nearest(one.store, one.index, query, one.k, one.slot_table, slots)
+        for one, query, slots in zip(memories, asked.split(rows), _hidden_in(memories, hidden, rows), strict=True)
+    ]
+    found = read_in_each(memories, asked, near)
+    if touch:
+        note_each([one.usage for one in memories], found, [one.complete for one in near])
+        for memory, mine, neighbours in zip(memories, found, near, strict=True):
+            slots = mine.slots.reshape(-1) if neighbours.complete else _found_at(mine, neighbours.nobody)
+            memory.forgetting.retrieved(slots)
+    return found
+
+
+def _hidden_in(
+    memories: Sequence[DifferentiableNeuralDictionary], hidden: list[Tensor | None], rows: list[int]
+) -> list[Tensor | None]:
+    return [
+        None if slots is None else checked_slots(slots, n, memory.device, memory.generation)
+        for memory, slots, n in zip(memories, hidden, rows, strict=True)
+    ]
+
+
+def read_in_each(
+    memories: Sequence[DifferentiableNeuralDictionary], asked: Keys, near: Sequence[Neighbours]
+) -> list[Found]:
+    """As `read`, of several memories whose keys are one vector; with gradients on, no query lacks a neighbour.
+
+    Args:
+        memories: A of them.
+        asked: The queries of one memory after those of the other. `[R, D]`
+        near: Their neighbours, by memory. `[B, k]`s
+    """
+    complete = all(one.complete for one in near)
+    at = [one.slots if complete else one.slots.clamp(min=0) for one in near]
+    parts = list(zip(memories, at, strict=True))
+    values = [torch.embedding(memory.values, slots) for memory, slots in parts]  # [B, k, V]s
+    keys: list[Tensor] | list[None] = [None] * len(parts)
+    valid = None if complete else torch.cat([one.valid for one in near])  # [R, k]
+    if valid is not None:
+        values = [v.masked_fill(~one.valid.unsqueeze(2), 0) for v, one in zip(values, near, strict=True)]
+    if torch.is_grad_enabled():
+        keys = [torch.embedding(memory.store.vectors, slots) for memory, slots in parts]  # [B, k, D]s
+        for leaf in (*values, *keys):
+            leaf.requires_grad_()
+        distances = memories[0].store.distances_at(asked, torch.cat(at), torch.cat(keys))
+    else:
+        distances = torch.cat([one.distances for one in near])  # [R, k]
+    weights = weigh(log_similarity(memories[0].kernel, distances), valid)  # [R, k]
+    value = torch.bmm(weights.unsqueeze(1), torch.cat(values)).squeeze(1)  # [R, V]
+    rows = [slots.shape[0] for slots in at]
+    of_each = zip(
+        parts,
+        near,
+        values,
+        keys,
+        value.split_with_sizes(rows),
+        weights.split_with_sizes(rows),
+        distances.split_with_sizes(rows),
+        strict=True,
+    )
+    return [
+        Found(
+            value=mine,
+            slots=one.slots,
+            weights=weight,
+            distances=distance,
+            valid=one.valid,
+            values=stored,
+            keys=key,
+            generation=memory.generation.take(slots),
+            source=id(memory.store),
+        )
+        for (memory, slots), one, stored, key, mine, weight, distance in of_each
+    ]
 
 
 def _found_at(found: Found, nobody: bool) -> Tensor:

@@ -9,7 +9,7 @@ optimiser.step(found)                    # or step(found_a, found_b, ...) after 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from engram_rl.memory.buffers import zeros
 from engram_rl.memory.checks import number, real, slots_of, unknown, whole, within
-from engram_rl.memory.dictionary import DifferentiableNeuralDictionary
+from engram_rl.memory.dictionary import DifferentiableNeuralDictionary, move_each
 from engram_rl.memory.modes import OwnMode, in_own_mode
 from engram_rl.memory.reading import Found
 from engram_rl.memory.waiting import AT_HAND, require, told
@@ -58,11 +58,8 @@ class RowSGD(OwnMode):
         """
         found, leaves = self._gradients_of(found)
         if found:
-            self._move(found, leaves)
-        for one in found:
-            for leaf in (one.keys, one.values):
-                if leaf is not None:
-                    leaf.grad = None
+            _move([self] * len(found), found, leaves)
+        _use_up(found)
 
     def _gradients_of(self, found: tuple[Found, ...]) -> tuple[tuple[Found, ...], list[tuple[Tensor, Tensor]]]:
         """The lookups, each once, and the gradients of keys and values of each; 0 where none is needed.
@@ -75,29 +72,6 @@ class RowSGD(OwnMode):
             (_gradient(f.keys, "keys", self.lr), _gradient(f.values, "values", self.value_lr)) for f in found
         ]
 
-    def _move(self, found: tuple[Found, ...], leaves: list[tuple[Tensor, Tensor]]) -> None:
-        """Move what was found by its gradients, one pair for each lookup."""
-        memory = self.memory
-        read = torch.cat([f.slots.reshape(-1) for f in found])  # [R]
-        kept = torch.cat([memory.same_entries(f).reshape(-1) for f in found])  # [R]
-        slots, place, rows = _distinct(read, kept)
-        if not len(slots):
-            return
-        flat = [_flat(list(parts), rows) for parts in zip(*leaves, strict=True)]  # [R, D] and [R, V]
-        gradients = [_summed(one, place, len(slots)) for one in flat]
-        checks = memory._put_off()
-        for one in gradients:
-            require(checks, within(one, LARGEST_GRADIENT), too_steep)
-        key, value = self._directions(slots, gradients)
-        keys, values = memory.key_vectors, memory.values
-        memory._move_entries(
-            slots,
-            keys.index_select(0, slots).sub_(key, alpha=self.lr) if self.lr and keys.shape[1] else None,
-            values.index_select(0, slots).sub_(value, alpha=self.value_lr) if self.value_lr else None,
-            checks,
-        )
-        self._moved(slots)
-
     def state_dict(self) -> dict[str, Any]:
         """What the optimiser remembers of each slot: nothing."""
         return {}
@@ -105,12 +79,20 @@ class RowSGD(OwnMode):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
 
-    def _directions(self, slots: Tensor, gradients: list[Tensor]) -> list[Tensor]:
-        """Where keys `[U, D]` and values `[U, V]` go, for their gradients."""
+    def _like(self, other: RowSGD) -> bool:
+        """Whether entries of another memory, of the same kinds of key and value, move as those of this one do."""
+        return type(self) is type(other) and (self.lr, self.value_lr) == (other.lr, other.value_lr)
+
+    def _remembered(self, slots: Tensor) -> list[Tensor]:
+        """What is remembered of these slots. `[U, ...]`s."""
+        return []
+
+    def _directions(self, gradients: list[Tensor], remembered: list[Tensor]) -> list[Tensor]:
+        """Where keys `[U, D]` and values `[U, V]` go, for their gradients; what is remembered changes in place."""
         return gradients
 
-    def _moved(self, slots: Tensor) -> None:
-        """They have gone there."""
+    def _remember(self, slots: Tensor, remembered: list[Tensor]) -> None:
+        """They have gone there, and this is to be remembered of them."""
 
 
 class RowRMSprop(RowSGD):
@@ -146,7 +128,6 @@ class RowRMSprop(RowSGD):
             for name, like in (("keys", memory.key_vectors), ("values", memory.values))
         }
         self._generation = zeros(memory.capacity, dtype=torch.int32, device=memory.device)  # an entry's is above 0
-        self._latest: list[Tensor] = []
 
     def state_dict(self) -> dict[str, Any]:
         """The running squares of the used slots and whose they are."""
@@ -172,23 +153,50 @@ class RowRMSprop(RowSGD):
             square[:used] = state[name].to(square.device)
         self._generation[:used] = state["generation"].to(self._generation.device)
 
-    def _directions(self, slots: Tensor, gradients: list[Tensor]) -> list[Tensor]:
+    def _like(self, other: RowSGD) -> bool:
+        alike = isinstance(other, RowRMSprop) and (self.alpha, self.eps) == (other.alpha, other.eps)
+        return alike and super()._like(other)
+
+    def _remembered(self, slots: Tensor) -> list[Tensor]:
         mine = self._generation.index_select(0, slots) == self.memory.generation.index_select(0, slots)  # [U]
-        fresh = ~mine.unsqueeze(1) if mine.device.type not in AT_HAND or not mine.all() else None
         squares = [square.index_select(0, slots) for square in self._squares.values()]
-        for square, gradient in zip(squares, gradients, strict=True):
-            if fresh is not None:
-                square.masked_fill_(fresh, 0)
+        if mine.device.type not in AT_HAND or not mine.all():
+            for square in squares:
+                square.masked_fill_(~mine.unsqueeze(1), 0)
+        return squares
+
+    def _directions(self, gradients: list[Tensor], remembered: list[Tensor]) -> list[Tensor]:
+        for square, gradient in zip(remembered, gradients, strict=True):
             square.mul_(self.alpha).addcmul_(gradient, gradient, value=1 - self.alpha)
-        pairs = zip(gradients, squares, strict=True)
-        self._latest = squares  # kept once the entries have moved, which may be refused
+        pairs = zip(gradients, remembered, strict=True)
         return [gradient / square.sqrt().add_(self.eps) for gradient, square in pairs]
 
-    def _moved(self, slots: Tensor) -> None:
+    def _remember(self, slots: Tensor, remembered: list[Tensor]) -> None:
         self._generation[slots] = self.memory.generation[slots]
-        for kept, square in zip(self._squares.values(), self._latest, strict=True):
+        for kept, square in zip(self._squares.values(), remembered, strict=True):
             kept.index_copy_(0, slots, square)
-        self._latest = []
+
+
+@in_own_mode
+@torch.no_grad()
+def step_each(optimisers: Sequence[RowSGD], found: Sequence[Found]) -> None:
+    """As `step` of one optimiser after the other, each with its lookup, computed together if they are alike.
+
+    Args:
+        optimisers: Of distinct memories of the same kinds of key and value.
+        found: What was found in the memory of each.
+
+    Raises:
+        RuntimeError, ValueError: As `step` does. No memory has changed then if they are alike.
+    """
+    first, pairs = optimisers[0], list(zip(optimisers, found, strict=True))
+    at_hand = all(one.memory.device.type in AT_HAND for one in optimisers)
+    if not at_hand or not all(first._like(one) and one.memory.space == first.memory.space for one in optimisers):
+        for optimiser, one in pairs:
+            optimiser.step(one)
+        return
+    _move(optimisers, found, [optimiser._gradients_of((one,))[1][0] for optimiser, one in pairs])
+    _use_up(found)
 
 
 class Reencoder(OwnMode):
@@ -283,6 +291,63 @@ class Reencoder(OwnMode):
         self._cursor = int(state["cursor"])
 
 
+def _move(optimisers: Sequence[RowSGD], found: Sequence[Found], leaves: list[tuple[Tensor, Tensor]]) -> None:
+    """Move what lookups have found by its gradients.
+
+    Args:
+        optimisers: Whose memory was asked, for each lookup: the same one, or several that are alike.
+        found: The lookups, those of one memory one after the other.
+        leaves: Gradients of the keys and values of each. `[B, k, D]`, `[B, k, V]`
+    """
+    movers = list({id(one): one for one in optimisers}.values())
+    first, memories = movers[0], [one.memory for one in movers]
+    starts = np.cumsum([0] + [memory.capacity for memory in memories])  # of their slots among those of all
+    begin = dict(zip(map(id, movers), starts.tolist(), strict=False))
+    parts = list(zip(optimisers, found, strict=True))
+    read = _joined([_shifted(f.slots.reshape(-1), begin[id(one)]) for one, f in parts])  # [R]
+    kept = _joined([one.memory.same_entries(f).reshape(-1) for one, f in parts])  # [R]
+    at, place, rows = _distinct(read, kept)
+    if not len(at):
+        return
+    flat = [_flat(list(parts), rows) for parts in zip(*leaves, strict=True)]  # [R, D] and [R, V]
+    gradients = [_summed(one, place, len(at)) for one in flat]
+    checks = first.memory._put_off()
+    for one in gradients:
+        require(checks, within(one, LARGEST_GRADIENT), too_steep)
+    counts = [len(at)] if len(movers) == 1 else np.diff(np.searchsorted(at.numpy(), starts)).tolist()
+    slots = [
+        _shifted(part, -start) for part, start in zip(at.split_with_sizes(counts), starts.tolist(), strict=False)
+    ]  # [U]s
+    remembered = [one._remembered(part) for one, part in zip(movers, slots, strict=True)]
+    latest = [_joined(list(parts)) for parts in zip(*remembered, strict=True)]
+    key, value = first._directions(gradients, latest)
+    keys = values = None
+    if first.lr and key.shape[1]:
+        keys = _joined([m.key_vectors.index_select(0, part) for m, part in zip(memories, slots, strict=True)])
+        keys.sub_(key, alpha=first.lr)
+    if first.value_lr:
+        values = _joined([m.values.index_select(0, part) for m, part in zip(memories, slots, strict=True)])
+        values.sub_(value, alpha=first.value_lr)
+    move_each(memories, slots, keys, values, checks)
+    for one, part, *latest_of in zip(movers, slots, *(part.split_with_sizes(counts) for part in latest), strict=True):
+        one._remember(part, latest_of)
+
+
+def _use_up(found: Sequence[Found]) -> None:
+    for one in found:
+        for leaf in (one.keys, one.values):
+            if leaf is not None:
+                leaf.grad = None
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _shifted(slots: Tensor, by: int) -> Tensor:
+    return slots + by if by else slots
+
+
 def _gradient(leaf: Tensor | None, name: str, rate: float) -> Tensor:
     """Of keys or values that were read; 0 where none has come and none is needed."""
     if leaf is None or not leaf.requires_grad:
@@ -326,7 +391,7 @@ def _distinct(read: Tensor, kept: Tensor) -> tuple[Tensor, Tensor, Tensor | None
 
 def _flat(parts: list[Tensor], rows: Tensor | None) -> Tensor:
     """Parts `[B, k, W]` as rows `[R, W]`, all of them or those marked."""
-    flat = torch.cat([part.flatten(0, 1) for part in parts])
+    flat = _joined([part.flatten(0, 1) for part in parts])
     return flat if rows is None else flat[rows]
 
 

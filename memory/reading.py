@@ -5,6 +5,7 @@ A kernel gives the logarithm of a similarity, so that far neighbours fade smooth
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -159,27 +160,35 @@ class Usage:
     def __init__(self, capacity: int, device: torch.device) -> None:
         self.hits = zeros(capacity, dtype=torch.int32, device=device)
         self.lookups = 0
-        self.hit_distance = torch.zeros((), dtype=torch.float32, device=device)
-        self.top_weight = torch.zeros((), dtype=torch.float32, device=device)
+        self._means = torch.zeros(2, dtype=torch.float32, device=device)
+        self.hit_distance, self.top_weight = self._means.unbind()  # in place
 
     @torch.no_grad()
     def add(self, found: Found, complete: bool = False) -> None:
         """Count one lookup and its neighbours, of which none lacks if it is `complete`; one of no queries is none."""
         if len(found.slots):
-            slots = found.slots if complete else found.slots.clamp(min=0)
-            self.hits.index_add_(0, slots.reshape(-1), found.valid.reshape(-1).to(torch.int32))
+            self._count(found, complete)
             self.note(found, complete)
 
     @torch.no_grad()
     def note(self, found: Found, complete: bool = False) -> None:
         """Count one lookup, as `add` does, but not its neighbours."""
-        if not len(found.slots):
-            return
+        if len(found.slots):
+            self._mean(found, found.weights.amax(1), complete)
+
+    def _count(self, found: Found, complete: bool) -> None:
+        slots = found.slots if complete else found.slots.clamp(min=0)
+        self.hits.index_add_(0, slots.reshape(-1), found.valid.reshape(-1).to(torch.int32))
+
+    def _mean(self, found: Found, top_weights: Tensor, complete: bool) -> None:
+        """Take the nearest distances of a lookup and its largest weights, `[B]`, into the running means."""
+        hits = found.slots.shape[0] if complete else found.valid[:, 0].sum().clamp(min=1)
+        self._follow(torch.stack([found.distances[:, 0].sum() / hits, top_weights.mean()]))
+
+    def _follow(self, means: Tensor) -> None:
+        """Count a lookup whose mean nearest distance and mean largest weight these are.  `[2]`."""
         self.lookups += 1
-        share = max(RECENT, 1 / self.lookups)
-        hits = len(found.slots) if complete else found.valid[:, 0].sum().clamp(min=1)
-        self.hit_distance.lerp_((found.distances[:, 0].sum() / hits).to(self.hit_distance), share)
-        self.top_weight.lerp_(found.weights.amax(1).mean().to(self.top_weight), share)
+        self._means.lerp_(means.to(self._means), max(RECENT, 1 / self.lookups))
 
     def state_dict(self, used: int) -> dict[str, Any]:
         """The counts of the first `used` slots and the means."""
@@ -196,3 +205,19 @@ class Usage:
         self.lookups = int(state["lookups"])
         self.hit_distance.copy_(state["hit_distance"])
         self.top_weight.copy_(state["top_weight"])
+
+
+@torch.no_grad()
+def note_each(usages: Sequence[Usage], found: Sequence[Found], complete: Sequence[bool]) -> None:
+    """As `add` of one after the other, each with its lookup, which has a query at least."""
+    for usage, one, whole in zip(usages, found, complete, strict=True):
+        usage._count(one, whole)
+    top_weights = torch.cat([one.weights for one in found]).amax(1)  # [R]
+    rows = [one.slots.shape[0] for one in found]
+    if all(complete) and max(rows) == 1:
+        nearest = torch.cat([one.distances[:, 0] for one in found])
+        for usage, means in zip(usages, torch.stack([nearest, top_weights], dim=1).unbind(), strict=True):
+            usage._follow(means)
+        return
+    for usage, one, top, whole in zip(usages, found, top_weights.split_with_sizes(rows), complete, strict=True):
+        usage._mean(one, top, whole)

@@ -13,6 +13,7 @@ from engram_rl.agents.common.uses import names_of, use
 from engram_rl.agents.episodic_control.overestimates import STEPS, errors_by_age
 from engram_rl.memory import Forgetting, Found, KeySpace
 from engram_rl.memory.checks import require_ram
+from engram_rl.memory.dictionary import lookup_in_each
 from engram_rl.memory.keys.identity import find_in_each
 from engram_rl.memory.sharded import AnyMemory, ShardedMemory
 
@@ -85,7 +86,7 @@ class ActionMemories:
     @torch.no_grad()
     def read(self, keys: Tensor, touch: bool) -> tuple[Tensor, Lookups]:
         """The value of every action, 0 where its memory is empty.  `[B, D]` -> `[B, A]` on the CPU."""
-        found = {action: memory.lookup(keys, touch=touch) for action, memory in enumerate(self.per_action)}
+        found = self._lookup_in_each(range(len(self.per_action)), [keys] * len(self.per_action), touch)
         return torch.cat([one.value for one in found.values()], dim=1).cpu(), Lookups(found, {})
 
     @torch.no_grad()
@@ -177,10 +178,20 @@ class ActionMemories:
             actions: `[B]`
             exclude: A slot for each row that does not answer it, -1 for none. `[B]`
         """
-        return {
-            action: self[action].lookup(keys[rows], exclude=None if exclude is None else exclude[rows])
-            for action, rows in by_action(actions)
-        }
+        taken = list(by_action(actions))
+        hidden = None if exclude is None else [exclude[rows] for _, rows in taken]
+        return self._lookup_in_each([action for action, _ in taken], [keys[rows] for _, rows in taken], True, hidden)
+
+    def _lookup_in_each(
+        self, actions: Sequence[int], queries: list[Tensor], touch: bool, exclude: list[Tensor] | None = None
+    ) -> dict[int, Found]:
+        """Lookups of the queries `[B, D]` of each of these actions in its memory."""
+        memories = [memory for action in actions if not isinstance(memory := self[action], ShardedMemory)]
+        if len(memories) == len(actions):
+            return dict(zip(actions, lookup_in_each(memories, queries, touch, exclude), strict=True))
+        hidden = [None] * len(actions) if exclude is None else exclude
+        parts = zip(actions, queries, hidden, strict=True)
+        return {action: self[action].lookup(query, touch=touch, exclude=own) for action, query, own in parts}
 
     def slots_of_taken(self, actions: np.ndarray, identity: Tensor) -> Tensor:
         """Where each situation is stored for its action, -1 where it is not.  `[B]`, `[B]` -> `[B]` on the CPU."""
@@ -200,12 +211,12 @@ class ActionMemories:
             keys: What the situations' keys would be now. `[B, D]`
             step: The environment step now.
         """
+        now = self[0].space.pack(keys).vectors.to(keys.device)  # [B, D] without discrete modalities
         parts = []
         for action, rows in by_action(actions):
             rows = rows[slots[rows] >= 0]
             at = slots[rows]  # [b]
-            now = self[action].space.pack(keys[rows]).vectors.to(keys.device)  # [b, D] without discrete modalities
-            squared = (self[action].key_vectors[at.to(keys.device)] - now).square().sum(dim=1).cpu()
+            squared = (self[action].key_vectors[at.to(keys.device)] - now[rows]).square().sum(dim=1).cpu()
             parts.append((rows, squared, self.age(action, at, step)))
         return Drift(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
@@ -239,15 +250,19 @@ class ActionMemories:
         if self._writes:
             metrics["memory/match_rate"] = self._known / self._writes
             self._known = self._writes = 0
-        answered = [(action, one) for action, one in lookups.found.items() if _numbers(one.valid).any()]
+        valid = {action: _numbers(one.valid) for action, one in lookups.found.items()}  # [B, k]s
+        answered = [(action, lookups.found[action]) for action, which in valid.items() if which.any()]
         if answered:
             metrics["memory/hit_distance"] = _mean([_numbers(one.distances)[:, 0] for _, one in answered])
-            metrics["memory/top_weight"] = _mean([_numbers(one.weights).max(axis=1) for _, one in answered])
-        slots = [(action, _numbers(one.slots)[_numbers(one.valid)]) for action, one in answered]
+            metrics["memory/top_weight"] = float(
+                np.concatenate([_numbers(one.weights) for _, one in answered]).max(axis=1).mean(dtype=np.float64)
+            )
+        slots = [(action, _numbers(one.slots)[valid[action]]) for action, one in answered]
         slots += [(action, _numbers(stored)) for action, stored in lookups.stored.items() if len(stored)]
         if slots:
             metrics["memory/age"] = _mean([step - self._written[action].numpy()[of] for action, of in slots])
-            metrics["memory/strength"] = _mean([_strength(self[action], of) for action, of in slots])
+            knows = type(self[0].forgetting).strength is not Forgetting.strength
+            metrics["memory/strength"] = _mean([_strength(self[action], of) for action, of in slots]) if knows else 1.0
         return metrics
 
     def state_dict(self) -> dict[str, Any]:
@@ -321,9 +336,7 @@ def by_action(actions: np.ndarray) -> Iterator[tuple[int, Tensor]]:
 
 
 def _strength(memory: AnyMemory, slots: np.ndarray) -> np.ndarray:
-    """How strong entries are, without asking a policy that knows no strength.  `[n]`."""
-    if type(memory.forgetting).strength is Forgetting.strength:
-        return np.ones(len(slots))
+    """How strong entries are.  `[n]`."""
     return _numbers(memory.strength(torch.from_numpy(slots).to(memory.device)))
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from engram_rl.memory.indexes.index import Index, Proposer
 from engram_rl.memory.keys.coded import Group
+from engram_rl.memory.keys.plain import PlainStore
 from engram_rl.memory.keys.space import Keys
 from engram_rl.memory.keys.store import KeyStore
 from engram_rl.memory.waiting import AT_HAND, Checks, told
@@ -50,6 +51,12 @@ GROUP = 32
 
 MANY = 2**18
 """Scores from which on that pays."""
+
+FEWEST_SCORES, MOST_SCORES = 2**16, 2**23
+"""Scores of few queries, from which on a product with squares at hand beats a pass for each; and at most, in 32 MiB."""
+
+APART = 16
+"""Scores, far apart, of which the least is first seen for all."""
 
 TOLERANCE = 1e-3
 """How much nearer, relatively, an entry may be that rounding hides."""
@@ -111,7 +118,7 @@ def _nearest_of_all(asked: Asked, proposals: Tensor) -> Neighbours:
     """The k nearest where every proposal is an entry that counts, and answers are at hand."""
     store, _, query, k, slots, _ = asked
     distances = store.distances_at(query, proposals)  # [B, k']
-    everywhere = torch.ones(len(proposals), k, dtype=torch.bool)
+    everywhere = torch.ones(proposals.shape[0], k, dtype=torch.bool)
     if proposals.shape[1] == k:  # compared by differences, so in order
         return Neighbours(proposals, distances, everywhere, True)
     near, order = distances.topk(k, dim=1, largest=False)
@@ -299,7 +306,34 @@ class ExactIndex:
             return self._in_groups(groups, query, queries, k, width)
         if rounds and store.by_distance and store.centre is not None:
             return self._from_amid(rows, queries, width, store.centre, query)
+        pays = queries.shape[0] > 1 and FEWEST_SCORES <= queries.shape[0] * used <= MOST_SCORES
+        if pays and not rounds and isinstance(store, PlainStore):
+            near = nearest_by_products(rows, store.squares[:used], queries, min(k + SPARE, used))
+            return self._by_differences(query, near, width, used)
         return self._search(rows, queries, width, store.by_distance)
+
+    def _by_differences(self, query: Keys, near: Tensor, k: int, used: int) -> Tensor:
+        """The k nearest of these, in the order of a pass over all by differences; who is in doubt has that pass.
+
+        Args:
+            query: B keys.
+            near: The nearest by products. `[B, k']`
+            k: How many.
+            used: Slots to look at.
+        """
+        store, rows, queries = self._store, self._store.rows, self._store.queries(query).detach()
+        slots = near.sort(dim=1).values.numpy()  # of those equally near, the first slots come first
+        squared = squared_by_faiss(rows, queries, slots)
+        order = squared.argsort(axis=1, kind="stable")
+        found = torch.from_numpy(np.take_along_axis(slots, order[:, :k], axis=1))
+        if near.shape[1] == used:
+            return found
+        last = np.take_along_axis(squared, order[:, [k - 1, -1]], axis=1)
+        kth, farthest = (torch.from_numpy(last) * store.column_weights[0]).unbind(1)
+        doubtful = (farthest - store.rounding(query, farthest) <= kth).nonzero().squeeze(1)
+        if len(doubtful):
+            found[doubtful] = self._search(rows[:used], queries[doubtful], k, True)
+        return found
 
     def _from_amid(self, rows: Tensor, queries: Tensor, width: int, centre: Tensor, query: Keys) -> Tensor:
         """The nearest rows by products of what rows and queries differ by from a point amid them.  `[B, width]`."""
@@ -454,6 +488,50 @@ def faiss_search(rows: Tensor, queries: Tensor, k: int, by_distance: bool) -> Te
     metric = faiss.METRIC_L2 if by_distance else faiss.METRIC_INNER_PRODUCT
     with products_early():
         return torch.from_numpy(faiss.knn(queries.numpy(), rows.numpy(), k, metric)[1])
+
+
+def nearest_by_products(rows: Tensor, squares: Tensor, queries: Tensor, k: int) -> Tensor:
+    """The k rows with the least L2 distance by one matrix product, best first but for rounding.
+
+    Args:
+        rows: `[n, W]`
+        squares: Their squared lengths. `[n]`
+        queries: `[B, W]`
+        k: How many, at most n.
+
+    Returns:
+        `[B, k]`
+    """
+    scores = torch.addmm(squares, queries, rows.T, alpha=-2)  # [B, n]
+    groups = scores.shape[1] // APART
+    if groups <= k:
+        return scores.topk(k, dim=1, largest=False).indices
+    grouped = scores[:, : groups * APART].unflatten(1, (APART, groups))
+    best = grouped.amin(1).topk(k, dim=1, largest=False, sorted=False).indices  # [B, k], in which the nearest must lie
+    members = (best.unsqueeze(1) + groups * torch.arange(APART).unsqueeze(1)).flatten(1)  # [B, APART k]
+    rest = torch.arange(groups * APART, scores.shape[1]).expand(len(queries), -1)
+    columns = torch.cat([members, rest], 1)
+    return columns.gather(1, scores.gather(1, columns).topk(k, dim=1, largest=False).indices)
+
+
+def squared_by_faiss(rows: Tensor, queries: Tensor, slots: np.ndarray) -> np.ndarray:
+    """Squared distances to the rows in these slots, to the bit as faiss's pass over all has them.
+
+    Args:
+        rows: `[n, W]`
+        queries: `[B, W]`
+        slots: `[B, k]`
+
+    Returns:
+        `[B, k]`
+    """
+    import faiss
+
+    by_slot: Any = faiss.fvec_L2sqr_by_idx  # type: ignore[attr-defined]
+    squared, queries = np.empty(slots.shape, np.float32), queries.contiguous()
+    arrays = (squared, queries.numpy(), rows.numpy(), slots)
+    by_slot(*map(faiss.swig_ptr, arrays), rows.shape[1], *slots.shape)
+    return squared
 
 
 def torch_search(

@@ -35,6 +35,9 @@ AT_ONCE = 1024
 GROUP = 8
 """Centres that are looked at together."""
 
+FEW = 4096
+"""Distances from centres among which the nearest are found faster without groups."""
+
 FITTED_TO = 2048
 """Rows from which codes are learnt."""
 
@@ -202,8 +205,8 @@ class Nearest:
             parts = [self(some, n) for some in points.split(AT_ONCE)]
             return torch.cat([lists for lists, _ in parts]), torch.cat([near for _, near in parts])
         distances = torch.addmm(self._squares, points, self._transposed, alpha=-2)  # [B, L']
-        groups = distances.view(len(points), -1, GROUP)
-        if n >= groups.shape[1]:
+        groups = distances.view(points.shape[0], -1, GROUP)
+        if n >= groups.shape[1] or distances.numel() <= FEW:
             near, lists = distances.topk(n, dim=1, largest=False)
             return lists, near
         best = groups.amin(2).topk(n, dim=1, largest=False, sorted=False).indices  # [B, n]

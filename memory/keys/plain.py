@@ -33,6 +33,7 @@ class PlainStore:
         self.rows = zeros(capacity, self.row_width(space), dtype=dtype, device=device)  # [N, D]
         self.codes = torch.zeros(capacity, 0, dtype=torch.int64, device=device)
         self.present = zeros(capacity, 1, dtype=torch.bool, device=device)
+        self.squares = zeros(capacity, dtype=dtype, device=device)  # [N], of each row: its squared length
         self.centre: Tensor | None = None
         self._ones = torch.ones(space.vector_size, 1, dtype=dtype, device=device)
         self.column_weights = torch.full((space.vector_size,), self._modality.weight, dtype=dtype, device=device)
@@ -125,6 +126,7 @@ class PlainStore:
         """Store new or replacing keys."""
         self.present.index_fill_(0, slots, True)
         self.rows[slots] = keys.vectors
+        self._square(slots, keys.vectors)
 
     def as_kept(self, slots: Tensor, vectors: Tensor, checks: Checks | None = None) -> Tensor:
         """Keys, of unit length if they are directions.  `[n, D]`."""
@@ -135,10 +137,12 @@ class PlainStore:
     def move(self, slots: Tensor, vectors: Tensor) -> None:
         """Put keys elsewhere.  `[n, D]`."""
         self.rows.index_copy_(0, slots, vectors)
+        self._square(slots, vectors)
 
     def erase(self, slots: Tensor) -> None:
         """Put these rows farther away than any entry."""
         self.rows.index_fill_(0, slots, FAR)
+        self._square(slots, self.rows[slots])
         self.present.index_fill_(0, slots, False)
 
     def state_dict(self, used: int) -> dict[str, Any]:
@@ -147,6 +151,11 @@ class PlainStore:
 
     def load_state_dict(self, state: dict[str, Any], used: int) -> None:
         """Restore what `state_dict` gave."""
+        torch.linalg.vector_norm(self.rows[:used], dim=1, out=self.squares[:used])
+        self.squares[:used].square_()
+
+    def _square(self, slots: Tensor, vectors: Tensor) -> None:
+        self.squares[slots] = torch.linalg.vector_norm(vectors, dim=1).square_()
 
     def _vectors(self, part: Tensor, checks: Checks | None) -> Tensor | None:
         """What is given in this store's precision, if it is well."""

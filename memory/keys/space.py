@@ -86,6 +86,11 @@ class Keys:
     def __getitem__(self, rows: slice | Tensor) -> Keys:
         return Keys(self.vectors[rows], self.codes[rows], self.present[rows])
 
+    def split(self, rows: list[int]) -> list[Keys]:
+        """The first keys, those that follow, and so on, so many of them each."""
+        parts = (part.split_with_sizes(rows) for part in (self.vectors, self.codes, self.present))
+        return [Keys(*part) for part in zip(*parts, strict=True)]
+
     def reshape(self, rows: int, k: int) -> Keys:
         """The same keys `[B, S * k]` as `[rows, k]`."""
         return Keys(*(part.reshape(rows, k, part.shape[-1]) for part in (self.vectors, self.codes, self.present)))

@@ -80,7 +80,8 @@ class TestGradients:
         torch.testing.assert_close(optimiser.state_dict()["values"][:4], before)
         memory.write(torch.randn(1, D), torch.randn(1, V))  # takes slot 0, the least recently used
         gradient = torch.ones(1, V)
-        _, direction = optimiser._directions(torch.tensor([0]), [torch.ones(1, D), gradient])
+        remembered = optimiser._remembered(torch.tensor([0]))
+        _, direction = optimiser._directions([torch.ones(1, D), gradient], remembered)
         torch.testing.assert_close(direction, gradient / (0.1**0.5 + 0.01))
 
     def test_training_without_gradients_or_backward_is_refused(self):
