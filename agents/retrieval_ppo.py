@@ -56,6 +56,7 @@ class RetrievalPPO(PPO):
         others = read([extra for extra in self.extras if extra is not memory_input], observation, explore=False)
         seen = self.perceive(observation, learn=False)
         features = self.policy.features(seen, self.state, self.starts[None], others).features
+        features, _ = self.policy.split(features)
 
         def attention(shown: Extras) -> Tensor:
             return fusion.read(self.policy.actor(features), shown)[1].mean(1)

@@ -40,7 +40,11 @@ def environment_config(name: str, options: dict[str, Any]) -> dict[str, Any]:
     if chosen[0] == "env=gym" and ":" not in name and name not in gym.registry:
         known = [path.stem for path in (CONF / "env").glob("*.yaml")] + list(gym.registry)
         raise UsageError(f"There is no environment {name!r}, in conf/env or registered. {did_you_mean(name, known)}")
-    given = [f"{key}={json.dumps(value)}" for key, value in _leaves("env", options)]
+    named = chosen[0] != "env=gym"  # a YAML of its own names its arguments, an id alone does not
+    given = [
+        f"{'' if named or not key.startswith('env.kwargs.') else '++'}{key}={json.dumps(value)}"
+        for key, value in _leaves("env", options)
+    ]
     return plain(_compose(*chosen, *given).env)
 
 

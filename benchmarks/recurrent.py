@@ -166,7 +166,9 @@ def _compared(difference: np.ndarray, bound: float) -> tuple[str, str, str]:
 
 
 def _by_seed(rows: Sequence[Row], env: str, sb3: bool) -> dict[int, Row]:
-    return {row["seed"]: row for row in rows if row["env"] == env and row["agent"].startswith("sb3") == sb3}
+    """Of those runs in which an episode ended."""
+    ended = [row for row in rows if row["env"] == env and row["last"] is not None]
+    return {row["seed"]: row for row in ended if row["agent"].startswith("sb3") == sb3}
 
 
 if __name__ == "__main__":

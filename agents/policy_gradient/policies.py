@@ -156,7 +156,7 @@ class Policy(nn.Module):
 
     def distribution(self, features: Tensor, extras: Extras, mask: Tensor | None = None) -> Distribution:
         """How to act. `[N, G]`, and `[N, A]` for what is allowed."""
-        features, added = self._split(features)
+        features, added = self.split(features)
         features = self.actor(features)
         if self.actor_fusion is not None:
             features = self.actor_fusion(features, extras)
@@ -167,12 +167,12 @@ class Policy(nn.Module):
 
     def values(self, features: Tensor, extras: Extras) -> Tensor:
         """What to expect. `[N, G]` to `[N]`."""
-        features = self.critic(self._split(features)[0])
+        features = self.critic(self.split(features)[0])
         if self.critic_fusion is not None:
             features = self.critic_fusion(features, extras)
         return self.value(features).squeeze(1)
 
-    def _split(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
+    def split(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
         """Features without the core's scores of choices, and those, if it gives any. `[N, G]`, `[N, A]`."""
         if self.core is None or not self.core.choices:
             return features, None
@@ -232,8 +232,9 @@ def make_policy(
     head = make_action_head(action_space, features, scale_rule)
     if memory is not None and memory.choices not in (0, len(head.bias)):
         raise ValueError(
-            f"core.choices is {memory.choices}, but a distribution over {action_space} has {len(head.bias)} "
-            f"parameters; set core.choices={len(head.bias)}, or core.choices=0 for none."
+            f"agent.core.choices is {memory.choices}, but a distribution over {action_space} has {len(head.bias)} "
+            f"parameters; set agent.core.choices={len(head.bias)}, or agent.core.choices=0 and "
+            f"agent.core.choice_columns=[] for none."
         )
     initialise(value, gain=1.0)
     with torch.random.fork_rng(devices=[]):

@@ -242,6 +242,7 @@ class MemoryInput:
             keys, values, names = (_joined(parts) for parts in zip(*batches, strict=True))
             slots = self.memory.write(keys, values, identity=names, present=self._entries.given(keys))
             if len(finders) and self._options.separate:
+                self._retrieve.sites.enter(finders, self._contexts[finders])  # a step may have led to another
                 self._retrieve.sites.written(self.memory, finders, slots[-len(finders) :])
         self._begin(envs)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -59,9 +60,12 @@ def columns_of_choices(blocks: Sequence[Sequence[int]], choices: int, width: int
             f"[[0, {choices}]]"
         )
     for block in blocks:
-        if len(block) != 2 or not 0 <= block[0] < block[1] <= width:
+        pair = list(block) if isinstance(block, Sequence) else [block]
+        whole = all(isinstance(column, int | np.integer) and not isinstance(column, bool) for column in pair)
+        if len(pair) != 2 or not whole or not 0 <= pair[0] < pair[1] <= width:
             raise ValueError(
-                f"choice_columns has {list(block)!r}; give the first column and the one after the last, of {width}"
+                f"choice_columns has {block!r}; give the first column and the one after the last, of {width}, such as "
+                f"[[0, {choices}]]"
             )
         if (block[1] - block[0]) % choices:
             raise ValueError(

@@ -69,7 +69,7 @@ def made(wrapper: str, make: MakeCore, input_size: int, hidden_size: int) -> Cor
 
     Raises:
         TypeError: What is given makes no core.
-        ValueError: It makes one for inputs of another size.
+        ValueError: It makes one for inputs of another size, or one that scores choices, which only a policy adds up.
     """
     if isinstance(make, Core | str) or not callable(make):
         raise TypeError(
@@ -81,6 +81,11 @@ def made(wrapper: str, make: MakeCore, input_size: int, hidden_size: int) -> Cor
         raise TypeError(f"{wrapper}'s core=... makes {type(core).__name__}, which is no core")
     if core.input_size != input_size:
         raise ValueError(f"{wrapper}'s core is to take {input_size} numbers; core=... makes one of {core.input_size}")
+    if core.choices:
+        raise ValueError(
+            f"{wrapper} would take {core._name}'s scores of {core.choices} choices for features; leave choices and "
+            f"choice_columns out of the core inside"
+        )
     return core
 
 

@@ -347,6 +347,12 @@ def test_retrieval_composes_with_a_core(name):
     assert agent.retrieved(environment_rows()) is not None
 
 
+def test_what_retrieval_attends_to_beside_scores_of_choices_is_told():
+    scores = "core.choices=4 core.choice_columns=[[0,4]]"
+    agent, _ = played("retrieval_ppo", "store", env="newgoal_searched", steps=60, more=scores)
+    assert agent.policy.core.choices == 4 and agent.retrieved(environment_rows()) is not None
+
+
 def environment_rows():
     environments = build_environments(
         OmegaConf.create(environment_config("newgoal_searched", WORLDS["newgoal_searched"]))

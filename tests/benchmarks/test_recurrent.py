@@ -60,6 +60,8 @@ def test_equal_is_an_interval_within_the_bound(shift, spread, equal):
     line = recurrent.table(rows).splitlines()[2]
     assert line.endswith(f"| 0.1 | {equal} | 3.00 |") and f"{shift:+.3f} [" in line
     assert "| - |" in recurrent.table(rows[:9] + rows[10:19]).splitlines()[2]
+    none_ended = [row | {"last": None} for row in rows[:1]]
+    assert "| 9 | 9 |" in recurrent.table(none_ended + rows[1:]).splitlines()[2]
 
 
 def test_a_world_whose_returns_have_no_known_range_is_refused(tmp_path):

@@ -177,6 +177,6 @@ def test_scores_of_choices_are_added_to_the_logits_and_neither_actor_nor_critic_
 
 def test_scores_of_another_number_of_choices_are_refused():
     with pytest.raises(
-        ValueError, match=r"core.choices is 1, but .*Discrete\(2\) has 2 parameters; set core.choices=2"
+        ValueError, match=r"agent\.core\.choices is 1, but .*Discrete\(2\) has 2 parameters; set agent\.core\.choices=2"
     ):
         make_policy(VECTOR, TWO, 0, hidden=[], recurrent=4, core=pointing(1))

@@ -38,9 +38,9 @@ def seen(places, cues):
     return {"place": np.array(places), "cue": np.array(cues, np.int8)}
 
 
-def step(made, cue, after, *, before=AWAY, reward=0.0, done=False, next_cue=None):
-    """One environment's step; the next episode may be in another context."""
-    final = seen([after], [cue])
+def step(made, cue, after, *, before=AWAY, reward=0.0, done=False, next_cue=None, final_cue=None):
+    """One environment's step; the next episode may be in another context, and so may where it leads to."""
+    final = seen([after], [final_cue or cue])
     made.observe(
         Transition(
             observation=seen([before], [cue]),
@@ -73,6 +73,13 @@ def test_only_sites_of_this_context_are_retrieved_and_at_once():
     find(made, B, (2, 6), next_cue=A)
     assert shown(made, A) == [[4, 4]]
     assert shown(made, B) == [[2, 6]]
+
+
+def test_a_site_that_a_step_into_another_context_found_is_of_that_one():
+    made = recall()
+    assert shown(made, A) == []
+    find(made, A, (4, 4), final_cue=B)
+    assert shown(made, A) == [] and shown(made, B) == [[4, 4]]
 
 
 def test_without_a_context_in_the_key_all_sites_are_retrieved():

@@ -104,6 +104,10 @@ def test_choices_are_judged_by_what_was_read_of_each(choices, blocks, of_choices
         (2, [[0, 4]], r"choice_columns has \[0, 4\]; .* of 3"),
         (1, [[2, 1]], r"choice_columns has \[2, 1\]"),
         (1, [[1]], r"choice_columns has \[1\]"),
+        (2, [0, 2], r"choice_columns has 0; give the first column .* such as \[\[0, 2\]\]"),
+        (2, [None], "choice_columns has None"),
+        (2, [[0.0, 2.0]], r"choice_columns has \[0\.0, 2\.0\]"),
+        (2, [["a", "b"]], r"choice_columns has \['a', 'b'\]"),
         (-1, [[0, 1]], "choices is -1"),
     ],
 )

@@ -252,6 +252,11 @@ def test_what_the_heads_of_the_core_read_is_told():
         ("cached_uniform_writing", {"attention": 0}, "CachedUniformWriting's attention is 0"),
         ("stored_programs", {"core": GRU}, "StoredPrograms wraps a core such as NTM, DNC or SAM, got GRU"),
         ("stored_programs", {"programs": 1}, "programs is 1; of one there is nothing to choose"),
+        (
+            "adaptive_computation",
+            {"core": partial(StoreCore, choices=2, choice_columns=[[0, 2]])},
+            "AdaptiveComputation would take StoreCore's scores of 2 choices for features; leave choices and",
+        ),
         ("adaptive_computation", {"core": Lifelong}, "whose memory ends with an episode; Lifelong's does not"),
         (
             "adaptive_computation",
