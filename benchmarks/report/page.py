@@ -86,7 +86,7 @@ def _table(rows: list[Row]) -> list[str]:
         return [continuous(rows), ""]
     if "auc" in rows[0]:
         return [control(rows, []).replace(CONTROL, "").rstrip(), ""]
-    if "cpu_seconds" in rows[0]:
+    if {"mmer", "cpu_seconds"} <= rows[0].keys():
         return [recurrent(rows, []), ""]
     if "mmer" in rows[0]:
         return [partial(rows, []), ""]
