@@ -161,7 +161,16 @@ class Usage:
         self.hits = zeros(capacity, dtype=torch.int32, device=device)
         self.lookups = 0
         self._means = torch.zeros(2, dtype=torch.float32, device=device)
-        self.hit_distance, self.top_weight = self._means.unbind()  # in place
+
+    @property
+    def hit_distance(self) -> Tensor:
+        """A view of the number."""
+        return self._means[0]
+
+    @property
+    def top_weight(self) -> Tensor:
+        """A view of the number."""
+        return self._means[1]
 
     @torch.no_grad()
     def add(self, found: Found, complete: bool = False) -> None:

@@ -1,6 +1,7 @@
 """Lookups in several memories, and steps of their optimisers, together: as one after another, and as in float64."""
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -111,3 +112,16 @@ def test_a_gradient_that_is_too_large_changes_no_memory():
         step_each(optimisers, found)
     for memory, kept in zip(parts, before, strict=True):
         same_state(memory.state_dict(), kept)
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda memory: pickle.loads(pickle.dumps(memory))])
+def test_a_copy_goes_on_counting_as_the_memory_does(again):
+    (memory,) = memories([30])
+    memory.lookup(torch.randn(3, D))
+    twin = again(memory)
+    queries = torch.randn(4, D)
+    for one in (memory, twin):
+        one.lookup(queries)
+    assert memory.describe() == twin.describe() and twin.describe()["hit_distance"] > 0
+    memory.load_state_dict(twin.state_dict())
+    assert memory.describe() == twin.describe()
