@@ -59,6 +59,9 @@ DEFAULTS = {
         "frequencies": 16,
         "key_size": 16,
         "top": None,
+        "clock": False,
+        "choices": 0,
+        "choice_columns": (),
     },
     "stored_programs": {"core": NTM, "programs": 2, "key_size": 2},
     "tiers": {

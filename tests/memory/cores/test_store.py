@@ -95,6 +95,12 @@ def test_choices_are_judged_by_what_was_read_of_each(choices, blocks, of_choices
     agrees("store", step, choices=choices, choice_columns=blocks, **SMALL)
 
 
+def test_choices_begin_nearly_equally_good():
+    core = make_core("store", 12, 8, choices=6, choice_columns=[[0, 12]])
+    scores = core(torch.randn(20, 3, 12), core.initial_state(3))[0][..., 8:]
+    assert 0 < scores.std(-1).max() < 0.02
+
+
 @pytest.mark.parametrize(
     ("choices", "blocks", "message"),
     [
