@@ -134,11 +134,16 @@ def _environment(given: str, num_envs: int) -> dict[str, Any]:
     Raises:
         UsageError: An unknown name, or what stands behind it is no argument with a value.
     """
-    name, *own = given.split()
+    name, *own = given.split() or [given]
+    arguments = {}
     for word in own:
-        if not word.partition("=")[2]:
+        key, _, value = word.partition("=")
+        try:
+            arguments[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UsageError(f"{word!r} of {given!r} has a value that is no YAML; write it as length=100.") from error
+        if not key or not value:
             raise UsageError(f"{word!r} of {given!r} is no argument with a value; write it as length=100.")
-    arguments = {key: yaml.safe_load(value) for key, _, value in (word.partition("=") for word in own)}
     return environment_config(_id(name), {"num_envs": num_envs, **({"kwargs": arguments} if arguments else {})})
 
 

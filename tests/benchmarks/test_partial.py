@@ -56,7 +56,13 @@ def test_an_environment_has_arguments_of_its_own_behind_its_name_and_a_row_leads
     (run,) = partial._runs(PartialBench(cores=["gru"], only=["MiniGrid-MemoryS9-v0 agent_view_size=5"], seeds=[0]))
     assert run.environment["kwargs"] == {"agent_view_size": 5}
     assert partial.run_of({**row, "env": run.env, "environment": run.environment}).environment == run.environment
-    for wrong, message in (("tmaze_passive length", "is no argument with a value"), ("tmaze_pasive", "tmaze_passive")):
+    for wrong, message in (
+        ("tmaze_passive length", "is no argument with a value"),
+        ("tmaze_passive =7", "is no argument with a value"),
+        ("tmaze_passive length=[7", "is no YAML; write it as length=100"),
+        ("tmaze_pasive", "tmaze_passive"),
+        ("", "There is no environment ''"),
+    ):
         with pytest.raises(UsageError, match=message):
             list(partial._runs(PartialBench(only=[wrong])))
 
