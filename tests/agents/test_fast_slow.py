@@ -107,6 +107,18 @@ def test_a_saved_agent_continues_as_if_nothing_had_happened(name, settings):
     assert all(np.array_equal(a.action, b.action) for a, b in zip(one, two, strict=True))
 
 
+@pytest.mark.parametrize(("name", "settings"), CASES)
+def test_a_state_of_before_shifts_were_noted_is_taken_for_one_in_which_none_was_noticed(name, settings):
+    agent = make_agent(make(name), **settings)
+    play(agent, make(name), 60)
+    older = {part: value for part, value in agent.state_dict().items() if part != "slow"}
+    other = make_agent(make(name), seed=5, **settings)
+    other.load_state_dict(older)
+    assert {part: value for part, value in other.state_dict().items() if part != "slow"}.keys() == older.keys()
+    if "shifted" in other.state_dict()["slow"]:
+        assert np.isneginf(other.state_dict()["slow"]["shifted"]).all()
+
+
 @pytest.mark.parametrize("settings", [SEARCH, PUBLISHED, BOTH])
 def test_the_same_seed_gives_the_same_actions(settings):
     runs = []
