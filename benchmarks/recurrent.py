@@ -1,7 +1,7 @@
 """`python -m benchmarks.recurrent out=FILE`: PPO with an LSTM beside sb3-contrib's RecurrentPPO with the same values.
 
-Both are built of one table of values and take turns, seed by seed, in the same environments on one thread. They are
-called equal if the 90 % interval of the paired difference lies within `BOUND`, which is two one-sided t-tests at 5 %.
+Both have the values below and take turns, seed by seed, in the same environments on one thread. They are called equal
+if the 90 % interval of the paired difference lies within `BOUND`, which is two one-sided t-tests at 5 %.
 """
 
 from __future__ import annotations

@@ -118,7 +118,8 @@ class StoreCore(Core):
         if "position" in self.parts:
             self.positions = nn.Parameter(NEUTRAL * torch.randn(heads, frequencies, 2, 2))  # P
             self.places = nn.Parameter(NEUTRAL * torch.randn(heads, frequencies, 2))  # p
-        self.register_buffer("phases", waves(self.period, frequencies), persistent=False)  # phi
+        if clock or "position" in self.parts:
+            self.register_buffer("phases", waves(self.period, frequencies), persistent=False)  # phi
         self.alike = [part for part in self.columns if part in self.parts]  # that are compared with what is asked
         widths = [self.columns[part].stop - self.columns[part].start for part in self.alike]
         self.keys = nn.ModuleList(nn.Linear(width, key_size, bias=False) for width in widths)  # K
