@@ -30,27 +30,17 @@ from engram_rl.memory.checks import (
 )
 from engram_rl.memory.forgetting import Forgetting, WrittenRows, make_forgetting
 from engram_rl.memory.indexes import Index, make_index
-from engram_rl.memory.indexes.exact import Neighbours, nearest
+from engram_rl.memory.indexes.exact import nearest
 from engram_rl.memory.keys.identity import NOBODY, IdentityTable
-from engram_rl.memory.keys.plain import PlainStore
 from engram_rl.memory.keys.space import KeyInput, Keys, KeySpace, Modality, Present, largest_of
-from engram_rl.memory.keys.store import KeyStore, entry_bytes, make_store
-from engram_rl.memory.keys.subsets import References, evidence, subsets_of, under_each
+from engram_rl.memory.keys.store import entry_bytes, make_store
+from engram_rl.memory.keys.subsets import References, subsets_of, under_each
 from engram_rl.memory.links import Links, Reached
 from engram_rl.memory.modes import OwnMode, in_own_mode
 from engram_rl.memory.persistence.file import load, named, write_file
 from engram_rl.memory.persistence.names import state_today
 from engram_rl.memory.persistence.state import State
-from engram_rl.memory.reading import (
-    Found,
-    InverseDistance,
-    Kernel,
-    Usage,
-    log_similarity,
-    make_kernel,
-    note_each,
-    weigh,
-)
+from engram_rl.memory.reading import Found, InverseDistance, Kernel, Usage, make_kernel, read, slots_found
 from engram_rl.memory.waiting import AT_HAND, Checks, require, told
 from engram_rl.memory.writing.batch import Placed, Placing, checked_batch, checked_identity, checked_slots
 from engram_rl.memory.writing.rules import WriteContext, WriteRule, make_write_rule
@@ -249,7 +239,7 @@ class DifferentiableNeuralDictionary(OwnMode):
         found = read(self.store, self.values, self.generation, asked, near, S, self.kernel)
         if touch:
             self.usage.add(found, near.complete)
-            self.forgetting.retrieved(found.slots.reshape(-1) if near.complete else _found_at(found, near.nobody))
+            self.forgetting.retrieved(found.slots.reshape(-1) if near.complete else slots_found(found, near.nobody))
         return found
 
     @in_own_mode
@@ -613,167 +603,6 @@ def move_each(
     if values is not None:
         for memory, some, part in zip(memories, slots, values.to(first.values).split_with_sizes(counts), strict=True):
             memory.values[some] = part
-
-
-def read(
-    store: KeyStore, stored: Tensor, generation: Tensor, asked: Keys, near: Neighbours, subsets: int, kernel: Kernel
-) -> Found:
-    """What the neighbours of each query give together; with gradients on, they are leaves.
-
-    Args:
-        store: Holds their keys.
-        stored: The value of each slot. `[N, V]`
-        generation: Of the entry in each slot. `[N]`
-        asked: B queries under each of S key subsets. `[B S]`
-        near: Their neighbours. `[B S, k]`
-        subsets: S.
-        kernel: Distance to weight.
-    """
-    valid = None if near.complete else near.valid
-    at = near.slots if valid is None else near.slots.clamp(min=0)
-    shape = (at.shape[0] // subsets, subsets * at.shape[1])  # [B, S k]
-    slots = at.reshape(shape) if subsets > 1 else at  # each small call counts in a lookup
-    values = torch.embedding(stored, slots)  # [B, S k, V]
-    keys = torch.embedding(store.vectors, slots) if torch.is_grad_enabled() else None
-    if valid is not None:
-        lacking = ~valid.reshape(*shape, 1)
-        values = values.masked_fill(lacking, 0)
-        keys = None if keys is None else keys.masked_fill(lacking, 0)
-    if keys is not None:  # leaves: a gradient for the rows that were read, not for the buffers
-        values.requires_grad_()
-        keys.requires_grad_()
-    entries = None if keys is None else keys.reshape(*at.shape, keys.shape[2])  # [B S, k, D]
-    distances, shares = near.distances, None
-    if subsets > 1 or (entries is not None and valid is not None):
-        parts = store.parts_at(asked, at, entries).masked_fill(~near.valid.unsqueeze(2), 0)  # [B S, k, M]
-        distances = store.weighted(parts, asked)
-    elif entries is not None:
-        distances = store.distances_at(asked, at, entries)
-    weights = weigh(log_similarity(kernel, distances), valid)  # [B S, k]
-    if subsets > 1:
-        shares = evidence(parts, asked.present, store.penalties(), weights, subsets)  # [B, S]
-        weights, distances = (weights * shares.reshape(-1, 1)).reshape(shape), distances.reshape(shape)
-        near = near._replace(slots=near.slots.reshape(shape), valid=near.valid.reshape(shape))
-    return Found(
-        value=torch.bmm(weights.unsqueeze(1), values).squeeze(1),
-        slots=near.slots,
-        weights=weights,
-        distances=distances,
-        valid=near.valid,
-        values=values,
-        keys=keys,
-        generation=generation.take(slots),
-        evidence=shares,
-        source=id(store),
-    )
-
-
-@in_own_mode
-def lookup_in_each(
-    memories: Sequence[DifferentiableNeuralDictionary],
-    queries: Sequence[Tensor],
-    touch: bool = True,
-    exclude: Sequence[Tensor] | None = None,
-) -> list[Found]:
-    """What `lookup` gives of one memory after the other, computed together as far as no memory matters.
-
-    Where keys are one vector, that is all but the searches; a query that finds fewer than k has its memory asked alone
-    if gradients are on.
-
-    Args:
-        memories: Distinct ones of the same key, k and kernel.
-        queries: Those of each memory. `[B, D]`s
-        touch: As for `lookup`.
-        exclude: Slots that the queries of each must not find, -1 for none. `[B]`s
-    """
-    hidden: list[Tensor | None] = [None] * len(memories) if exclude is None else list(exclude)
-    first, rows = memories[0], [query.shape[0] for query in queries]
-    together = all(isinstance(one.store, PlainStore) and one.device.type in AT_HAND for one in memories) and all(rows)
-    if not together or (torch.is_grad_enabled() and any(len(one) <= one.k for one in memories)):
-        parts = zip(memories, queries, hidden, strict=True)
-        return [memory.lookup(query, touch=touch, exclude=slots) for memory, query, slots in parts]
-    asked = first.store.pack(torch.cat(list(queries)))  # [R, D]
-    near = [
-        nearest(one.store, one.index, query, one.k, one.slot_table, slots)
-        for one, query, slots in zip(memories, asked.split(rows), _hidden_in(memories, hidden, rows), strict=True)
-    ]
-    found = read_in_each(memories, asked, near)
-    if touch:
-        note_each([one.usage for one in memories], found, [one.complete for one in near])
-        for memory, mine, neighbours in zip(memories, found, near, strict=True):
-            slots = mine.slots.reshape(-1) if neighbours.complete else _found_at(mine, neighbours.nobody)
-            memory.forgetting.retrieved(slots)
-    return found
-
-
-def _hidden_in(
-    memories: Sequence[DifferentiableNeuralDictionary], hidden: list[Tensor | None], rows: list[int]
-) -> list[Tensor | None]:
-    return [
-        None if slots is None else checked_slots(slots, n, memory.device, memory.generation)
-        for memory, slots, n in zip(memories, hidden, rows, strict=True)
-    ]
-
-
-def read_in_each(
-    memories: Sequence[DifferentiableNeuralDictionary], asked: Keys, near: Sequence[Neighbours]
-) -> list[Found]:
-    """As `read`, of several memories whose keys are one vector; with gradients on, no query lacks a neighbour.
-
-    Args:
-        memories: A of them.
-        asked: The queries of one memory after those of the other. `[R, D]`
-        near: Their neighbours, by memory. `[B, k]`s
-    """
-    complete = all(one.complete for one in near)
-    at = [one.slots if complete else one.slots.clamp(min=0) for one in near]
-    parts = list(zip(memories, at, strict=True))
-    values = [torch.embedding(memory.values, slots) for memory, slots in parts]  # [B, k, V]s
-    keys: list[Tensor] | list[None] = [None] * len(parts)
-    valid = None if complete else torch.cat([one.valid for one in near])  # [R, k]
-    if valid is not None:
-        values = [v.masked_fill(~one.valid.unsqueeze(2), 0) for v, one in zip(values, near, strict=True)]
-    if torch.is_grad_enabled():
-        keys = [torch.embedding(memory.store.vectors, slots) for memory, slots in parts]  # [B, k, D]s
-        for leaf in (*values, *keys):
-            leaf.requires_grad_()
-        distances = memories[0].store.distances_at(asked, torch.cat(at), torch.cat(keys))
-    else:
-        distances = torch.cat([one.distances for one in near])  # [R, k]
-    weights = weigh(log_similarity(memories[0].kernel, distances), valid)  # [R, k]
-    value = torch.bmm(weights.unsqueeze(1), torch.cat(values)).squeeze(1)  # [R, V]
-    rows = [slots.shape[0] for slots in at]
-    of_each = zip(
-        parts,
-        near,
-        values,
-        keys,
-        value.split_with_sizes(rows),
-        weights.split_with_sizes(rows),
-        distances.split_with_sizes(rows),
-        strict=True,
-    )
-    return [
-        Found(
-            value=mine,
-            slots=one.slots,
-            weights=weight,
-            distances=distance,
-            valid=one.valid,
-            values=stored,
-            keys=key,
-            generation=memory.generation.take(slots),
-            source=id(memory.store),
-        )
-        for (memory, slots), one, stored, key, mine, weight, distance in of_each
-    ]
-
-
-def _found_at(found: Found, nobody: bool) -> Tensor:
-    """The slots that were found, with repeats in place of those that were not if these are not at hand.  `[n]`."""
-    if nobody or found.valid.device.type in AT_HAND:
-        return found.slots[:0].reshape(-1) if nobody else found.slots[found.valid]
-    return found.slots.where(found.valid, found.slots.amax(keepdim=True)).reshape(-1)
 
 
 def _each_once(slots: Tensor) -> Tensor:

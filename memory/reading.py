@@ -1,4 +1,4 @@
-"""What a lookup makes of the neighbours it is given: kernels from distance to weight, what was found, how often.
+"""What a lookup makes of the neighbours it is given: weights by a kernel, the value they give, what is counted.
 
 A kernel gives the logarithm of a similarity, so that far neighbours fade smoothly instead of dividing 0 by 0.
 """
@@ -14,6 +14,11 @@ from torch import Tensor
 
 from engram_rl.memory.buffers import zeros
 from engram_rl.memory.checks import number, offers, unknown
+from engram_rl.memory.indexes.exact import Neighbours
+from engram_rl.memory.keys.space import Keys
+from engram_rl.memory.keys.store import KeyStore
+from engram_rl.memory.keys.subsets import evidence
+from engram_rl.memory.waiting import AT_HAND
 
 SHOWN_QUERIES, SHOWN_NEIGHBOURS, SHOWN_NUMBERS = 8, 3, 4
 """What `repr` shows of an answer."""
@@ -230,3 +235,63 @@ def note_each(usages: Sequence[Usage], found: Sequence[Found], complete: Sequenc
         return
     for usage, one, top, whole in zip(usages, found, top_weights.split_with_sizes(rows), complete, strict=True):
         usage._mean(one, top, whole)
+
+
+def read(
+    store: KeyStore, stored: Tensor, generation: Tensor, asked: Keys, near: Neighbours, subsets: int, kernel: Kernel
+) -> Found:
+    """What the neighbours of each query give together; with gradients on, they are leaves.
+
+    Args:
+        store: Holds their keys.
+        stored: The value of each slot. `[N, V]`
+        generation: Of the entry in each slot. `[N]`
+        asked: B queries under each of S key subsets. `[B S]`
+        near: Their neighbours. `[B S, k]`
+        subsets: S.
+        kernel: Distance to weight.
+    """
+    valid = None if near.complete else near.valid
+    at = near.slots if valid is None else near.slots.clamp(min=0)
+    shape = (at.shape[0] // subsets, subsets * at.shape[1])  # [B, S k]
+    slots = at.reshape(shape) if subsets > 1 else at  # each small call counts in a lookup
+    values = torch.embedding(stored, slots)  # [B, S k, V]
+    keys = torch.embedding(store.vectors, slots) if torch.is_grad_enabled() else None
+    if valid is not None:
+        lacking = ~valid.reshape(*shape, 1)
+        values = values.masked_fill(lacking, 0)
+        keys = None if keys is None else keys.masked_fill(lacking, 0)
+    if keys is not None:  # leaves: a gradient for the rows that were read, not for the buffers
+        values.requires_grad_()
+        keys.requires_grad_()
+    entries = None if keys is None else keys.reshape(*at.shape, keys.shape[2])  # [B S, k, D]
+    distances, shares = near.distances, None
+    if subsets > 1 or (entries is not None and valid is not None):
+        parts = store.parts_at(asked, at, entries).masked_fill(~near.valid.unsqueeze(2), 0)  # [B S, k, M]
+        distances = store.weighted(parts, asked)
+    elif entries is not None:
+        distances = store.distances_at(asked, at, entries)
+    weights = weigh(log_similarity(kernel, distances), valid)  # [B S, k]
+    if subsets > 1:
+        shares = evidence(parts, asked.present, store.penalties(), weights, subsets)  # [B, S]
+        weights, distances = (weights * shares.reshape(-1, 1)).reshape(shape), distances.reshape(shape)
+        near = near._replace(slots=near.slots.reshape(shape), valid=near.valid.reshape(shape))
+    return Found(
+        value=torch.bmm(weights.unsqueeze(1), values).squeeze(1),
+        slots=near.slots,
+        weights=weights,
+        distances=distances,
+        valid=near.valid,
+        values=values,
+        keys=keys,
+        generation=generation.take(slots),
+        evidence=shares,
+        source=id(store),
+    )
+
+
+def slots_found(found: Found, nobody: bool) -> Tensor:
+    """The slots that were found, with repeats in place of those that were not if these are not at hand.  `[n]`."""
+    if nobody or found.valid.device.type in AT_HAND:
+        return found.slots[:0].reshape(-1) if nobody else found.slots[found.valid]
+    return found.slots.where(found.valid, found.slots.amax(keepdim=True)).reshape(-1)

@@ -13,7 +13,7 @@ from engram_rl.agents.common.uses import names_of, use
 from engram_rl.agents.episodic_control.overestimates import STEPS, errors_by_age
 from engram_rl.memory import Forgetting, Found, KeySpace
 from engram_rl.memory.checks import require_ram
-from engram_rl.memory.dictionary import lookup_in_each
+from engram_rl.memory.in_each import lookup_in_each
 from engram_rl.memory.keys.identity import find_in_each
 from engram_rl.memory.sharded import AnyMemory, ShardedMemory
 

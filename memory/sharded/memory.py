@@ -27,7 +27,7 @@ from engram_rl.memory.checks import (
     unknown,
     whole,
 )
-from engram_rl.memory.dictionary import DifferentiableNeuralDictionary, read
+from engram_rl.memory.dictionary import DifferentiableNeuralDictionary
 from engram_rl.memory.forgetting import Forgetting, make_forgetting
 from engram_rl.memory.indexes import Index
 from engram_rl.memory.indexes.exact import Neighbours
@@ -40,7 +40,7 @@ from engram_rl.memory.learning import RowSGD
 from engram_rl.memory.links import Links, Reached
 from engram_rl.memory.modes import OwnMode, in_own_mode
 from engram_rl.memory.persistence.file import PARTS, named, read_state, remade, write_file
-from engram_rl.memory.reading import Found, InverseDistance, Kernel, Usage, make_kernel
+from engram_rl.memory.reading import Found, InverseDistance, Kernel, Usage, make_kernel, read
 from engram_rl.memory.sharded.column import Column
 from engram_rl.memory.sharded.crew import PATIENCE, Crew, Here, Lost, OnRay
 from engram_rl.memory.sharded.dealing import dealt, moved

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from engram_rl.memory import DifferentiableNeuralDictionary, Modality, RowRMSprop, RowSGD
-from engram_rl.memory.dictionary import lookup_in_each
+from engram_rl.memory.in_each import lookup_in_each
 from engram_rl.memory.learning import step_each
 
 D, K = 5, 4
