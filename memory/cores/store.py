@@ -16,11 +16,8 @@ from engram_rl.memory.cores.core import Core, Losses, State, require_sizes
 from engram_rl.memory.cores.pieces import Pieces
 from engram_rl.memory.cores.pointing import Pointer, columns_of_choices
 
-AGES_LR = 3e-2
-"""Learning rate of Adam for the weights of ages; chosen with PPO on RepeatPrevious."""
-
-POSITIONS_LR = 1e-2
-"""Learning rate of Adam for what is asked of positions; chosen with PPO on Autoencode."""
+TIMES_LR = 3e-2
+"""Learning rate of Adam for what is asked of ages and positions; chosen with PPO on RepeatPrevious and Autoencode."""
 
 SHORTEST = 4
 """Steps in the shortest wave of a position; the longest has twice the episode's."""
@@ -49,22 +46,23 @@ class StoreCore(Core):
         content   (Q[h] x_t)^T (K x_i) / sqrt d      "what followed something like this"
         others    as content, of the columns of x that `parts` names: "where was this seen"
 
-    and what was read is answered with `y = tanh(W_2 tanh(W_1 [x_t; r_1; ...; r_H]))`; `clock` adds phi(t).
+    and what was read is answered with `y = tanh(W_2 tanh(W_1 [x_t; r_1; ...; r_H; s_1; ...; s_H]))`; `clock` adds
+    phi(t). Of n entries, what was shown once is an n-th of the mean that a head reads before it has learned, so reads
+    are told as `s_h = asinh(n r_h)` too, about the logarithm of 2 n |r_h|, where it is heard from the beginning.
 
     phi(i) are sines and cosines of the number of a step in its episode, with wavelengths that grow by equal factors. A
     reflection of time, like a shift, takes the pair of a frequency to a linear map of itself, so P[h] is a 2 x 2 matrix
     for each frequency and no more: pairs of different ones would only add noise. Steps are counted from the resets that
     every core is told of; nothing else is known of an episode, its length neither.
 
-    A, P, p and Q begin so close to 0 that every head reads the mean of the episode; then each finds what it needs. Ages
-    and positions want larger steps of Adam than a network does: `core.parameter_groups(lr)` says which.
+    A, P, p and Q begin so close to 0 that every head reads the mean of the episode; then each finds what it needs. A, P
+    and p want larger steps of Adam than a network does: `core.parameter_groups(lr)` says which.
 
     Entries are raw inputs, so that their keys never age; the last `capacity` of them are kept.
 
     Where columns of an input tell of the choices of who acts (a card's face in its place, whether it was chosen last),
     what was read tells of each of them too: `choices` scores come after the output, each by the same small network from
-    the columns of that choice, now and as they were read, and from y (`pointing.Pointer`). As a choice may have shown
-    itself only once, the reads are told as `log(1 + n |r|)`, with their sign, where n counts the entries.
+    the columns of that choice, of x_t and of every s_h, and from y (`pointing.Pointer`).
 
     Args:
         input_size: D.
@@ -125,7 +123,7 @@ class StoreCore(Core):
         self.keys = nn.ModuleList(nn.Linear(width, key_size, bias=False) for width in widths)  # K
         self.asked = nn.ModuleList(neutral(input_size, heads * key_size) for _ in widths)  # Q
         self.clock = bool(clock)
-        heard = (1 + heads) * input_size + 2 * frequencies * self.clock
+        heard = (1 + 2 * heads) * input_size + 2 * frequencies * self.clock
         self.answer = nn.Sequential(
             outspoken(heard, hidden_size), nn.Tanh(), outspoken(hidden_size, hidden_size), nn.Tanh()
         )
@@ -137,11 +135,11 @@ class StoreCore(Core):
             self.choices, self.output_size = int(choices), hidden_size + int(choices)
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
-        """See `Core.parameter_groups`: ages learn with 3e-2, positions with 1e-2, all else with `lr`."""
-        special = {"ages": AGES_LR, "positions": POSITIONS_LR, "places": POSITIONS_LR}
-        rest = [parameter for name, parameter in self.named_parameters() if name not in special]
-        own = [{"params": [getattr(self, name)], "lr": rate} for name, rate in special.items() if hasattr(self, name)]
-        return [{"params": rest, "lr": lr}, *own]
+        """See `Core.parameter_groups`: what is asked of ages and positions learns with 3e-2, all else with `lr`."""
+        named = dict(self.named_parameters())
+        times = [named.pop(name) for name in ("ages", "positions", "places") if name in named]
+        groups = [{"params": list(named.values()), "lr": lr}, {"params": times, "lr": TIMES_LR}]
+        return groups if times else groups[:1]
 
     # ---- the recurrence
 
@@ -196,12 +194,11 @@ class StoreCore(Core):
         read = (along_the_band(weights).flatten(1, 2) @ entries).unflatten(1, (self.heads, steps))
         read = read.permute(2, 0, 1, 3)  # [T, B, H, D]
         now = count + torch.arange(steps, device=count.device).unsqueeze(1)  # [T, B]
+        told = torch.asinh((now + 1).clamp_max(self.capacity)[..., None, None] * read)  # [T, B, H, D]
         clock = [self._waves(now, xs).flatten(2)] if self.clock else []
-        answer = self.answer(torch.cat([xs, read.flatten(2), *clock], -1))
+        answer = self.answer(torch.cat([xs, read.flatten(2), told.flatten(2), *clock], -1))
         if not self.choices:
             return answer
-        there = (now + 1).clamp_max(self.capacity)[..., None, None]
-        told = read.sign() * torch.log1p(there * read.abs())
         known = torch.cat([xs.unsqueeze(2), told], 2)[..., self.of_choices]  # [T, B, 1 + H, A, K]
         return torch.cat([answer, self.pointer(known.transpose(2, 3).flatten(3), answer)], -1)
 

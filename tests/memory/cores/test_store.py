@@ -51,10 +51,10 @@ def slow_step(period, parts, columns, queries, top=None, clock=False, of_choices
                 least = sorted(scores, reverse=True)[:top][-1]
                 scores = [score if score >= least else -np.inf for score in scores]
             read.append(softmax(scores) @ np.array([entries[N - 1 - age] for age in rows]))
-        heard = np.concatenate([x, *read, phi(now, period).ravel()] if clock else [x, *read])
+        told = [np.arcsinh(min(now + 1, N) * one) for one in read]
+        heard = np.concatenate([x, *read, *told, *([phi(now, period).ravel()] if clock else [])])
         hidden = np.tanh(linear(p, "answer.0", heard))
         answer = np.tanh(linear(p, "answer.2", hidden))
-        told = [np.sign(one) * np.log(1 + min(now + 1, N) * np.abs(one)) for one in read]
         known = [np.concatenate([one[mine] for one in (x, *told)]) for mine in of_choices]
         scores = slow_scores(p, known, answer) if known else []
         return np.concatenate([answer, scores]), {"entries": entries, "count": now + 1}
@@ -174,8 +174,9 @@ def test_ages_and_positions_learn_at_rates_of_their_own():
     groups = core.parameter_groups(1e-3)
     rates = {id(p): group["lr"] for group in groups for p in group["params"]}
     assert len(rates) == len(list(core.parameters())) == sum(len(group["params"]) for group in groups)
-    assert (rates[id(core.ages)], rates[id(core.positions)], rates[id(core.strengths)]) == (3e-2, 1e-2, 1e-3)
-    assert rates[id(core.places)] == 1e-2
+    assert all(rates[id(part)] == 3e-2 for part in (core.ages, core.positions, core.places))
+    assert rates[id(core.strengths)] == rates[id(core.answer[0].weight)] == 1e-3
+    assert len(make_core("store", 3, 8, queries=[["content"]] * 4).parameter_groups(1e-3)) == 1
     (group,) = make_core("gru", 3, 8).parameter_groups(2e-3)
     assert group["lr"] == 2e-3 and len(group["params"]) == 4
 
@@ -203,6 +204,13 @@ def recall_the_first():
     return shown(symbols, 0.0), symbols[:1].expand(30, 16), slice(30, None)
 
 
+def one_of_a_hundred():
+    """Once, anywhere in a long episode, a symbol is shown; which was it?"""
+    symbols, when = suits(1, 16), torch.randint(99, (1, 16, 1))
+    xs = torch.zeros(100, 16, 4).scatter(0, when.expand(1, 16, 4), torch.eye(4)[symbols])
+    return xs, symbols, slice(99, None)
+
+
 def where_it_was():
     """Symbols at places that are all visited; then a place alone: which symbol was there?"""
     places = torch.rand(16, 12).argsort(1).T
@@ -221,10 +229,11 @@ def where_it_was():
         (repeat_previous, 50, {}),
         (recall_in_reverse, 50, {}),
         (recall_the_first, 50, {}),
+        (one_of_a_hundred, 30, {}),
         (where_it_was, 120, {"parts": {"place": [4, 16]}, "capacity": 32}),
     ],
 )
-def test_it_learns_what_was_so_long_ago_the_mirror_image_of_now_the_first_and_where_something_was_seen(
+def test_it_learns_what_was_so_long_ago_the_mirror_image_of_now_the_first_the_rare_and_where_something_was_seen(
     task, updates, settings
 ):
     torch.manual_seed(0)
