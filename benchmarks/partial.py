@@ -17,7 +17,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from benchmarks.cli import parse, run_main
-from benchmarks.configuration import agent_config, environment_config, given_of
+from benchmarks.configuration import agent_config, environment_config
 from benchmarks.fingerprint import step
 from benchmarks.identity import control_key
 from benchmarks.published import PUBLISHED, Published
@@ -58,7 +58,8 @@ class PartialBench:
     agents: names of conf/agent that take a core, each with values of its own after it (`ppo discount=0.5`).
     cores: names of conf/core, each with settings of its own after it, or `none`; all of them by default.
     only: environments, of POPGym by short name (`RepeatPreviousEasy`), or as `engram train` takes them, each with
-        arguments of its own after it (`tmaze_passive length=100`).
+        arguments of its own after it (`tmaze_passive length=100`) and wrappers by name
+        (`wrappers=[minigrid.wrappers.OneHotPartialObsWrapper]`).
     seeds: a list, or how many; of the agent and of the environment.
     steps: environment steps a run, summed over the environments.
     num_envs: environments side by side.
@@ -123,19 +124,19 @@ def _runs(bench: PartialBench) -> Iterator[PartialRun]:
 
 def run_of(row: Row) -> PartialRun:
     """The run of a stored row as its agent, core and environment are understood today."""
-    environment = environment_config(_id(row["env"].split()[0]), given_of(row["environment"]))
+    environment = _environment(row["env"], row["environment"]["num_envs"])
     settings = settings_of(row["agent"], row["core"])
     return PartialRun(row["env"], environment, row["agent"], settings, row["seed"], row["steps"], row["core"])
 
 
 def _environment(given: str, num_envs: int) -> dict[str, Any]:
-    """The configuration of an environment, with arguments of its own behind the name: `tmaze_passive length=100`.
+    """The configuration of an environment, with arguments and wrappers behind the name: `tmaze_passive length=100`.
 
     Raises:
         UsageError: An unknown name, or what stands behind it is no argument with a value.
     """
     name, *own = given.split() or [given]
-    arguments = {}
+    arguments: dict[str, Any] = {}
     for word in own:
         key, _, value = word.partition("=")
         try:
@@ -144,7 +145,11 @@ def _environment(given: str, num_envs: int) -> dict[str, Any]:
             raise UsageError(f"{word!r} of {given!r} has a value that is no YAML; write it as length=100.") from error
         if not key or not value:
             raise UsageError(f"{word!r} of {given!r} is no argument with a value; write it as length=100.")
-    return environment_config(_id(name), {"num_envs": num_envs, **({"kwargs": arguments} if arguments else {})})
+    wrappers = [{"_target_": wrapper, "_partial_": True} for wrapper in arguments.pop("wrappers", [])]
+    kwargs = {"kwargs": arguments} if arguments else {}
+    return environment_config(_id(name), {"num_envs": num_envs, **kwargs}) | (
+        {"wrappers": wrappers} if wrappers else {}
+    )
 
 
 def _id(name: str) -> str:
