@@ -16,6 +16,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.wrappers import DtypeObservation, FlattenObservation
 
+from benchmarks.shift.environment import shown_by
 from benchmarks.shift.protocol import EpisodeLog, PinnedEpisode
 from engram_rl.agents.goal_directed.minigrid_views import SymbolGrid
 from engram_rl.training.errors import UsageError, did_you_mean
@@ -24,6 +25,7 @@ ALGORITHMS = {
     "sb3_ppo": ("stable_baselines3", "PPO"),
     "sb3_a2c": ("stable_baselines3", "A2C"),
     "sb3_dqn": ("stable_baselines3", "DQN"),
+    "sb3_her_dqn": ("stable_baselines3", "DQN"),
     "sb3_sac": ("stable_baselines3", "SAC"),
     "sb3_td3": ("stable_baselines3", "TD3"),
     "sb3_trpo": ("sb3_contrib", "TRPO"),
@@ -87,9 +89,13 @@ class BaselineAgent:
         self._bootstrap_at_limit = arguments.pop("bootstrap_at_limit")
         self._counts, self._visits = arguments.pop("counts", 0.0), Counter[bytes]()
         self._shown = Parsed if arguments.pop("parsed", False) else flattened
+        if name == "sb3_her_dqn":
+            require_shown_goal(log)
+            self._shown = ShownGoal
+            arguments.setdefault("learning_starts", log.step_limit or LONG)  # it learns from whole episodes
         self._total_steps = total_steps
         self._model = _build(name, self._vectorise(log), seed, **arguments)
-        if name == "sb3_dqn":
+        if name in ("sb3_dqn", "sb3_her_dqn"):
             anneal_over(self._model, total_steps)
 
     def live(self, log: EpisodeLog) -> None:
@@ -103,13 +109,13 @@ class BaselineAgent:
 
     def attempt(self, log: EpisodeLog, observation: Any) -> None:
         """Play the episode that was just begun."""
-        shown_by = self._shown(log)
+        shown_as = self._shown(log)
         state, begins, done = None, np.ones(1, dtype=bool), False
         while not done:
             shown = observation
-            if isinstance(shown_by, Parsed):
-                shown = shown_by.observation(observation)
-            elif shown_by is not log:
+            if isinstance(shown_as, Parsed | ShownGoal):
+                shown = shown_as.observation(observation)
+            elif shown_as is not log:
                 shown = spaces.flatten(log.observation_space, observation)
             action, state = self._model.predict(shown, state=state, episode_start=begins, deterministic=False)
             observation, _, terminated, truncated, _ = log.step(action)
@@ -187,6 +193,46 @@ class Parsed(gym.ObservationWrapper):
         return np.array([x / self._size[0], y / self._size[1], *turned, *goal], np.float32)
 
 
+class ShownGoal(gym.ObservationWrapper):
+    """A place and the goal that is shown after it, as hindsight experience replay takes them (arXiv 1707.01495).
+
+    Both are shares of the grid from 0 to 1; the task is done where they are equal.
+
+    Args:
+        env: A single environment whose observation is a place and, in as many numbers, its goal.
+    """
+
+    def __init__(self, env: gym.Env):
+        super().__init__(env)
+        self._largest = np.asarray(env.observation_space.high, np.float32)  # type: ignore[attr-defined]
+        self._size = len(self._largest) // 2
+        part = spaces.Box(0.0, 1.0, (self._size,), np.float32)
+        self.observation_space = spaces.Dict({"observation": part, "achieved_goal": part, "desired_goal": part})
+
+    def observation(self, observation: Any) -> dict[str, np.ndarray]:
+        """By the library's names, `[size]` each."""
+        place, goal = np.split(observation / self._largest, [self._size])
+        return {"observation": place, "achieved_goal": place, "desired_goal": goal}
+
+    def compute_reward(self, achieved: np.ndarray, desired: np.ndarray, infos: Any) -> np.ndarray:
+        """What a step to a place would have been rewarded with if that had been the goal. `[B, size]`s -> `[B]`."""
+        return (achieved == desired).all(-1).astype(np.float32)
+
+
+def require_shown_goal(env: gym.Env) -> None:
+    """Refuse what `ShownGoal` cannot split.
+
+    Raises:
+        UsageError: The environment shows no goal, or something else beside the place and the goal.
+    """
+    shown = shown_by(env)
+    if shown != ["goal"]:
+        raise UsageError(
+            f"sb3_her_dqn learns from goals that are shown, and nothing else beside the place; {env.observation_space} "
+            f"shows {' and '.join(shown) or 'none'}. Use an environment with show_goal, such as env=shiftwall."
+        )
+
+
 def flattened(env: gym.Env) -> gym.Env:
     """The environment with its observation as one vector, where the library's own networks would not take it.
 
@@ -209,6 +255,8 @@ def _build(name: str, environments: Any, seed: int, net_arch: list[int], **argum
     from torch import nn
 
     kind = algorithm(name)
+    if name == "sb3_her_dqn":
+        arguments["replay_buffer_class"] = importlib.import_module("stable_baselines3").HerReplayBuffer
     network = {"net_arch": list(net_arch), "activation_fn": nn.ReLU}
     common = {"seed": seed, "verbose": 0, "device": "cpu", "policy_kwargs": network}
     try:
@@ -219,6 +267,8 @@ def _build(name: str, environments: Any, seed: int, net_arch: list[int], **argum
 
 def policy_name(name: str, environments: Any) -> str:
     """Which of the library's policies an algorithm takes for what these environments show."""
+    if isinstance(environments.observation_space, spaces.Dict):
+        return "MultiInputPolicy"
     kind = "Cnn" if len(environments.observation_space.shape) == 3 else "Mlp"
     return f"{kind}LstmPolicy" if name == "sb3_recurrent_ppo" else f"{kind}Policy"
 

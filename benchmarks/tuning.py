@@ -25,7 +25,17 @@ DYNA: dict[str, list[Any]] = {
     "epsilon": [0.0, 0.05],
     "updates": [5],
 }
+DQN: dict[str, list[Any]] = {
+    "learning_rate": [1e-4, 3e-4, 1e-3, 3e-3],
+    "gamma": [0.9, 0.95, 0.99],
+    "train_freq": [1, 4],
+    "target_update_interval": [100, 500, 2000],
+    "exploration_fraction": [0.02, 0.1, 0.3],
+    "exploration_final_eps": [0.01, 0.05],
+}
 SPACES: dict[str, dict[str, list[Any]]] = {
+    "sb3_dqn": DQN,
+    "sb3_her_dqn": DQN,
     "q_lambda": {
         "learning_rate": [0.1, 0.3, 1.0],
         "trace": [0.0, 0.8, 0.95],

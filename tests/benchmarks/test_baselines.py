@@ -73,6 +73,26 @@ class TestInstalled:
         with pytest.raises(UsageError, match="symbols"):
             measure(spec("sb3_ppo parsed=true"))
 
+    @pytest.mark.parametrize("budget", ["own", 16])
+    def test_with_hindsight_it_learns_from_goals_that_it_reached(self, budget):
+        row = measure(spec("sb3_her_dqn", budget, episodes=6))
+        assert row["episodes"] == 6 and row["gradient_steps"] > 0
+        env = baselines.ShownGoal(gym.make("engram/ShiftWall-v0", n=4))
+        shown, _ = env.reset(seed=0)
+        x, y, *goal = env.unwrapped.core.observation()[0]
+        assert np.allclose(shown["observation"] * 3, [x, y]) and np.allclose(shown["desired_goal"] * 3, goal)
+        other = shown | {"achieved_goal": shown["desired_goal"]}
+        for seen, reward in ((shown, 0), (other, 1)):
+            assert env.compute_reward(seen["achieved_goal"], seen["desired_goal"], {}) == reward
+        batch = np.stack([shown["achieved_goal"], shown["desired_goal"]])
+        assert env.compute_reward(batch, batch[[1, 1]], [{}, {}]).tolist() == [0, 1]
+
+    @pytest.mark.parametrize("kwargs", [{"show_goal": False}, {"tell_shift": True}])
+    def test_hindsight_needs_a_goal_that_is_shown_alone(self, kwargs):
+        environment = SMALL | {"kwargs": {"n": 4} | kwargs}
+        with pytest.raises(UsageError, match=r"sb3_her_dqn .* show_goal"):
+            measure(spec("sb3_her_dqn", environment=environment))
+
     def test_a_bonus_for_what_is_new_is_learned_from_and_not_scored(self):
         row = measure(spec("sb3_a2c counts=0.5", budget=12, episodes=2))
         assert max(row["returns"]) <= 1 and row["key"] != measure(spec("sb3_a2c", budget=12, episodes=2))["key"]
