@@ -29,7 +29,8 @@ class ShiftBench:
     env: a name of conf/env or a registered id; env.<argument>=<value> sets an argument of its constructor.
     agents: the limits' policies, Stable-Baselines3's sb3_ppo, sb3_a2c, sb3_dqn, sb3_her_dqn, sb3_trpo,
         sb3_recurrent_ppo (extra `compare`), tabular ones on the parsed place (q_lambda, dyna_q_plus,
-        prioritised_sweeping, r_max; with _grid behind it on MiniGrid), or a name of conf/agent; values that change its settings may follow the name.
+        prioritised_sweeping, r_max; with _grid behind it on MiniGrid), or a name of conf/agent; values that change its
+        settings may follow the name.
     seeds: a list, or how many. A policy's own choices and an agent's weights; layouts too where they are random.
     layout_seeds: layouts drawn from these instead; every agent plays the same ones.
     budget: own (learn only from the episodes that count) or practice steps before each episode, 2048 = paper.
