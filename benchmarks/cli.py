@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeVar, cast, get_origin, get_type_hints
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from benchmarks.provenance import recorded, remember
 from engram_rl.training.errors import UsageError
@@ -51,7 +52,7 @@ def from_arguments(options: type[Options], arguments: list[str]) -> Options:
     """The options with `key=value` arguments applied.
 
     Raises:
-        ValueError: An argument is no `key=value`, its key is unknown or its value is of another type.
+        ValueError: An argument is no `key=value`, its key is unknown, or its value is no YAML or of another type.
     """
     valid = [field.name for field in fields(cast(Any, options))]
     for argument in arguments:
@@ -71,6 +72,11 @@ def from_arguments(options: type[Options], arguments: list[str]) -> Options:
         return cast(Options, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(options), given)))
     except OmegaConfBaseException as error:
         raise ValueError(str(error).splitlines()[0]) from error
+    except YAMLError as error:
+        raise ValueError(
+            f"a value of {' '.join(arguments)} is no YAML ({getattr(error, 'problem', error)}); an item of a list that "
+            f"has brackets, braces or commas itself goes in quotes, as in 'only=[\"CartPole-v1 wrappers=[a.B]\"]'"
+        ) from error
 
 
 def write_lines(path: str | Path, records: Iterable[dict[str, Any]]) -> None:

@@ -33,7 +33,7 @@ def environment_config(name: str, options: dict[str, Any]) -> dict[str, Any]:
         options: Values that replace those of the YAML, such as `{"num_envs": 4}`.
 
     Raises:
-        UsageError: The name is neither, or there is no such value.
+        UsageError: The name is neither, or there is no such value or argument.
     """
     import_owner(name)
     chosen = [f"env={name}"] if (CONF / "env" / f"{name}.yaml").is_file() else ["env=gym", f"env.id={name}"]
@@ -41,11 +41,24 @@ def environment_config(name: str, options: dict[str, Any]) -> dict[str, Any]:
         known = [path.stem for path in (CONF / "env").glob("*.yaml")] + list(gym.registry)
         raise UsageError(f"There is no environment {name!r}, in conf/env or registered. {did_you_mean(name, known)}")
     named = chosen[0] != "env=gym"  # a YAML of its own names its arguments, an id alone does not
+    if named:
+        _check_arguments(name, options.get("kwargs", {}))
     given = [
         f"{'' if named or not key.startswith('env.kwargs.') else '++'}{key}={json.dumps(value)}"
         for key, value in _leaves("env", options)
     ]
     return plain(_compose(*chosen, *given).env)
+
+
+def _check_arguments(name: str, given: Mapping[str, Any]) -> None:
+    """Raise for what a YAML of `conf/env` does not name among the arguments of its environment."""
+    environment = _compose(f"env={name}").env
+    for argument in given:
+        if argument not in environment.kwargs:
+            known = did_you_mean(argument, map(str, environment.kwargs)) if environment.kwargs else "It names none."
+            raise UsageError(
+                f"conf/env/{name}.yaml names no argument {argument!r}. {known} An id, {environment.id}, takes any."
+            )
 
 
 def given_of(environment: Mapping[str, Any]) -> dict[str, Any]:

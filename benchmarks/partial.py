@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from hydra.utils import get_method
 from omegaconf import OmegaConf
 
 from benchmarks.cli import parse, run_main
@@ -58,8 +59,8 @@ class PartialBench:
     agents: names of conf/agent that take a core, each with values of its own after it (`ppo discount=0.5`).
     cores: names of conf/core, each with settings of its own after it, or `none`; all of them by default.
     only: environments, of POPGym by short name (`RepeatPreviousEasy`), or as `engram train` takes them, each with
-        arguments of its own after it (`tmaze_passive length=100`) and wrappers by name
-        (`wrappers=[minigrid.wrappers.OneHotPartialObsWrapper]`).
+        arguments of its own after it (`tmaze_passive length=100`) and wrappers by name, in place of those of its YAML
+        (`"MiniGrid-MemoryS9-v0 wrappers=[minigrid.wrappers.OneHotPartialObsWrapper]"`, where the quotes are needed).
     seeds: a list, or how many; of the agent and of the environment.
     steps: environment steps a run, summed over the environments.
     num_envs: environments side by side.
@@ -142,14 +143,34 @@ def _environment(given: str, num_envs: int) -> dict[str, Any]:
         try:
             arguments[key] = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise UsageError(f"{word!r} of {given!r} has a value that is no YAML; write it as length=100.") from error
+            raise UsageError(
+                f"{word!r} of {given!r} has a value that is no YAML; write it as length=100, without spaces."
+            ) from error
         if not key or not value:
             raise UsageError(f"{word!r} of {given!r} is no argument with a value; write it as length=100.")
-    wrappers = [{"_target_": wrapper, "_partial_": True} for wrapper in arguments.pop("wrappers", [])]
+    wrappers = {"wrappers": _wrappers(arguments.pop("wrappers"), given)} if "wrappers" in arguments else {}
     kwargs = {"kwargs": arguments} if arguments else {}
-    return environment_config(_id(name), {"num_envs": num_envs, **kwargs}) | (
-        {"wrappers": wrappers} if wrappers else {}
-    )
+    return environment_config(_id(name), {"num_envs": num_envs, **kwargs}) | wrappers
+
+
+def _wrappers(names: Any, given: str) -> list[dict[str, Any]]:
+    """The wrappers of these names, as a configuration has them; of an environment that was given so.
+
+    Raises:
+        UsageError: They are no list of names, or one cannot be imported or called.
+    """
+    if not isinstance(names, list):
+        raise UsageError(f"The wrappers of {given!r} are no list; write wrappers=[minigrid.wrappers.FullyObsWrapper].")
+    for name in names:
+        try:
+            get_method(name)
+        except Exception as error:  # importing it runs any code
+            reason = " ".join(str(error).split())
+            raise UsageError(
+                f"{name!r} in {given!r} is no wrapper that can be imported ({reason}); give module and class, such as "
+                f"minigrid.wrappers.FullyObsWrapper."
+            ) from error
+    return [{"_target_": name, "_partial_": True} for name in names]
 
 
 def _id(name: str) -> str:

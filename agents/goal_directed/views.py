@@ -74,7 +74,11 @@ class Columns(WholeGoals):
 
     def __init__(self, space: spaces.Space, state: Sequence[int], goal: Sequence[int]) -> None:
         if not isinstance(space, spaces.Box) or len(space.shape) != 1:
-            raise ValueError(f"States are columns of a vector, a one-dimensional Box; this environment shows {space}.")
+            raise ValueError(
+                f"States are columns of a vector, a one-dimensional Box; this environment shows {space}. Flatten it in "
+                f"a wrapper (gymnasium.wrappers.FlattenObservation), and name its columns in agent.view.state and "
+                f"agent.view.goal."
+            )
         (columns,) = space.shape
         named = [*state, *goal]
         if not state or min(named) < 0 or max(state) >= columns or (goal and len(goal) != len(state)):

@@ -76,7 +76,11 @@ class PlaceSituations:
         named = parts_of(space) if isinstance(space, spaces.Dict | spaces.Tuple) else {}
         vector = named.get(part) if part is not None and named else space
         if not isinstance(vector, spaces.Box | spaces.MultiDiscrete) or len(vector.shape) != 1:
-            raise ValueError(f"Places are numbers of a vector (part={part}); this environment shows {space}.")
+            raise ValueError(
+                f"Places are numbers of a vector (part={part}); this environment shows {space}. Name a part that is "
+                f"one (agent.view.part), flatten it in a wrapper (gymnasium.wrappers.FlattenObservation), or take "
+                f"agent=retrieval_ppo_view, which compares all that is shown."
+            )
         (size,) = vector.shape
         self._part, self._columns = part, list(range(size) if columns is None else columns)
         if not self._columns or not all(0 <= column < size for column in self._columns):

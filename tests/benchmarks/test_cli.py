@@ -25,7 +25,12 @@ def test_arguments_override_the_defaults():
 
 @pytest.mark.parametrize(
     ("argument", "message"),
-    [("entires=5", "did you mean entries"), ("entries", "key=value"), ("entries=many", "many")],
+    [
+        ("entires=5", "did you mean entries"),
+        ("entries", "key=value"),
+        ("entries=many", "many"),
+        ("agents=[ppo hidden=[8]]", r"agents=\[ppo hidden=\[8\]\] is no YAML .* goes in quotes"),
+    ],
 )
 def test_a_bad_argument_is_named_with_the_remedy(argument, message):
     with pytest.raises(ValueError, match=message):

@@ -56,10 +56,25 @@ def test_an_environment_has_arguments_of_its_own_behind_its_name_and_a_row_leads
     (run,) = partial._runs(PartialBench(cores=["gru"], only=["MiniGrid-MemoryS9-v0 agent_view_size=5"], seeds=[0]))
     assert run.environment["kwargs"] == {"agent_view_size": 5}
     assert partial.run_of({**row, "env": run.env, "environment": run.environment}).environment == run.environment
+    wrapped = "MiniGrid-MemoryS9-v0 agent_view_size=5 wrappers=[minigrid.wrappers.OneHotPartialObsWrapper]"
+    (run,) = partial._runs(PartialBench(cores=["gru"], only=[wrapped], seeds=[0]))
+    (wrapper,) = run.environment["wrappers"]
+    assert wrapper == {"_target_": "minigrid.wrappers.OneHotPartialObsWrapper", "_partial_": True}
+    again = partial.run_of({**row, "env": run.env, "environment": run.environment, "steps": run.steps, "agent": "ppo"})
+    assert again.environment == run.environment and again.key == run.key
+    (run,) = partial._runs(PartialBench(cores=["gru"], only=["emptyshift_full wrappers=[]"], seeds=[0]))
+    assert run.environment["wrappers"] == []
     for wrong, message in (
         ("tmaze_passive length", "is no argument with a value"),
         ("tmaze_passive =7", "is no argument with a value"),
         ("tmaze_passive length=[7", "is no YAML; write it as length=100"),
+        ("tmaze_passive lenght=7", "tmaze_passive.yaml names no argument 'lenght'. Did you mean length"),
+        ("cartpole gravity=7", "names no argument 'gravity'. It names none. An id, CartPole-v1, takes any"),
+        ("tmaze_passive wrappers=3", "are no list; write wrappers="),
+        ("tmaze_passive wrappers=minigrid.wrappers.FlatObsWrapper", "are no list; write wrappers="),
+        ("tmaze_passive wrappers=[3]", "3 in .* is no wrapper"),
+        ("tmaze_passive wrappers=[nope]", "'nope' in .* is no wrapper"),
+        ("tmaze_passive wrappers=[minigrid.wrappers.Nope]", "'minigrid.wrappers.Nope' in .* is no wrapper"),
         ("tmaze_pasive", "tmaze_passive"),
         ("", "There is no environment ''"),
     ):

@@ -66,7 +66,7 @@ def test_a_reach_must_be_a_distance(reach):
     ],
 )
 def test_places_are_numbers_of_a_vector(space, part):
-    with pytest.raises(ValueError, match=rf"Places are numbers of a vector \(part={part}\)"):
+    with pytest.raises(ValueError, match=rf"(?s)of a vector \(part={part}\); .*FlattenObservation"):
         PlaceSituations(space, 0, part=part)
 
 
