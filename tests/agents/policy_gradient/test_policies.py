@@ -103,7 +103,7 @@ def test_parameters_with_a_rate_of_their_own_come_last_and_all_others_are_one_gr
         first, *others = policy.parameter_groups(0.1)
         named = {id(parameter): name for name, parameter in policy.named_parameters()}
         assert [named[id(one)] for group in others for one in group["params"]] == names
-        assert first["lr"] == 0.1 and len(first["params"]) == len(named) - len(others)
+        assert first["lr"] == 0.1 and len(first["params"]) == len(named) - len(names)
 
 
 # ---- the room that a core needs
