@@ -21,11 +21,14 @@ from benchmarks.shift.protocol import EpisodeLog, PinnedEpisode
 from engram_rl.agents.goal_directed.minigrid_views import SymbolGrid
 from engram_rl.training.errors import UsageError, did_you_mean
 
+HINDSIGHT = "sb3_her_dqn"
+"""DQN with hindsight, which needs a goal that is shown (`ShownGoal`)."""
+
 ALGORITHMS = {
     "sb3_ppo": ("stable_baselines3", "PPO"),
     "sb3_a2c": ("stable_baselines3", "A2C"),
     "sb3_dqn": ("stable_baselines3", "DQN"),
-    "sb3_her_dqn": ("stable_baselines3", "DQN"),
+    HINDSIGHT: ("stable_baselines3", "DQN"),
     "sb3_sac": ("stable_baselines3", "SAC"),
     "sb3_td3": ("stable_baselines3", "TD3"),
     "sb3_trpo": ("sb3_contrib", "TRPO"),
@@ -89,13 +92,13 @@ class BaselineAgent:
         self._bootstrap_at_limit = arguments.pop("bootstrap_at_limit")
         self._counts, self._visits = arguments.pop("counts", 0.0), Counter[bytes]()
         self._shown = Parsed if arguments.pop("parsed", False) else flattened
-        if name == "sb3_her_dqn":
-            require_shown_goal(log)
+        if name == HINDSIGHT:
+            require_shown_goal(log, settings)
             self._shown = ShownGoal
             arguments.setdefault("learning_starts", log.step_limit or LONG)  # it learns from whole episodes
         self._total_steps = total_steps
         self._model = _build(name, self._vectorise(log), seed, **arguments)
-        if name in ("sb3_dqn", "sb3_her_dqn"):
+        if name in ("sb3_dqn", HINDSIGHT):
             anneal_over(self._model, total_steps)
 
     def live(self, log: EpisodeLog) -> None:
@@ -219,16 +222,22 @@ class ShownGoal(gym.ObservationWrapper):
         return (achieved == desired).all(-1).astype(np.float32)
 
 
-def require_shown_goal(env: gym.Env) -> None:
-    """Refuse what `ShownGoal` cannot split.
+def require_shown_goal(env: gym.Env, settings: dict[str, Any]) -> None:
+    """Refuse what `ShownGoal` cannot split, and settings that change what is shown or rewarded.
 
     Raises:
-        UsageError: The environment shows no goal, or something else beside the place and the goal.
+        UsageError: The environment shows no goal, or something else beside the place and the goal; or such a setting.
     """
+    for name in ("parsed", "counts"):
+        if settings.get(name):
+            raise UsageError(
+                f"{HINDSIGHT} was given {name}={settings[name]}, but it is shown a place and a goal, and rewarded for "
+                f"reaching it; leave {name} out."
+            )
     shown = shown_by(env)
     if shown != ["goal"]:
         raise UsageError(
-            f"sb3_her_dqn learns from goals that are shown, and nothing else beside the place; {env.observation_space} "
+            f"{HINDSIGHT} learns from goals that are shown, and nothing else beside the place; {env.observation_space} "
             f"shows {' and '.join(shown) or 'none'}. Use an environment with show_goal, such as env=shiftwall."
         )
 
@@ -255,7 +264,7 @@ def _build(name: str, environments: Any, seed: int, net_arch: list[int], **argum
     from torch import nn
 
     kind = algorithm(name)
-    if name == "sb3_her_dqn":
+    if name == HINDSIGHT:
         arguments["replay_buffer_class"] = importlib.import_module("stable_baselines3").HerReplayBuffer
     network = {"net_arch": list(net_arch), "activation_fn": nn.ReLU}
     common = {"seed": seed, "verbose": 0, "device": "cpu", "policy_kwargs": network}

@@ -8,11 +8,12 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from benchmarks.baselines import ALGORITHMS, algorithm
+from benchmarks.baselines import ALGORITHMS, HINDSIGHT, algorithm
 from benchmarks.configuration import agent_config, environment_config, given_of, plain
 from benchmarks.control import zoo
 from benchmarks.identity import control_key
 from benchmarks.runs import AgentRun, Row
+from engram_rl.training.errors import UsageError
 
 ZOO_PPO = "zoo_ppo"
 
@@ -90,6 +91,8 @@ def _resolve(env: str, env_options: dict[str, Any], given: str) -> tuple[dict[st
 def resolve_agent(given: str, environment_id: str) -> dict[str, Any]:
     """The settings of an agent: `nec`, or with values of its own `nec memory.k=11 +row_learning_rate=null`."""
     name, *overrides = given.split()
+    if name == HINDSIGHT:
+        raise UsageError(f"{name} needs a goal that is shown: use `python -m benchmarks.shift`, or sb3_dqn here.")
     if name in ALGORITHMS:
         algorithm(name)
         return zoo.settings(name, environment_id) | plain(OmegaConf.from_dotlist(overrides))

@@ -8,6 +8,7 @@ import pytest
 
 import engram_rl.envs  # noqa: F401  (registers engram/*)
 from benchmarks import baselines
+from benchmarks.control.runs import resolve_agent
 from benchmarks.shift.environment import build_environment, resolve_environment
 from benchmarks.shift.measure import measure
 from benchmarks.shift.protocol import EpisodeLog
@@ -92,6 +93,15 @@ class TestInstalled:
         environment = SMALL | {"kwargs": {"n": 4} | kwargs}
         with pytest.raises(UsageError, match=r"sb3_her_dqn .* show_goal"):
             measure(spec("sb3_her_dqn", environment=environment))
+
+    @pytest.mark.parametrize("setting", ["parsed=true", "counts=0.1"])
+    def test_hindsight_is_shown_and_rewarded_one_way(self, setting):
+        with pytest.raises(UsageError, match=f"leave {setting.split('=')[0]} out"):
+            measure(spec(f"sb3_her_dqn {setting}"))
+
+    def test_without_goals_hindsight_is_not_taken_for_dqn(self):
+        with pytest.raises(UsageError, match=r"benchmarks\.shift.*sb3_dqn"):
+            resolve_agent("sb3_her_dqn", "CartPole-v1")
 
     def test_a_bonus_for_what_is_new_is_learned_from_and_not_scored(self):
         row = measure(spec("sb3_a2c counts=0.5", budget=12, episodes=2))
