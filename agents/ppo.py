@@ -337,7 +337,6 @@ class PPO:
 
     def update(self, data: dict[str, Any]) -> dict[str, float]:
         """Some epochs over the rollout; means over their minibatches."""
-        clip = self._objective.clip(self._steps)
         reports: list[Tensor] = []
         losses: Sequence[str] = ()
         initial_state, size, recurrent = self._rollout.initial_state, self.minibatch_size, self.policy.recurrent
@@ -345,7 +344,7 @@ class PPO:
         for _ in range(self._epochs):
             for batch, state in minibatches(data, initial_state, size, self._generator, recurrent=recurrent):
                 judged = self.policy(batch["seen"], state, batch["starts"], batch["extras"], batch.get("mask"))
-                loss, report = self._objective.loss(judged, batch, clip)
+                loss, report = self._objective.loss(judged, batch, self._steps)
                 reports.append(report)
                 losses = tuple(judged.losses)
                 if self._objective.diverged(report):
@@ -420,7 +419,7 @@ def make_ppo(
     clip: float | Schedule = 0.2,
     value_clip: float | None = None,
     value_coefficient: float = 0.5,
-    entropy_coefficient: float = 0.0,
+    entropy_coefficient: float | Schedule = 0.0,
     normalise_advantage: bool = True,
     max_gradient_norm: float | None = 0.5,
     target_kl: float | None = None,
@@ -490,7 +489,7 @@ def make_ppo(
             clip=as_schedule(clip, "clip"),
             value_clip=value_clip,
             value_coefficient=value_coefficient,
-            entropy_coefficient=entropy_coefficient,
+            entropy_coefficient=as_schedule(entropy_coefficient, "entropy_coefficient"),
             normalise_advantage=normalise_advantage,
             target_kl=target_kl,
             core_losses=require_losses(policy, core_losses or {}),

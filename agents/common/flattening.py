@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from gymnasium import spaces
 from torch import nn
-from torch.nn import functional
 
 from engram_rl.agents.common.observations import named_parts, unsupported
 from engram_rl.agents.common.scaling import SCALE_RULE, Scale, parts_of
@@ -57,18 +56,34 @@ class Flatten(nn.Module):
 class OneHot(nn.Module):
     """Integer codes, each from its own start, to concatenated one-hot vectors: `[B, P] -> [B, sum of sizes]`."""
 
+    starts: torch.Tensor
+    sizes: torch.Tensor
+    columns: torch.Tensor
+
     def __init__(self, sizes: list[int], starts: list[int]):
         super().__init__()
-        self._sizes, self._starts = sizes, starts
+        of_sizes = torch.tensor(sizes)
+        self.register_buffer("sizes", of_sizes, persistent=False)
+        self.register_buffer("starts", torch.tensor(starts), persistent=False)
+        self.register_buffer("columns", of_sizes.cumsum(0) - of_sizes, persistent=False)  # of each one's first code
+        self._width = sum(sizes)
 
     def forward(self, codes: torch.Tensor) -> torch.Tensor:
-        """`[B]` or `[B, ...]` to `[B, sum of sizes]`."""
-        flat = codes.reshape(len(codes), -1).long()
-        parts = [
-            functional.one_hot(flat[:, i] - start, size)
-            for i, (size, start) in enumerate(zip(self._sizes, self._starts, strict=True))
-        ]
-        return torch.cat(parts, dim=1).float()
+        """`[B]` or `[B, ...]` to `[B, sum of sizes]`.
+
+        Raises:
+            ValueError: A code is none of its own.
+        """
+        of_start = codes.reshape(len(codes), -1).long() - self.starts
+        strange = (of_start < 0) | (of_start >= self.sizes)
+        if strange.any():
+            at = int(strange.any(0).nonzero()[0])
+            values = codes.reshape(len(codes), -1)[strange[:, at], at].tolist()
+            least, most = int(self.starts[at]), int(self.starts[at] + self.sizes[at]) - 1
+            raise ValueError(f"code {at} of an observation or action is {values[0]}; its space has {least} to {most}")
+        return of_start.new_zeros(len(codes), self._width, dtype=torch.float32).scatter_(
+            1, of_start + self.columns, 1.0
+        )
 
 
 class Bits(nn.Module):

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engram_rl.agents.common.schedules import Schedule
+from engram_rl.agents.common.schedules import Constant, Schedule
 from engram_rl.agents.policy_gradient.policies import SCALE, Judgement
 from engram_rl.memory.checks import number
 
 REPORTED = ("policy_loss", "value_loss", "entropy", "approx_kl", "clip_fraction")
 """What a minibatch reports, in this order."""
+
+NO_BONUS = Constant(0.0)
 
 
 def policy_loss(log_ratio: Tensor, advantage: Tensor, clip: float) -> Tensor:
@@ -52,7 +54,7 @@ class Objective:
         clip: By environment step; how far the probability ratio may leave 1.
         value_clip: How far a value may leave its old one within one update; None for as far as it likes.
         value_coefficient: Weight of the squared error of the value.
-        entropy_coefficient: Weight of the entropy, which is maximised.
+        entropy_coefficient: By environment step; weight of the entropy, which is maximised.
         normalise_advantage: Whether advantages have mean 0 and standard deviation 1 in each minibatch.
         target_kl: An update ends early once the approximate divergence exceeds 1.5 times this; None for never.
         core_losses: Weights of the losses that a core has of its own, by their names; 1 of those not named.
@@ -64,7 +66,7 @@ class Objective:
     clip: Schedule
     value_clip: float | None = None
     value_coefficient: float = 0.5
-    entropy_coefficient: float = 0.0
+    entropy_coefficient: Schedule = NO_BONUS
     normalise_advantage: bool = True
     target_kl: float | None = None
     core_losses: Mapping[str, float] = field(default_factory=dict)
@@ -74,26 +76,26 @@ class Objective:
             limit = getattr(self, name)
             if limit is not None and limit <= 0:
                 raise ValueError(f"{name} is {limit}; it must be positive, or null for none.")
-        for name in ("value_coefficient", "entropy_coefficient"):
-            number(name, getattr(self, name))
+        number("value_coefficient", self.value_coefficient)
 
-    def loss(self, judged: Judgement, batch: dict[str, Tensor], clip: float) -> tuple[Tensor, Tensor]:
+    def loss(self, judged: Judgement, batch: dict[str, Tensor], steps: int) -> tuple[Tensor, Tensor]:
         """What to minimise, `[]`, and what is reported of it, `[5 + L]`: `REPORTED`, then the core's L losses.
 
         Args:
             judged: What the policy makes of a minibatch now.
             batch: Its `action`, and the `log_prob`, `value`, `advantage` and `target` that its rollout had. `[N, ...]`
-            clip: Of the probability ratio.
+            steps: Environment steps so far.
         """
+        clip, entropy_coefficient = self.clip(steps), self.entropy_coefficient(steps)
         advantage = normalised(batch["advantage"]) if self.normalise_advantage else batch["advantage"]
         log_ratio = judged.distribution.log_prob(batch["action"]) - batch["log_prob"]
         actor = policy_loss(log_ratio, advantage, clip)
         critic = value_loss(judged.value, batch["value"], batch["target"], self.value_clip)
         loss = actor + self.value_coefficient * critic
-        with torch.set_grad_enabled(bool(self.entropy_coefficient)):
+        with torch.set_grad_enabled(bool(entropy_coefficient)):
             entropy = judged.distribution.entropy().mean()
-        if self.entropy_coefficient:
-            loss = loss - self.entropy_coefficient * entropy
+        if entropy_coefficient:
+            loss = loss - entropy_coefficient * entropy
         for name, own in judged.losses.items():
             loss = loss + self.core_losses.get(name, 1.0) * own
         with torch.no_grad():

@@ -16,8 +16,11 @@ from engram_rl.memory.cores.core import Core, Losses, State, require_sizes
 from engram_rl.memory.cores.pieces import Pieces
 from engram_rl.memory.cores.pointing import Pointer, columns_of_choices
 
-TIMES_LR = 3e-2
-"""Learning rate of Adam for what is asked of ages and positions; chosen with PPO on RepeatPrevious and Autoencode."""
+AGES_LR = 3e-2
+"""Learning rate of Adam for what is asked of ages; chosen with PPO on RepeatPrevious."""
+
+POSITIONS_LR = 1e-2
+"""... of positions, which turn many scores at once: with 3e-2 some runs wander off before they find anything."""
 
 SHORTEST = 4
 """Steps in the shortest wave of a position; the longest has twice the episode's."""
@@ -62,7 +65,7 @@ class StoreCore(Core):
 
     Where columns of an input tell of the choices of who acts (a card's face in its place, whether it was chosen last),
     what was read tells of each of them too: `choices` scores come after the output, each by the same small network from
-    the columns of that choice, of x_t and of every s_h, and from y (`pointing.Pointer`).
+    the columns of that choice, of x_t and of every r_h and s_h, and from y (`pointing.Pointer`).
 
     Args:
         input_size: D.
@@ -131,15 +134,16 @@ class StoreCore(Core):
             require_sizes(self, choices=choices)
             of_choices = columns_of_choices(choice_columns, choices, input_size)  # [A, K]
             self.register_buffer("of_choices", of_choices, persistent=False)
-            self.pointer = Pointer((1 + heads) * of_choices.shape[1], hidden_size)
+            self.pointer = Pointer((1 + 2 * heads) * of_choices.shape[1], hidden_size)
             self.choices, self.output_size = int(choices), hidden_size + int(choices)
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
-        """See `Core.parameter_groups`: what is asked of ages and positions learns with 3e-2, all else with `lr`."""
+        """See `Core.parameter_groups`: ages are asked with a rate of 3e-2, positions with 1e-2."""
         named = dict(self.named_parameters())
-        times = [named.pop(name) for name in ("ages", "positions", "places") if name in named]
-        groups = [{"params": list(named.values()), "lr": lr}, {"params": times, "lr": TIMES_LR}]
-        return groups if times else groups[:1]
+        of_ages = [named.pop(name) for name in ("ages",) if name in named]
+        of_positions = [named.pop(name) for name in ("positions", "places") if name in named]
+        groups = [(list(named.values()), lr), (of_ages, AGES_LR), (of_positions, POSITIONS_LR)]
+        return [{"params": parameters, "lr": rate} for parameters, rate in groups if parameters]
 
     # ---- the recurrence
 
@@ -199,7 +203,7 @@ class StoreCore(Core):
         answer = self.answer(torch.cat([xs, read.flatten(2), told.flatten(2), *clock], -1))
         if not self.choices:
             return answer
-        known = torch.cat([xs.unsqueeze(2), told], 2)[..., self.of_choices]  # [T, B, 1 + H, A, K]
+        known = torch.cat([xs.unsqueeze(2), read, told], 2)[..., self.of_choices]  # [T, B, 1 + H, A, K]
         return torch.cat([answer, self.pointer(known.transpose(2, 3).flatten(3), answer)], -1)
 
     def _weights(self, entries: Tensor, count: Tensor, steps: int) -> Tensor:

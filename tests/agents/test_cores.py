@@ -178,7 +178,7 @@ def test_rates_that_a_core_wants_for_parts_of_it_stay_when_the_agents_own_change
         for name, parameter in agent.policy.named_parameters()
         if any(parameter is one for one in wanted["params"])
     }
-    assert rates["core.ages"] == rates["core.positions"] == 3e-2 and rates["value.weight"] == 0.004
+    assert (rates["core.ages"], rates["core.positions"], rates["value.weight"]) == (3e-2, 1e-2, 0.004)
     assert len(rates) == len([*agent.policy.parameters()])
 
 

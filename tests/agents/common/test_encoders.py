@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from torch.nn import functional
 
 from engram_rl.agents.common.encoders import ImageEncoder, PartsEncoder, SymbolEncoder, make_encoder, make_projection
 from engram_rl.agents.common.flattening import Flatten, OneHot
@@ -51,6 +52,22 @@ def test_text_is_refused_with_a_remedy():
 def test_one_hot_counts_from_each_start():
     codes = torch.tensor([[2, 0], [4, 1]])
     assert OneHot([3, 2], [2, 0])(codes).tolist() == [[1, 0, 0, 1, 0], [0, 0, 1, 0, 1]]
+
+
+def test_one_hot_is_that_of_each_code_by_itself():
+    sizes, starts = [11, 6, 4, 1, 250], [0, -3, 2, 7, 5]
+    parts = [torch.randint(start, start + size, (9,)) for size, start in zip(sizes, starts, strict=True)]
+    expected = [functional.one_hot(part - start, size) for part, size, start in zip(parts, sizes, starts, strict=True)]
+    for kind in (torch.int64, torch.int32, torch.int16):
+        found = OneHot(sizes, starts)(torch.stack(parts, 1).to(kind))
+        assert torch.equal(found, torch.cat(expected, 1).float()) and found.dtype == torch.float32
+    assert not OneHot(sizes, starts).state_dict()
+
+
+@pytest.mark.parametrize("code", [1, 5, -1])
+def test_a_code_out_of_its_space_is_refused(code):
+    with pytest.raises(ValueError, match=rf"code 1 of an observation or action is {code}; its space has 2 to 4"):
+        OneHot([9, 3], [0, 2])(torch.tensor([[0, 3], [8, code]]))
 
 
 def test_symbol_grids_of_the_first_version_do_not_depend_on_the_range_they_use():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from engram_rl.agents.common.schedules import Linear
+from engram_rl.agents.common.schedules import Constant, Linear
 from engram_rl.agents.policy_gradient.distributions import Categorical
 from engram_rl.agents.policy_gradient.objectives import (
     REPORTED,
@@ -82,10 +82,10 @@ def test_the_whole_is_equation_9_and_reports_its_parts(normalise):
     data, logits = batch(), torch.randn(N, 3, generator=torch.Generator().manual_seed(1)).double()
     value = numbers(5)[0]
     aim = Objective(
-        Linear(0.2, 0.2, 1), value_clip=0.3, value_coefficient=0.7, entropy_coefficient=0.1,
+        Linear(0.2, 0.2, 1), value_clip=0.3, value_coefficient=0.7, entropy_coefficient=Constant(0.1),
         normalise_advantage=normalise,
     )  # fmt: skip
-    loss, report = aim.loss(judged(logits, value), data, CLIP)
+    loss, report = aim.loss(judged(logits, value), data, 0)
 
     advantage = data["advantage"].numpy()
     if normalise:
@@ -106,7 +106,7 @@ def test_without_weight_the_entropy_is_reported_and_moves_nothing():
     logits = torch.randn(N, 3, dtype=torch.float64, requires_grad=True)
     value = numbers(5)[0].requires_grad_()
     aim = Objective(Linear(0.2, 0.2, 1), normalise_advantage=False)
-    loss, report = aim.loss(judged(logits, value), data, CLIP)
+    loss, report = aim.loss(judged(logits, value), data, 0)
     loss.backward()
     assert (logits.grad == 0).all() and (value.grad != 0).all()
     assert report[REPORTED.index("entropy")] > 0
@@ -128,18 +128,27 @@ def test_a_limit_that_is_not_positive_is_refused(name):
     assert getattr(Objective(Linear(0.2, 0.2, 1), **{name: 1e-6}), name) == 1e-6
 
 
-@pytest.mark.parametrize("name", ["value_coefficient", "entropy_coefficient"])
-def test_a_weight_that_is_no_finite_number_is_refused(name):
+def test_a_weight_that_is_no_finite_number_is_refused():
     for weight in (math.nan, math.inf, -math.inf):
-        with pytest.raises(ValueError, match=rf"{name} is {weight}; it must be"):
-            Objective(Linear(0.2, 0.2, 1), **{name: weight})
-    assert getattr(Objective(Linear(0.2, 0.2, 1), **{name: -0.5}), name) == -0.5
+        with pytest.raises(ValueError, match=rf"value_coefficient is {weight}; it must be"):
+            Objective(Linear(0.2, 0.2, 1), value_coefficient=weight)
+    assert Objective(Linear(0.2, 0.2, 1), value_coefficient=-0.5).value_coefficient == -0.5
+
+
+def test_the_clip_and_the_weight_of_the_entropy_are_those_of_the_step():
+    data, logits = batch(), torch.randn(N, 3, generator=torch.Generator().manual_seed(1)).double()
+    value = numbers(5)[0]
+    falling = Objective(Linear(0.4, 0.0, 100), entropy_coefficient=Linear(0.3, 0.1, 100))
+    for step, clip, weight in ((0, 0.4, 0.3), (50, 0.2, 0.2), (100, 0.0, 0.1), (1000, 0.0, 0.1)):
+        still = Objective(Constant(clip), entropy_coefficient=Constant(weight))
+        found, expected = (aim.loss(judged(logits, value), data, step)[0] for aim in (falling, still))
+        assert found.item() == pytest.approx(expected.item(), rel=1e-12)
 
 
 def test_an_objective_has_its_documented_defaults_and_cannot_be_changed():
     aim = Objective(Linear(0.2, 0.2, 1))
     defaults = {
-        "value_clip": None, "value_coefficient": 0.5, "entropy_coefficient": 0.0, "normalise_advantage": True,
+        "value_clip": None, "value_coefficient": 0.5, "entropy_coefficient": Constant(0.0), "normalise_advantage": True,
         "target_kl": None, "core_losses": {},
     }  # fmt: skip
     assert {name: getattr(aim, name) for name in defaults} == defaults

@@ -55,7 +55,7 @@ def slow_step(period, parts, columns, queries, top=None, clock=False, of_choices
         heard = np.concatenate([x, *read, *told, *([phi(now, period).ravel()] if clock else [])])
         hidden = np.tanh(linear(p, "answer.0", heard))
         answer = np.tanh(linear(p, "answer.2", hidden))
-        known = [np.concatenate([one[mine] for one in (x, *told)]) for mine in of_choices]
+        known = [np.concatenate([one[mine] for one in (x, *read, *told)]) for mine in of_choices]
         scores = slow_scores(p, known, answer) if known else []
         return np.concatenate([answer, scores]), {"entries": entries, "count": now + 1}
 
@@ -174,7 +174,7 @@ def test_ages_and_positions_learn_at_rates_of_their_own():
     groups = core.parameter_groups(1e-3)
     rates = {id(p): group["lr"] for group in groups for p in group["params"]}
     assert len(rates) == len(list(core.parameters())) == sum(len(group["params"]) for group in groups)
-    assert all(rates[id(part)] == 3e-2 for part in (core.ages, core.positions, core.places))
+    assert rates[id(core.ages)] == 3e-2 and rates[id(core.positions)] == rates[id(core.places)] == 1e-2
     assert rates[id(core.strengths)] == rates[id(core.answer[0].weight)] == 1e-3
     assert len(make_core("store", 3, 8, queries=[["content"]] * 4).parameter_groups(1e-3)) == 1
     (group,) = make_core("gru", 3, 8).parameter_groups(2e-3)

@@ -233,7 +233,7 @@ def test_rates_of_parts_stay_and_every_parameter_is_in_one_group():
     groups = wrapped.parameter_groups(1e-3)
     listed = [id(one) for group in groups for one in group["params"]]
     assert sorted(listed) == sorted(id(one) for one in wrapped.parameters())
-    assert {group["lr"] for group in groups} == {1e-3, 3e-2}
+    assert {group["lr"] for group in groups} == {1e-3, 1e-2, 3e-2}
 
 
 def test_what_the_heads_of_the_core_read_is_told():
