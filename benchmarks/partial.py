@@ -6,6 +6,7 @@ What memory cores are worth to an agent that is shown a part of its world only: 
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -40,6 +41,8 @@ LAST = 100
 
 PROTOCOL = ("minibatch_size=512", "entropy_coefficient=0.01", "show_previous=action")
 """What agents have here unless they are given something else: POPGym's own agents are shown their last action too."""
+
+TARGET = re.compile(r"\{_target_:[\w.]*?(\w+),([^{}]*)\}")
 
 CAPTION = (
     f"Returns of training episodes. MMER: the largest mean of an epoch of {EPOCH} steps, the last of which may be "
@@ -274,7 +277,7 @@ def table(rows: Sequence[Row]) -> str:
     for (env, agent, core, steps), same in sorted(groups.items(), key=lambda group: envs.index(group[0][0])):
         figures = [_spread(same, "mmer"), _spread(same, "last"), _solved(same)]
         figures += [f"{_median(same, name):.0f}" for name in ("steps_per_second", "parameters", "state_bytes")]
-        lines.append(f"| {env} | {agent} | {core} | {steps} | {len(same)} | {' | '.join(figures)} |")
+        lines.append(f"| {env} | {shortened(agent)} | {core} | {steps} | {len(same)} | {' | '.join(figures)} |")
     quoted = [(env, one) for env in envs for one in PUBLISHED.get(env, [])]
     return "\n".join([*lines, "", CAPTION, *published_lines(quoted)])
 
@@ -288,6 +291,11 @@ def published_lines(quoted: Sequence[tuple[str, Published]]) -> list[str]:
         mmer = f"{one.mean:.3f}" + ("" if one.deviation is None else f" ({one.deviation:.3f})")
         lines.append(f"| {env} | {one.model} | {one.steps} | {one.trials or '-'} | {mmer} | {one.source} |")
     return lines
+
+
+def shortened(agent: str) -> str:
+    """An agent as given, the `{_target_:module.Linear,start:1}` of its settings as `Linear(start:1)`."""
+    return TARGET.sub(r"\1(\2)", agent)
 
 
 def _spread(rows: Sequence[Row], name: str) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import partial
-from benchmarks.partial import EPOCH, PartialBench, measure, scores, settings_of, table
+from benchmarks.partial import EPOCH, PartialBench, measure, scores, settings_of, shortened, table
 from benchmarks.report.markers import KINDS
 from benchmarks.report.page import _table
 from benchmarks.runs import read_rows
@@ -33,6 +33,15 @@ def test_settings_are_those_of_agent_and_core_and_what_is_given_replaces_them():
     assert (given["discount"], given["show_previous"], given["core"]["capacity"]) == (0.5, True, 64)
     assert given["core"]["_target_"].endswith("StoreCore") and given["hidden"] == []
     assert settings_of("ppo", "none")["recurrent"] == 0
+
+
+def test_a_schedule_is_given_as_one_word_and_shown_short():
+    linear = "engram_rl.agents.common.schedules.Linear"
+    agent = f"ppo discount=0.9 entropy_coefficient={{_target_:{linear},start:1.0,end:0.003,steps:700000}} epochs=2"
+    given = settings_of(agent, "gru")
+    assert given["entropy_coefficient"] == {"_target_": linear, "start": 1.0, "end": 0.003, "steps": 700000}
+    assert shortened(agent) == "ppo discount=0.9 entropy_coefficient=Linear(start:1.0,end:0.003,steps:700000) epochs=2"
+    assert shortened("ppo discount=0.5") == "ppo discount=0.5"
 
 
 @pytest.mark.parametrize(("agent", "core", "message"), [
