@@ -21,7 +21,13 @@ from engram_rl.agents.common.seeding import generator_for
 from engram_rl.agents.policy_gradient.descent import Descent
 from engram_rl.agents.policy_gradient.extra_inputs import ExtraInput, PreviousStep, read
 from engram_rl.agents.policy_gradient.objectives import Objective, explained_variance, means, require_learnable
-from engram_rl.agents.policy_gradient.perception import ModestRewards, Perception, RewardScale, make_perception
+from engram_rl.agents.policy_gradient.perception import (
+    ModestRewards,
+    Perception,
+    RewardScale,
+    bytes_seen,
+    make_perception,
+)
 from engram_rl.agents.policy_gradient.player import Player
 from engram_rl.agents.policy_gradient.policies import Extras, Policy, make_policy
 from engram_rl.agents.policy_gradient.read_weights import ReadWeights, first_environment, read_weights
@@ -452,15 +458,17 @@ def make_ppo(
         ValueError: Spaces that cannot be handled, or values out of range.
     """
     require_supported(observation_space, "PPO")
+    require_rule(scale_rule)
     remedy = "lower num_steps or env.num_envs"
-    require_rows(f"a rollout of num_steps={num_steps}", num_steps * num_envs, observation_space, remedy)
+    require_rows(
+        f"a rollout of num_steps={num_steps}", num_steps * num_envs, bytes_seen(observation_space, scale_rule), remedy
+    )
     if carry_state and not recurrent:
         raise ValueError(
             "carry_state=true carries the state of a recurrent policy: give it a memory core, such as core=gru, or set "
             "recurrent to its size, such as 64."
         )
     place = choose_device(device)
-    require_rule(scale_rule)
     if show_previous not in (True, False, "action"):
         raise ValueError(f"show_previous is {show_previous!r}; it must be true, false or action (without the reward).")
     shared = bool(recurrent) or has_picture(observation_space, scale_rule)

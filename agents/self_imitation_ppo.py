@@ -11,13 +11,14 @@ from gymnasium import spaces
 from torch import Tensor
 
 from engram_rl.agents.agent import Transition
-from engram_rl.agents.common.observations import map_observation, require_rows, rows_of, to_tensors
+from engram_rl.agents.common.observations import map_observation, require_rows, require_supported, rows_of, to_tensors
 from engram_rl.agents.common.prioritised import PrioritisedReplay
 from engram_rl.agents.common.restoring import all_or_nothing
+from engram_rl.agents.common.scaling import SCALE_RULE
 from engram_rl.agents.common.seeding import generator_for
 from engram_rl.agents.episodic_control.returns import MonteCarloReturns
 from engram_rl.agents.policy_gradient.action_heads import CodesHead
-from engram_rl.agents.policy_gradient.perception import ModestRewards, RewardScale
+from engram_rl.agents.policy_gradient.perception import ModestRewards, RewardScale, bytes_seen
 from engram_rl.agents.ppo import PPO, make_ppo
 from engram_rl.memory.checks import number, whole
 
@@ -208,7 +209,9 @@ def make_self_imitation_ppo(
     Raises:
         ValueError: Spaces that cannot be handled, or values out of range.
     """
-    require_rows(f"capacity={capacity}", capacity, observation_space, "lower capacity")
+    require_supported(observation_space, "PPO")
+    each = bytes_seen(observation_space, ppo.get("scale_rule", SCALE_RULE))
+    require_rows(f"capacity={capacity}", capacity, each, "lower capacity")
     agent = partial(
         SelfImitationPPO,
         capacity=capacity,

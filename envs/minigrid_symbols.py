@@ -9,6 +9,8 @@ import numpy as np
 from gymnasium import spaces
 from minigrid.core.constants import COLOR_TO_IDX, DIR_TO_VEC, OBJECT_TO_IDX, STATE_TO_IDX
 
+from engram_rl.memory.checks import brief
+
 
 class Symbols(gym.Wrapper[Any, Any, Any, Any]):
     """Says of MiniGrid's image, `[W, H, 3]` of bytes, that its numbers are codes: its space becomes MultiDiscrete.
@@ -27,14 +29,20 @@ class Symbols(gym.Wrapper[Any, Any, Any, Any]):
         super().__init__(env)
         space = env.observation_space
         image = space.spaces.get("image") if isinstance(space, spaces.Dict) else space
-        grid: Any = env.unwrapped
-        view, width, height = (getattr(grid, name, 0) for name in ("agent_view_size", "width", "height"))
+        view, width, height = (
+            env.get_wrapper_attr(name) if env.has_wrapper_attr(name) else 0
+            for name in ("agent_view_size", "width", "height")
+        )
         shape = image.shape if isinstance(image, spaces.Box) and image.dtype == np.uint8 else None
         if shape is None or shape not in ((view, view, 3), (width, height, 3)):
-            raise ValueError(f"Symbols needs MiniGrid's own image, of a cell's three codes each; this shows {space}.")
+            raise ValueError(
+                f"Symbols needs MiniGrid's own image, of three codes for each cell of its view or grid; this shows "
+                f"{brief(space)}. Put it around wrappers that change the view, such as FullyObsWrapper."
+            )
         symbols = spaces.MultiDiscrete(np.broadcast_to(_codes(), shape).copy(), dtype=np.uint8)
-        parts = isinstance(space, spaces.Dict)
-        self.observation_space = spaces.Dict({**space.spaces, "image": symbols}) if parts else symbols
+        self.observation_space = (
+            spaces.Dict({**space.spaces, "image": symbols}) if isinstance(space, spaces.Dict) else symbols
+        )
 
 
 def _codes() -> tuple[int, int, int]:

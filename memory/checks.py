@@ -249,6 +249,12 @@ def shown(value: Any) -> str:
     return f"of type {kind}" if len(text) > 40 else f"{text} ({kind})"
 
 
+def brief(value: Any) -> str:
+    """A value, such as a space of hundreds of numbers, on one line, its middle left out where it is long."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= 400 else f"{text[:300]} ... {text[-90:]}"
+
+
 def checked_k(k: Any) -> int:
     """Neighbours of a lookup."""
     return whole("k", k, most=MOST_NEIGHBOURS)

@@ -10,6 +10,7 @@ from torch import nn
 
 from engram_rl.agents.common.observations import named_parts, unsupported
 from engram_rl.agents.common.scaling import SCALE_RULE, Scale, parts_of
+from engram_rl.memory.checks import brief
 
 MOST_CODES = 100_000
 """Columns that a step of several environments fills, and a layer multiplies, in milliseconds."""
@@ -56,16 +57,16 @@ class Flatten(nn.Module):
 class OneHot(nn.Module):
     """Integer codes, each from its own start, to concatenated one-hot vectors: `[B, P] -> [B, sum of sizes]`."""
 
-    starts: torch.Tensor
-    sizes: torch.Tensor
-    columns: torch.Tensor
+    first: torch.Tensor
+    last: torch.Tensor
+    shift: torch.Tensor
 
     def __init__(self, sizes: list[int], starts: list[int]):
         super().__init__()
-        of_sizes = torch.tensor(sizes)
-        self.register_buffer("sizes", of_sizes, persistent=False)
-        self.register_buffer("starts", torch.tensor(starts), persistent=False)
-        self.register_buffer("columns", of_sizes.cumsum(0) - of_sizes, persistent=False)  # of each one's first code
+        ends = torch.tensor(sizes).cumsum(0)
+        self.register_buffer("first", ends - torch.tensor(sizes), persistent=False)  # column of each one's first code
+        self.register_buffer("last", ends - 1, persistent=False)
+        self.register_buffer("shift", self.first - torch.tensor(starts), persistent=False)  # from a code to its column
         self._width = sum(sizes)
 
     def forward(self, codes: torch.Tensor) -> torch.Tensor:
@@ -74,16 +75,15 @@ class OneHot(nn.Module):
         Raises:
             ValueError: A code is none of its own.
         """
-        of_start = codes.reshape(len(codes), -1).long() - self.starts
-        strange = (of_start < 0) | (of_start >= self.sizes)
-        if strange.any():
-            at = int(strange.any(0).nonzero()[0])
-            values = codes.reshape(len(codes), -1)[strange[:, at], at].tolist()
-            least, most = int(self.starts[at]), int(self.starts[at] + self.sizes[at]) - 1
-            raise ValueError(f"code {at} of an observation or action is {values[0]}; its space has {least} to {most}")
-        return of_start.new_zeros(len(codes), self._width, dtype=torch.float32).scatter_(
-            1, of_start + self.columns, 1.0
-        )
+        columns = codes.reshape(len(codes), len(self.first)).long() + self.shift
+        near = columns.clamp(self.first, self.last)
+        if not torch.equal(near, columns):
+            at = int((near != columns).any(0).nonzero()[0])
+            wrong = int(columns[near[:, at] != columns[:, at], at][0] - self.shift[at])
+            least, most = (int(end[at] - self.shift[at]) for end in (self.first, self.last))
+            raise ValueError(f"code {at} of an observation or action is {wrong}; its space has {least} to {most}")
+        rows = torch.zeros(len(codes), self._width, device=codes.device)
+        return rows.scatter_(1, columns, 1.0)
 
 
 class Bits(nn.Module):
@@ -115,8 +115,8 @@ def _few(sizes: list[int], space: spaces.Space) -> list[int]:
     """
     if sum(sizes) > MOST_CODES:
         raise ValueError(
-            f"{space} has {sum(sizes)} codes, each of which would be a column of its own; at most {MOST_CODES} are. "
-            f"Give what the codes stand for as numbers in a wrapper, such as gymnasium.wrappers.TransformObservation: "
-            f"the digits of a code, say."
+            f"{brief(space)} has {sum(sizes)} codes, each of which would be a column of its own; at most {MOST_CODES} "
+            f"are. Give what the codes stand for as numbers in a wrapper, such as "
+            f"gymnasium.wrappers.TransformObservation: the digits of a code, say."
         )
     return sizes

@@ -13,7 +13,7 @@ from gymnasium import spaces
 from engram_rl.agents.agent import Observation
 from engram_rl.agents.common.scaling import parts_of
 from engram_rl.memory import identify
-from engram_rl.memory.checks import require_ram
+from engram_rl.memory.checks import brief, require_ram
 
 
 def named_parts(observation: Any) -> Any:
@@ -75,13 +75,13 @@ def hash_observations(observation: Observation) -> torch.Tensor:
     return identify(np.stack(parts, axis=1))
 
 
-def require_rows(what: str, rows: int, space: spaces.Space, remedy: str) -> None:
-    """Raise unless so many observations of a space fit into memory.
+def require_rows(what: str, rows: int, each: int, remedy: str) -> None:
+    """Raise unless so many observations of `each` bytes fit into memory.
 
     Raises:
         ValueError: They do not; it says `what` would take how much, and the remedy.
     """
-    require_ram(f"{what} of {space_bytes(space)} bytes each", rows * space_bytes(space), remedy)
+    require_ram(f"{what} of {each} bytes each", rows * each, remedy)
 
 
 def space_bytes(space: spaces.Space) -> int:
@@ -103,7 +103,9 @@ def require_supported(space: spaces.Space, agent: str, place: str = "") -> None:
     """
     if isinstance(space, spaces.Dict | spaces.Tuple):
         if not space.spaces:
-            raise ValueError(f"{agent} is shown nothing: the observation{place or ' space'} {space} has no parts.")
+            raise ValueError(
+                f"{agent} is shown nothing: the observation{place or ' space'} {brief(space)} has no parts."
+            )
         for name, part in parts_of(space).items():
             require_supported(part, agent, f"{place}[{name!r}]")
     elif not isinstance(space, NUMBERS):
@@ -113,7 +115,7 @@ def require_supported(space: spaces.Space, agent: str, place: str = "") -> None:
 def unsupported(who: str, space: spaces.Space, place: str = "") -> str:
     """What is said of an observation that cannot be turned into numbers."""
     return (
-        f"{who} observations of {space}{f' (the part {place})' if place else ''}. Supported: Box, Discrete, "
+        f"{who} observations of {brief(space)}{f' (the part {place})' if place else ''}. Supported: Box, Discrete, "
         f"MultiDiscrete, MultiBinary, and Dict and Tuple of these. Leave it out or turn it into one of these with a "
         f"wrapper, such as gymnasium.wrappers.FilterObservation or gymnasium.wrappers.TransformObservation."
     )

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from engram_rl.memory.checks import number
 
 
@@ -52,13 +54,15 @@ def as_schedule(value: float | Schedule, name: str, most: float = math.inf) -> S
         ValueError: It is neither; the number, or an end of a `Linear`, is out of range; or that takes a negative number
             of steps.
     """
-    if isinstance(value, int | float):
+    if isinstance(value, int | float | np.number):
         return Constant(number(name, value, 0, most=most))
-    if not callable(value):
+    if not callable(value) or isinstance(value, type):
         raise ValueError(
             f"{name} is {value!r}; give a number, or a schedule: {{_target_: {Linear.__module__}.Linear, start: ..., "
             f"end: ..., steps: ...}}"
         )
+    if isinstance(value, Constant):
+        number(name, value.value, 0, most=most)
     if isinstance(value, Linear):
         for end in ("start", "end"):
             number(f"{name}.{end}", getattr(value, end), 0, most=most)

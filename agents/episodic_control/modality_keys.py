@@ -16,7 +16,7 @@ from engram_rl.agents.common.flattening import Flatten
 from engram_rl.agents.common.observations import named_parts
 from engram_rl.agents.common.scaling import SCALE_RULE, parts_of
 from engram_rl.memory import KeySpace, Modality
-from engram_rl.memory.checks import unknown
+from engram_rl.memory.checks import brief, unknown
 
 MakePart = Callable[[spaces.Space, int], nn.Module]
 """Turns a part of an observation, `[B, ...]`, into so many columns of a key."""
@@ -65,7 +65,7 @@ class ModalityKeys(nn.Module):
             space = spaces.Dict(parts_of(space))
         if not isinstance(space, spaces.Dict):
             raise ValueError(
-                f"env.modalities names the parts of a Dict observation, but this environment shows {space}. Set "
+                f"env.modalities names the parts of a Dict observation, but this environment shows {brief(space)}. Set "
                 f"env.modalities=null, or name the parts with a wrapper, such as "
                 f"gymnasium.wrappers.DictInfoToObservation or TransformObservation."
             )

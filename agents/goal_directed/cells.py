@@ -15,8 +15,8 @@ from engram_rl.agents.agent import Observation
 from engram_rl.agents.common.flattening import Flatten
 from engram_rl.agents.common.observations import to_tensors
 from engram_rl.agents.common.scaling import is_picture, picture_divisor, picture_shape
-from engram_rl.agents.goal_directed.minigrid_views import PartialGrid, SymbolGrid
-from engram_rl.memory.checks import number, whole
+from engram_rl.agents.goal_directed.minigrid_views import IMAGE, PartialGrid, SymbolGrid
+from engram_rl.memory.checks import brief, number, whole
 
 PORTABLE = [OBJECT_TO_IDX[name] for name in ("key", "ball", "box")]
 DOOR = OBJECT_TO_IDX["door"]
@@ -102,7 +102,7 @@ class PictureCells:
         if not isinstance(space, spaces.Box) or not is_picture(space):
             raise ValueError(
                 f"Cells of pictures need a picture, an image of at least 36 pixels a side; this environment shows "
-                f"{space}. Leave agent.cells out for cells of numbers."
+                f"{brief(space)}. Leave agent.cells out for cells of numbers."
             )
         self._size = whole("height", height), whole("width", width)
         self._shades, self._brightest = whole("shades", shades), picture_divisor(space)
@@ -159,6 +159,6 @@ def _shows_symbols_and_place(space: spaces.Space) -> bool:
     """Whether it is MiniGrid's, rather than of others who call a part of theirs `image` or `place`."""
     parts = space.spaces if isinstance(space, spaces.Dict) else {}
     image, place = parts.get("image"), parts.get("place")
-    if not isinstance(image, spaces.Box) or not isinstance(place, spaces.Box) or is_picture(image):
+    if not isinstance(image, IMAGE) or not isinstance(place, spaces.Box) or is_picture(image):
         return False
     return image.dtype == np.uint8 and image.shape[2:] == (3,) and place.shape == (3,)

@@ -10,9 +10,13 @@ from minigrid.core.constants import COLOR_TO_IDX, DIR_TO_VEC, OBJECT_TO_IDX
 
 from engram_rl.agents.agent import Observation
 from engram_rl.agents.goal_directed.views import WholeGoals, finite_bounds
+from engram_rl.memory.checks import brief
 
 HIGHEST = np.array([max(OBJECT_TO_IDX.values()), max(COLOR_TO_IDX.values()), 3], np.uint8)
 """Symbols of a cell: object, colour, and state or heading."""
+
+IMAGE = spaces.Box | spaces.MultiDiscrete
+"""Spaces of images of symbols: as MiniGrid says, and as `engram_rl.envs.minigrid_symbols.Symbols` does."""
 
 
 class SymbolGrid(WholeGoals):
@@ -33,8 +37,10 @@ class SymbolGrid(WholeGoals):
 
     def __init__(self, space: spaces.Space) -> None:
         image = space.spaces.get("image") if isinstance(space, spaces.Dict) else None
-        if not isinstance(image, spaces.Box) or image.shape[2:] != (3,):
-            raise ValueError(f"Expected MiniGrid's full symbolic image (wrap in FullyObsWrapper); it shows {space}.")
+        if not isinstance(image, IMAGE) or image.shape[2:] != (3,):
+            raise ValueError(
+                f"Expected MiniGrid's full symbolic image (wrap in FullyObsWrapper); it shows {brief(space)}."
+            )
         width, height, _ = image.shape
         self.bounds = (np.zeros(3, np.float32), np.array([width - 1, height - 1, 3], np.float32))
 
@@ -76,9 +82,10 @@ class PartialGrid:
     def __init__(self, space: spaces.Space) -> None:
         parts = space.spaces if isinstance(space, spaces.Dict) else {}
         image, place = parts.get("image"), parts.get("place")
-        if not isinstance(image, spaces.Box) or not isinstance(place, spaces.Box) or place.shape != (3,):
+        if not isinstance(image, IMAGE) or not isinstance(place, spaces.Box) or place.shape != (3,):
             raise ValueError(
-                f"Expected MiniGrid's partial image and a place (wrap in envs.dead_reckoning.DeadReckoning): {space}."
+                f"Expected MiniGrid's partial image and a place (wrap in envs.dead_reckoning.DeadReckoning): "
+                f"{brief(space)}."
             )
         self.bounds = finite_bounds(place.low, place.high)
 

@@ -11,6 +11,7 @@ from gymnasium import spaces
 
 from engram_rl.agents.agent import Observation
 from engram_rl.agents.common.scaling import SANE
+from engram_rl.memory.checks import brief
 
 SIGNIFICANT = 6
 """Digits of a number that float32 keeps through a sum."""
@@ -75,9 +76,9 @@ class Columns(WholeGoals):
     def __init__(self, space: spaces.Space, state: Sequence[int], goal: Sequence[int]) -> None:
         if not isinstance(space, spaces.Box) or len(space.shape) != 1:
             raise ValueError(
-                f"States are columns of a vector, a one-dimensional Box; this environment shows {space}. Flatten it in "
-                f"a wrapper (gymnasium.wrappers.FlattenObservation), and name its columns in agent.view.state and "
-                f"agent.view.goal."
+                f"States are columns of a vector, a one-dimensional Box; this environment shows {brief(space)}. "
+                f"Flatten it in a wrapper (gymnasium.wrappers.FlattenObservation), and name its columns in "
+                f"agent.view.state and agent.view.goal."
             )
         (columns,) = space.shape
         named = [*state, *goal]

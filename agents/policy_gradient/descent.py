@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -80,7 +81,29 @@ class Descent:
         return self._optimiser.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave, the rate that was set last included."""
+        """Restore what `state_dict` gave, the rate that was set last included.
+
+        What was saved of other stretches of the same vector, when other parameters had rates of their own, is cut anew.
+        """
+        sizes = [group["params"][0].numel() for group in self._optimiser.param_groups]
+        if len(state["param_groups"]) != len(sizes):
+            state = _cut_anew(state, sizes)
         restore_optimiser(self._optimiser, state)
         for group, saved in zip(self._optimiser.param_groups, state["param_groups"], strict=True):
             group["lr"] = saved["lr"]
+
+
+def _cut_anew(state: dict[str, Any], sizes: list[int]) -> dict[str, Any]:
+    """The state of an optimiser of one vector, for stretches of these sizes; as it is if they are of another vector."""
+    groups, saved = state["param_groups"], list(state["state"].values())
+    first = saved[0] if saved else {}
+    names = [name for name, value in first.items() if isinstance(value, Tensor) and value.dim()]  # not `step`, of all
+    vectors = {name: torch.cat([one[name] for one in saved]) for name in names}
+    if any(len(vector) != sum(sizes) for vector in vectors.values()):
+        return state
+    pieces = {name: vector.split(sizes) for name, vector in vectors.items()}
+    at = range(len(sizes))
+    return {
+        "state": {i: deepcopy(first | {name: piece[i] for name, piece in pieces.items()}) for i in at if saved},
+        "param_groups": [groups[min(i, len(groups) - 1)] | {"params": [i]} for i in at],
+    }

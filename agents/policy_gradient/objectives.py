@@ -86,7 +86,7 @@ class Objective:
             batch: Its `action`, and the `log_prob`, `value`, `advantage` and `target` that its rollout had. `[N, ...]`
             steps: Environment steps so far.
         """
-        clip, entropy_coefficient = self.clip(steps), self.entropy_coefficient(steps)
+        clip, entropy_coefficient = self.clip(steps), number("entropy_coefficient", self.entropy_coefficient(steps), 0)
         advantage = normalised(batch["advantage"]) if self.normalise_advantage else batch["advantage"]
         log_ratio = judged.distribution.log_prob(batch["action"]) - batch["log_prob"]
         actor = policy_loss(log_ratio, advantage, clip)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from engram_rl.agents.agent import Observation
 from engram_rl.agents.common.flattening import Flatten
-from engram_rl.agents.common.observations import map_observation, to_tensors
+from engram_rl.agents.common.observations import map_observation, space_bytes, to_tensors
 from engram_rl.agents.common.scaling import SCALE_RULE, has_picture
 
 LIMIT = 10.0
@@ -87,6 +87,11 @@ class AsRows:
         """Restore what `state_dict` gave."""
         if self.moments:
             self.moments.load_state_dict(state)
+
+
+def bytes_seen(space: spaces.Space, scale_rule: int = SCALE_RULE) -> int:
+    """Bytes of an observation as it is kept: pictures as they come, all else as a row of float32, codes one-hot."""
+    return space_bytes(space) if has_picture(space, scale_rule) else 4 * spaces.flatdim(space)
 
 
 def make_perception(

@@ -15,6 +15,7 @@ from engram_rl.agents.common.observations import batch_size, hash_observations, 
 from engram_rl.agents.common.scaling import SCALE_RULE, parts_of, require_rule
 from engram_rl.agents.retrieval.reading_cache import Reading, ReadingCache
 from engram_rl.memory import identify
+from engram_rl.memory.checks import brief
 
 
 class Situations(Protocol):
@@ -77,16 +78,16 @@ class PlaceSituations:
         vector = named.get(part) if part is not None and named else space
         if not isinstance(vector, spaces.Box | spaces.MultiDiscrete) or len(vector.shape) != 1:
             raise ValueError(
-                f"Places are numbers of a vector (part={part}); this environment shows {space}. Name a part that is "
-                f"one (agent.view.part), flatten it in a wrapper (gymnasium.wrappers.FlattenObservation), or take "
-                f"agent=retrieval_ppo_view, which compares all that is shown."
+                f"Places are numbers of a vector (part={part}); this environment shows {brief(space)}. Name a part "
+                f"that is one (agent.view.part), flatten it in a wrapper (gymnasium.wrappers.FlattenObservation), or "
+                f"take agent=retrieval_ppo_view, which compares all that is shown."
             )
         (size,) = vector.shape
         self._part, self._columns = part, list(range(size) if columns is None else columns)
         if not self._columns or not all(0 <= column < size for column in self._columns):
             raise ValueError(f"Columns {self._columns} are not among the {size} of {vector}.")
         if context is not None and context not in named:
-            raise ValueError(f"No part is called context={context}: this environment shows {space}.")
+            raise ValueError(f"No part is called context={context}: this environment shows {brief(space)}.")
         self._context, self.has_context = context, context is not None
         self.key_size = self.place_size = len(self._columns)
         self.reach = reach

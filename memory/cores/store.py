@@ -138,7 +138,7 @@ class StoreCore(Core):
             self.choices, self.output_size = int(choices), hidden_size + int(choices)
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
-        """See `Core.parameter_groups`: ages are asked with a rate of 3e-2, positions with 1e-2."""
+        """See `Core.parameter_groups`: ages are asked at a rate of 3e-2, positions at 1e-2."""
         named = dict(self.named_parameters())
         of_ages = [named.pop(name) for name in ("ages",) if name in named]
         of_positions = [named.pop(name) for name in ("positions", "places") if name in named]
@@ -203,7 +203,7 @@ class StoreCore(Core):
         answer = self.answer(torch.cat([xs, read.flatten(2), told.flatten(2), *clock], -1))
         if not self.choices:
             return answer
-        known = torch.cat([xs.unsqueeze(2), read, told], 2)[..., self.of_choices]  # [T, B, 1 + H, A, K]
+        known = torch.cat([xs.unsqueeze(2), read, told], 2)[..., self.of_choices]  # [T, B, 1 + 2 H, A, K]
         return torch.cat([answer, self.pointer(known.transpose(2, 3).flatten(3), answer)], -1)
 
     def _weights(self, entries: Tensor, count: Tensor, steps: int) -> Tensor:

@@ -340,6 +340,14 @@ def test_a_state_that_does_not_name_its_rule_of_scaling_is_the_first_versions():
         second.load_state_dict(saved)
 
 
+def test_codes_take_the_room_of_the_rows_that_they_become(monkeypatch):
+    monkeypatch.setattr(checks, "ram", lambda device: 10**6)
+    codes = spaces.MultiDiscrete(np.full((7, 7), 100, np.uint8), dtype=np.uint8)
+    make_ppo(codes, TWO, 1, 0, num_steps=51)
+    with pytest.raises(ValueError, match=r"a rollout of num_steps=52 of 19600 bytes each would take"):
+        make_ppo(codes, TWO, 1, 0, num_steps=52)
+
+
 def test_a_rollout_for_which_there_is_no_room_is_refused_at_once(monkeypatch):
     size = 100 * E * VECTOR.shape[0] * 4
     monkeypatch.setattr(checks, "ram", lambda device: size)

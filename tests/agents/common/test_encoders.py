@@ -64,6 +64,13 @@ def test_one_hot_is_that_of_each_code_by_itself():
     assert not OneHot(sizes, starts).state_dict()
 
 
+def test_one_hot_takes_a_code_for_each_part_and_no_codes_at_all():
+    assert OneHot([3, 2], [0, 0])(torch.zeros(0, 2)).shape == (0, 5)
+    for codes in (torch.zeros(2, 1), torch.zeros(2, 3)):
+        with pytest.raises(RuntimeError, match="shape"):
+            OneHot([3, 2], [0, 0])(codes)
+
+
 @pytest.mark.parametrize("code", [1, 5, -1])
 def test_a_code_out_of_its_space_is_refused(code):
     with pytest.raises(ValueError, match=rf"code 1 of an observation or action is {code}; its space has 2 to 4"):

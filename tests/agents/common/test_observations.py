@@ -68,10 +68,9 @@ def test_bytes_are_those_that_numpy_takes(space, size):
 
 def test_what_does_not_fit_is_refused_and_what_just_fits_is_not(monkeypatch):
     monkeypatch.setattr(checks, "ram", lambda device: 3 * 24)
-    space = spaces.Box(-1, 1, (6,), np.float32)
-    require_rows("replay_capacity=3", 3, space, "lower replay_capacity")
+    require_rows("replay_capacity=3", 3, 24, "lower replay_capacity")
     with pytest.raises(ValueError, match=r"replay_capacity=4 of 24 bytes each would take .*; lower replay_capacity"):
-        require_rows("replay_capacity=4", 4, space, "lower replay_capacity")
+        require_rows("replay_capacity=4", 4, 24, "lower replay_capacity")
 
 
 @pytest.mark.parametrize(

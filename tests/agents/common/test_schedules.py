@@ -1,7 +1,9 @@
 """A schedule goes from its start to its end, and what it may be is said by name."""
 
 import dataclasses
+import math
 
+import numpy as np
 import pytest
 
 from engram_rl.agents.common.schedules import Constant, Linear, as_schedule
@@ -27,6 +29,10 @@ def test_after_no_steps_at_all_it_is_at_its_end_and_a_number_stays():
         (-0.1, "epsilon is -0.1"),
         (-1, "epsilon is -1"),
         (1.01, "epsilon is 1.01"),
+        (np.float32(-0.5), "epsilon is -0.5"),
+        (Constant(-0.2), "epsilon is -0.2"),
+        (math.inf, "epsilon is inf; it must be at least 0"),
+        (Linear, "epsilon is <class .*; give a number, or a schedule"),
         ({"begin": 1}, r"epsilon is {'begin': 1}; give a number, or a schedule: {_target_: .*schedules\.Linear, start"),
     ],
 )
@@ -36,7 +42,17 @@ def test_what_is_out_of_range_is_named(schedule, message):
 
 
 def test_the_limits_themselves_are_taken_and_without_a_limit_all_that_is_not_negative():
-    for limit in (0.0, 1.0, 0, 1, Linear(0.0, 1.0, 1), Linear(1.0, 0.0, 0)):
+    for limit in (
+        0.0,
+        1.0,
+        0,
+        1,
+        np.float32(0.5),
+        np.int64(1),
+        Constant(1.0),
+        Linear(0.0, 1.0, 1),
+        Linear(1.0, 0.0, 0),
+    ):
         as_schedule(limit, "epsilon", most=1.0)
     assert as_schedule(50.0, "rate")(3) == 50.0
 

@@ -1,6 +1,7 @@
 """Descending one vector takes the steps that descending each parameter takes."""
 
 from functools import partial
+from itertools import pairwise
 
 import pytest
 import torch
@@ -115,3 +116,48 @@ def test_each_group_of_parameters_has_the_rate_that_the_network_wants_for_it():
     descent.set_rate(0.2)
     descent(net.slow.sum() + 2 * net.fast.sum())
     assert net.slow.tolist() == pytest.approx([-0.3] * 2) and net.fast.tolist() == pytest.approx([-2.0] * 3)
+
+
+class Grouped(nn.Sequential):
+    """A network whose parameters after the first `cuts[0]` have a rate of their own, and those after `cuts[1]`, ..."""
+
+    cuts = ()
+
+    def parameter_groups(self, lr):
+        ends = [0, *self.cuts, 4]
+        parameters = [*self.parameters()]
+        return [{"params": parameters[a:b], "lr": lr * (i + 1)} for i, (a, b) in enumerate(pairwise(ends))]
+
+
+def grouped(*cuts):
+    net = Grouped(*network())
+    net.cuts = cuts
+    return net
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+@pytest.mark.parametrize(("before", "after"), [((1,), (1, 2)), ((1, 2), (1,)), ((), (2, 3)), ((1, 3), (2,))])
+def test_what_was_gathered_goes_on_where_other_parameters_have_rates_of_their_own_now(before, after, name):
+    old = grouped(*before)
+    descent = Descent(old, OPTIMISERS[name])
+    for step in range(3):
+        descent(loss_of(old, step))
+    new = grouped(*after)
+    new.load_state_dict(old.state_dict())
+    again = Descent(new, OPTIMISERS[name])
+    again.load_state_dict(descent.state_dict())
+    for one in (descent, again):
+        for group in one._optimiser.param_groups:  # the same for all, so that only what was gathered can differ
+            group["lr"] = 1e-3
+    for net, one in ((old, descent), (new, again)):
+        one(loss_of(net, 3))
+    for a, b in zip(old.parameters(), new.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
+
+
+def test_what_was_gathered_of_another_network_is_refused():
+    descent = Descent(grouped(1), OPTIMISERS["Adam"])
+    descent(loss_of(network(), 0) + descent.vector.sum())
+    larger = nn.Sequential(nn.Linear(4, 9), nn.Linear(9, 2))
+    with pytest.raises(ValueError, match="parameter group"):
+        Descent(larger, OPTIMISERS["Adam"]).load_state_dict(descent.state_dict())

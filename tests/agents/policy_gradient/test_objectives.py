@@ -112,6 +112,13 @@ def test_without_weight_the_entropy_is_reported_and_moves_nothing():
     assert report[REPORTED.index("entropy")] > 0
 
 
+@pytest.mark.parametrize("weight", [-1.0, math.nan, math.inf])
+def test_a_schedule_that_gives_no_weight_is_named(weight):
+    aim = Objective(Constant(0.2), entropy_coefficient=lambda step: weight)
+    with pytest.raises(ValueError, match=f"entropy_coefficient is {weight}; it must be at least 0"):
+        aim.loss(judged(torch.zeros(N, 3).double(), numbers(5)[0]), batch(), 0)
+
+
 def test_an_update_has_gone_far_enough_beyond_one_and_a_half_times_the_divergence():
     aim = Objective(Linear(0.2, 0.2, 1), target_kl=0.02)
     assert not aim.diverged(torch.tensor([0, 0, 0, 0.0299, 0]))
