@@ -401,10 +401,9 @@ def make_nec(
     """
     require_supported(observation_space, "NEC")
     actions = Actions(action_space, "NEC")
-    require_rows(
-        f"replay_capacity={replay_capacity}", replay_capacity, space_bytes(observation_space), "lower replay_capacity"
-    )
-    require_rows(f"n_step={n_step}", n_step * num_envs, space_bytes(observation_space), "lower n_step or env.num_envs")
+    each = space_bytes(observation_space)
+    require_rows(f"replay_capacity={replay_capacity}", replay_capacity, each, "lower replay_capacity")
+    require_rows(f"n_step={n_step}", n_step * num_envs, each, "lower n_step or env.num_envs")
     place = choose_device(device)
     torch.manual_seed(seed)
     make_part = partial(make_encoder, hidden=tuple(hidden), scale_rule=require_rule(scale_rule))

@@ -459,10 +459,9 @@ def make_ppo(
     """
     require_supported(observation_space, "PPO")
     require_rule(scale_rule)
+    each = bytes_seen(observation_space, scale_rule)
     remedy = "lower num_steps or env.num_envs"
-    require_rows(
-        f"a rollout of num_steps={num_steps}", num_steps * num_envs, bytes_seen(observation_space, scale_rule), remedy
-    )
+    require_rows(f"a rollout of num_steps={num_steps}", num_steps * num_envs, each, remedy)
     if carry_state and not recurrent:
         raise ValueError(
             "carry_state=true carries the state of a recurrent policy: give it a memory core, such as core=gru, or set "

@@ -341,11 +341,11 @@ def test_a_state_that_does_not_name_its_rule_of_scaling_is_the_first_versions():
 
 
 def test_codes_take_the_room_of_the_rows_that_they_become(monkeypatch):
-    monkeypatch.setattr(checks, "ram", lambda device: 10**6)
+    monkeypatch.setattr(checks, "ram", lambda device: 1000 * 4 * 4900)
     codes = spaces.MultiDiscrete(np.full((7, 7), 100, np.uint8), dtype=np.uint8)
-    make_ppo(codes, TWO, 1, 0, num_steps=51)
-    with pytest.raises(ValueError, match=r"a rollout of num_steps=52 of 19600 bytes each would take"):
-        make_ppo(codes, TWO, 1, 0, num_steps=52)
+    make_ppo(codes, TWO, 1, 0, num_steps=1000)
+    with pytest.raises(ValueError, match=r"a rollout of num_steps=1001 of 19600 bytes each would take"):
+        make_ppo(codes, TWO, 1, 0, num_steps=1001)
 
 
 def test_a_rollout_for_which_there_is_no_room_is_refused_at_once(monkeypatch):
