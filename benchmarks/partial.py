@@ -59,7 +59,9 @@ class PartialBench:
     python -m benchmarks.partial 'only=[RepeatPreviousEasy,AutoencodeEasy]' 'cores=[gru,store capacity=64]' seeds=1
     python -m benchmarks.partial 'only=[tmaze_passive length=100,MiniGrid-MemoryS9-v0]' 'cores=[gru,store]' seeds=1
 
-    agents: names of conf/agent that take a core, each with values of its own after it (`ppo discount=0.5`).
+    agents: names of conf/agent that take a core, each with values of its own after it (`ppo discount=0.5`), a schedule
+        in quotes (`'agents=["ppo entropy_coefficient={_target_:engram_rl.agents.common.schedules.Linear,start:1}"]'`),
+        which tables show without its module.
     cores: names of conf/core, each with settings of its own after it, or `none`; all of them by default.
     only: environments, of POPGym by short name (`RepeatPreviousEasy`), or as `engram train` takes them, each with
         arguments of its own after it (`tmaze_passive length=100`) and wrappers by name, in place of those of its YAML
