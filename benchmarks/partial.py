@@ -6,6 +6,7 @@ What memory cores are worth to an agent that is shown a part of its world only: 
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -145,17 +146,33 @@ def _environment(given: str, num_envs: int) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
     for word in own:
         key, _, value = word.partition("=")
-        try:
-            arguments[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise UsageError(
-                f"{word!r} of {given!r} has a value that is no YAML; write it as length=100, without spaces."
-            ) from error
         if not key or not value:
             raise UsageError(f"{word!r} of {given!r} is no argument with a value; write it as length=100.")
+        if key in arguments:
+            raise UsageError(f"{given!r} has {key} twice; give it once.")
+        arguments[key] = _value(word, value, given)
     wrappers = {"wrappers": _wrappers(arguments.pop("wrappers"), given)} if "wrappers" in arguments else {}
     kwargs = {"kwargs": arguments} if arguments else {}
     return environment_config(_id(name), {"num_envs": num_envs, **kwargs}) | wrappers
+
+
+def _value(word: str, written: str, given: str) -> Any:
+    """What is written behind an argument, which a row of JSON can hold.
+
+    Raises:
+        UsageError: It is no YAML, refers to another value, or is a date or the like.
+    """
+    try:
+        value = yaml.safe_load(written)
+        json.dumps(value)
+    except (yaml.YAMLError, TypeError) as error:
+        raise UsageError(
+            f"{word!r} of {given!r} has a value that is no number, text or list of YAML; write it as length=100, "
+            f"without spaces, and a date in quotes."
+        ) from error
+    if "${" in written:
+        raise UsageError(f"{word!r} of {given!r} refers to another value; write the value itself.")
+    return value
 
 
 def _wrappers(names: Any, given: str) -> list[dict[str, Any]]:

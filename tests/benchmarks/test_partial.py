@@ -76,7 +76,10 @@ def test_an_environment_has_arguments_of_its_own_behind_its_name_and_a_row_leads
     for wrong, message in (
         ("tmaze_passive length", "is no argument with a value"),
         ("tmaze_passive =7", "is no argument with a value"),
-        ("tmaze_passive length=[7", "is no YAML; write it as length=100"),
+        ("tmaze_passive length=[7", "has a value that is no number, text or list of YAML; write it as length=100"),
+        ("tmaze_passive length=2024-01-01", "has a value that is no number, text or list of YAML"),
+        ("tmaze_passive length=${env.x}", "refers to another value; write the value itself"),
+        ("tmaze_passive length=7 length=8", "has length twice; give it once"),
         ("tmaze_passive lenght=7", "tmaze_passive.yaml names no argument 'lenght'. Did you mean length"),
         ("cartpole gravity=7", "names no argument 'gravity'. It names none. An id, CartPole-v1, takes any"),
         ("tmaze_passive wrappers=3", "are no list; write wrappers="),
