@@ -59,7 +59,7 @@ def recorded(row: Mapping[str, Any]) -> Row:
         row: What was measured. Its own `seconds` stand, else they are those of the process; `rests_on` names the code
             that it is of, else it is that of the command.
     """
-    about: Row = {"seconds": round(time.perf_counter() - STARTED, 1), "rests_on": _of_the_command()}
+    about: Row = {"seconds": round(time.perf_counter() - STARTED, 3), "rests_on": _of_the_command()}
     whole: Row = about | origin() | _placeless(dict(row)) | {"command": this_command()}
     return sealed(whole | {"code": code_of(tuple(whole["rests_on"]))})
 

@@ -210,7 +210,7 @@ def _observed(run: RunType, measure: Callable[[RunType], Row]) -> Row:
     with watched(Trace()) as trace:
         row = measure(run)
     fingerprint = {"fingerprint": trace.fingerprint} if trace.steps else {}
-    return {"seconds": round(time.perf_counter() - began, 1)} | row | fingerprint
+    return {"seconds": round(time.perf_counter() - began, 3)} | row | fingerprint
 
 
 def _reason(error: BaseException) -> str:

@@ -10,8 +10,6 @@ from gymnasium import spaces
 from minigrid.core.actions import Actions
 from minigrid.core.constants import DIR_TO_VEC, OBJECT_TO_IDX
 
-from engram_rl.memory.checks import brief
-
 FREE = [OBJECT_TO_IDX[name] for name in ("empty", "floor", "goal", "lava")]
 DOOR, OPEN = OBJECT_TO_IDX["door"], 0
 
@@ -36,9 +34,7 @@ class DeadReckoning(gym.Wrapper[Any, Any, Any, Any]):
         image = space.spaces.get("image") if isinstance(space, spaces.Dict) else None
         shape = (image.shape if image is not None else None) or (0, 1)
         if not isinstance(space, spaces.Dict) or shape != (shape[0], shape[0], 3):
-            raise ValueError(
-                f"Dead reckoning needs MiniGrid's partial view, a square image; this shows {brief(space)}."
-            )
+            raise ValueError(f"Dead reckoning needs MiniGrid's partial view, a square image; this shows {space}.")
         grid: Any = env.unwrapped
         highest = np.array([grid.width - 1, grid.height - 1, 3], np.float32)
         place = spaces.Box(np.zeros(3, np.float32), highest)

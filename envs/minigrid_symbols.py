@@ -9,8 +9,6 @@ import numpy as np
 from gymnasium import spaces
 from minigrid.core.constants import COLOR_TO_IDX, DIR_TO_VEC, OBJECT_TO_IDX, STATE_TO_IDX
 
-from engram_rl.memory.checks import brief
-
 
 class Symbols(gym.Wrapper[Any, Any, Any, Any]):
     """Says of MiniGrid's image, `[W, H, 3]` of bytes, that its numbers are codes: its space becomes MultiDiscrete.
@@ -35,9 +33,11 @@ class Symbols(gym.Wrapper[Any, Any, Any, Any]):
         )
         shape = image.shape if isinstance(image, spaces.Box) and image.dtype == np.uint8 else None
         if shape is None or shape not in ((view, view, 3), (width, height, 3)):
+            shows = space if image is None else image
             raise ValueError(
-                f"Symbols needs MiniGrid's own image, of three codes for each cell of its view or grid; this shows "
-                f"{brief(space)}. Put it around wrappers that change the view, such as FullyObsWrapper."
+                f"Symbols needs MiniGrid's own image, of three codes for each cell of its view or grid; this shows a "
+                f"{type(shows).__name__} of shape {shows.shape}. Put it around wrappers that change the view, such as "
+                f"FullyObsWrapper."
             )
         symbols = spaces.MultiDiscrete(np.broadcast_to(_codes(), shape).copy(), dtype=np.uint8)
         self.observation_space = (

@@ -40,7 +40,7 @@ def measured(run: ControlRun) -> tuple[Row, Record]:
         "by_task": task_success(record, run.period, run.environment["success_above"]) if run.period else None,
         "env_steps": record.env_steps,
         "gradient_steps": gradient_steps[0],
-        "seconds": round(seconds, 1),
+        "seconds": round(seconds, 3),
         "entries": record.entries,
         "episodes": len(record.returns),
         **({} if record.test is None else {"test": record.test, "tested": round(float(np.mean(record.test)), 4)}),

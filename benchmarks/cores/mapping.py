@@ -97,7 +97,7 @@ def mapping(mapper: str, tiny: bool) -> Row:
         "located_by_chance": round(float(by_chance), 4),
         "parameters": sum(one.numel() for one in net.parameters()),
         "updates": updates,
-        "seconds": round(seconds, 2),
+        "seconds": round(seconds, 4),
     }
 
 

@@ -130,7 +130,7 @@ def _learned(run: CoreRun) -> Row:
         "score": round(score(core, read_out, task, 4 if run.tiny else JUDGED_ON, judged), 5),
         "measure": task.measure,
         "updates": updates,
-        "seconds": round(seconds, 2),
+        "seconds": round(seconds, 4),
         "parameters": sum(parameter.numel() for parameter in core.parameters()),
         "state_bytes": sum(leaf.numel() * leaf.element_size() for leaf in core.initial_state(1).values()),
     }

@@ -70,7 +70,7 @@ def flips(memory: str, tiny: bool, items: int = 8, width: int = 32, noise: float
         readers[memory] = lambda stored, asked: energy.read(energy.write(stored), asked)
     patterns, asked = drawn(4 if tiny else 256)
     row = _scored(lambda: readers[memory](patterns, asked), lambda read: (read.sign() != patterns).float())
-    return row | {"updates": updates, "seconds": round(seconds + row["seconds"], 2)}
+    return row | {"updates": updates, "seconds": round(seconds + row["seconds"], 4)}
 
 
 def familiarity(memory: str, tiny: bool, kinds: int = 20, members: int = 16, width: int = 32) -> Row:
@@ -96,7 +96,7 @@ def familiarity(memory: str, tiny: bool, kinds: int = 20, members: int = 16, wid
         denied = bool((bloom.logits(filled, stored) < threshold).any())
         told = (bloom.logits(filled, others) < threshold).float().mean()
     score = 0.0 if denied else (1 + float(told)) / 2
-    return {"score": round(score, 5), "measure": "answers", "updates": updates, "seconds": round(seconds, 2)}
+    return {"score": round(score, 5), "measure": "answers", "updates": updates, "seconds": round(seconds, 4)}
 
 
 TRIALS: dict[str, Callable[[str, bool], Row]] = {
@@ -192,5 +192,5 @@ def _scored(read: Callable[[], Tensor], wrong: Callable[[Tensor], Tensor], measu
         "score": round(score, 6),
         "measure": measure,
         "updates": 0,
-        "seconds": round(time.process_time() - began, 2),
+        "seconds": round(time.process_time() - began, 4),
     }

@@ -42,7 +42,7 @@ def speed(name: str, settings: dict[str, Any], tiny: bool = False) -> dict[str, 
     return {
         "score": round(ratio, 2),
         "measure": "x LSTM cell",
-        "seconds": round(sum(map(np.sum, taken.values())), 2),
+        "seconds": round(sum(map(np.sum, taken.values())), 4),
     } | per_step
 
 

@@ -231,4 +231,4 @@ def _repeated(
 
 
 def _row(score: float, measure: str, updates: int, seconds: float) -> Row:
-    return {"score": round(score, 5), "measure": measure, "updates": updates, "seconds": round(seconds, 2)}
+    return {"score": round(score, 5), "measure": measure, "updates": updates, "seconds": round(seconds, 4)}

@@ -75,7 +75,7 @@ TAKES = {
     "n_step=100": (lambda: NStepReturns(100, 0.9, 8), 8 * (100 * 100 + 2 * 8 * 100)),
     "capacity 1000 of rows of 120": (replay, 1000 * 120),
     "5 actions in 1000 states of 8": (lambda: EpisodeVisits(1000, 5, 8), 8 * 1000 * (4 * 5 + 4)),
-    "frames of 7 bytes": (lambda: require_rows("frames", 10, spaces.Box(0, 255, (7,), np.uint8), "take fewer"), 70),
+    "frames of 7 bytes": (lambda: require_rows("frames", 10, 7, "take fewer"), 70),
 }  # fmt: skip
 """By what their error says: what takes room, and how many bytes."""
 

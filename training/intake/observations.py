@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from gymnasium import Space, spaces
 
-from engram_rl.memory.checks import brief
 from engram_rl.training.errors import UsageError, say_once
 from engram_rl.training.intake.spaces import parts_of
 
@@ -140,7 +139,7 @@ def _mismatch(who: str, place: str, value: Any, space: Space, why: str) -> str:
     given = repr(value)
     given = given if len(given) <= 120 else f"{given[:117]}..."
     what = f"observation {place!r}" if place else "observation"
-    return f"The {what} of {who} is not of its space: {given} {why}; the space is {brief(space)}. {REMEDY}"
+    return f"The {what} of {who} is not of its space: {given} {why}; the space is {space}. {REMEDY}"
 
 
 class Bounds:

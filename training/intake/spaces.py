@@ -11,7 +11,6 @@ from collections import OrderedDict
 import numpy as np
 from gymnasium import Space, spaces
 
-from engram_rl.memory.checks import brief
 from engram_rl.training.errors import UsageError, say_once
 
 NUMERIC = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
@@ -42,7 +41,7 @@ def presented(space: Space, environment: str) -> Space:
         raise UsageError(_refusal(space, refused.place, refused.space, environment)) from None
     if shown is None or not _size(shown):
         raise UsageError(
-            f"The observations of {environment} hold no numbers, but {brief(space)}. Turn them into numbers in a "
+            f"The observations of {environment} hold no numbers, but {space}. Turn them into numbers in a "
             f"wrapper: {_OWN_WRAPPER}"
         )
     return shown
@@ -103,7 +102,7 @@ class _UnsizedError(Exception):
 
 def _refusal(whole: Space, place: str, space: Space, environment: str) -> str:
     kind, where = type(space).__name__, f"The part {place!r} of the observations" if place else "The observations"
-    said = f"{where} of {environment}: {brief(space)}. A {kind} has no fixed size, which agents and memories need."
+    said = f"{where} of {environment}: {space}. A {kind} has no fixed size, which agents and memories need."
     kept = [name for name, part in (parts_of(whole) or {}).items() if _sized(part)]
     if not kept:
         return f"{said} Turn it into numbers in a wrapper: {_OWN_WRAPPER}"
