@@ -15,15 +15,16 @@ FEWEST = 10
 
 
 def pairs(rows: Sequence[Row], path: str, one: str, other: str) -> np.ndarray:
-    """A field of two agents on runs with the same seed and layout. `[N, 2]`.
+    """A field of two agents on runs with the same seed, layout and sites. `[N, 2]`.
 
     Raises:
         UsageError: Fewer than `FEWEST` runs are of both.
     """
-    values: dict[str, dict[tuple[int, int | None], float]] = {one: {}, other: {}}
+    values: dict[str, dict[tuple[int, int | None, int | None], float]] = {one: {}, other: {}}
     for row in rows:
         if row["agent"] in values:
-            values[row["agent"]][row["seed"], row.get("layout_seed")] = field(row, path)
+            sites = row.get("environment", {}).get("kwargs", {}).get("sites_seed")
+            values[row["agent"]][row["seed"], row.get("layout_seed"), sites] = field(row, path)
     shared = [run for run in values[one] if run in values[other]]
     if len(shared) < FEWEST:
         raise UsageError(

@@ -13,6 +13,7 @@ from benchmarks.report.__main__ import main, outdated
 from benchmarks.report.figures import redraw
 from benchmarks.report.markers import filled
 from benchmarks.report.page import history, page
+from benchmarks.report.paired import pairs
 from engram_rl.training.errors import UsageError
 from engram_rl.training.statistics import interquartile_mean
 
@@ -61,6 +62,22 @@ def test_two_agents_are_compared_run_by_run(results):
     assert "0 of 12 [0.00, 0.26]" in shown[1], "1 - .025 ** (1 / 12)"
     with pytest.raises(UsageError, match="0 runs in common"):
         filled("<!-- report: paired runs score.10 one=x other=nobody --><!-- end -->")
+
+
+def test_runs_of_a_seed_on_other_sites_are_other_runs():
+    rows = [
+        {
+            "agent": agent,
+            "seed": seed,
+            "environment": {"kwargs": {"sites_seed": sites}},
+            "steps": steps + 10 * sites + seed,
+        }
+        for agent, steps in (("slow", 3), ("quick", 0))
+        for seed in range(4)
+        for sites in range(3)
+    ]
+    found = pairs(rows, "steps", "slow", "quick")
+    assert found.shape == (12, 2) and (found[:, 0] - found[:, 1] == 3).all()
 
 
 def test_every_result_file_has_a_command_and_every_figure_of_a_claim_a_source():
