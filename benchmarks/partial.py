@@ -44,6 +44,7 @@ PROTOCOL = ("minibatch_size=512", "entropy_coefficient=0.01", "show_previous=act
 """What agents have here unless they are given something else: POPGym's own agents are shown their last action too."""
 
 TARGET = re.compile(r"\{_target_:[\w.]*?(\w+),([^{}]*)\}")
+"""A schedule or the like among an agent's settings: the name of its class, and its arguments."""
 
 CAPTION = (
     f"Returns of training episodes. MMER: the largest mean of an epoch of {EPOCH} steps, the last of which may be "

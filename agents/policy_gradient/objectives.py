@@ -85,6 +85,9 @@ class Objective:
             judged: What the policy makes of a minibatch now.
             batch: Its `action`, and the `log_prob`, `value`, `advantage` and `target` that its rollout had. `[N, ...]`
             steps: Environment steps so far.
+
+        Raises:
+            ValueError: The schedule gives no weight of the entropy, but a negative number or none.
         """
         clip, entropy_coefficient = self.clip(steps), number("entropy_coefficient", self.entropy_coefficient(steps), 0)
         advantage = normalised(batch["advantage"]) if self.normalise_advantage else batch["advantage"]

@@ -20,7 +20,7 @@ AGES_LR = 3e-2
 """Learning rate of Adam for what is asked of ages; chosen with PPO on RepeatPrevious."""
 
 POSITIONS_LR = 1e-2
-"""... of positions, which turn many scores at once: with 3e-2 some runs wander off before they find anything."""
+"""The same of positions, which turn many scores at once: with 3e-2 some runs wander off before they find anything."""
 
 SHORTEST = 4
 """Steps in the shortest wave of a position; the longest has twice the episode's."""
@@ -138,7 +138,7 @@ class StoreCore(Core):
             self.choices, self.output_size = int(choices), hidden_size + int(choices)
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
-        """See `Core.parameter_groups`: ages are asked at a rate of 3e-2, positions at 1e-2."""
+        """See `Core.parameter_groups`: ages are asked at a rate of 3e-2, positions at 1e-2; all else learns with `lr`."""
         named = dict(self.named_parameters())
         of_ages = [named.pop(name) for name in ("ages",) if name in named]
         of_positions = [named.pop(name) for name in ("positions", "places") if name in named]

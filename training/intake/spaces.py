@@ -41,8 +41,8 @@ def presented(space: Space, environment: str) -> Space:
         raise UsageError(_refusal(space, refused.place, refused.space, environment)) from None
     if shown is None or not _size(shown):
         raise UsageError(
-            f"The observations of {environment} hold no numbers, but {space}. Turn them into numbers in a "
-            f"wrapper: {_OWN_WRAPPER}"
+            f"The observations of {environment} hold no numbers, but {space}. Turn them into numbers in a wrapper: "
+            f"{_OWN_WRAPPER}"
         )
     return shown
 
