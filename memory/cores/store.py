@@ -138,7 +138,7 @@ class StoreCore(Core):
             self.choices, self.output_size = int(choices), hidden_size + int(choices)
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
-        """See `Core.parameter_groups`: ages are asked at a rate of 3e-2, positions at 1e-2; all else learns with `lr`."""
+        """See `Core.parameter_groups`: ages are asked at a rate of 3e-2, positions at 1e-2, the rest with `lr`."""
         named = dict(self.named_parameters())
         of_ages = [named.pop(name) for name in ("ages",) if name in named]
         of_positions = [named.pop(name) for name in ("positions", "places") if name in named]
